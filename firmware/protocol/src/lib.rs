@@ -1,0 +1,2 @@
+#![no_std]
+//! The messages that host and device share.

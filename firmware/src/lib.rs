@@ -1,0 +1,2 @@
+#![no_std]
+//! The device application, generic over its hardware.

@@ -1,0 +1,1 @@
+//! The graph of a network: types, import from checkpoints and ONNX, passes, validation.

@@ -1,0 +1,1 @@
+//! Lowers a graph to the packed model format: arena plan, weight packing, writer.

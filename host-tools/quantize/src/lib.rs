@@ -1,0 +1,1 @@
+//! Post-training quantisation: observers, calibration, per-layer error report.

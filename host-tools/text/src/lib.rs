@@ -1,0 +1,1 @@
+//! Tokenizers, prompt templates, class lists and class banks.
