@@ -1,2 +1,4 @@
 #![no_std]
 //! The executor of Pinhole models.
+
+pub mod preprocess;
