@@ -1,0 +1,447 @@
+//! Kernels: one operation over checked slices, no allocation, no scheduling, no state.
+//!
+//! [`Kernels`] has one method per operation; the default bodies are the scalar definition in [`scalar`], which is
+//! written to be read and never tuned. A kernel set overrides what it can do faster. **Integer operations give the same
+//! bits in every set, for every input.** Float operations accumulate in f32, in any order; `docs/numerics.md` states the
+//! tolerance. The contract follows KleidiAI and CMSIS-NN: packing is apart from compute ([`packing`]), scratch is an
+//! argument, zero-point sums are folded into the bias when the model is packed.
+
+pub mod packing;
+pub mod requantize;
+pub mod scalar;
+mod set;
+#[cfg(target_arch = "x86_64")]
+pub mod x86_64;
+
+pub use set::{Scalar, available, detect, named};
+
+use crate::model::op::{BinaryKind, ReduceKind, UnaryKind};
+
+/// Rows that a tiled product works on at once; fixes the size of scratch for every kernel set.
+pub const TILE_ROWS: usize = 8;
+
+/// Scratch of a product whose rows have `k` elements of `element_bytes`: [`TILE_ROWS`] rows, each rounded up to 64 bytes.
+pub fn tile_scratch_bytes(k: usize, element_bytes: usize) -> Option<usize> {
+    k.checked_mul(element_bytes)?.checked_next_multiple_of(64)?.checked_mul(TILE_ROWS)
+}
+
+/// Scratch of attention over at most `tokens`: one row of scores per row of a tile, in f32.
+pub fn attention_scratch_bytes(tokens: usize) -> Option<usize> {
+    tile_scratch_bytes(tokens, 4)
+}
+
+/// What every integer product does with its int32 sums: `clamp(requantize(sum + bias) + zero_point)`.
+#[derive(Clone, Copy, Debug)]
+pub struct Requantize<'a> {
+    /// (n), the zero point of the input already folded in: bias − zero_point · Σ weights.
+    pub bias: &'a [i32],
+    /// (n), in [2³⁰, 2³¹), or 0.
+    pub multiplier: &'a [i32],
+    /// (n), left when positive; in −31..=30.
+    pub shift: &'a [i8],
+    /// Of the output.
+    pub zero_point: i32,
+    /// Smallest output.
+    pub clamp_min: i32,
+    /// Largest output.
+    pub clamp_max: i32,
+}
+
+/// dst(rows, n) = requantize(lhs(rows, k) · weights(k, n)).
+#[derive(Debug)]
+pub struct GemmS8<'a> {
+    /// Rows of `lhs` and `dst`.
+    pub rows: usize,
+    /// Inputs.
+    pub k: usize,
+    /// Output channels.
+    pub n: usize,
+    /// (rows, k)
+    pub lhs: &'a [i8],
+    /// (n, k) packed as [`packing`] says.
+    pub weights: &'a [i8],
+    /// Of the sums.
+    pub requantize: Requantize<'a>,
+    /// (rows, n)
+    pub dst: DstS8<'a>,
+    /// At least [`tile_scratch_bytes`]`(k, 1)`.
+    pub scratch: &'a mut [u8],
+}
+
+/// Where an integer product writes.
+#[derive(Debug)]
+pub enum DstS8<'a> {
+    /// 8-bit outputs.
+    I8(&'a mut [i8]),
+    /// 16-bit outputs.
+    I16(&'a mut [i16]),
+}
+
+/// A sliding window over a picture.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// Input height, width.
+    pub input: [usize; 2],
+    /// Output height, width.
+    pub output: [usize; 2],
+    /// Height, width.
+    pub kernel: [usize; 2],
+    /// Down, across.
+    pub stride: [usize; 2],
+    /// Top, left. Bottom and right follow from the output size.
+    pub padding: [usize; 2],
+    /// Down, across.
+    pub dilation: [usize; 2],
+}
+
+/// 2-D convolution, NHWC, as a product over patches.
+#[derive(Debug)]
+pub struct ConvS8<'a> {
+    /// The window.
+    pub window: Window,
+    /// Input channels.
+    pub in_channels: usize,
+    /// Output channels.
+    pub out_channels: usize,
+    /// What a tap outside the picture reads: the input's zero point.
+    pub input_zero_point: i8,
+    /// (H, W, C)
+    pub src: &'a [i8],
+    /// (n, kh·kw·c) packed.
+    pub weights: &'a [i8],
+    /// Of the sums.
+    pub requantize: Requantize<'a>,
+    /// (OH, OW, n)
+    pub dst: &'a mut [i8],
+    /// At least [`tile_scratch_bytes`]`(kh·kw·c, 1)`.
+    pub scratch: &'a mut [u8],
+}
+
+/// Depthwise convolution, channel multiplier 1.
+#[derive(Debug)]
+pub struct DepthwiseConvS8<'a> {
+    /// The window.
+    pub window: Window,
+    /// Channels of input and output.
+    pub channels: usize,
+    /// What a tap outside the picture reads.
+    pub input_zero_point: i8,
+    /// (H, W, C)
+    pub src: &'a [i8],
+    /// (kh·kw, c)
+    pub weights: &'a [i8],
+    /// Of the sums.
+    pub requantize: Requantize<'a>,
+    /// (OH, OW, c)
+    pub dst: &'a mut [i8],
+}
+
+/// Sum of two quantised tensors, TFLite's ADD.
+#[derive(Debug)]
+pub struct AddS8<'a> {
+    /// (len)
+    pub lhs: &'a [i8],
+    /// (len)
+    pub rhs: &'a [i8],
+    /// −zero_point of each input.
+    pub input_offset: [i32; 2],
+    /// See [`crate::model::op::AddParams`].
+    pub left_shift: i32,
+    /// Of each input.
+    pub input_multiplier: [i32; 2],
+    /// Of each input, at most 0.
+    pub input_shift: [i32; 2],
+    /// Of the sum.
+    pub output_multiplier: i32,
+    /// Of the sum, at most 0.
+    pub output_shift: i32,
+    /// Zero point of the output.
+    pub output_offset: i32,
+    /// Smallest output.
+    pub clamp_min: i32,
+    /// Largest output.
+    pub clamp_max: i32,
+    /// (len)
+    pub dst: &'a mut [i8],
+}
+
+/// Product of two quantised tensors, TFLite's MUL; `rhs` repeats when it is shorter.
+#[derive(Debug)]
+pub struct MulS8<'a> {
+    /// (len)
+    pub lhs: &'a [i8],
+    /// (len) or (c), c dividing len.
+    pub rhs: &'a [i8],
+    /// −zero_point of each input.
+    pub input_offset: [i32; 2],
+    /// Of the product.
+    pub multiplier: i32,
+    /// Of the product.
+    pub shift: i32,
+    /// Zero point of the output.
+    pub output_offset: i32,
+    /// Smallest output.
+    pub clamp_min: i32,
+    /// Largest output.
+    pub clamp_max: i32,
+    /// (len)
+    pub dst: &'a mut [i8],
+}
+
+/// Average or maximum over windows; taps outside the picture do not count.
+#[derive(Debug)]
+pub struct PoolS8<'a> {
+    /// The window; dilation 1.
+    pub window: Window,
+    /// Channels.
+    pub channels: usize,
+    /// Smallest output.
+    pub clamp_min: i32,
+    /// Largest output.
+    pub clamp_max: i32,
+    /// (H, W, C)
+    pub src: &'a [i8],
+    /// (OH, OW, C)
+    pub dst: &'a mut [i8],
+}
+
+/// Weights of a float product, packed as [`packing`] says.
+#[derive(Clone, Copy, Debug)]
+pub enum WeightsF32<'a> {
+    /// IEEE single.
+    F32(&'a [f32]),
+    /// IEEE half, as bits.
+    F16(&'a [u16]),
+    /// i8 with a scale per output channel (n).
+    I8 {
+        /// Packed as the others.
+        data: &'a [i8],
+        /// (n)
+        scales: &'a [f32],
+    },
+}
+
+/// dst(rows, n) = clamp(lhs(rows, k) · weights(k, n) + bias).
+#[derive(Debug)]
+pub struct GemmF32<'a> {
+    /// Rows of `lhs` and `dst`.
+    pub rows: usize,
+    /// Inputs.
+    pub k: usize,
+    /// Output channels.
+    pub n: usize,
+    /// (rows, k)
+    pub lhs: &'a [f32],
+    /// (n, k) packed.
+    pub weights: WeightsF32<'a>,
+    /// (n) or empty.
+    pub bias: &'a [f32],
+    /// Smallest and largest output.
+    pub clamp: [f32; 2],
+    /// (rows, n)
+    pub dst: &'a mut [f32],
+}
+
+/// 2-D convolution in f32.
+#[derive(Debug)]
+pub struct ConvF32<'a> {
+    /// The window.
+    pub window: Window,
+    /// Input channels.
+    pub in_channels: usize,
+    /// Output channels.
+    pub out_channels: usize,
+    /// (H, W, C)
+    pub src: &'a [f32],
+    /// (n, kh·kw·c) packed.
+    pub weights: WeightsF32<'a>,
+    /// (n) or empty.
+    pub bias: &'a [f32],
+    /// Smallest and largest output.
+    pub clamp: [f32; 2],
+    /// (OH, OW, n)
+    pub dst: &'a mut [f32],
+    /// At least [`tile_scratch_bytes`]`(kh·kw·c, 4)`, in f32.
+    pub scratch: &'a mut [f32],
+}
+
+/// Depthwise convolution in f32.
+#[derive(Debug)]
+pub struct DepthwiseConvF32<'a> {
+    /// The window.
+    pub window: Window,
+    /// Channels.
+    pub channels: usize,
+    /// (H, W, C)
+    pub src: &'a [f32],
+    /// (kh·kw, c)
+    pub weights: &'a [f32],
+    /// (c) or empty.
+    pub bias: &'a [f32],
+    /// Smallest and largest output.
+    pub clamp: [f32; 2],
+    /// (OH, OW, c)
+    pub dst: &'a mut [f32],
+}
+
+/// One product of two computed matrices: dst(m, n) = scale · lhs(m, k) · rhs(k, n).
+#[derive(Debug)]
+pub struct MatmulF32<'a> {
+    /// Rows.
+    pub m: usize,
+    /// Inner dimension.
+    pub k: usize,
+    /// Columns.
+    pub n: usize,
+    /// (m, k)
+    pub lhs: &'a [f32],
+    /// (k, n), or (n, k) when transposed.
+    pub rhs: &'a [f32],
+    /// See `rhs`.
+    pub transpose_rhs: bool,
+    /// Of the product.
+    pub scale: f32,
+    /// (m, n)
+    pub dst: &'a mut [f32],
+}
+
+/// Multi-head attention over one sequence.
+#[derive(Debug)]
+pub struct AttentionF32<'a> {
+    /// Rows of q, k, v and dst.
+    pub tokens: usize,
+    /// Columns: all heads side by side.
+    pub width: usize,
+    /// Divides `width`.
+    pub num_heads: usize,
+    /// Of the scores.
+    pub scale: f32,
+    /// (tokens, width)
+    pub q: &'a [f32],
+    /// (tokens, width)
+    pub k: &'a [f32],
+    /// (tokens, width)
+    pub v: &'a [f32],
+    /// (tokens, width)
+    pub dst: &'a mut [f32],
+    /// At least [`attention_scratch_bytes`], in f32.
+    pub scratch: &'a mut [f32],
+}
+
+/// Average or maximum in f32.
+#[derive(Debug)]
+pub struct PoolF32<'a> {
+    /// The window; dilation 1.
+    pub window: Window,
+    /// Channels.
+    pub channels: usize,
+    /// (H, W, C)
+    pub src: &'a [f32],
+    /// (OH, OW, C)
+    pub dst: &'a mut [f32],
+}
+
+/// Operations over checked arguments. Slices have exactly the stated lengths: `Model::load` proved it, and a set may
+/// panic, but never read or write outside them, when a direct caller passes others.
+pub trait Kernels: Sync {
+    /// `{arch}-{level}`, or `scalar`.
+    fn name(&self) -> &'static str;
+
+    /// See [`GemmS8`].
+    fn gemm_s8(&self, args: GemmS8<'_>) {
+        scalar::gemm_s8(args);
+    }
+    /// See [`ConvS8`].
+    fn conv_s8(&self, args: ConvS8<'_>) {
+        scalar::conv_s8(args);
+    }
+    /// See [`DepthwiseConvS8`].
+    fn depthwise_conv_s8(&self, args: DepthwiseConvS8<'_>) {
+        scalar::depthwise_conv_s8(args);
+    }
+    /// See [`AddS8`].
+    fn add_s8(&self, args: AddS8<'_>) {
+        scalar::add_s8(args);
+    }
+    /// See [`MulS8`].
+    fn mul_s8(&self, args: MulS8<'_>) {
+        scalar::mul_s8(args);
+    }
+    /// See [`PoolS8`].
+    fn avg_pool_s8(&self, args: PoolS8<'_>) {
+        scalar::avg_pool_s8(args);
+    }
+    /// See [`PoolS8`].
+    fn max_pool_s8(&self, args: PoolS8<'_>) {
+        scalar::max_pool_s8(args);
+    }
+    /// `dst[i] = table[src[i] + 128]`.
+    fn lut_s8(&self, table: &[i8; 256], src: &[i8], dst: &mut [i8]) {
+        scalar::lut_s8(table, src, dst);
+    }
+    /// See [`crate::model::op::OpKind::NormalizeS16`].
+    fn normalize_s16(&self, src: &[i16], dst: &mut [i8]) {
+        scalar::normalize_s16(src, dst);
+    }
+    /// Exact sum of products; lengths are equal, at most 2¹⁶.
+    fn dot_s8(&self, lhs: &[i8], rhs: &[i8]) -> i32 {
+        scalar::dot_s8(lhs, rhs)
+    }
+    /// `clamp(round_half_away(src / scale) + zero_point, −128, 127)`.
+    fn quantize_f32(&self, src: &[f32], scale: f32, zero_point: i32, dst: &mut [i8]) {
+        scalar::quantize_f32(src, scale, zero_point, dst);
+    }
+    /// `scale · (src − zero_point)`.
+    fn dequantize_s8(&self, src: &[i8], scale: f32, zero_point: i32, dst: &mut [f32]) {
+        scalar::dequantize_s8(src, scale, zero_point, dst);
+    }
+
+    /// See [`GemmF32`].
+    fn gemm_f32(&self, args: GemmF32<'_>) {
+        scalar::gemm_f32(args);
+    }
+    /// See [`ConvF32`].
+    fn conv_f32(&self, args: ConvF32<'_>) {
+        scalar::conv_f32(args);
+    }
+    /// See [`DepthwiseConvF32`].
+    fn depthwise_conv_f32(&self, args: DepthwiseConvF32<'_>) {
+        scalar::depthwise_conv_f32(args);
+    }
+    /// See [`MatmulF32`].
+    fn matmul_f32(&self, args: MatmulF32<'_>) {
+        scalar::matmul_f32(args);
+    }
+    /// See [`AttentionF32`].
+    fn attention_f32(&self, args: AttentionF32<'_>) {
+        scalar::attention_f32(args);
+    }
+    /// See [`PoolF32`].
+    fn avg_pool_f32(&self, args: PoolF32<'_>) {
+        scalar::avg_pool_f32(args);
+    }
+    /// See [`PoolF32`].
+    fn max_pool_f32(&self, args: PoolF32<'_>) {
+        scalar::max_pool_f32(args);
+    }
+    /// `dst[i] = function(src[i])`, see [`UnaryKind`].
+    fn unary_f32(&self, function: UnaryKind, constants: [f32; 2], src: &[f32], dst: &mut [f32]) {
+        scalar::unary_f32(function, constants, src, dst);
+    }
+    /// `dst[i] = function(lhs[i], rhs[i])`: equal lengths; broadcasting is the interpreter's work.
+    fn binary_f32(&self, function: BinaryKind, lhs: &[f32], rhs: &[f32], dst: &mut [f32]) {
+        scalar::binary_f32(function, lhs, rhs, dst);
+    }
+    /// Softmax of each row of `columns`.
+    fn softmax_f32(&self, columns: usize, src: &[f32], dst: &mut [f32]) {
+        scalar::softmax_f32(columns, src, dst);
+    }
+    /// Layer normalisation of each row of `gamma.len()`.
+    fn layer_norm_f32(&self, epsilon: f32, gamma: &[f32], beta: &[f32], src: &[f32], dst: &mut [f32]) {
+        scalar::layer_norm_f32(epsilon, gamma, beta, src, dst);
+    }
+    /// Reduction of `src` (outer, middle, inner) over the middle dimension into `dst` (outer, inner).
+    fn reduce_f32(&self, function: ReduceKind, dims: [usize; 3], src: &[f32], dst: &mut [f32]) {
+        scalar::reduce_f32(function, dims, src, dst);
+    }
+}
