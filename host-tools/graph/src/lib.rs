@@ -1,1 +1,16 @@
-//! The graph of a network: types, import from checkpoints and ONNX, passes, validation.
+//! The graph of a network between import and packing: f32 tensors, NHWC, one picture or one sequence at a time.
+//!
+//! Importers make a [`Graph`] from a checkpoint or an ONNX file, passes fold and fuse it,
+//! `pinhole-quantize` attaches [`QuantParams`] to its values, `pinhole-pack` lowers it to a model file. Not here: kernels
+//! (the runtime is the one executor) and training.
+
+pub mod op;
+mod tensor;
+mod types;
+
+pub use op::Op;
+pub use tensor::{Tensor, TensorData};
+pub use types::{
+    Graph, GraphMeta, ModelKind, Node, NodeId, PictureGeometry, QuantDType, QuantParams, Value,
+    ValueId,
+};

@@ -1,0 +1,81 @@
+//! A constant of a graph.
+
+use std::sync::Arc;
+
+/// Elements in row-major order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TensorData {
+    /// IEEE single.
+    F32(Arc<Vec<f32>>),
+    /// Indices and shapes.
+    I32(Arc<Vec<i32>>),
+}
+
+/// Shape and elements; cheap to clone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// Outermost first; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// As many as the product of `shape`.
+    pub data: TensorData,
+}
+
+impl Tensor {
+    /// A float tensor.
+    ///
+    /// # Panics
+    /// When the number of elements is not the product of `shape`: the caller's mistake.
+    pub fn f32(shape: &[usize], data: Vec<f32>) -> Self {
+        assert_eq!(
+            shape.iter().product::<usize>(),
+            data.len(),
+            "elements of shape {shape:?}"
+        );
+        Self {
+            shape: shape.to_vec(),
+            data: TensorData::F32(Arc::new(data)),
+        }
+    }
+
+    /// An integer tensor.
+    ///
+    /// # Panics
+    /// As [`Tensor::f32`].
+    pub fn i32(shape: &[usize], data: Vec<i32>) -> Self {
+        assert_eq!(
+            shape.iter().product::<usize>(),
+            data.len(),
+            "elements of shape {shape:?}"
+        );
+        Self {
+            shape: shape.to_vec(),
+            data: TensorData::I32(Arc::new(data)),
+        }
+    }
+
+    /// The floats, when it holds floats.
+    pub fn as_f32(&self) -> Option<&[f32]> {
+        match &self.data {
+            TensorData::F32(data) => Some(data),
+            TensorData::I32(_) => None,
+        }
+    }
+
+    /// The integers, when it holds integers.
+    pub fn as_i32(&self) -> Option<&[i32]> {
+        match &self.data {
+            TensorData::I32(data) => Some(data),
+            TensorData::F32(_) => None,
+        }
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

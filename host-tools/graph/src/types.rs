@@ -1,0 +1,189 @@
+//! The graph itself.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Op, Tensor};
+
+/// Index into [`Graph::values`].
+pub type ValueId = usize;
+/// Index into [`Graph::nodes`].
+pub type NodeId = usize;
+
+/// A network: nodes in an order in which they can run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Graph {
+    /// For people.
+    pub name: String,
+    /// Everything that flows along an edge, constants too.
+    pub values: Vec<Value>,
+    /// In topological order.
+    pub nodes: Vec<Node>,
+    /// Values that the caller supplies.
+    pub inputs: Vec<ValueId>,
+    /// Values that the caller reads.
+    pub outputs: Vec<ValueId>,
+    /// What is not computation.
+    pub meta: GraphMeta,
+}
+
+/// An edge.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Value {
+    /// Unique in the graph.
+    pub name: String,
+    /// Outermost first, at most four dimensions when packed. Inferred by [`crate::pass`] where an importer left it empty.
+    pub shape: Vec<usize>,
+    /// Set for weights and other constants.
+    pub constant: Option<Tensor>,
+    /// Dimension 0 is the number of tokens of a run, and `shape[0]` the largest.
+    pub dynamic: bool,
+    /// Token ids; everything else is f32.
+    pub is_ids: bool,
+    /// Set by quantisation.
+    pub quant: Option<QuantParams>,
+}
+
+/// An operator and what it joins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Unique in the graph, that of the source file where it has one.
+    pub name: String,
+    /// What it computes.
+    pub op: Op,
+    /// Into [`Graph::values`]; optional inputs are simply missing at the end.
+    pub inputs: Vec<ValueId>,
+    /// Into [`Graph::values`].
+    pub output: ValueId,
+}
+
+/// Type of a quantised value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum QuantDType {
+    /// 8 bits.
+    I8,
+    /// 16 bits, symmetric.
+    I16,
+}
+
+/// real = scale · (quantised − zero_point).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QuantParams {
+    /// Width.
+    pub dtype: QuantDType,
+    /// One, or for weights one per output channel.
+    pub scales: Vec<f32>,
+    /// 0 for weights and 16-bit values.
+    pub zero_point: i32,
+}
+
+/// What the model is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelKind {
+    /// Anything.
+    #[default]
+    Other,
+    /// Picture in, embedding out.
+    ImageEncoder,
+    /// Token ids in, embedding out.
+    TextEncoder,
+}
+
+/// How a picture becomes the input.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PictureGeometry {
+    /// Pixels.
+    pub width: usize,
+    /// Pixels.
+    pub height: usize,
+    /// The shorter side is scaled to this before the centre crop.
+    pub resize_shorter: usize,
+    /// Of channels in [0, 1].
+    pub mean: [f32; 3],
+    /// Of channels in [0, 1].
+    pub std: [f32; 3],
+}
+
+/// What a graph carries beside its computation.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct GraphMeta {
+    /// What it is for.
+    pub kind: ModelKind,
+    /// For picture inputs.
+    pub geometry: Option<PictureGeometry>,
+    /// Which embedding space the output lies in.
+    pub embedding_space: Option<[u8; 16]>,
+    /// exp of the learned temperature.
+    pub logit_scale: Option<f32>,
+    /// SigLIP's.
+    pub logit_bias: Option<f32>,
+    /// One token a line.
+    pub vocabulary: Option<String>,
+    /// Largest dimension 0 of dynamic values.
+    pub max_tokens: Option<usize>,
+    /// Where it came from: file, architecture, SHA-256.
+    pub source: BTreeMap<String, String>,
+}
+
+impl Graph {
+    /// The node that computes each value, `None` for inputs and constants.
+    pub fn producers(&self) -> Vec<Option<NodeId>> {
+        let mut producers = vec![None; self.values.len()];
+        for (id, node) in self.nodes.iter().enumerate() {
+            producers[node.output] = Some(id);
+        }
+        producers
+    }
+
+    /// The nodes that read each value.
+    pub fn consumers(&self) -> Vec<Vec<NodeId>> {
+        let mut consumers = vec![Vec::new(); self.values.len()];
+        for (id, node) in self.nodes.iter().enumerate() {
+            for &input in &node.inputs {
+                consumers[input].push(id);
+            }
+        }
+        consumers
+    }
+
+    /// Adds a value.
+    pub fn add_value(&mut self, name: impl Into<String>, shape: &[usize]) -> ValueId {
+        self.values.push(Value {
+            name: name.into(),
+            shape: shape.to_vec(),
+            constant: None,
+            dynamic: false,
+            is_ids: false,
+            quant: None,
+        });
+        self.values.len() - 1
+    }
+
+    /// Adds a constant.
+    pub fn add_constant(&mut self, name: impl Into<String>, tensor: Tensor) -> ValueId {
+        let id = self.add_value(name, &tensor.shape.clone());
+        self.values[id].constant = Some(tensor);
+        id
+    }
+
+    /// Adds a node with a new output value of the given shape (empty: to be inferred), named after the node.
+    pub fn add_node(
+        &mut self,
+        name: impl Into<String>,
+        op: Op,
+        inputs: &[ValueId],
+        shape: &[usize],
+    ) -> ValueId {
+        let name = name.into();
+        let output = self.add_value(name.clone(), shape);
+        self.nodes.push(Node {
+            name,
+            op,
+            inputs: inputs.to_vec(),
+            output,
+        });
+        output
+    }
+}
