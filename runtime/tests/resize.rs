@@ -72,10 +72,19 @@ fn every_sample_equals_pillow() {
             &pixels,
         );
         assert_eq!(found.len(), expected.len());
+        let before = differing;
         for (found, expected) in found.iter().zip(expected) {
             let difference = found.abs_diff(*expected);
             differing += usize::from(difference != 0);
             largest = largest.max(difference);
+        }
+        if differing > before {
+            println!(
+                "pattern {}, {source_width}x{source_height} -> {geometry:?}: {} of {} samples differ",
+                field(0),
+                differing - before,
+                expected.len()
+            );
         }
         samples += expected.len();
         cases += 1;

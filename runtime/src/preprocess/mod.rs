@@ -3,6 +3,8 @@
 //! The result equals, sample for sample, what Pillow's `Image.resize(size, BICUBIC)` and torchvision's
 //! `Resize(resize_shorter)`, `CenterCrop((height, width))` give for 8-bit RGB, because encoders are trained behind those;
 //! filter and arithmetic are described in `axis.rs`, and `runtime/tests/golden/make_resize.py` makes the golden pictures.
+//! The one exception: Pillow 13 and later swap the two passes for some pictures that are about twice as high as wide or
+//! higher, and this module keeps the order that all earlier versions had.
 //!
 //! Rows are pushed from the top to the bottom and finished rows leave through a [`RowSink`]; there is no frame buffer. Each
 //! source row that matters is resampled horizontally, in the columns that survive the crop, to 8 bits. Vertically the
