@@ -10,6 +10,7 @@ pub mod packing;
 pub mod requantize;
 pub mod scalar;
 mod set;
+mod window;
 #[cfg(target_arch = "x86_64")]
 pub mod x86_64;
 

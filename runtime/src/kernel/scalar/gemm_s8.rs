@@ -1,0 +1,24 @@
+//! Integer matrix product, as TFLite's `FULLY_CONNECTED` with per-channel weights.
+
+use crate::kernel::packing::offset_s8;
+use crate::kernel::{DstS8, GemmS8};
+
+/// `dst[row, channel] = requantize(Σ lhs[row, input] · weights[channel, input])`; sums wrap at 32 bits.
+pub fn gemm_s8(args: GemmS8<'_>) {
+    let GemmS8 { rows, k, n, lhs, weights, requantize, mut dst, .. } = args;
+    for row in 0..rows {
+        let lhs = &lhs[row * k..][..k];
+        for channel in 0..n {
+            let mut sum = 0i32;
+            for (input, &value) in lhs.iter().enumerate() {
+                let weight = weights[offset_s8(n, k, channel, input)];
+                sum = sum.wrapping_add(i32::from(value) * i32::from(weight));
+            }
+            let output = requantize.apply(channel, sum);
+            match &mut dst {
+                DstS8::I8(dst) => dst[row * n + channel] = output.clamp(-128, 127) as i8,
+                DstS8::I16(dst) => dst[row * n + channel] = output.clamp(-32768, 32767) as i16,
+            }
+        }
+    }
+}

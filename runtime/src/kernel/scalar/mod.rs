@@ -1,0 +1,18 @@
+//! The definition of every kernel, written to be read and never tuned.
+//!
+//! Other kernel sets compute the same function: integers to the bit, floats within the tolerance of `docs/numerics.md`.
+//! Not here: checks of a model (that is `Model::load`); a slice shorter than its struct states panics.
+
+mod conv_s8;
+mod depthwise_conv_s8;
+mod elementwise_s8;
+mod gemm_s8;
+mod pool_s8;
+
+pub use conv_s8::conv_s8;
+pub use depthwise_conv_s8::depthwise_conv_s8;
+pub use elementwise_s8::{
+    add_s8, dequantize_s8, dot_s8, lut_s8, mul_s8, normalize_s16, quantize_f32,
+};
+pub use gemm_s8::gemm_s8;
+pub use pool_s8::{avg_pool_s8, max_pool_s8};

@@ -1,0 +1,43 @@
+//! Which kernel sets exist and which of them this CPU can run.
+//!
+//! Without the feature `std` there is no detection, and the scalar set is the only one that is known to be safe.
+
+use super::Kernels;
+
+/// The definition of every operation; runs everywhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Scalar;
+
+impl Kernels for Scalar {
+    fn name(&self) -> &'static str {
+        "scalar"
+    }
+}
+
+/// The kernel sets that this CPU can run, slowest first.
+pub fn available() -> impl Iterator<Item = &'static dyn Kernels> {
+    let scalar: &'static dyn Kernels = &Scalar;
+    core::iter::once(scalar).chain(accelerated().into_iter().flatten())
+}
+
+/// The fastest kernel set that this CPU can run.
+pub fn detect() -> &'static dyn Kernels {
+    available().last().unwrap_or(&Scalar)
+}
+
+/// The kernel set called `name`, if it exists and this CPU can run it.
+pub fn named(name: &str) -> Option<&'static dyn Kernels> {
+    available().find(|kernels| kernels.name() == name)
+}
+
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+fn accelerated() -> [Option<&'static dyn Kernels>; 2] {
+    let avx2 = super::x86_64::Avx2::detect().map(|set| set as &dyn Kernels);
+    let avx512_vnni = super::x86_64::Avx512Vnni::detect().map(|set| set as &dyn Kernels);
+    [avx2, avx512_vnni]
+}
+
+#[cfg(not(all(target_arch = "x86_64", feature = "std")))]
+fn accelerated() -> [Option<&'static dyn Kernels>; 0] {
+    []
+}

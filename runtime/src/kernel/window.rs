@@ -1,0 +1,20 @@
+//! Which pixel a tap of a sliding window reads.
+
+use super::Window;
+
+impl Window {
+    /// Index of the input pixel that `tap` (down, across) of the output pixel at `position` reads; `None` outside.
+    pub(crate) fn pixel(&self, position: [usize; 2], tap: [usize; 2]) -> Option<usize> {
+        let y = self.coordinate(0, position[0], tap[0])?;
+        let x = self.coordinate(1, position[1], tap[1])?;
+        Some(y * self.input[1] + x)
+    }
+
+    /// Input coordinate along `axis` (0 down, 1 across) that `tap` of the output at `position` reads; `None` outside.
+    pub(crate) fn coordinate(&self, axis: usize, position: usize, tap: usize) -> Option<usize> {
+        let coordinate = position * self.stride[axis] + tap * self.dilation[axis];
+        coordinate
+            .checked_sub(self.padding[axis])
+            .filter(|&coordinate| coordinate < self.input[axis])
+    }
+}
