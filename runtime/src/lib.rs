@@ -9,5 +9,6 @@
 #[cfg(target_endian = "big")]
 compile_error!("model files are little-endian and are read in place");
 
+pub mod kernel;
 pub mod model;
 pub mod preprocess;

@@ -1,0 +1,41 @@
+//! Attention: softmax(q·kᵀ·scale)·v for every head (Vaswani et al., 2017, <https://arxiv.org/abs/1706.03762>).
+
+use super::rows::softmax_row;
+use crate::kernel::AttentionF32;
+
+/// See [`AttentionF32`]. Softmax is defined as in [`super::softmax_f32`].
+pub fn attention_f32(args: AttentionF32<'_>) {
+    let AttentionF32 {
+        tokens,
+        width,
+        num_heads,
+        scale,
+        q,
+        k,
+        v,
+        dst,
+        scratch,
+    } = args;
+    let head_width = width / num_heads;
+    let scores = &mut scratch[..tokens]; // (tokens), of one query and one head
+    for head in 0..num_heads {
+        let columns = head * head_width..(head + 1) * head_width;
+        for query in 0..tokens {
+            for key in 0..tokens {
+                let mut sum = 0.0;
+                for column in columns.clone() {
+                    sum += q[query * width + column] * k[key * width + column];
+                }
+                scores[key] = sum * scale;
+            }
+            softmax_row(scores);
+            for column in columns.clone() {
+                let mut sum = 0.0;
+                for key in 0..tokens {
+                    sum += scores[key] * v[key * width + column];
+                }
+                dst[query * width + column] = sum;
+            }
+        }
+    }
+}
