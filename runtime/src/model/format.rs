@@ -25,7 +25,7 @@ pub const MAX_VALUES: usize = 4096;
 /// See [`MAX_VALUES`].
 pub const MAX_OPS: usize = 4096;
 
-/// Bytes `[16, file_bytes)` are covered by [`Header::crc32`]; the first 16 are each checked against what they must be.
+/// Everything but [`Header::crc32`] itself is covered by it, see [`super::checksum()`].
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Header {
@@ -39,7 +39,7 @@ pub struct Header {
     pub model_kind: u8,
     /// Length of the whole file.
     pub file_bytes: U32,
-    /// CRC-32/ISO-HDLC of the bytes `[16, file_bytes)`.
+    /// CRC-32/ISO-HDLC of the bytes `[0, 12)` and `[16, file_bytes)`: [`super::checksum()`].
     pub crc32: U32,
     /// Which embedding space the output lies in; all zeros when the model is no half of a dual encoder.
     pub embedding_space: [u8; 16],
