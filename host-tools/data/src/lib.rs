@@ -9,13 +9,23 @@
 //! the digests pinned in [`packages`].
 
 mod archive;
+pub mod cifar10;
 mod client;
 mod error;
 pub mod get;
+pub mod imagefolder;
 mod listing;
 pub mod packages;
+pub mod picture;
 mod progress;
+pub mod spec;
+pub mod stamps;
 
+pub use cifar10::{Cifar10, Split};
 pub use error::DataError;
 pub use get::{Fetched, GetOptions, get};
+pub use imagefolder::ImageFolder;
 pub use packages::{DataCard, cards};
+pub use picture::load_picture;
+pub use spec::DataSpec;
+pub use stamps::Stamps;
