@@ -206,6 +206,31 @@ pub struct PoolS8<'a> {
     pub dst: &'a mut [i8],
 }
 
+/// Mean over all pixels, channel by channel: `clamp(requantize(Σ (src − input_zero_point)) + output_zero_point)`.
+#[derive(Debug)]
+pub struct MeanS8<'a> {
+    /// At most 2¹⁶.
+    pub pixels: usize,
+    /// Channels.
+    pub channels: usize,
+    /// Of the input.
+    pub input_zero_point: i32,
+    /// Of the sum.
+    pub multiplier: i32,
+    /// Of the sum.
+    pub shift: i32,
+    /// Of the output.
+    pub output_zero_point: i32,
+    /// Smallest output.
+    pub clamp_min: i32,
+    /// Largest output.
+    pub clamp_max: i32,
+    /// (pixels, channels)
+    pub src: &'a [i8],
+    /// (channels)
+    pub dst: &'a mut [i8],
+}
+
 /// Weights of a float product, packed as [`packing`] says.
 #[derive(Clone, Copy, Debug)]
 pub enum WeightsF32<'a> {
@@ -375,6 +400,10 @@ pub trait Kernels: Sync {
     /// See [`PoolS8`].
     fn max_pool_s8(&self, args: PoolS8<'_>) {
         scalar::max_pool_s8(args);
+    }
+    /// See [`MeanS8`].
+    fn mean_s8(&self, args: MeanS8<'_>) {
+        scalar::mean_s8(args);
     }
     /// `dst[i] = table[src[i] + 128]`.
     fn lut_s8(&self, table: &[i8; 256], src: &[i8], dst: &mut [i8]) {

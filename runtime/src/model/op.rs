@@ -58,6 +58,9 @@ op_kinds! {
     /// i8 → f32 with the input's scale and zero point.
     DequantizeS8 = 11, "dequantize_s8";
 
+    /// Mean over height and width, i8 (1,H,W,C) → i8 (1,1,1,C), with a scale of its own. Params [`MeanParams`].
+    MeanS8 = 12, "mean_s8";
+
     /// 2-D convolution in f32. Data: weights (see [`FloatWeights`] and [`crate::kernel::packing`]), bias f32 (n) or
     /// absent, scales f32 (n) when weights are i8. Params [`ConvF32Params`]. Scratch: [`crate::kernel::tile_scratch_bytes`] of f32.
     ConvF32 = 20, "conv_f32";
@@ -178,6 +181,20 @@ pub struct MulParams {
 pub struct PoolParams {
     /// Dilation is 1. Kernels may be as large as 255.
     pub window: WindowRecord,
+    /// Smallest output.
+    pub clamp_min: I32,
+    /// Largest output.
+    pub clamp_max: I32,
+}
+
+/// Parameters of [`OpKind::MeanS8`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct MeanParams {
+    /// Of the sum: input scale / (output scale · H · W).
+    pub multiplier: I32,
+    /// Of the sum.
+    pub shift: I32,
     /// Smallest output.
     pub clamp_min: I32,
     /// Largest output.

@@ -20,4 +20,4 @@ pub use float::{
     max_pool_f32, reduce_f32, softmax_f32, unary_f32,
 };
 pub use gemm_s8::gemm_s8;
-pub use pool_s8::{avg_pool_s8, max_pool_s8};
+pub use pool_s8::{avg_pool_s8, max_pool_s8, mean_s8};

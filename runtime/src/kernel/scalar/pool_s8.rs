@@ -1,6 +1,7 @@
 //! Integer pooling, as TFLite's `AVERAGE_POOL_2D` and `MAX_POOL_2D`.
 
-use crate::kernel::PoolS8;
+use crate::kernel::requantize::multiply_by_quantized_multiplier;
+use crate::kernel::{MeanS8, PoolS8};
 
 /// Mean of the taps inside the picture, halves rounded away from zero; 0 where a window has no such tap.
 pub fn avg_pool_s8(args: PoolS8<'_>) {
@@ -10,6 +11,18 @@ pub fn avg_pool_s8(args: PoolS8<'_>) {
 /// Largest tap inside the picture; −128 where a window has none.
 pub fn max_pool_s8(args: PoolS8<'_>) {
     pool(args, i32::from(i8::MIN), i32::max, |largest, _| largest);
+}
+
+/// See [`MeanS8`].
+pub fn mean_s8(args: MeanS8<'_>) {
+    for channel in 0..args.channels {
+        let sum: i32 = (0..args.pixels)
+            .map(|pixel| i32::from(args.src[pixel * args.channels + channel]) - args.input_zero_point)
+            .sum();
+        let scaled = multiply_by_quantized_multiplier(sum, args.multiplier, args.shift);
+        let mean = scaled.saturating_add(args.output_zero_point);
+        args.dst[channel] = mean.clamp(args.clamp_min, args.clamp_max) as i8;
+    }
 }
 
 /// `sum / count`, halves away from zero.
