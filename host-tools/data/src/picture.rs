@@ -150,8 +150,9 @@ fn decode<R: BufRead + Seek>(
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let needed = peak_bytes(decoder.total_bytes(), width, height, color, orientation);
     if needed > MAX_DECODE_BYTES {
-        let found =
-            format!("{width} x {height} pixels of {color:?}, which take {needed} bytes to decode");
+        let found = format!(
+            "{width} x {height} pixels of {color:?} to be decoded and turned upright, which takes {needed} bytes"
+        );
         return Err(refused(
             path,
             &found,
@@ -196,42 +197,56 @@ fn peak_bytes(
 }
 
 /// Samples in native byte order, as a decoder leaves them, to 8-bit RGB on white.
-fn to_rgb(path: &Path, mut pixels: Vec<u8>, color: ColorType) -> Result<Vec<u8>, DataError> {
-    let channels = color.channel_count() as usize;
-    let sample_bytes = usize::from(color.bytes_per_pixel()) / channels;
-    if sample_bytes > 2 {
-        let expected = "samples of 8 or 16 bits";
-        return Err(refused(path, &format!("samples of {color:?}"), expected));
-    }
-    let step = channels * sample_bytes;
-    let count = pixels.len() / step;
-    if color == ColorType::Rgb8 {
-        return Ok(pixels);
-    }
-    // A pixel of three bytes or more is narrowed where it lies: what is written never passes what is still to be read.
-    if step >= 3 {
-        for i in 0..count {
-            let rgb = rgb_of(&pixels[i * step..][..step], channels, sample_bytes);
-            pixels[i * 3..][..3].copy_from_slice(&rgb);
+fn to_rgb(path: &Path, pixels: Vec<u8>, color: ColorType) -> Result<Vec<u8>, DataError> {
+    Ok(match color {
+        ColorType::Rgb8 => pixels,
+        ColorType::L8 => widen::<1, 1>(&pixels),
+        ColorType::La8 => widen::<2, 1>(&pixels),
+        ColorType::L16 => widen::<1, 2>(&pixels),
+        ColorType::Rgba8 => narrow::<4, 1>(pixels),
+        ColorType::La16 => narrow::<2, 2>(pixels),
+        ColorType::Rgb16 => narrow::<3, 2>(pixels),
+        ColorType::Rgba16 => narrow::<4, 2>(pixels),
+        _ => {
+            return Err(refused(
+                path,
+                &format!("samples of {color:?}"),
+                "samples of 8 or 16 bits",
+            ));
         }
-        pixels.truncate(count * 3);
-        return Ok(pixels);
-    }
-    let mut wide = Vec::with_capacity(count * 3);
+    })
+}
+
+/// Pixels of less than three bytes, into a new buffer.
+fn widen<const CHANNELS: usize, const SAMPLE_BYTES: usize>(pixels: &[u8]) -> Vec<u8> {
+    let step = CHANNELS * SAMPLE_BYTES;
+    let mut rgb = Vec::with_capacity(pixels.len() / step * 3);
     for pixel in pixels.chunks_exact(step) {
-        wide.extend_from_slice(&rgb_of(pixel, channels, sample_bytes));
+        rgb.extend_from_slice(&rgb_of::<CHANNELS, SAMPLE_BYTES>(pixel));
     }
-    Ok(wide)
+    rgb
+}
+
+/// Pixels of more than three bytes, where they lie: what is written never passes what is still to be read.
+fn narrow<const CHANNELS: usize, const SAMPLE_BYTES: usize>(mut pixels: Vec<u8>) -> Vec<u8> {
+    let step = CHANNELS * SAMPLE_BYTES;
+    let count = pixels.len() / step;
+    for i in 0..count {
+        let rgb = rgb_of::<CHANNELS, SAMPLE_BYTES>(&pixels[i * step..][..step]);
+        pixels[i * 3..][..3].copy_from_slice(&rgb);
+    }
+    pixels.truncate(count * 3);
+    pixels
 }
 
 /// One pixel of 1 to 4 channels (grey, grey and alpha, RGB, RGBA) to RGB on white.
-fn rgb_of(pixel: &[u8], channels: usize, sample_bytes: usize) -> [u8; 3] {
-    let sample = |i: usize| match sample_bytes {
+fn rgb_of<const CHANNELS: usize, const SAMPLE_BYTES: usize>(pixel: &[u8]) -> [u8; 3] {
+    let sample = |i: usize| match SAMPLE_BYTES {
         1 => u32::from(pixel[i]),
         // 65535 is 255 * 257, so this rounds to the nearest 8-bit value.
         _ => (u32::from(u16::from_ne_bytes([pixel[2 * i], pixel[2 * i + 1]])) + 128) / 257,
     };
-    let (rgb, alpha) = match channels {
+    let (rgb, alpha) = match CHANNELS {
         1 => ([sample(0); 3], 255),
         2 => ([sample(0); 3], sample(1)),
         3 => ([sample(0), sample(1), sample(2)], 255),
