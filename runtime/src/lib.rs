@@ -9,6 +9,8 @@
 #[cfg(target_endian = "big")]
 compile_error!("model files are little-endian and are read in place");
 
+pub mod arena;
+pub mod interpreter;
 pub mod kernel;
 pub mod model;
 pub mod preprocess;

@@ -1,0 +1,304 @@
+//! Decoding of the integer operators.
+//!
+//! The ranges keep every intermediate number of a kernel inside 32 bits, for every input: the limits and the reasons are
+//! listed in `docs/model-format.md`.
+
+use super::super::ValueView;
+use super::super::error::{OUTPUT, OpFault};
+use super::super::format::DType;
+use super::super::op::{AddParams, ConvParams, GemmParams, MulParams, PoolParams};
+use super::operands::{
+    MAX_K, Operands, SMALLEST_MULTIPLIER, clamp_range, expect_same_shape, in_range, right_aligned,
+};
+use super::{Step, expect, size, taps};
+use crate::kernel::{Requantize, packing};
+
+/// Shifts of a requantisation, left when positive.
+const SHIFTS: (i64, i64) = (-31, 30);
+/// Shifts of a product of two inputs: 255 · 255 · 2¹⁵ fits 32 bits.
+const PRODUCT_SHIFTS: (i64, i64) = (-31, 15);
+/// Shifts of a sum's terms, which only get smaller.
+const SUM_SHIFTS: (i64, i64) = (-31, 0);
+/// Largest left shift of a sum's inputs: 255 · 2²⁰ · 2 fits 32 bits.
+const MAX_LEFT_SHIFT: i64 = 20;
+
+pub(super) fn conv<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+    let params: &ConvParams = operands.params()?;
+    let (window, in_channels, out_channels) = operands.window(&params.window, DType::I8)?;
+    let k = product_k(size(&[taps(&window), in_channels])?)?;
+    let bytes = packing::packed_bytes_s8(out_channels, k).ok_or(OpFault::Overflow)?;
+    Ok(Step::ConvS8 {
+        window,
+        in_channels,
+        out_channels,
+        input_zero_point: zero_point_s8(&operands.input(0, DType::I8)?),
+        weights: operands.data(0, bytes)?,
+        requantize: requantize(
+            operands,
+            out_channels,
+            params.clamp_min.get(),
+            params.clamp_max.get(),
+        )?,
+    })
+}
+
+pub(super) fn depthwise_conv<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+    let params: &ConvParams = operands.params()?;
+    let (window, in_channels, channels) = operands.window(&params.window, DType::I8)?;
+    expect(OUTPUT, "channels", in_channels, channels)?;
+    Ok(Step::DepthwiseConvS8 {
+        window,
+        channels,
+        input_zero_point: zero_point_s8(&operands.input(0, DType::I8)?),
+        weights: operands.data(0, size(&[taps(&window), channels])?)?,
+        requantize: requantize(
+            operands,
+            channels,
+            params.clamp_min.get(),
+            params.clamp_max.get(),
+        )?,
+    })
+}
+
+pub(super) fn gemm<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+    let params: &GemmParams = operands.params()?;
+    let (input, output) = (operands.input(0, DType::I8)?, operands.any_output());
+    let (rows, k, n) = matrix(operands, &input, &output)?;
+    product_k(k)?;
+    let bytes = packing::packed_bytes_s8(n, k).ok_or(OpFault::Overflow)?;
+    let wide = output.dtype == DType::I16;
+    if !wide {
+        operands.output(DType::I8)?;
+    }
+    Ok(Step::GemmS8 {
+        rows,
+        k,
+        n,
+        wide,
+        weights: operands.data(0, bytes)?,
+        requantize: requantize(operands, n, params.clamp_min.get(), params.clamp_max.get())?,
+    })
+}
+
+/// Rows, inputs and outputs of a product by constant weights.
+pub(super) fn matrix(
+    operands: &Operands<'_>,
+    input: &ValueView,
+    output: &ValueView,
+) -> Result<(usize, usize, usize), OpFault> {
+    operands.row_wise()?;
+    operands.has_columns(0, input)?;
+    operands.has_columns(OUTPUT, output)?;
+    let (k, n) = (input.last(), output.last());
+    let rows = input.elements() / k.max(1);
+    expect(OUTPUT, "rows", rows, output.elements() / n.max(1))?;
+    Ok((rows, k, n))
+}
+
+pub(super) fn add<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+    let params: &AddParams = operands.params()?;
+    let (lhs, rhs) = (operands.input(0, DType::I8)?, operands.input(1, DType::I8)?);
+    let output = operands.output(DType::I8)?;
+    operands.element_wise(0)?;
+    operands.element_wise(1)?;
+    in_range(
+        "left_shift",
+        params.left_shift.get().into(),
+        0,
+        MAX_LEFT_SHIFT,
+    )?;
+    for input in 0..2 {
+        scale_step(
+            params.input_multiplier[input].get(),
+            params.input_shift[input].get(),
+            SUM_SHIFTS,
+        )?;
+    }
+    scale_step(
+        params.output_multiplier.get(),
+        params.output_shift.get(),
+        SUM_SHIFTS,
+    )?;
+    clamp_range(params.clamp_min.get(), params.clamp_max.get(), -128, 127)?;
+    Ok(Step::AddS8 {
+        params,
+        input_offset: [-lhs.zero_point, -rhs.zero_point],
+        output_offset: output.zero_point,
+    })
+}
+
+pub(super) fn mul<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+    let params: &MulParams = operands.params()?;
+    let (lhs, rhs) = (operands.input(0, DType::I8)?, operands.input(1, DType::I8)?);
+    let output = operands.output(DType::I8)?;
+    expect_same_shape(0, &lhs, &output)?;
+    if rhs.elements() == lhs.elements() {
+        operands.element_wise(1)?;
+    } else {
+        expect(1, "elements", lhs.last(), rhs.elements())?;
+        expect(1, "channels", lhs.last(), right_aligned(&rhs)[3])?;
+        operands.has_columns(0, &lhs)?;
+        if rhs.dynamic || lhs.dynamic != output.dynamic {
+            return Err(OpFault::Dynamic {
+                operand: if rhs.dynamic { 1 } else { OUTPUT },
+            });
+        }
+    }
+    scale_step(params.multiplier.get(), params.shift.get(), PRODUCT_SHIFTS)?;
+    clamp_range(params.clamp_min.get(), params.clamp_max.get(), -128, 127)?;
+    Ok(Step::MulS8 {
+        params,
+        input_offset: [-lhs.zero_point, -rhs.zero_point],
+        output_offset: output.zero_point,
+    })
+}
+
+pub(super) fn pool<'m>(operands: &Operands<'m>, maximum: bool) -> Result<Step<'m>, OpFault> {
+    let params: &PoolParams = operands.params()?;
+    let (window, in_channels, channels) = operands.window(&params.window, DType::I8)?;
+    expect(OUTPUT, "channels", in_channels, channels)?;
+    dense(&window.dilation)?;
+    operands.same_quantisation(0)?;
+    let clamp = clamp_range(params.clamp_min.get(), params.clamp_max.get(), -128, 127)?;
+    Ok(Step::PoolS8 {
+        maximum,
+        window,
+        channels,
+        clamp,
+    })
+}
+
+/// Pooling has no gaps between its taps.
+pub(super) fn dense(dilation: &[usize; 2]) -> Result<(), OpFault> {
+    dilation
+        .iter()
+        .try_for_each(|&gap| in_range("dilation", gap as i64, 1, 1))
+}
+
+pub(super) fn lut<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+    operands.no_params()?;
+    operands.input(0, DType::I8)?;
+    operands.output(DType::I8)?;
+    operands.element_wise(0)?;
+    let table: &[i8] = operands.data(0, 256)?;
+    let table = table.first_chunk().ok_or(OpFault::DataLength {
+        role: 0,
+        expected: 256,
+        found: table.len(),
+    })?;
+    Ok(Step::LutS8 { table })
+}
+
+pub(super) fn normalize<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+    operands.no_params()?;
+    operands.all_static()?;
+    let (input, output) = (operands.input(0, DType::I16)?, operands.output(DType::I8)?);
+    expect_same_shape(0, &input, &output)?;
+    Ok(Step::NormalizeS16)
+}
+
+pub(super) fn quantize<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+    operands.no_params()?;
+    operands.input(0, DType::F32)?;
+    let output = operands.output(DType::I8)?;
+    operands.element_wise(0)?;
+    Ok(Step::QuantizeF32 {
+        scale: positive_scale(OUTPUT, &output)?,
+        zero_point: output.zero_point,
+    })
+}
+
+pub(super) fn dequantize<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+    operands.no_params()?;
+    let input = operands.input(0, DType::I8)?;
+    operands.output(DType::F32)?;
+    operands.element_wise(0)?;
+    Ok(Step::DequantizeS8 {
+        scale: positive_scale(0, &input)?,
+        zero_point: input.zero_point,
+    })
+}
+
+/// Every channel: multiplier and shift in range, and a sum of `k` products plus the bias inside 32 bits.
+pub(super) fn check_requantize(requantize: &Requantize<'_>, k: usize) -> Result<(), OpFault> {
+    let room = i64::from(i32::MAX) - k as i64 * 128 * 128;
+    let (smallest, largest) = (i64::from(SMALLEST_MULTIPLIER), i64::from(i32::MAX));
+    let numbers = requantize
+        .bias
+        .iter()
+        .zip(requantize.multiplier)
+        .zip(requantize.shift);
+    for (channel, ((&bias, &multiplier), &shift)) in numbers.enumerate() {
+        let fault = |what, found: i64, min, max| OpFault::Channel {
+            what,
+            channel,
+            found,
+            min,
+            max,
+        };
+        if i64::from(bias).abs() > room {
+            return Err(fault("bias", bias.into(), -room, room));
+        }
+        if multiplier != 0 && multiplier < SMALLEST_MULTIPLIER {
+            return Err(fault("multiplier", multiplier.into(), smallest, largest));
+        }
+        if !(SHIFTS.0..=SHIFTS.1).contains(&i64::from(shift)) {
+            return Err(fault("shift", shift.into(), SHIFTS.0, SHIFTS.1));
+        }
+    }
+    Ok(())
+}
+
+fn requantize<'m>(
+    operands: &Operands<'m>,
+    n: usize,
+    min: i32,
+    max: i32,
+) -> Result<Requantize<'m>, OpFault> {
+    let output = operands.any_output();
+    let wide = output.dtype == DType::I16;
+    let (lowest, highest) = if wide {
+        (i16::MIN.into(), i16::MAX.into())
+    } else {
+        (-128, 127)
+    };
+    let [clamp_min, clamp_max] = clamp_range(min, max, lowest, highest)?;
+    Ok(Requantize {
+        bias: operands.data(1, n)?,
+        multiplier: operands.data(2, n)?,
+        shift: operands.data(3, n)?,
+        zero_point: output.zero_point,
+        clamp_min,
+        clamp_max,
+    })
+}
+
+fn product_k(k: usize) -> Result<usize, OpFault> {
+    in_range("k", i64::try_from(k).unwrap_or(i64::MAX), 1, MAX_K as i64)?;
+    Ok(k)
+}
+
+fn scale_step(multiplier: i32, shift: i32, shifts: (i64, i64)) -> Result<(), OpFault> {
+    if multiplier != 0 {
+        in_range(
+            "multiplier",
+            multiplier.into(),
+            SMALLEST_MULTIPLIER.into(),
+            i32::MAX.into(),
+        )?;
+    }
+    in_range("shift", shift.into(), shifts.0, shifts.1)
+}
+
+/// The values were proved, so that an i8 value has an i8 zero point.
+fn zero_point_s8(value: &ValueView) -> i8 {
+    value.zero_point.clamp(-128, 127) as i8
+}
+
+fn positive_scale(operand: u8, value: &ValueView) -> Result<f32, OpFault> {
+    if value.scale > 0.0 {
+        Ok(value.scale)
+    } else {
+        Err(OpFault::Scale { operand })
+    }
+}

@@ -1,0 +1,350 @@
+//! One operator, decoded: every number that its kernel needs and every slice of the file, with proved lengths.
+//!
+//! [`Step::decode`] is the single definition of what a record means. `check` calls it for every operator when a model is
+//! loaded, the interpreter calls it again when it runs, so that there is no second reading that could differ. It costs no
+//! more than a few hundred instructions; what needs a look at every weight or channel is [`Step::check_contents`], done
+//! once. Numbers of tokens are an argument: at load they are the largest, at a run those of the run.
+
+mod float;
+mod integer;
+mod moves;
+mod operands;
+
+pub(crate) use moves::{ConcatStep, PadStep, StridedCopy, natural_strides};
+
+use super::error::{OUTPUT, OpFault};
+use super::format::{NO_VALUE, OpRecord};
+use super::op::{AddParams, BinaryKind, MulParams, OpKind, ReduceKind, UnaryKind};
+use super::{Model, ValueView};
+use crate::kernel::{Requantize, WeightsF32, Window, attention_scratch_bytes, tile_scratch_bytes};
+use operands::Operands;
+
+/// What an operator computes, over which sizes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step<'m> {
+    ConvS8 {
+        window: Window,
+        in_channels: usize,
+        out_channels: usize,
+        input_zero_point: i8,
+        weights: &'m [i8],
+        requantize: Requantize<'m>,
+    },
+    DepthwiseConvS8 {
+        window: Window,
+        channels: usize,
+        input_zero_point: i8,
+        weights: &'m [i8],
+        requantize: Requantize<'m>,
+    },
+    GemmS8 {
+        rows: usize,
+        k: usize,
+        n: usize,
+        /// The output is i16.
+        wide: bool,
+        weights: &'m [i8],
+        requantize: Requantize<'m>,
+    },
+    AddS8 {
+        params: &'m AddParams,
+        input_offset: [i32; 2],
+        output_offset: i32,
+    },
+    MulS8 {
+        params: &'m MulParams,
+        input_offset: [i32; 2],
+        output_offset: i32,
+    },
+    PoolS8 {
+        maximum: bool,
+        window: Window,
+        channels: usize,
+        clamp: [i32; 2],
+    },
+    LutS8 {
+        table: &'m [i8; 256],
+    },
+    NormalizeS16,
+    QuantizeF32 {
+        scale: f32,
+        zero_point: i32,
+    },
+    DequantizeS8 {
+        scale: f32,
+        zero_point: i32,
+    },
+    ConvF32 {
+        window: Window,
+        in_channels: usize,
+        out_channels: usize,
+        weights: WeightsF32<'m>,
+        bias: &'m [f32],
+        clamp: [f32; 2],
+    },
+    DepthwiseConvF32 {
+        window: Window,
+        channels: usize,
+        weights: &'m [f32],
+        bias: &'m [f32],
+        clamp: [f32; 2],
+    },
+    GemmF32 {
+        rows: usize,
+        k: usize,
+        n: usize,
+        weights: WeightsF32<'m>,
+        bias: &'m [f32],
+        clamp: [f32; 2],
+    },
+    MatmulF32 {
+        /// Leading dimensions of the output.
+        batch: [usize; 2],
+        /// Elements from one batch of an operand to the next, 0 where it repeats.
+        lhs_strides: [usize; 2],
+        rhs_strides: [usize; 2],
+        m: usize,
+        k: usize,
+        n: usize,
+        transpose_rhs: bool,
+        scale: f32,
+    },
+    BinaryF32 {
+        function: BinaryKind,
+        /// Dimensions of the output.
+        dims: [usize; 4],
+        /// Elements from one index to the next, 0 where an operand repeats.
+        lhs_strides: [usize; 4],
+        rhs_strides: [usize; 4],
+        clamp: [f32; 2],
+    },
+    UnaryF32 {
+        function: UnaryKind,
+        constants: [f32; 2],
+    },
+    PoolF32 {
+        maximum: bool,
+        window: Window,
+        channels: usize,
+    },
+    SoftmaxF32 {
+        columns: usize,
+    },
+    LayerNormF32 {
+        epsilon: f32,
+        gamma: &'m [f32],
+        beta: &'m [f32],
+    },
+    AttentionF32 {
+        tokens: usize,
+        width: usize,
+        num_heads: usize,
+        scale: f32,
+    },
+    EmbeddingF32 {
+        rows: usize,
+        width: usize,
+        table: WeightsF32<'m>,
+    },
+    ReduceF32 {
+        function: ReduceKind,
+        dims: [usize; 4],
+        /// Bit d: dimension d is reduced.
+        axes: u8,
+    },
+    L2NormalizeF32 {
+        columns: usize,
+    },
+    StridedCopy(StridedCopy),
+    Concat(ConcatStep),
+    Pad(PadStep),
+}
+
+/// Fewest and most inputs, and most stretches of data, of a kind.
+fn arity(kind: OpKind) -> (usize, usize, usize) {
+    use OpKind as K;
+    match kind {
+        K::ConvS8 | K::DepthwiseConvS8 | K::GemmS8 => (1, 1, 4),
+        K::ConvF32 | K::GemmF32 => (1, 1, 3),
+        K::DepthwiseConvF32 | K::LayerNormF32 | K::EmbeddingF32 => (1, 1, 2),
+        K::LutS8 => (1, 1, 1),
+        K::AddS8 | K::MulS8 | K::MatmulF32 | K::BinaryF32 => (2, 2, 0),
+        K::AttentionF32 => (3, 3, 0),
+        K::Concat => (1, 4, 0),
+        K::AvgPoolS8 | K::MaxPoolS8 | K::NormalizeS16 | K::QuantizeF32 | K::DequantizeS8 => {
+            (1, 1, 0)
+        }
+        K::UnaryF32
+        | K::AvgPoolF32
+        | K::MaxPoolF32
+        | K::SoftmaxF32
+        | K::ReduceF32
+        | K::L2NormalizeF32 => (1, 1, 0),
+        K::Transpose | K::Slice | K::Pad => (1, 1, 0),
+    }
+}
+
+impl<'m> Step<'m> {
+    /// Reads a record. `tokens` is the leading dimension of dynamic values, in `1..=max_tokens`.
+    ///
+    /// # Errors
+    /// Whatever keeps the operator from being run safely on its own; what other operators do is the matter of `plan`.
+    pub(crate) fn decode(
+        model: &Model<'m>,
+        op: &'m OpRecord,
+        tokens: usize,
+    ) -> Result<Self, OpFault> {
+        let kind = OpKind::from_u16(op.kind.get()).ok_or(OpFault::UnknownKind)?;
+        let operands = Operands::collect(model, op, tokens, arity(kind))?;
+        use OpKind as K;
+        match kind {
+            K::ConvS8 => integer::conv(&operands),
+            K::DepthwiseConvS8 => integer::depthwise_conv(&operands),
+            K::GemmS8 => integer::gemm(&operands),
+            K::AddS8 => integer::add(&operands),
+            K::MulS8 => integer::mul(&operands),
+            K::AvgPoolS8 => integer::pool(&operands, false),
+            K::MaxPoolS8 => integer::pool(&operands, true),
+            K::LutS8 => integer::lut(&operands),
+            K::NormalizeS16 => integer::normalize(&operands),
+            K::QuantizeF32 => integer::quantize(&operands),
+            K::DequantizeS8 => integer::dequantize(&operands),
+            K::ConvF32 => float::conv(&operands),
+            K::DepthwiseConvF32 => float::depthwise_conv(&operands),
+            K::GemmF32 => float::gemm(&operands),
+            K::MatmulF32 => float::matmul(&operands),
+            K::BinaryF32 => float::binary(&operands),
+            K::UnaryF32 => float::unary(&operands),
+            K::AvgPoolF32 => float::pool(&operands, false),
+            K::MaxPoolF32 => float::pool(&operands, true),
+            K::SoftmaxF32 => float::softmax(&operands),
+            K::LayerNormF32 => float::layer_norm(&operands),
+            K::AttentionF32 => float::attention(&operands),
+            K::EmbeddingF32 => float::embedding(&operands),
+            K::ReduceF32 => float::reduce(&operands),
+            K::L2NormalizeF32 => float::l2_normalize(&operands),
+            K::Transpose => moves::transpose(&operands),
+            K::Slice => moves::slice(&operands),
+            K::Concat => moves::concat(&operands),
+            K::Pad => moves::pad(&operands),
+        }
+    }
+
+    /// Working memory of the kernel; `None` when the size does not fit the machine.
+    pub(crate) fn scratch_bytes(&self) -> Option<usize> {
+        match *self {
+            Self::ConvS8 {
+                window,
+                in_channels,
+                ..
+            } => tile_scratch_bytes(taps(&window).checked_mul(in_channels)?, 1),
+            Self::GemmS8 { k, .. } => tile_scratch_bytes(k, 1),
+            Self::ConvF32 {
+                window,
+                in_channels,
+                ..
+            } => tile_scratch_bytes(taps(&window).checked_mul(in_channels)?, 4),
+            Self::AttentionF32 { tokens, .. } => attention_scratch_bytes(tokens),
+            _ => Some(0),
+        }
+    }
+
+    /// Multiply-accumulates: of products by weights, and of the two products of attention. Everything else counts 0.
+    pub(crate) fn macs(&self) -> u64 {
+        let product = |factors: &[usize]| {
+            factors.iter().fold(1u64, |product, &factor| {
+                product.saturating_mul(factor as u64)
+            })
+        };
+        let spots =
+            |window: &Window| product(&window.output).saturating_mul(product(&window.kernel));
+        match self {
+            Self::ConvS8 {
+                window,
+                in_channels,
+                out_channels,
+                ..
+            }
+            | Self::ConvF32 {
+                window,
+                in_channels,
+                out_channels,
+                ..
+            } => spots(window).saturating_mul(product(&[*in_channels, *out_channels])),
+            Self::DepthwiseConvS8 {
+                window, channels, ..
+            }
+            | Self::DepthwiseConvF32 {
+                window, channels, ..
+            } => spots(window).saturating_mul(product(&[*channels])),
+            Self::GemmS8 { rows, k, n, .. } | Self::GemmF32 { rows, k, n, .. } => {
+                product(&[*rows, *k, *n])
+            }
+            Self::MatmulF32 { batch, m, k, n, .. } => product(&[batch[0], batch[1], *m, *k, *n]),
+            Self::AttentionF32 { tokens, width, .. } => product(&[2, *tokens, *tokens, *width]),
+            _ => 0,
+        }
+    }
+
+    /// Looks at every number of every channel: the part of the proof that is too long for each run.
+    pub(crate) fn check_contents(&self) -> Result<(), OpFault> {
+        match self {
+            Self::ConvS8 {
+                window,
+                in_channels,
+                requantize,
+                ..
+            } => integer::check_requantize(requantize, taps(window).saturating_mul(*in_channels)),
+            Self::DepthwiseConvS8 {
+                window, requantize, ..
+            } => integer::check_requantize(requantize, taps(window)),
+            Self::GemmS8 { k, requantize, .. } => integer::check_requantize(requantize, *k),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Taps of a window.
+pub(crate) fn taps(window: &Window) -> usize {
+    window.kernel[0] * window.kernel[1]
+}
+
+/// Indices of the values that an operator reads, in the order of its slots.
+pub(crate) fn input_indices(op: &OpRecord) -> impl Iterator<Item = usize> + '_ {
+    op.inputs
+        .iter()
+        .map(|slot| slot.get())
+        .filter(|&index| index != NO_VALUE)
+        .map(usize::from)
+}
+
+/// The rank of an operand, when it is what an operator wants.
+fn expect(operand: u8, what: &'static str, expected: usize, found: usize) -> Result<(), OpFault> {
+    if expected == found {
+        Ok(())
+    } else {
+        Err(OpFault::Extent {
+            operand,
+            what,
+            expected,
+            found,
+        })
+    }
+}
+
+/// A product of sizes that fits the machine.
+fn size(factors: &[usize]) -> Result<usize, OpFault> {
+    factors
+        .iter()
+        .try_fold(1usize, |product, &factor| product.checked_mul(factor))
+        .ok_or(OpFault::Overflow)
+}
+
+/// The output of an operator, and the operand number to name it by.
+fn output_dynamic(output: &ValueView, expected: bool) -> Result<(), OpFault> {
+    if output.dynamic == expected {
+        Ok(())
+    } else {
+        Err(OpFault::Dynamic { operand: OUTPUT })
+    }
+}
