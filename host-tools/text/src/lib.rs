@@ -3,10 +3,18 @@
 //! The method is CLIP's (Radford et al., arXiv:2103.00020, section 3.1): class names are set into prompt templates, each
 //! prompt is embedded by the text encoder, and the mean direction of a class's prompts is its embedding.
 //!
-//! [`wordpiece`] turns text into token ids.
+//! [`classes`] reads class lists and [`templates`] prompt templates, [`wordpiece`] turns a prompt into token ids, and
+//! [`ensemble`] drives a text encoder over all prompts of all classes.
 //!
 //! What is not here: the text encoder itself, which `pinhole-runtime` executes, and the byte layout of class banks.
 
 #![deny(unsafe_code)]
 
+pub mod classes;
+pub mod ensemble;
+pub mod templates;
 pub mod wordpiece;
+
+mod text_file;
+
+pub use text_file::TextFileError;
