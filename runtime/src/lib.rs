@@ -10,7 +10,9 @@
 compile_error!("model files are little-endian and are read in place");
 
 pub mod arena;
+pub mod bank;
 pub mod interpreter;
 pub mod kernel;
 pub mod model;
 pub mod preprocess;
+pub mod score;
