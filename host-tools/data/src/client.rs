@@ -6,7 +6,8 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -168,7 +169,8 @@ impl Failure {
             "not enough space",
             "enough free space",
         ];
-        if full.iter().any(|sign| self.tail.contains(sign)) {
+        let says_full = full.iter().any(|sign| self.tail.contains(sign));
+        if says_full || is_full(&self.folder) {
             return DataError::DiskFull {
                 path: self.folder,
                 needed_bytes: 0,
@@ -184,8 +186,6 @@ impl Failure {
 }
 
 /// Runs a client in `folder`; shows how much it has written there.
-///
-/// Its output goes to files, not pipes: nothing has to be drained while it runs.
 fn run(
     program: &Path,
     arguments: &[OsString],
@@ -200,22 +200,26 @@ fn run(
         tail,
         folder: folder.to_path_buf(),
     };
-    let could_not = |e: std::io::Error| failure("could not be started".into(), e.to_string());
-    let log_path = folder.join("client.log");
-    let log = File::create(&log_path).map_err(could_not)?;
-    let log_too = log.try_clone().map_err(could_not)?;
-    let mut child = Command::new(program)
+    let could_not = |e: io::Error| failure("could not be started".into(), e.to_string());
+    let mut child = Command::new(program);
+    child
         .args(arguments)
         .current_dir(folder)
         // Half-done downloads stay inside the folder that is removed with everything in it.
         .env("TMPDIR", folder)
-        .stdin(Stdio::null())
-        .stdout(Stdio::from(log))
-        .stderr(Stdio::from(log_too))
-        .spawn()
-        .map_err(could_not)?;
+        .stdin(Stdio::null());
+    // One pipe for both streams keeps their order. It is not a file in `folder`, because on a full disk the one line
+    // that tells so would be lost.
+    let (output, input) = io::pipe().map_err(could_not)?;
+    child
+        .stdout(input.try_clone().map_err(could_not)?)
+        .stderr(input);
+    let mut running = child.spawn().map_err(could_not)?;
+    // The builder holds the writing ends; while it lives the reader below would wait for ever.
+    drop(child);
+    let log = thread::spawn(move || last_bytes(output));
     let status = loop {
-        match child.try_wait().map_err(could_not)? {
+        match running.try_wait().map_err(could_not)? {
             Some(status) => break status,
             None => {
                 progress.set(bytes_in(folder));
@@ -223,14 +227,41 @@ fn run(
             }
         }
     };
-    let log = fs::read(&log_path).unwrap_or_default();
-    // The next client must find only its own files here.
-    let _ = fs::remove_file(&log_path);
+    let log = log.join().unwrap_or_default();
     if status.success() {
         Ok(())
     } else {
         Err(failure(status.to_string(), last_lines(&log)))
     }
+}
+
+/// Reads a stream to its end and keeps the last few kilobytes.
+fn last_bytes(mut stream: impl Read) -> Vec<u8> {
+    const KEPT_BYTES: usize = 8192;
+    let mut kept = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return kept,
+            Ok(len) => kept.extend_from_slice(&buffer[..len]),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return kept,
+        }
+        kept.drain(..kept.len().saturating_sub(KEPT_BYTES));
+    }
+}
+
+/// Whether a small file can no longer be written here; clients do not always say why they failed.
+fn is_full(folder: &Path) -> bool {
+    let probe = folder.join("probe");
+    let written = fs::write(&probe, [1; 1 << 16]);
+    let _ = fs::remove_file(&probe);
+    written.is_err_and(|e| {
+        matches!(
+            DataError::io("write", folder, e),
+            DataError::DiskFull { .. }
+        )
+    })
 }
 
 /// The last lines of a log, joined; the first ones are rarely the reason.
