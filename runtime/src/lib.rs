@@ -9,7 +9,7 @@
 #[cfg(target_endian = "big")]
 compile_error!("model files are little-endian and are read in place");
 
-pub mod arena;
+mod arena;
 pub mod bank;
 pub mod interpreter;
 pub mod kernel;

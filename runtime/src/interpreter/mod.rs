@@ -13,6 +13,8 @@ mod moves;
 mod reduce;
 mod run;
 
+#[cfg(feature = "std")]
+pub use crate::arena::AlignedBytes;
 pub use error::InputError;
 
 use crate::arena::{elements, elements_mut, is_aligned};

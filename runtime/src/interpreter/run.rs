@@ -4,7 +4,7 @@ use super::{broadcast, moves, reduce};
 use crate::arena::{Split, elements, elements_mut};
 use crate::kernel::{
     AddS8, AttentionF32, ConvF32, ConvS8, DepthwiseConvF32, DepthwiseConvS8, DstS8, GemmF32,
-    GemmS8, Kernels, MatmulF32, MulS8, PoolF32, PoolS8, WeightsF32,
+    GemmS8, Kernels, MatmulF32, MeanS8, MulS8, PoolF32, PoolS8, WeightsF32,
 };
 use crate::model::Model;
 use crate::model::format::{NO_VALUE, OpRecord};
@@ -52,6 +52,7 @@ pub(super) fn operator(
         | Step::AddS8 { .. }
         | Step::MulS8 { .. }
         | Step::PoolS8 { .. }
+        | Step::MeanS8 { .. }
         | Step::LutS8 { .. }
         | Step::NormalizeS16
         | Step::QuantizeF32 { .. }
@@ -193,6 +194,24 @@ fn integer(step: Step<'_>, slices: Slices<'_>, kernels: &dyn Kernels) -> Option<
                 kernels.avg_pool_s8(args)
             }
         }
+        Step::MeanS8 {
+            params,
+            pixels,
+            channels,
+            input_zero_point,
+            output_zero_point,
+        } => kernels.mean_s8(MeanS8 {
+            pixels,
+            channels,
+            input_zero_point,
+            multiplier: params.multiplier.get(),
+            shift: params.shift.get(),
+            output_zero_point,
+            clamp_min: params.clamp_min.get(),
+            clamp_max: params.clamp_max.get(),
+            src: elements(inputs[0])?,
+            dst: elements_mut(output)?,
+        }),
         Step::LutS8 { table } => kernels.lut_s8(table, elements(inputs[0])?, elements_mut(output)?),
         Step::NormalizeS16 => kernels.normalize_s16(elements(inputs[0])?, elements_mut(output)?),
         Step::QuantizeF32 { scale, zero_point } => {

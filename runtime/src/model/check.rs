@@ -7,28 +7,43 @@ use super::format::{
     ALIGN_BYTES, DType, GeometryRecord, Header, MAGIC, MAX_OPS, MAX_RANK, MAX_VALUES, ModelKind,
     NO_VALUE, OpRecord, PLACE_ARENA, PLACE_DATA, Section, VERSION, ValueRecord, WeightLayout,
 };
-use super::{Model, plan, view};
+use super::{Model, Totals, plan, view};
 use zerocopy::little_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// See [`Model::load`].
 pub(super) fn load(given: &[u8]) -> Result<Model<'_>, LoadError> {
-    let remainder = given.as_ptr().addr() % ALIGN_BYTES;
-    if remainder != 0 {
-        return Err(LoadError::Misaligned { remainder });
-    }
-    let header = header(given)?;
+    let header = start(given)?;
     // The header proved that the file is not longer than what is given.
     let bytes = given
         .get(..header.file_bytes.get() as usize)
         .unwrap_or(given);
-    let computed = checksum(bytes);
-    if computed != header.crc32.get() {
-        return Err(LoadError::BadChecksum {
-            stored: header.crc32.get(),
-            computed,
-        });
+    let (stored, computed) = (header.crc32.get(), checksum(bytes));
+    if computed != stored {
+        return Err(LoadError::BadChecksum { stored, computed });
     }
+    let model = contents(bytes, header)?;
+    plan::expect_totals(&model)?;
+    Ok(model)
+}
+
+/// See [`super::measure`].
+pub(super) fn measure(bytes: &[u8]) -> Result<Totals, LoadError> {
+    let header = start(bytes)?;
+    let model = contents(bytes, header)?;
+    Ok(plan::totals(&model))
+}
+
+fn start(given: &[u8]) -> Result<&Header, LoadError> {
+    let remainder = given.as_ptr().addr() % ALIGN_BYTES;
+    if remainder != 0 {
+        return Err(LoadError::Misaligned { remainder });
+    }
+    header(given)
+}
+
+/// Everything but the checksum and the totals.
+fn contents<'a>(bytes: &'a [u8], header: &'a Header) -> Result<Model<'a>, LoadError> {
     sections(header)?;
     let values: &[ValueRecord] = records(bytes, header.values, SectionName::Values, MAX_VALUES)?;
     let ops: &[OpRecord] = records(bytes, header.ops, SectionName::Ops, MAX_OPS)?;

@@ -23,7 +23,7 @@ pub const MAX_INPUTS: usize = 4;
 /// Limits that bound the time of a check over hostile bytes.
 pub const MAX_VALUES: usize = 4096;
 /// See [`MAX_VALUES`].
-pub const MAX_OPS: usize = 4096;
+pub const MAX_OPS: usize = 2048;
 
 /// Everything but [`Header::crc32`] itself is covered by it, see [`super::checksum()`].
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]

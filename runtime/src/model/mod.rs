@@ -16,7 +16,7 @@ pub(crate) mod step;
 
 pub use checksum::checksum;
 pub use error::{HeaderField, LoadError, OUTPUT, OpFault, SectionFault, SectionName, ValueFault};
-pub use plan::{Totals, totals};
+pub use plan::Totals;
 
 use crate::preprocess::InputGeometry;
 use format::{
@@ -32,6 +32,15 @@ pub struct Model<'a> {
     header: &'a Header,
     values: &'a [ValueRecord],
     ops: &'a [OpRecord],
+}
+
+/// What the header of a file must say about its operators, for whoever writes one: checks everything that [`Model::load`]
+/// checks but the checksum and these numbers themselves. [`Header::arena_bytes`] must be large enough, as `u32::MAX` is.
+///
+/// # Errors
+/// As [`Model::load`].
+pub fn measure(file: &[u8]) -> Result<Totals, LoadError> {
+    check::measure(file)
 }
 
 /// A value, decoded.

@@ -64,6 +64,11 @@ pub(super) fn check(model: &Model<'_>) -> Result<(), LoadError> {
             storage(model, index, &value)?;
         }
     }
+    Ok(())
+}
+
+/// The header says what the operators need.
+pub(super) fn expect_totals(model: &Model<'_>) -> Result<(), LoadError> {
     let computed = totals(model);
     let header = model.header;
     let pairs = [
@@ -208,8 +213,8 @@ fn storage_of(model: &Model<'_>, value: usize) -> usize {
         .map_or(value, |value| value.storage.get() as usize)
 }
 
-/// What the header must say about a model, given its other fields. For whoever writes one.
-pub fn totals(model: &Model<'_>) -> Totals {
+/// Walks the operators with the sum of what is live. The model was checked.
+pub(super) fn totals(model: &Model<'_>) -> Totals {
     let mut arena_bytes = 0;
     for value in (0..model.values.len())
         .map(|index| model.value(index))

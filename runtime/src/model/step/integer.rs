@@ -6,7 +6,7 @@
 use super::super::ValueView;
 use super::super::error::{OUTPUT, OpFault};
 use super::super::format::DType;
-use super::super::op::{AddParams, ConvParams, GemmParams, MulParams, PoolParams};
+use super::super::op::{AddParams, ConvParams, GemmParams, MeanParams, MulParams, PoolParams};
 use super::operands::{
     MAX_K, Operands, SMALLEST_MULTIPLIER, clamp_range, expect_same_shape, in_range, right_aligned,
 };
@@ -17,6 +17,10 @@ use crate::kernel::{Requantize, packing};
 const SHIFTS: (i64, i64) = (-31, 30);
 /// Shifts of a product of two inputs: 255 · 255 · 2¹⁵ fits 32 bits.
 const PRODUCT_SHIFTS: (i64, i64) = (-31, 15);
+/// Most pixels of a mean.
+const MAX_PIXELS: i64 = 1 << 16;
+/// Shifts of a mean: 255 · 2¹⁶ · 2⁷ fits 32 bits.
+const MEAN_SHIFTS: (i64, i64) = (-31, 7);
 /// Shifts of a sum's terms, which only get smaller.
 const SUM_SHIFTS: (i64, i64) = (-31, 0);
 /// Largest left shift of a sum's inputs: 255 · 2²⁰ · 2 fits 32 bits.
@@ -165,6 +169,27 @@ pub(super) fn pool<'m>(operands: &Operands<'m>, maximum: bool) -> Result<Step<'m
         window,
         channels,
         clamp,
+    })
+}
+
+pub(super) fn mean<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+    let params: &MeanParams = operands.params()?;
+    operands.all_static()?;
+    let (input, output) = (operands.input(0, DType::I8)?, operands.output(DType::I8)?);
+    expect(0, "rank", 4, input.rank)?;
+    expect(0, "batch", 1, input.shape[0])?;
+    let (pixels, channels) = (size(&input.shape[1..3])?, input.shape[3]);
+    in_range("pixels", pixels as i64, 1, MAX_PIXELS)?;
+    expect(OUTPUT, "channels", channels, output.last())?;
+    expect(OUTPUT, "elements", channels, output.elements())?;
+    scale_step(params.multiplier.get(), params.shift.get(), MEAN_SHIFTS)?;
+    clamp_range(params.clamp_min.get(), params.clamp_max.get(), -128, 127)?;
+    Ok(Step::MeanS8 {
+        params,
+        pixels,
+        channels,
+        input_zero_point: input.zero_point,
+        output_zero_point: output.zero_point,
     })
 }
 

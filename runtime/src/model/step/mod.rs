@@ -14,7 +14,7 @@ pub(crate) use moves::{ConcatStep, PadStep, StridedCopy, natural_strides};
 
 use super::error::{OUTPUT, OpFault};
 use super::format::{NO_VALUE, OpRecord};
-use super::op::{AddParams, BinaryKind, MulParams, OpKind, ReduceKind, UnaryKind};
+use super::op::{AddParams, BinaryKind, MeanParams, MulParams, OpKind, ReduceKind, UnaryKind};
 use super::{Model, ValueView};
 use crate::kernel::{Requantize, WeightsF32, Window, attention_scratch_bytes, tile_scratch_bytes};
 use operands::Operands;
@@ -61,6 +61,13 @@ pub(crate) enum Step<'m> {
         window: Window,
         channels: usize,
         clamp: [i32; 2],
+    },
+    MeanS8 {
+        params: &'m MeanParams,
+        pixels: usize,
+        channels: usize,
+        input_zero_point: i32,
+        output_zero_point: i32,
     },
     LutS8 {
         table: &'m [i8; 256],
@@ -171,9 +178,12 @@ fn arity(kind: OpKind) -> (usize, usize, usize) {
         K::AddS8 | K::MulS8 | K::MatmulF32 | K::BinaryF32 => (2, 2, 0),
         K::AttentionF32 => (3, 3, 0),
         K::Concat => (1, 4, 0),
-        K::AvgPoolS8 | K::MaxPoolS8 | K::NormalizeS16 | K::QuantizeF32 | K::DequantizeS8 => {
-            (1, 1, 0)
-        }
+        K::AvgPoolS8
+        | K::MeanS8
+        | K::MaxPoolS8
+        | K::NormalizeS16
+        | K::QuantizeF32
+        | K::DequantizeS8 => (1, 1, 0),
         K::UnaryF32
         | K::AvgPoolF32
         | K::MaxPoolF32
@@ -205,6 +215,7 @@ impl<'m> Step<'m> {
             K::MulS8 => integer::mul(&operands),
             K::AvgPoolS8 => integer::pool(&operands, false),
             K::MaxPoolS8 => integer::pool(&operands, true),
+            K::MeanS8 => integer::mean(&operands),
             K::LutS8 => integer::lut(&operands),
             K::NormalizeS16 => integer::normalize(&operands),
             K::QuantizeF32 => integer::quantize(&operands),
