@@ -117,4 +117,5 @@ def main():
     (HERE / "wordpiece_code_points.txt").write_text(code_point_digests(reference(UNCASED)))
 
 
-main()
+if __name__ == "__main__":
+    main()
