@@ -23,7 +23,9 @@ pub const TILE_ROWS: usize = 8;
 
 /// Scratch of a product whose rows have `k` elements of `element_bytes`: [`TILE_ROWS`] rows, each rounded up to 64 bytes.
 pub fn tile_scratch_bytes(k: usize, element_bytes: usize) -> Option<usize> {
-    k.checked_mul(element_bytes)?.checked_next_multiple_of(64)?.checked_mul(TILE_ROWS)
+    k.checked_mul(element_bytes)?
+        .checked_next_multiple_of(64)?
+        .checked_mul(TILE_ROWS)
 }
 
 /// Scratch of attention over at most `tokens`: one row of scores per row of a tile, in f32.
@@ -467,7 +469,14 @@ pub trait Kernels: Sync {
         scalar::softmax_f32(columns, src, dst);
     }
     /// Layer normalisation of each row of `gamma.len()`.
-    fn layer_norm_f32(&self, epsilon: f32, gamma: &[f32], beta: &[f32], src: &[f32], dst: &mut [f32]) {
+    fn layer_norm_f32(
+        &self,
+        epsilon: f32,
+        gamma: &[f32],
+        beta: &[f32],
+        src: &[f32],
+        dst: &mut [f32],
+    ) {
         scalar::layer_norm_f32(epsilon, gamma, beta, src, dst);
     }
     /// Reduction of `src` (outer, middle, inner) over the middle dimension into `dst` (outer, inner).

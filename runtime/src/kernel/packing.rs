@@ -29,7 +29,9 @@ pub fn offset_s8(n: usize, k: usize, channel: usize, input: usize) -> usize {
     let block = channel / BLOCK_CHANNELS * BLOCK_CHANNELS;
     let width = block_width_s8(n, block);
     let k_padded = k.next_multiple_of(GROUP_INPUTS);
-    block * k_padded + (input / GROUP_INPUTS * width + channel - block) * GROUP_INPUTS + input % GROUP_INPUTS
+    block * k_padded
+        + (input / GROUP_INPUTS * width + channel - block) * GROUP_INPUTS
+        + input % GROUP_INPUTS
 }
 
 /// Where float weight (channel, input) lies, in elements.

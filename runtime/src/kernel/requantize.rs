@@ -84,9 +84,15 @@ mod tests {
             for step in 0..64 {
                 let real = (1.0 + f64::from(step) / 64.0) * libm::exp2(f64::from(exponent));
                 let (multiplier, shift) = quantize_multiplier(real);
-                assert!((1 << 30..=i32::MAX).contains(&multiplier), "{real}: {multiplier}");
+                assert!(
+                    (1 << 30..=i32::MAX).contains(&multiplier),
+                    "{real}: {multiplier}"
+                );
                 let back = f64::from(multiplier) * libm::exp2(f64::from(shift) - 31.0);
-                assert!((back / real - 1.0).abs() <= libm::exp2(-31.0), "{real} became {back}");
+                assert!(
+                    (back / real - 1.0).abs() <= libm::exp2(-31.0),
+                    "{real} became {back}"
+                );
             }
         }
     }
@@ -123,7 +129,11 @@ mod tests {
             (-(1 << 30), 31, -1),
             (1 - (1 << 30), 31, 0),
         ] {
-            assert_eq!(rounding_divide_by_pot(x, exponent), expected, "{x} / 2^{exponent}");
+            assert_eq!(
+                rounding_divide_by_pot(x, exponent),
+                expected,
+                "{x} / 2^{exponent}"
+            );
         }
     }
 }

@@ -5,7 +5,15 @@ use crate::kernel::packing::offset_s8;
 
 /// One product per output pixel over the taps of its window; a tap outside the picture reads the zero point.
 pub fn conv_s8(args: ConvS8<'_>) {
-    let ConvS8 { window, in_channels, out_channels, src, weights, requantize, .. } = args;
+    let ConvS8 {
+        window,
+        in_channels,
+        out_channels,
+        src,
+        weights,
+        requantize,
+        ..
+    } = args;
     let [kernel_height, kernel_width] = window.kernel;
     let k = kernel_height * kernel_width * in_channels;
     for y in 0..window.output[0] {

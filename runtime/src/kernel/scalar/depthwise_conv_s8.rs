@@ -4,7 +4,14 @@ use crate::kernel::DepthwiseConvS8;
 
 /// One sum over the window per output pixel and channel; a tap outside the picture reads the zero point.
 pub fn depthwise_conv_s8(args: DepthwiseConvS8<'_>) {
-    let DepthwiseConvS8 { window, channels, src, weights, requantize, .. } = args;
+    let DepthwiseConvS8 {
+        window,
+        channels,
+        src,
+        weights,
+        requantize,
+        ..
+    } = args;
     let [kernel_height, kernel_width] = window.kernel;
     for y in 0..window.output[0] {
         for x in 0..window.output[1] {

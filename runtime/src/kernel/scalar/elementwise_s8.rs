@@ -5,7 +5,14 @@ use crate::kernel::{AddS8, MulS8};
 
 /// TFLite's ADD: both inputs on a common scale with `left_shift` bits of headroom, their sum back on the output's.
 pub fn add_s8(args: AddS8<'_>) {
-    let AddS8 { lhs, rhs, input_offset, input_multiplier, input_shift, .. } = args;
+    let AddS8 {
+        lhs,
+        rhs,
+        input_offset,
+        input_multiplier,
+        input_shift,
+        ..
+    } = args;
     let common = |side: usize, value: i8| {
         let value = i32::from(value).wrapping_add(input_offset[side]);
         let value = value.wrapping_shl(args.left_shift as u32);
@@ -13,10 +20,11 @@ pub fn add_s8(args: AddS8<'_>) {
     };
     for ((dst, &lhs), &rhs) in args.dst.iter_mut().zip(lhs).zip(rhs) {
         let sum = common(0, lhs).wrapping_add(common(1, rhs));
-        let output = multiply_by_quantized_multiplier(sum, args.output_multiplier, args.output_shift)
-            .saturating_add(args.output_offset)
-            .max(args.clamp_min)
-            .min(args.clamp_max);
+        let output =
+            multiply_by_quantized_multiplier(sum, args.output_multiplier, args.output_shift)
+                .saturating_add(args.output_offset)
+                .max(args.clamp_min)
+                .min(args.clamp_max);
         *dst = output.clamp(-128, 127) as i8;
     }
 }
@@ -24,7 +32,12 @@ pub fn add_s8(args: AddS8<'_>) {
 /// TFLite's MUL; `rhs` repeats when it is shorter.
 pub fn mul_s8(args: MulS8<'_>) {
     let [lhs_offset, rhs_offset] = args.input_offset;
-    for ((dst, &lhs), &rhs) in args.dst.iter_mut().zip(args.lhs).zip(args.rhs.iter().cycle()) {
+    for ((dst, &lhs), &rhs) in args
+        .dst
+        .iter_mut()
+        .zip(args.lhs)
+        .zip(args.rhs.iter().cycle())
+    {
         let lhs = i32::from(lhs).wrapping_add(lhs_offset);
         let product = lhs.wrapping_mul(i32::from(rhs).wrapping_add(rhs_offset));
         let output = multiply_by_quantized_multiplier(product, args.multiplier, args.shift)
@@ -44,20 +57,26 @@ pub fn lut_s8(table: &[i8; 256], src: &[i8], dst: &mut [i8]) {
 
 /// `dst[i] = src[i] · 127 / max |src|`, halves away from zero; zeros stay zeros.
 pub fn normalize_s16(src: &[i16], dst: &mut [i8]) {
-    let largest = src.iter().map(|value| u32::from(value.unsigned_abs())).max().unwrap_or(0);
+    let largest = src
+        .iter()
+        .map(|value| u32::from(value.unsigned_abs()))
+        .max()
+        .unwrap_or(0);
     for (dst, &src) in dst.iter_mut().zip(src) {
         let magnitude = u32::from(src.unsigned_abs());
         // Adding half of the divisor before the division rounds halves up; both sides are doubled to keep it whole.
-        let rounded = (magnitude * 127 * 2 + largest).checked_div(largest * 2).unwrap_or(0) as i8;
+        let rounded = (magnitude * 127 * 2 + largest)
+            .checked_div(largest * 2)
+            .unwrap_or(0) as i8;
         *dst = if src < 0 { -rounded } else { rounded };
     }
 }
 
 /// Exact sum of products of two vectors of at most 2¹⁶ elements.
 pub fn dot_s8(lhs: &[i8], rhs: &[i8]) -> i32 {
-    lhs.iter()
-        .zip(rhs)
-        .fold(0, |sum: i32, (&lhs, &rhs)| sum.wrapping_add(i32::from(lhs) * i32::from(rhs)))
+    lhs.iter().zip(rhs).fold(0, |sum: i32, (&lhs, &rhs)| {
+        sum.wrapping_add(i32::from(lhs) * i32::from(rhs))
+    })
 }
 
 /// `clamp(round(src / scale) + zero_point, −128, 127)`, halves away from zero; NaN becomes the zero point.

@@ -5,7 +5,16 @@ use crate::kernel::{DstS8, GemmS8};
 
 /// `dst[row, channel] = requantize(Σ lhs[row, input] · weights[channel, input])`; sums wrap at 32 bits.
 pub fn gemm_s8(args: GemmS8<'_>) {
-    let GemmS8 { rows, k, n, lhs, weights, requantize, mut dst, .. } = args;
+    let GemmS8 {
+        rows,
+        k,
+        n,
+        lhs,
+        weights,
+        requantize,
+        mut dst,
+        ..
+    } = args;
     for row in 0..rows {
         let lhs = &lhs[row * k..][..k];
         for channel in 0..n {

@@ -16,8 +16,8 @@ pub use elementwise_s8::{
     add_s8, dequantize_s8, dot_s8, lut_s8, mul_s8, normalize_s16, quantize_f32,
 };
 pub use float::{
-    attention_f32, avg_pool_f32, binary_f32, conv_f32, depthwise_conv_f32, gemm_f32, layer_norm_f32, matmul_f32,
-    max_pool_f32, reduce_f32, softmax_f32, unary_f32,
+    attention_f32, avg_pool_f32, binary_f32, conv_f32, depthwise_conv_f32, gemm_f32,
+    layer_norm_f32, matmul_f32, max_pool_f32, reduce_f32, softmax_f32, unary_f32,
 };
 pub use gemm_s8::gemm_s8;
 pub use pool_s8::{avg_pool_s8, max_pool_s8, mean_s8};

@@ -41,7 +41,14 @@ fn pool(
     fold: impl Fn(i32, i32) -> i32,
     finish: impl Fn(i32, i32) -> i32,
 ) {
-    let PoolS8 { window, channels, clamp_min, clamp_max, src, dst } = args;
+    let PoolS8 {
+        window,
+        channels,
+        clamp_min,
+        clamp_max,
+        src,
+        dst,
+    } = args;
     let [kernel_height, kernel_width] = window.kernel;
     for y in 0..window.output[0] {
         for x in 0..window.output[1] {
@@ -49,7 +56,9 @@ fn pool(
                 let mut state = start;
                 let mut count = 0;
                 for tap in 0..kernel_height * kernel_width {
-                    if let Some(pixel) = window.pixel([y, x], [tap / kernel_width, tap % kernel_width]) {
+                    if let Some(pixel) =
+                        window.pixel([y, x], [tap / kernel_width, tap % kernel_width])
+                    {
                         state = fold(state, i32::from(src[pixel * channels + channel]));
                         count += 1;
                     }

@@ -2,9 +2,14 @@
 //!
 //! A value of [`Avx2`] or [`Avx512Vnni`] proves that the CPU has the features: only detection can make one, and every
 //! `unsafe` call of a function that needs them stands behind `&self`.
-#![allow(unsafe_code, reason = "intrinsics, and loads and stores whose bounds are proved beside them")]
+#![allow(
+    unsafe_code,
+    reason = "intrinsics, and loads and stores whose bounds are proved beside them"
+)]
 
-use super::Kernels;
+mod avx512;
+
+use super::{GemmS8, Kernels};
 
 /// Proof of AVX2, FMA and F16C; the set `x86_64-avx2`.
 #[derive(Debug)]
@@ -50,5 +55,9 @@ impl Kernels for Avx2 {
 impl Kernels for Avx512Vnni {
     fn name(&self) -> &'static str {
         "x86_64-avx512vnni"
+    }
+    fn gemm_s8(&self, args: GemmS8<'_>) {
+        // SAFETY: `self` proves the features.
+        unsafe { avx512::gemm_s8(args) }
     }
 }

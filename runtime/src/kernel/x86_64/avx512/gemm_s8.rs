@@ -1,0 +1,350 @@
+//! Integer matrix product by `vpdpbusd`: 8 rows by up to 48 channels of sums in registers.
+//!
+//! ```text
+//! for 256 channels: starts = bias − 128 · Σ weights
+//!     for 8 rows: for 48 channels: sums = starts
+//!         for each group of 4 inputs: sums += (lhs + 128) · weights      one vector holds 16 channels of the group
+//!         dst = requantize(sums)
+//! ```
+//!
+//! `vpdpbusd` multiplies unsigned by signed bytes, so the left side is raised by 128, a flip of its top bit, and the starts
+//! take back what that adds. All of it wraps at 32 bits, so it is exact.
+
+use core::arch::x86_64::*;
+
+use super::memory::{load_i8, mask16, store_i8x16, store_i16x16};
+use super::requantize::{Channels, Outputs8};
+use crate::kernel::packing::{BLOCK_CHANNELS, GROUP_INPUTS, block_width_s8};
+use crate::kernel::{DstS8, GemmS8, Requantize, TILE_ROWS, scalar};
+
+/// Blocks of 16 channels whose requantisation is kept on the stack at once.
+const CHUNK_BLOCKS: usize = 16;
+
+/// See [`GemmS8`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(crate) fn gemm_s8(args: GemmS8<'_>) {
+    let Some(outputs) = Outputs::new(&args.requantize, &args.dst) else {
+        return scalar::gemm_s8(args);
+    };
+    let GemmS8 {
+        rows,
+        k,
+        n,
+        lhs,
+        weights,
+        requantize,
+        mut dst,
+        scratch,
+    } = args;
+    let product = Product {
+        k,
+        n,
+        weights,
+        requantize,
+        outputs,
+    };
+    let pitch = k.next_multiple_of(GROUP_INPUTS);
+    for first_block in (0..n.div_ceil(BLOCK_CHANNELS)).step_by(CHUNK_BLOCKS) {
+        let chunk = product.chunk(first_block);
+        let mut row = 0;
+        while row < rows {
+            let tile = tile_rows(rows - row);
+            if pitch == k {
+                product.tile(&chunk, &lhs[row * k..][..tile * k], tile, &mut dst, row);
+            } else {
+                let scratch = as_bytes(&mut scratch[..tile * pitch]);
+                for (to, from) in scratch
+                    .chunks_exact_mut(pitch)
+                    .zip(lhs[row * k..].chunks_exact(k))
+                {
+                    to[..k].copy_from_slice(from);
+                    to[k..].fill(0);
+                }
+                product.tile(&chunk, scratch, tile, &mut dst, row);
+            }
+            row += tile;
+        }
+    }
+}
+
+/// Rows of the next tile when `left` are left: 8, 4 or 1.
+pub(super) fn tile_rows(left: usize) -> usize {
+    [TILE_ROWS, 4, 1]
+        .into_iter()
+        .find(|&rows| rows <= left)
+        .unwrap_or(1)
+}
+
+/// Scratch as signed bytes.
+pub(super) fn as_bytes(scratch: &mut [u8]) -> &mut [i8] {
+    // SAFETY: i8 has the size, the alignment and the valid values of u8, and the borrow is handed on.
+    unsafe { core::slice::from_raw_parts_mut(scratch.as_mut_ptr().cast(), scratch.len()) }
+}
+
+/// Where and how outputs are written.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Outputs {
+    I8(Outputs8),
+    I16 { clamp_min: i16, clamp_max: i16 },
+}
+
+impl Outputs {
+    /// `None` for a zero point outside what the vectors handle.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub(super) fn new(requantize: &Requantize<'_>, dst: &DstS8<'_>) -> Option<Self> {
+        let &Requantize {
+            zero_point,
+            clamp_min,
+            clamp_max,
+            ..
+        } = requantize;
+        match dst {
+            DstS8::I8(_) => Outputs8::new(zero_point, clamp_min, clamp_max).map(Self::I8),
+            DstS8::I16(_) => (zero_point == 0).then_some(Self::I16 {
+                clamp_min: clamp_min.clamp(-32768, 32767) as i16,
+                clamp_max: clamp_max.clamp(-32768, 32767) as i16,
+            }),
+        }
+    }
+}
+
+/// A matrix of weights and what becomes of the sums.
+#[derive(Debug)]
+pub(super) struct Product<'a> {
+    pub(super) k: usize,
+    pub(super) n: usize,
+    pub(super) weights: &'a [i8],
+    pub(super) requantize: Requantize<'a>,
+    pub(super) outputs: Outputs,
+}
+
+/// Requantisation of up to [`CHUNK_BLOCKS`] blocks, the correction for raised inputs in the bias.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    first_block: usize,
+    len: usize,
+    blocks: [Channels; CHUNK_BLOCKS],
+}
+
+impl Product<'_> {
+    /// Prepares the blocks from `first_block` on.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    pub(super) fn chunk(&self, first_block: usize) -> Chunk {
+        let len = (self.n.div_ceil(BLOCK_CHANNELS) - first_block).min(CHUNK_BLOCKS);
+        let mut blocks = [Channels::uniform(0, 0); CHUNK_BLOCKS];
+        for (index, block) in blocks[..len].iter_mut().enumerate() {
+            let channel = (first_block + index) * BLOCK_CHANNELS;
+            *block = Channels::new(&self.requantize, channel, self.n, self.k);
+            let sums = self.sum_weights(channel);
+            block.bias = _mm512_sub_epi32(block.bias, _mm512_slli_epi32::<7>(sums));
+        }
+        Chunk {
+            first_block,
+            len,
+            blocks,
+        }
+    }
+
+    /// Sum of the weights of each channel of the block beginning at `channel`.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    fn sum_weights(&self, channel: usize) -> __m512i {
+        let ones = _mm512_set1_epi8(1);
+        let bytes = block_width_s8(self.n, channel) * GROUP_INPUTS;
+        // Four sums, so that one product need not wait for the one before.
+        let mut sums = [_mm512_setzero_si512(); 4];
+        let mut groups = self.block_weights(channel).chunks_exact(4 * bytes);
+        for four in &mut groups {
+            for (sum, group) in sums.iter_mut().zip(four.chunks_exact(bytes)) {
+                *sum = _mm512_dpbusd_epi32(*sum, ones, load_i8(group));
+            }
+        }
+        for group in groups.remainder().chunks_exact(bytes) {
+            sums[0] = _mm512_dpbusd_epi32(sums[0], ones, load_i8(group));
+        }
+        let [a, b, c, d] = sums;
+        _mm512_add_epi32(_mm512_add_epi32(a, b), _mm512_add_epi32(c, d))
+    }
+
+    /// Packed weights of the block beginning at `channel`.
+    fn block_weights(&self, channel: usize) -> &[i8] {
+        let k = self.k.next_multiple_of(GROUP_INPUTS);
+        &self.weights[channel * k..][..block_width_s8(self.n, channel) * k]
+    }
+
+    /// Rows `row..row + rows` of `dst` in the channels of `chunk`; `lhs` is (rows, k rounded up to 4).
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    pub(super) fn tile(
+        &self,
+        chunk: &Chunk,
+        lhs: &[i8],
+        rows: usize,
+        dst: &mut DstS8<'_>,
+        row: usize,
+    ) {
+        match rows {
+            TILE_ROWS => self.tile_of::<TILE_ROWS>(chunk, lhs, dst, row),
+            4 => self.tile_of::<4>(chunk, lhs, dst, row),
+            _ => self.tile_of::<1>(chunk, lhs, dst, row),
+        }
+    }
+
+    /// [`Self::tile`] of a fixed number of rows: 3, 2 or 1 blocks at a time.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    fn tile_of<const R: usize>(&self, chunk: &Chunk, lhs: &[i8], dst: &mut DstS8<'_>, row: usize) {
+        let mut block = 0;
+        while block < chunk.len {
+            block += match chunk.len - block {
+                1 => self.block_tile::<R, 1>(chunk, block, lhs, dst, row),
+                2 | 4 => self.block_tile::<R, 2>(chunk, block, lhs, dst, row),
+                _ => self.block_tile::<R, 3>(chunk, block, lhs, dst, row),
+            };
+        }
+    }
+
+    /// `R` rows by `B` blocks, beginning at `block` of the chunk; returns `B`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    fn block_tile<const R: usize, const B: usize>(
+        &self,
+        chunk: &Chunk,
+        block: usize,
+        lhs: &[i8],
+        dst: &mut DstS8<'_>,
+        row: usize,
+    ) -> usize {
+        let channels: [&Channels; B] = core::array::from_fn(|b| &chunk.blocks[block + b]);
+        let channel = (chunk.first_block + block) * BLOCK_CHANNELS;
+        let weights: [&[i8]; B] =
+            core::array::from_fn(|b| self.block_weights(channel + b * BLOCK_CHANNELS));
+        let starts = channels.map(|channels| channels.bias);
+        let last_width = block_width_s8(self.n, channel + (B - 1) * BLOCK_CHANNELS);
+        let pitch = self.k.next_multiple_of(GROUP_INPUTS);
+        let sums = if last_width == BLOCK_CHANNELS {
+            dot_tile::<R, B, false>(lhs, pitch, weights, BLOCK_CHANNELS, starts)
+        } else {
+            dot_tile::<R, B, true>(lhs, pitch, weights, last_width, starts)
+        };
+        self.write_tile(channels, sums, dst, row, channel);
+        B
+    }
+
+    /// Requantises the sums of a tile and writes them.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    fn write_tile<const R: usize, const B: usize>(
+        &self,
+        channels: [&Channels; B],
+        sums: [[__m512i; R]; B],
+        dst: &mut DstS8<'_>,
+        row: usize,
+        channel: usize,
+    ) {
+        let mut values = sums;
+        for b in 0..B {
+            values[b] = channels[b].apply(sums[b]);
+        }
+        let spans = |r: usize, b: usize| {
+            let start = (row + r) * self.n + channel + b * BLOCK_CHANNELS;
+            start..start + (self.n - channel - b * BLOCK_CHANNELS).min(BLOCK_CHANNELS)
+        };
+        match (&self.outputs, dst) {
+            (Outputs::I8(outputs), DstS8::I8(dst)) => {
+                for b in 0..B {
+                    for r in (0..R).step_by(4) {
+                        let four = core::array::from_fn(|i| values[b][(r + i).min(R - 1)]);
+                        let bytes = outputs.pack_in_order(four);
+                        store_i8x16(&mut dst[spans(r, b)], _mm512_extracti32x4_epi32::<0>(bytes));
+                        if R > 1 {
+                            store_i8x16(
+                                &mut dst[spans(r + 1, b)],
+                                _mm512_extracti32x4_epi32::<1>(bytes),
+                            );
+                            store_i8x16(
+                                &mut dst[spans(r + 2, b)],
+                                _mm512_extracti32x4_epi32::<2>(bytes),
+                            );
+                            store_i8x16(
+                                &mut dst[spans(r + 3, b)],
+                                _mm512_extracti32x4_epi32::<3>(bytes),
+                            );
+                        }
+                    }
+                }
+            }
+            (
+                &Outputs::I16 {
+                    clamp_min,
+                    clamp_max,
+                },
+                DstS8::I16(dst),
+            ) => {
+                for b in 0..B {
+                    for r in 0..R {
+                        let value = _mm512_cvtsepi32_epi16(values[b][r]);
+                        let value = _mm256_max_epi16(value, _mm256_set1_epi16(clamp_min));
+                        let value = _mm256_min_epi16(value, _mm256_set1_epi16(clamp_max));
+                        store_i16x16(&mut dst[spans(r, b)], value);
+                    }
+                }
+            }
+            _ => unreachable!("outputs are made for dst"),
+        }
+    }
+}
+
+/// `R` rows of `lhs` (R, pitch), raised by 128, times `B` blocks, onto `starts`. With `NARROW`, the last block has
+/// `last_width` channels, not 16.
+#[inline]
+#[expect(
+    clippy::needless_range_loop,
+    reason = "tiles are indexed by row and block"
+)]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn dot_tile<const R: usize, const B: usize, const NARROW: bool>(
+    lhs: &[i8],
+    pitch: usize,
+    weights: [&[i8]; B],
+    last_width: usize,
+    starts: [__m512i; B],
+) -> [[__m512i; R]; B] {
+    let groups = pitch / GROUP_INPUTS;
+    assert!(lhs.len() >= R * pitch);
+    for (b, block) in weights.iter().enumerate() {
+        let width = if NARROW && b == B - 1 {
+            last_width
+        } else {
+            BLOCK_CHANNELS
+        };
+        assert!(block.len() >= groups * width * GROUP_INPUTS);
+    }
+    let last_mask = mask16(last_width);
+    let raise = _mm512_set1_epi8(i8::MIN);
+    let mut sums: [[__m512i; R]; B] = core::array::from_fn(|b| [starts[b]; R]);
+    for group in 0..groups {
+        let mut vectors = [_mm512_setzero_si512(); B];
+        for b in 0..B {
+            let narrow = NARROW && b == B - 1;
+            let bytes = GROUP_INPUTS * if narrow { last_width } else { BLOCK_CHANNELS };
+            // SAFETY: `group < groups`, and the block has `groups` times `bytes` bytes, asserted above.
+            let from = unsafe { weights[b].as_ptr().add(group * bytes) };
+            vectors[b] = if narrow {
+                // SAFETY: the mask leaves `last_width` lanes of 4 bytes, which are `bytes`.
+                unsafe { _mm512_maskz_loadu_epi32(last_mask, from.cast()) }
+            } else {
+                // SAFETY: 64 bytes are `bytes`.
+                unsafe { _mm512_loadu_si512(from.cast()) }
+            };
+        }
+        for r in 0..R {
+            // SAFETY: row r has `pitch` bytes, 4 for each group; `lhs` has R rows, asserted above.
+            let from = unsafe { lhs.as_ptr().add(r * pitch + group * GROUP_INPUTS) };
+            // SAFETY: as above, 4 bytes; any bytes are an i32.
+            let four = unsafe { from.cast::<i32>().read_unaligned() };
+            let four = _mm512_xor_si512(_mm512_set1_epi32(four), raise);
+            for b in 0..B {
+                sums[b][r] = _mm512_dpbusd_epi32(sums[b][r], four, vectors[b]);
+            }
+        }
+    }
+    sums
+}

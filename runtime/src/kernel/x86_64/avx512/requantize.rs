@@ -1,0 +1,240 @@
+//! Requantisation of 16 sums at once, to the bit what [`crate::kernel::requantize`] computes.
+//!
+//! gemmlowp's high product rounds `sum · multiplier` at bit 31. Doubling the sum first moves that to bit 32, where the
+//! result of an odd lane already stands in place; this needs sums below 2³⁰, which [`Channels::new`] proves from the bias
+//! and the number of products. Then a rounding shift: halves go away from zero, except that with a fused ReLU
+//! (`clamp_min >= zero_point`) every negative result becomes `clamp_min` anyway, so halves may go up, which is cheaper.
+
+use core::arch::x86_64::*;
+
+use super::memory::{load_i8x16, load_i32};
+use crate::kernel::Requantize;
+
+/// How the sums of a block of channels become outputs.
+#[derive(Clone, Copy, Debug)]
+enum Path {
+    /// Sums below 2³⁰, halves up.
+    HalfUp,
+    /// Sums below 2³⁰, halves away from zero.
+    HalfAway,
+    /// Any sum and any multiplier.
+    Any,
+}
+
+/// Requantisation of 16 channels.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Channels {
+    /// What a sum starts from.
+    pub(super) bias: __m512i,
+    multiplier: __m512i,
+    left_shift: __m512i,
+    right_shift: __m512i,
+    /// Half of a unit of the result before the right shift, 0 where nothing is shifted out.
+    half: __m512i,
+    /// Lanes with a right shift.
+    shifted: __mmask16,
+    path: Path,
+}
+
+impl Channels {
+    /// Of the up to 16 channels beginning at `channel`, for sums of `products` products of two signed bytes.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub(super) fn new(
+        requantize: &Requantize<'_>,
+        channel: usize,
+        n: usize,
+        products: usize,
+    ) -> Self {
+        let channels = channel..n.min(channel + 16);
+        let bias = load_i32(&requantize.bias[channels.clone()]);
+        let multiplier = load_i32(&requantize.multiplier[channels.clone()]);
+        let shift = _mm512_cvtepi8_epi32(load_i8x16(&requantize.shift[channels]));
+        let shift = _mm512_max_epi32(
+            shift,
+            _mm512_set1_epi32(crate::kernel::requantize::SHIFT_MIN),
+        );
+        let shift = _mm512_min_epi32(
+            shift,
+            _mm512_set1_epi32(crate::kernel::requantize::SHIFT_MAX),
+        );
+        let zero = _mm512_setzero_si512();
+        let left_shift = _mm512_max_epi32(shift, zero);
+        let right_shift = _mm512_max_epi32(_mm512_sub_epi32(zero, shift), zero);
+        let one = _mm512_set1_epi32(1);
+        let half = _mm512_srli_epi32::<1>(_mm512_sllv_epi32(one, right_shift));
+        let path = if !sums_are_bounded(bias, left_shift, products) {
+            Path::Any
+        } else if requantize.clamp_min >= requantize.zero_point {
+            Path::HalfUp
+        } else {
+            Path::HalfAway
+        };
+        let shifted = _mm512_cmpgt_epi32_mask(right_shift, zero);
+        Self {
+            bias,
+            multiplier,
+            left_shift,
+            right_shift,
+            half,
+            shifted,
+            path,
+        }
+    }
+
+    /// Of elements that all share one factor, whose products stay below 2³⁰.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub(super) fn uniform(multiplier: i32, right_shift: u32) -> Self {
+        let half = if right_shift > 0 {
+            1 << (right_shift - 1)
+        } else {
+            0
+        };
+        Self {
+            bias: _mm512_setzero_si512(),
+            multiplier: _mm512_set1_epi32(multiplier),
+            left_shift: _mm512_setzero_si512(),
+            right_shift: _mm512_set1_epi32(right_shift as i32),
+            half: _mm512_set1_epi32(half),
+            shifted: if right_shift > 0 { !0 } else { 0 },
+            path: Path::HalfAway,
+        }
+    }
+
+    /// Requantises vectors of sums of these channels, the bias already in them; without zero point and clamp.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub(super) fn apply<const N: usize>(&self, sums: [__m512i; N]) -> [__m512i; N] {
+        let mut out = sums;
+        match self.path {
+            Path::HalfUp => {
+                for sum in &mut out {
+                    let rounded = _mm512_add_epi32(self.bounded_high_product(*sum), self.half);
+                    *sum = _mm512_srav_epi32(rounded, self.right_shift);
+                }
+            }
+            Path::HalfAway => {
+                for sum in &mut out {
+                    *sum = self.apply_half_away(*sum);
+                }
+            }
+            Path::Any => {
+                for sum in &mut out {
+                    *sum = self.apply_any(*sum);
+                }
+            }
+        }
+        out
+    }
+
+    /// `apply` for one vector of bounded sums with halves away from zero.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub(super) fn apply_half_away(&self, sum: __m512i) -> __m512i {
+        let product = self.bounded_high_product(sum);
+        let rounded = _mm512_add_epi32(product, self.half);
+        // −1 where the product is negative: a half then goes down. Nothing to round where nothing is shifted out.
+        let down = _mm512_srai_epi32::<31>(product);
+        let rounded = _mm512_mask_add_epi32(rounded, self.shifted, rounded, down);
+        _mm512_srav_epi32(rounded, self.right_shift)
+    }
+
+    /// gemmlowp's high product of `sum · 2^left_shift`, which is below 2³⁰ in magnitude.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    fn bounded_high_product(&self, sum: __m512i) -> __m512i {
+        let left_shift = _mm512_add_epi32(self.left_shift, _mm512_set1_epi32(1));
+        let doubled = _mm512_sllv_epi32(sum, left_shift);
+        let nudge = _mm512_set1_epi64(1 << 31);
+        let even = _mm512_mul_epi32(doubled, self.multiplier);
+        let even = _mm512_add_epi64(even, nudge);
+        let odd_multiplier = _mm512_shuffle_epi32::<0xF5>(self.multiplier);
+        let odd = _mm512_mul_epi32(_mm512_shuffle_epi32::<0xF5>(doubled), odd_multiplier);
+        let odd = _mm512_add_epi64(odd, nudge);
+        _mm512_mask_shuffle_epi32::<0xF5>(odd, 0x5555, even)
+    }
+
+    /// Word for word [`crate::kernel::requantize::multiply_by_quantized_multiplier`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    fn apply_any(&self, sum: __m512i) -> __m512i {
+        let shifted = _mm512_sllv_epi32(sum, self.left_shift);
+        let nudge = _mm512_set1_epi64(1 << 30);
+        let even = _mm512_add_epi64(_mm512_mul_epi32(shifted, self.multiplier), nudge);
+        let even = _mm512_srli_epi64::<31>(even);
+        let odd_shifted = _mm512_srli_epi64::<32>(shifted);
+        let odd_multiplier = _mm512_srli_epi64::<32>(self.multiplier);
+        let odd = _mm512_add_epi64(_mm512_mul_epi32(odd_shifted, odd_multiplier), nudge);
+        let odd = _mm512_slli_epi64::<1>(odd);
+        let product = _mm512_mask_blend_epi32(0xAAAA, even, odd);
+        let lowest = _mm512_set1_epi32(i32::MIN);
+        let saturates = _mm512_cmpeq_epi32_mask(shifted, lowest)
+            & _mm512_cmpeq_epi32_mask(self.multiplier, lowest);
+        let product = _mm512_mask_blend_epi32(saturates, product, _mm512_set1_epi32(i32::MAX));
+
+        let one = _mm512_set1_epi32(1);
+        let mask = _mm512_sub_epi32(_mm512_sllv_epi32(one, self.right_shift), one);
+        let remainder = _mm512_and_si512(product, mask);
+        let negative = _mm512_srli_epi32::<31>(product);
+        let threshold = _mm512_add_epi32(_mm512_srli_epi32::<1>(mask), negative);
+        let up = _mm512_cmpgt_epi32_mask(remainder, threshold);
+        let quotient = _mm512_srav_epi32(product, self.right_shift);
+        _mm512_mask_add_epi32(quotient, up, quotient, one)
+    }
+}
+
+/// Whether |bias| plus `products` products of two signed bytes, shifted left, stays below 2³⁰ in every lane.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn sums_are_bounded(bias: __m512i, left_shift: __m512i, products: usize) -> bool {
+    let Some(largest) = products
+        .checked_mul(1 << 14)
+        .filter(|&largest| largest < 1 << 30)
+    else {
+        return false;
+    };
+    let largest = _mm512_add_epi32(_mm512_abs_epi32(bias), _mm512_set1_epi32(largest as i32));
+    let limit = _mm512_srlv_epi32(_mm512_set1_epi32(1 << 30), left_shift);
+    _mm512_cmplt_epu32_mask(largest, limit) == !0
+}
+
+/// Zero point and clamp of 8-bit outputs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outputs8 {
+    zero_point: __m512i,
+    clamp_min: __m512i,
+    clamp_max: __m512i,
+}
+
+impl Outputs8 {
+    /// `None` when the zero point is no signed byte.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub(super) fn new(zero_point: i32, clamp_min: i32, clamp_max: i32) -> Option<Self> {
+        let zero_point = i8::try_from(zero_point).ok()?;
+        Some(Self {
+            zero_point: _mm512_set1_epi16(zero_point.into()),
+            clamp_min: _mm512_set1_epi8(clamp_min.clamp(-128, 127) as i8),
+            clamp_max: _mm512_set1_epi8(clamp_max.clamp(-128, 127) as i8),
+        })
+    }
+
+    /// Bytes of four vectors: in each quarter of the result, 4 of the first vector, 4 of the second, and so on.
+    ///
+    /// Both packings saturate, which changes nothing: the zero point moves a saturated value by at most 128, and what was
+    /// outside 16 bits stays outside 8.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub(super) fn pack(&self, values: [__m512i; 4]) -> __m512i {
+        let low = _mm512_packs_epi32(values[0], values[1]);
+        let high = _mm512_packs_epi32(values[2], values[3]);
+        let low = _mm512_adds_epi16(low, self.zero_point);
+        let high = _mm512_adds_epi16(high, self.zero_point);
+        let bytes = _mm512_packs_epi16(low, high);
+        _mm512_min_epi8(_mm512_max_epi8(bytes, self.clamp_min), self.clamp_max)
+    }
+
+    /// As [`Self::pack`], then 16 bytes of the first vector, 16 of the second, and so on.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub(super) fn pack_in_order(&self, values: [__m512i; 4]) -> __m512i {
+        let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+        _mm512_permutexvar_epi32(order, self.pack(values))
+    }
+}
