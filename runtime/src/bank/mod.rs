@@ -18,7 +18,7 @@ pub use error::{BankError, WriteError};
 pub use layout::{ALIGNMENT, MAGIC, MAX_SPARE_SLOTS, SLOT_COMMITTED, SLOT_FREE, VERSION};
 pub use write::{BankSpec, ClassSpec, quantise_embedding, write_slot};
 
-/// Largest absolute value of `logit_scale` and `logit_bias`; with `MIN_TEMPERATURE` it keeps every score finite.
+/// Largest absolute value of `logit_scale` and `logit_bias`; with [`TEMPERATURE_RANGE`] it keeps every score finite.
 pub const MAX_LOGIT_PARAMETER: f32 = 1e4;
 
 /// Range of the temperature of the energy.
