@@ -82,7 +82,15 @@ pub(crate) fn download(
                 .find("npm")
                 .ok_or_else(|| clients.missing("npm", package, install))?;
             let spec = format!("{}@{}", package.name, package.version);
-            let arguments = ["pack", &spec, "--loglevel=error"].map(OsString::from);
+            let arguments = [
+                "pack",
+                &spec,
+                "--loglevel=error",
+                // The defaults let a machine without a network wait for minutes.
+                "--fetch-retries=1",
+                "--fetch-retry-mintimeout=2000",
+            ]
+            .map(OsString::from);
             run(&npm, &arguments, folder, progress)
                 .map_err(|f| f.into_error("check the network, then try again"))?;
             one_archive(folder, ".tgz", "npm pack")
@@ -96,8 +104,9 @@ pub(crate) fn download(
             let spec = format!("{}={}", package.name, package.version);
             let arguments = ["download", "-q", &spec].map(OsString::from);
             let advice = format!(
-                "apt-get update, then try again; `apt-cache policy {}` shows the versions that this system offers, \
-                 and {} is the pinned one",
+                "check the network and run apt-get update, then try again; `apt-cache policy {}` shows the versions that \
+                 this system offers, and {} is the pinned one; of another version, stamps:/usr/share/tuxpaint/stamps \
+                 can be used once it is installed",
                 package.name, package.version
             );
             run(&apt, &arguments, folder, progress).map_err(|f| f.into_error(&advice))?;

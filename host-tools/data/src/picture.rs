@@ -34,18 +34,13 @@ const EXPECTED: &str = "a PNG, JPEG, WebP, BMP, GIF or PNM picture";
 /// another kind, a truncated or broken picture, one beyond the limits. [`DataError::Io`] where the file cannot be read.
 pub fn load_picture(path: impl AsRef<Path>) -> Result<RgbImage, DataError> {
     let path = path.as_ref();
-    let metadata = fs::metadata(path).map_err(|e| DataError::io("read", path, e))?;
-    if metadata.is_dir() {
-        return Err(refused(path, "a folder", "a picture file"));
-    }
-    let file = File::open(path).map_err(|e| DataError::io("read", path, e))?;
-    let mut reader = BufReader::new(file);
+    let (mut reader, file_bytes) = open(path)?;
     let format = sniff(path, &mut reader)?;
     if format != ImageFormat::Jpeg {
         return decode(path, reader, format);
     }
-    if metadata.len() > MAX_JPEG_FILE_BYTES {
-        let found = format!("a JPEG file of {} bytes", metadata.len());
+    if file_bytes > MAX_JPEG_FILE_BYTES {
+        let found = format!("a JPEG file of {file_bytes} bytes");
         return Err(refused(
             path,
             &found,
@@ -66,18 +61,31 @@ pub fn load_picture(path: impl AsRef<Path>) -> Result<RgbImage, DataError> {
 
 /// The format that the first bytes of a file tell, if it is one that can be decoded.
 pub(crate) fn format_of(path: &Path) -> Result<ImageFormat, DataError> {
-    let file = File::open(path).map_err(|e| DataError::io("read", path, e))?;
-    sniff(path, &mut BufReader::new(file))
+    sniff(path, &mut open(path)?.0)
 }
 
 /// Reads the header only: the format and the size are fine, the rest may still be broken.
 pub(crate) fn check_header(path: &Path) -> Result<(), DataError> {
-    let file = File::open(path).map_err(|e| DataError::io("read", path, e))?;
-    let mut reader = BufReader::new(file);
+    let (mut reader, _) = open(path)?;
     let format = sniff(path, &mut reader)?;
     let size = ImageReader::with_format(reader, format).into_dimensions();
     let (width, height) = size.map_err(|e| broken(path, format, &e))?;
     check_size(path, width, height)
+}
+
+/// Opens a plain file and tells its length; a pipe would block for ever, a device may have no end.
+fn open(path: &Path) -> Result<(BufReader<File>, u64), DataError> {
+    let metadata = fs::metadata(path).map_err(|e| DataError::io("read", path, e))?;
+    if !metadata.is_file() {
+        let found = if metadata.is_dir() {
+            "a folder"
+        } else {
+            "a pipe or a device"
+        };
+        return Err(refused(path, found, "a picture file"));
+    }
+    let file = File::open(path).map_err(|e| DataError::io("read", path, e))?;
+    Ok((BufReader::new(file), metadata.len()))
 }
 
 fn sniff(path: &Path, reader: &mut BufReader<File>) -> Result<ImageFormat, DataError> {

@@ -119,6 +119,11 @@ fn what_is_no_picture_is_named() {
     assert_eq!(found, "data that begins with 7f 45 4c 46 02 01");
     let (found, _) = found_and_expected(&written(&dir, "scan.png", b"II*\0\x08\0\0\0"));
     assert_eq!(found, "a picture in the format Tiff");
+    #[cfg(unix)]
+    assert_eq!(
+        found_and_expected(Path::new("/dev/null")).0,
+        "a pipe or a device"
+    );
     let missing = load_picture(dir.path().join("none.png")).expect_err("missing");
     assert!(missing.to_string().contains("none.png"), "{missing}");
 }
