@@ -17,7 +17,9 @@ pub fn max_pool_s8(args: PoolS8<'_>) {
 pub fn mean_s8(args: MeanS8<'_>) {
     for channel in 0..args.channels {
         let sum: i32 = (0..args.pixels)
-            .map(|pixel| i32::from(args.src[pixel * args.channels + channel]) - args.input_zero_point)
+            .map(|pixel| {
+                i32::from(args.src[pixel * args.channels + channel]) - args.input_zero_point
+            })
             .sum();
         let scaled = multiply_by_quantized_multiplier(sum, args.multiplier, args.shift);
         let mean = scaled.saturating_add(args.output_zero_point);

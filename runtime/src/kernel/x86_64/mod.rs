@@ -9,7 +9,7 @@
 
 mod avx512;
 
-use super::{GemmS8, Kernels};
+use super::{AddS8, ConvS8, DepthwiseConvS8, GemmS8, Kernels, MulS8, PoolS8};
 
 /// Proof of AVX2, FMA and F16C; the set `x86_64-avx2`.
 #[derive(Debug)]
@@ -59,5 +59,41 @@ impl Kernels for Avx512Vnni {
     fn gemm_s8(&self, args: GemmS8<'_>) {
         // SAFETY: `self` proves the features.
         unsafe { avx512::gemm_s8(args) }
+    }
+    fn conv_s8(&self, args: ConvS8<'_>) {
+        // SAFETY: `self` proves the features.
+        unsafe { avx512::conv_s8(args) }
+    }
+    fn depthwise_conv_s8(&self, args: DepthwiseConvS8<'_>) {
+        // SAFETY: `self` proves the features.
+        unsafe { avx512::depthwise_conv_s8(args) }
+    }
+    fn add_s8(&self, args: AddS8<'_>) {
+        // SAFETY: `self` proves the features.
+        unsafe { avx512::add_s8(args) }
+    }
+    fn mul_s8(&self, args: MulS8<'_>) {
+        // SAFETY: `self` proves the features.
+        unsafe { avx512::mul_s8(args) }
+    }
+    fn avg_pool_s8(&self, args: PoolS8<'_>) {
+        // SAFETY: `self` proves the features.
+        unsafe { avx512::avg_pool_s8(args) }
+    }
+    fn max_pool_s8(&self, args: PoolS8<'_>) {
+        // SAFETY: `self` proves the features.
+        unsafe { avx512::max_pool_s8(args) }
+    }
+    fn dot_s8(&self, lhs: &[i8], rhs: &[i8]) -> i32 {
+        // SAFETY: `self` proves the features.
+        unsafe { avx512::dot_s8(lhs, rhs) }
+    }
+    fn quantize_f32(&self, src: &[f32], scale: f32, zero_point: i32, dst: &mut [i8]) {
+        // SAFETY: `self` proves the features.
+        unsafe { avx512::quantize_f32(src, scale, zero_point, dst) }
+    }
+    fn dequantize_s8(&self, src: &[i8], scale: f32, zero_point: i32, dst: &mut [f32]) {
+        // SAFETY: `self` proves the features.
+        unsafe { avx512::dequantize_s8(src, scale, zero_point, dst) }
     }
 }

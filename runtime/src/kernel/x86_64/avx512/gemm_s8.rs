@@ -18,7 +18,7 @@ use crate::kernel::packing::{BLOCK_CHANNELS, GROUP_INPUTS, block_width_s8};
 use crate::kernel::{DstS8, GemmS8, Requantize, TILE_ROWS, scalar};
 
 /// Blocks of 16 channels whose requantisation is kept on the stack at once.
-const CHUNK_BLOCKS: usize = 16;
+pub(super) const CHUNK_BLOCKS: usize = 16;
 
 /// See [`GemmS8`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]

@@ -81,9 +81,10 @@ impl Channels {
         }
     }
 
-    /// Of elements that all share one factor, whose products stay below 2³⁰.
+    /// Of elements that share one factor; `shift` is in −31..=30, and sums shifted left by it stay below 2³⁰.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    pub(super) fn uniform(multiplier: i32, right_shift: u32) -> Self {
+    pub(super) fn uniform(multiplier: i32, shift: i32) -> Self {
+        let right_shift = (-shift).max(0);
         let half = if right_shift > 0 {
             1 << (right_shift - 1)
         } else {
@@ -92,8 +93,8 @@ impl Channels {
         Self {
             bias: _mm512_setzero_si512(),
             multiplier: _mm512_set1_epi32(multiplier),
-            left_shift: _mm512_setzero_si512(),
-            right_shift: _mm512_set1_epi32(right_shift as i32),
+            left_shift: _mm512_set1_epi32(shift.max(0)),
+            right_shift: _mm512_set1_epi32(right_shift),
             half: _mm512_set1_epi32(half),
             shifted: if right_shift > 0 { !0 } else { 0 },
             path: Path::HalfAway,

@@ -1,0 +1,83 @@
+//! Integer 2-D convolution: patches of 8 output pixels are laid out as rows in scratch, then multiplied as in
+//! [`super::gemm_s8`].
+
+use super::gemm_s8::{Outputs, Product, as_bytes, tile_rows};
+use super::memory::{load_i8, store_i8};
+use crate::kernel::packing::{BLOCK_CHANNELS, GROUP_INPUTS};
+use crate::kernel::{ConvS8, DstS8, scalar};
+
+/// See [`ConvS8`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(crate) fn conv_s8(mut args: ConvS8<'_>) {
+    let mut dst = DstS8::I8(core::mem::take(&mut args.dst));
+    let Some(outputs) = Outputs::new(&args.requantize, &dst) else {
+        if let DstS8::I8(dst) = dst {
+            args.dst = dst;
+        }
+        return scalar::conv_s8(args);
+    };
+    let k = args.window.kernel[0] * args.window.kernel[1] * args.in_channels;
+    let pitch = k.next_multiple_of(GROUP_INPUTS);
+    let (n, weights, requantize) = (args.out_channels, args.weights, args.requantize);
+    let product = Product {
+        k,
+        n,
+        weights,
+        requantize,
+        outputs,
+    };
+    let rows = args.window.output[0] * args.window.output[1];
+    for first_block in (0..n.div_ceil(BLOCK_CHANNELS)).step_by(super::gemm_s8::CHUNK_BLOCKS) {
+        let chunk = product.chunk(first_block);
+        let mut row = 0;
+        while row < rows {
+            let tile = tile_rows(rows - row);
+            for index in 0..tile {
+                lay_out_patch(&mut args, row + index, index * pitch, tile * pitch);
+            }
+            let patches = as_bytes(&mut args.scratch[..tile * pitch]);
+            product.tile(&chunk, patches, tile, &mut dst, row);
+            row += tile;
+        }
+    }
+}
+
+/// Writes the patch of output pixel `row` to scratch from `start` on, in ascending order; may write on, up to `end`, what
+/// the next patch overwrites or what meets zero weights.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn lay_out_patch(args: &mut ConvS8<'_>, row: usize, start: usize, end: usize) {
+    let (window, c) = (args.window, args.in_channels);
+    let [height, width] = window.kernel;
+    let position = [row / window.output[1], row % window.output[1]];
+    let scratch = as_bytes(&mut args.scratch[..end]);
+    let first = window.coordinate(1, position[1], 0);
+    let last = window.coordinate(1, position[1], width - 1);
+    let dense = window.dilation[1] == 1 && first.is_some() && last.is_some();
+    for ky in 0..height {
+        let taps = &mut scratch[start + ky * width * c..];
+        if let (true, Some(pixel)) = (dense, window.pixel(position, [ky, 0])) {
+            copy(taps, &args.src[pixel * c..][..width * c]);
+            continue;
+        }
+        for (kx, tap) in taps[..width * c].chunks_exact_mut(c).enumerate() {
+            match window.pixel(position, [ky, kx]) {
+                Some(pixel) => tap.copy_from_slice(&args.src[pixel * c..][..c]),
+                None => tap.fill(args.input_zero_point),
+            }
+        }
+    }
+}
+
+/// Copies `src` to the start of `dst`, where up to 63 bytes beyond it may be overwritten.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn copy(dst: &mut [i8], src: &[i8]) {
+    for (index, bytes) in src.chunks(64).enumerate() {
+        let dst = &mut dst[index * 64..];
+        if dst.len() >= 64 {
+            store_i8(dst, load_i8(bytes));
+        } else {
+            dst[..bytes.len()].copy_from_slice(bytes);
+        }
+    }
+}
