@@ -1,1 +1,76 @@
-//! Lowers a graph to the packed model format: arena plan, weight packing, writer.
+//! Lowers a [`Graph`] to a packed model file, `model.phm`: operators of the runtime, weights in the layout that kernels
+//! read in place, and a static plan of the arena.
+//!
+//! [`lower`] turns nodes into operator records (integers where quantisation left parameters, floats elsewhere, with
+//! conversions between), [`plan`] places every value in the arena, [`write`] lays the file out. The format itself belongs
+//! to the runtime (`docs/model-format.md`); a packed file is loaded by the runtime before it is handed out, so that a file
+//! that the device would refuse never leaves the host.
+
+pub mod error;
+pub mod lower;
+mod lower_float;
+mod lower_int;
+pub mod plan;
+mod weights;
+mod write;
+
+pub use error::PackError;
+pub use pinhole_runtime::model::op::FloatWeights;
+
+use pinhole_graph::{Graph, ValueId};
+
+/// Choices of the person who packs.
+#[derive(Clone, Debug)]
+pub struct PackOptions {
+    /// How float layers store their weights; arithmetic stays f32.
+    pub float_weights: FloatWeights,
+    /// Keep names of values and operators in the file, for tools.
+    pub names: bool,
+}
+
+impl Default for PackOptions {
+    fn default() -> Self {
+        Self {
+            float_weights: FloatWeights::F32,
+            names: true,
+        }
+    }
+}
+
+/// A finished model file and how it relates to its graph.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// For each value of the graph, its index among the model's values, where it has one.
+    pub value_map: Vec<Option<usize>>,
+    /// What it costs.
+    pub report: PackReport,
+}
+
+/// Sizes of a packed model.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct PackReport {
+    /// The whole file.
+    pub file_bytes: usize,
+    /// Its data section: weights, biases, scales, tables, constants.
+    pub data_bytes: usize,
+    /// RAM of a run.
+    pub arena_bytes: usize,
+    /// No plan of this order of operators needs less.
+    pub arena_lower_bound_bytes: usize,
+    /// Multiply-accumulates of an inference.
+    pub macs: u64,
+    /// Operators.
+    pub ops: usize,
+}
+
+/// Packs `graph`. The same graph and options give the same bytes.
+///
+/// # Errors
+/// Every node that no operator of the runtime can compute is named at once, with the reason.
+pub fn pack(graph: &Graph, options: &PackOptions) -> Result<Packed, PackError> {
+    let lowered = lower::lower(graph, options)?;
+    let plan = plan::plan(&lowered);
+    write::write(graph, &lowered, &plan, options)
+}

@@ -1,0 +1,446 @@
+//! Nodes of a graph to operators of the runtime.
+//!
+//! A node runs in integers when quantisation gave its output and all its computed inputs parameters and an integer operator
+//! exists; else in f32, with conversions put between. Reshapes become other views of the same bytes. All nodes that
+//! nothing can compute are reported at once.
+
+use pinhole_graph::{Graph, Node, Op, QuantDType, Tensor, ValueId};
+use pinhole_runtime::model::format::{DType, MAX_RANK};
+use pinhole_runtime::model::op::OpKind;
+
+use crate::error::{PackError, Refused};
+use crate::{PackOptions, lower_float, lower_int};
+
+/// Where a lowered value's bytes are.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// In RAM, at an offset that the plan finds.
+    Arena,
+    /// In the file.
+    Data(Vec<u8>),
+}
+
+/// A value of the model to be.
+#[derive(Clone, Debug)]
+pub struct LoweredValue {
+    /// That of the graph's value, or of the node with a suffix for a value in between.
+    pub name: String,
+    /// Element type.
+    pub dtype: DType,
+    /// 1 to 4 dimensions.
+    pub shape: Vec<usize>,
+    /// See [`Place`].
+    pub place: Place,
+    /// Index of the value whose bytes these are; its own as a rule.
+    pub storage: usize,
+    /// Dimension 0 is the number of tokens.
+    pub dynamic: bool,
+    /// 0 for floats.
+    pub scale: f32,
+    /// Of the quantisation.
+    pub zero_point: i32,
+}
+
+impl LoweredValue {
+    /// Elements at most.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes at most.
+    pub fn bytes(&self) -> usize {
+        self.len() * self.dtype.bytes()
+    }
+}
+
+/// An operator of the model to be.
+#[derive(Clone, Debug)]
+pub struct LoweredOp {
+    /// Of its node.
+    pub name: String,
+    /// What it computes.
+    pub kind: OpKind,
+    /// Indices of lowered values.
+    pub inputs: Vec<usize>,
+    /// Index of a lowered value.
+    pub output: usize,
+    /// Roles as [`OpKind`] states; at most four.
+    pub data: Vec<Option<Vec<u8>>>,
+    /// The bytes of its parameter record.
+    pub params: Vec<u8>,
+    /// Working memory.
+    pub scratch_bytes: usize,
+    /// Multiply-accumulates.
+    pub macs: u64,
+}
+
+/// A graph in terms of the runtime.
+#[derive(Clone, Debug, Default)]
+pub struct Lowered {
+    /// Values.
+    pub values: Vec<LoweredValue>,
+    /// In the order of execution.
+    pub ops: Vec<LoweredOp>,
+    /// Indices of values.
+    pub inputs: Vec<usize>,
+    /// Indices of values.
+    pub outputs: Vec<usize>,
+    /// For each value of the graph, the lowered value that holds it.
+    pub value_map: Vec<Option<usize>>,
+}
+
+/// Lowers a whole graph.
+///
+/// # Errors
+/// [`PackError::Refused`] with every node at fault.
+pub fn lower(graph: &Graph, options: &PackOptions) -> Result<Lowered, PackError> {
+    let mut state = Lowering::new(graph, options);
+    let mut refused = Vec::new();
+    for &input in &graph.inputs {
+        match state.add_input(input) {
+            Ok(value) => state.out.inputs.push(value),
+            Err(reason) => {
+                refused.push(Refused {
+                    node: graph.values[input].name.clone(),
+                    op: "input".into(),
+                    reason,
+                });
+            }
+        }
+    }
+    for node in &graph.nodes {
+        if let Err(reason) = state.lower_node(node) {
+            refused.push(Refused {
+                node: node.name.clone(),
+                op: node.op.name().into(),
+                reason,
+            });
+            state.stand_in(node.output);
+        }
+    }
+    if !refused.is_empty() {
+        return Err(PackError::Refused(refused));
+    }
+    for &output in &graph.outputs {
+        let value = state.computed(output).map_err(|reason| {
+            PackError::Refused(vec![Refused {
+                node: graph.values[output].name.clone(),
+                op: "output".into(),
+                reason,
+            }])
+        })?;
+        state.out.outputs.push(value);
+    }
+    Ok(state.out)
+}
+
+/// The work in progress.
+pub(crate) struct Lowering<'a> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) options: &'a PackOptions,
+    pub(crate) out: Lowered,
+}
+
+/// Why a node is refused: found and expected, one sentence.
+pub(crate) type Reason = String;
+
+impl<'a> Lowering<'a> {
+    fn new(graph: &'a Graph, options: &'a PackOptions) -> Self {
+        let out = Lowered {
+            value_map: vec![None; graph.values.len()],
+            ..Lowered::default()
+        };
+        Self {
+            graph,
+            options,
+            out,
+        }
+    }
+
+    fn lower_node(&mut self, node: &Node) -> Result<(), Reason> {
+        match &node.op {
+            Op::Reshape => return self.alias(node),
+            Op::NormalizeEmbedding if self.graph.values[node.output].quant.is_none() => {
+                return self.alias(node);
+            }
+            Op::BatchNorm { .. } => {
+                return Err("batch normalisation is still apart; run the standard passes".into());
+            }
+            _ => {}
+        }
+        if self.runs_in_integers(node) {
+            return lower_int::lower(self, node);
+        }
+        lower_float::lower(self, node)?;
+        self.quantize_output(node)
+    }
+
+    /// See the module's documentation.
+    fn runs_in_integers(&self, node: &Node) -> bool {
+        self.graph.values[node.output].quant.is_some()
+            && node
+                .inputs
+                .iter()
+                .filter(|&&input| self.graph.values[input].constant.is_none())
+                .all(|&input| {
+                    self.out.value_map[input].is_some_and(|value| {
+                        matches!(self.out.values[value].dtype, DType::I8 | DType::I16)
+                    })
+                })
+            && lower_int::supports(self, node)
+    }
+
+    fn add_input(&mut self, input: ValueId) -> Result<usize, Reason> {
+        let value = &self.graph.values[input];
+        let dtype = match (&value.quant, value.is_ids) {
+            (_, true) => DType::I32,
+            (Some(_), _) => DType::I8,
+            (None, _) => DType::F32,
+        };
+        self.add_value_like(input, dtype)
+    }
+
+    /// A new value for the graph's value, in the arena; float values get no quantisation.
+    pub(crate) fn add_value_like(&mut self, id: ValueId, dtype: DType) -> Result<usize, Reason> {
+        let value = &self.graph.values[id];
+        let (scale, zero_point) = match (&value.quant, dtype) {
+            (Some(quant), DType::I8 | DType::I16) => match quant.scales[..] {
+                [scale] => (scale, quant.zero_point),
+                _ => {
+                    return Err(format!(
+                        "value {} has {} scales, expected 1",
+                        value.name,
+                        quant.scales.len()
+                    ));
+                }
+            },
+            _ => (0.0, 0),
+        };
+        let index = self.add_value(value.name.clone(), dtype, &value.shape, Place::Arena)?;
+        let added = &mut self.out.values[index];
+        (added.dynamic, added.scale, added.zero_point) = (value.dynamic, scale, zero_point);
+        self.out.value_map[id] = Some(index);
+        Ok(index)
+    }
+
+    /// A new value that stands alone.
+    pub(crate) fn add_value(
+        &mut self,
+        name: String,
+        dtype: DType,
+        shape: &[usize],
+        place: Place,
+    ) -> Result<usize, Reason> {
+        let shape = four_dimensions(shape).ok_or_else(|| {
+            format!("value {name} has shape {shape:?}, at most {MAX_RANK} dimensions fit")
+        })?;
+        if shape.iter().product::<usize>() == 0 {
+            return Err(format!("value {name} has shape {shape:?} without elements"));
+        }
+        let storage = self.out.values.len();
+        self.out.values.push(LoweredValue {
+            name,
+            dtype,
+            shape,
+            place,
+            storage,
+            dynamic: false,
+            scale: 0.0,
+            zero_point: 0,
+        });
+        Ok(storage)
+    }
+
+    /// The lowered value that holds a computed value or a constant of the graph, whatever its type.
+    pub(crate) fn computed(&mut self, id: ValueId) -> Result<usize, Reason> {
+        if let Some(value) = self.out.value_map[id] {
+            return Ok(value);
+        }
+        let value = &self.graph.values[id];
+        let Some(constant) = &value.constant else {
+            return Err(format!(
+                "value {} is read before it is computed",
+                value.name
+            ));
+        };
+        let (dtype, bytes) = match (constant.as_f32(), constant.as_i32()) {
+            (Some(data), _) => (DType::F32, crate::weights::f32_bytes(data)),
+            (_, Some(data)) => (DType::I32, crate::weights::i32_bytes(data)),
+            _ => {
+                return Err(format!(
+                    "constant {} has no elements of a known type",
+                    value.name
+                ));
+            }
+        };
+        let index = self.add_value(
+            value.name.clone(),
+            dtype,
+            &value.shape.clone(),
+            Place::Data(bytes),
+        )?;
+        self.out.value_map[id] = Some(index);
+        Ok(index)
+    }
+
+    /// The value as f32, converted when it is quantised.
+    pub(crate) fn float(&mut self, id: ValueId) -> Result<usize, Reason> {
+        let source = self.computed(id)?;
+        match self.out.values[source].dtype {
+            DType::F32 => Ok(source),
+            DType::I8 => {
+                let value = self.out.values[source].clone();
+                let index = self.add_value(
+                    format!("{}.dequantized", value.name),
+                    DType::F32,
+                    &value.shape,
+                    Place::Arena,
+                )?;
+                self.out.values[index].dynamic = value.dynamic;
+                self.push(value.name, OpKind::DequantizeS8, vec![source], index);
+                Ok(index)
+            }
+            other => Err(format!(
+                "value {} is {}, expected f32 or i8",
+                self.out.values[source].name,
+                other.name()
+            )),
+        }
+    }
+
+    /// After a float node whose output is wanted quantised: converts it.
+    fn quantize_output(&mut self, node: &Node) -> Result<(), Reason> {
+        let id = node.output;
+        let (Some(quant), Some(float)) = (&self.graph.values[id].quant, self.out.value_map[id])
+        else {
+            return Ok(());
+        };
+        if self.out.values[float].dtype != DType::F32 {
+            return Ok(());
+        }
+        if quant.dtype != QuantDType::I8 {
+            return Err(
+                "a float layer has an int16 output; only int8 outputs can be quantised from f32"
+                    .into(),
+            );
+        }
+        self.out.values[float].name.push_str(".float");
+        let quantized = self.add_value_like(id, DType::I8)?;
+        self.push(
+            node.name.clone(),
+            OpKind::QuantizeF32,
+            vec![float],
+            quantized,
+        );
+        Ok(())
+    }
+
+    /// The output is the input's bytes under another shape.
+    fn alias(&mut self, node: &Node) -> Result<(), Reason> {
+        let source = self.computed(node.inputs[0])?;
+        let from = self.out.values[source].clone();
+        let target = &self.graph.values[node.output];
+        let elements: usize = target.shape.iter().product();
+        if elements != from.len() {
+            return Err(format!(
+                "reshapes {:?} to {:?}: {} elements become {elements}",
+                from.shape,
+                target.shape,
+                from.len()
+            ));
+        }
+        if from.dynamic && (!target.dynamic || target.shape.first() != from.shape.first()) {
+            return Err("reshapes away the number of tokens".into());
+        }
+        let index = self.add_value(
+            target.name.clone(),
+            from.dtype,
+            &target.shape.clone(),
+            from.place,
+        )?;
+        let value = &mut self.out.values[index];
+        (value.storage, value.dynamic, value.scale, value.zero_point) =
+            (from.storage, from.dynamic, from.scale, from.zero_point);
+        self.out.value_map[node.output] = Some(index);
+        Ok(())
+    }
+
+    /// After a refusal: a value to go on with, so that later faults are found too.
+    fn stand_in(&mut self, id: ValueId) {
+        if self.out.value_map[id].is_none() && self.add_value_like(id, DType::F32).is_err() {
+            self.out.value_map[id] = self
+                .add_value("refused".into(), DType::F32, &[1], Place::Arena)
+                .ok();
+        }
+    }
+
+    /// Adds an operator without data and parameters, to be completed.
+    pub(crate) fn push(
+        &mut self,
+        name: String,
+        kind: OpKind,
+        inputs: Vec<usize>,
+        output: usize,
+    ) -> &mut LoweredOp {
+        let op = LoweredOp {
+            name,
+            kind,
+            inputs,
+            output,
+            data: Vec::new(),
+            params: Vec::new(),
+            scratch_bytes: 0,
+            macs: 0,
+        };
+        self.out.ops.push(op);
+        self.out.ops.last_mut().expect("just pushed")
+    }
+
+    /// A constant input of a node.
+    pub(crate) fn constant(
+        &self,
+        node: &Node,
+        input: usize,
+        role: &str,
+    ) -> Result<&'a Tensor, Reason> {
+        let Some(&id) = node.inputs.get(input) else {
+            return Err(format!("has no {role}"));
+        };
+        self.graph.values[id].constant.as_ref().ok_or_else(|| {
+            format!(
+                "its {role} {} is computed, expected a constant",
+                self.graph.values[id].name
+            )
+        })
+    }
+
+    /// A constant input of a node, as floats.
+    pub(crate) fn constant_f32(
+        &self,
+        node: &Node,
+        input: usize,
+        role: &str,
+    ) -> Result<&'a [f32], Reason> {
+        self.constant(node, input, role)?
+            .as_f32()
+            .ok_or_else(|| format!("its {role} holds integers, expected floats"))
+    }
+}
+
+/// The shape with leading ones dropped until four dimensions are left; a scalar becomes (1).
+fn four_dimensions(shape: &[usize]) -> Option<Vec<usize>> {
+    let mut shape = shape;
+    while shape.len() > MAX_RANK && shape[0] == 1 {
+        shape = &shape[1..];
+    }
+    match shape.len() {
+        0 => Some(vec![1]),
+        rank if rank <= MAX_RANK => Some(shape.to_vec()),
+        _ => None,
+    }
+}

@@ -1,0 +1,592 @@
+//! Nodes in integers, as the TFLite quantisation specification has them.
+
+use pinhole_graph::op::{Activation, Binary, Unary};
+use pinhole_graph::{Node, Op, QuantDType, QuantParams};
+use pinhole_runtime::kernel::requantize::quantize_multiplier;
+use pinhole_runtime::kernel::{Kernels, Scalar, tile_scratch_bytes};
+use pinhole_runtime::model::format::DType;
+use pinhole_runtime::model::op::{
+    AddParams, ConcatParams, ConvParams, GemmParams, MulParams, OpKind, PadParams, PoolParams,
+    SliceParams, TransposeParams,
+};
+use zerocopy::IntoBytes;
+
+use crate::lower::{Lowering, Reason};
+use crate::lower_float::{WindowSizes, elements, grouped, unary_kind, weight_shape, window};
+use crate::weights::{i8_bytes, i32_bytes, pack_s8};
+
+/// TFLite's ADD shifts its inputs left by this before it scales them.
+const ADD_LEFT_SHIFT: i32 = 20;
+
+/// Whether the runtime has an integer operator for `node`, whose values are all quantised.
+pub(crate) fn supports(state: &Lowering<'_>, node: &Node) -> bool {
+    let Some(output) = &state.graph.values[node.output].quant else {
+        return false;
+    };
+    let computed = |input: usize| {
+        node.inputs
+            .get(input)
+            .is_some_and(|&id| state.graph.values[id].constant.is_none())
+    };
+    let dtype = |input: usize| {
+        node.inputs
+            .get(input)
+            .and_then(|&id| state.out.value_map[id])
+            .map(|value| state.out.values[value].dtype)
+    };
+    let bytes_in = dtype(0) == Some(DType::I8) && computed(0);
+    let bytes_out = output.dtype == QuantDType::I8;
+    match &node.op {
+        Op::Conv2d { .. } => bytes_in && bytes_out,
+        Op::Linear { .. } => bytes_in,
+        Op::NormalizeEmbedding => dtype(0) == Some(DType::I16) && bytes_out,
+        Op::Unary { .. } => bytes_in && bytes_out,
+        Op::Binary {
+            function: Binary::Add | Binary::Mul,
+            ..
+        } => {
+            bytes_in
+                && bytes_out
+                && computed(1)
+                && dtype(1) == Some(DType::I8)
+                && operands(state, node).is_some()
+        }
+        Op::AvgPool {
+            padding,
+            count_include_pad,
+            ..
+        } => {
+            bytes_in
+                && bytes_out
+                && same_quant(state, node)
+                && !(*count_include_pad && padding.iter().any(|&p| p > 0))
+        }
+        Op::MaxPool { .. }
+        | Op::GlobalAvgPool
+        | Op::Transpose { .. }
+        | Op::Slice { .. }
+        | Op::Concat { .. }
+        | Op::Pad { .. } => bytes_in && bytes_out && same_quant(state, node),
+        _ => false,
+    }
+}
+
+/// Whether every computed input has the output's scale and zero point.
+fn same_quant(state: &Lowering<'_>, node: &Node) -> bool {
+    let Some(output) = &state.graph.values[node.output].quant else {
+        return false;
+    };
+    node.inputs.iter().all(|&id| {
+        state.out.value_map[id]
+            .map(|value| &state.out.values[value])
+            .is_some_and(|value| {
+                value.dtype == DType::I8
+                    && [value.scale] == output.scales[..]
+                    && value.zero_point == output.zero_point
+            })
+    })
+}
+
+/// The operands of a sum or product in the order that the operator takes them: the one that repeats last.
+fn operands(state: &Lowering<'_>, node: &Node) -> Option<[usize; 2]> {
+    let [a, b] = node.inputs[..].try_into().ok()?;
+    let shape = |id: usize| &state.graph.values[id].shape[..];
+    if shape(a) == shape(b) {
+        return Some([a, b]);
+    }
+    let repeats = |long: usize, short: usize| {
+        let (long, short) = (shape(long), shape(short));
+        long.last() == short.last() && short[..short.len() - 1].iter().all(|&d| d == 1)
+    };
+    match &node.op {
+        Op::Binary {
+            function: Binary::Mul,
+            ..
+        } if repeats(a, b) => Some([a, b]),
+        Op::Binary {
+            function: Binary::Mul,
+            ..
+        } if repeats(b, a) => Some([b, a]),
+        _ => None,
+    }
+}
+
+/// Adds the operator that computes `node` in integers; [`supports`] holds.
+pub(crate) fn lower(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason> {
+    match &node.op {
+        Op::Conv2d {
+            stride,
+            padding,
+            dilation,
+            groups,
+            activation,
+        } => conv(
+            state,
+            node,
+            window([0, 0], *stride, *padding, *dilation),
+            *groups,
+            *activation,
+        ),
+        Op::Linear { activation } => linear(state, node, *activation),
+        Op::Binary {
+            function: Binary::Add,
+            activation,
+        } => add(state, node, *activation),
+        Op::Binary { activation, .. } => mul(state, node, *activation),
+        Op::Unary { function } => table(state, node, *function),
+        Op::AvgPool {
+            kernel,
+            stride,
+            padding,
+            ..
+        } => pool(
+            state,
+            node,
+            OpKind::AvgPoolS8,
+            window(*kernel, *stride, *padding, [1, 1]),
+        ),
+        Op::MaxPool {
+            kernel,
+            stride,
+            padding,
+        } => pool(
+            state,
+            node,
+            OpKind::MaxPoolS8,
+            window(*kernel, *stride, *padding, [1, 1]),
+        ),
+        Op::GlobalAvgPool => {
+            let shape = &state.graph.values[node.inputs[0]].shape;
+            let &[_, height, width, _] = &shape[..] else {
+                return Err(format!("input has shape {shape:?}, expected (1, H, W, C)"));
+            };
+            pool(
+                state,
+                node,
+                OpKind::AvgPoolS8,
+                window([height, width], [1, 1], [0; 4], [1, 1]),
+            )
+        }
+        Op::NormalizeEmbedding => {
+            push(state, node, &node.inputs[..1], OpKind::NormalizeS16, &[]).map(drop)
+        }
+        Op::Transpose { permutation } => {
+            let permutation = four(permutation, |d| d as u8, |d| d as u8);
+            push(
+                state,
+                node,
+                &node.inputs[..1],
+                OpKind::Transpose,
+                TransposeParams { permutation }.as_bytes(),
+            )
+            .map(drop)
+        }
+        Op::Slice { starts, steps } => {
+            let params = SliceParams {
+                starts: four(starts, |v| (v as u32).into(), |_| 0.into()),
+                steps: four(steps, |v| (v as u32).into(), |_| 1.into()),
+            };
+            push(
+                state,
+                node,
+                &node.inputs[..1],
+                OpKind::Slice,
+                params.as_bytes(),
+            )
+            .map(drop)
+        }
+        Op::Concat { axis } => {
+            if node.inputs.len() > 4 {
+                return Err(format!(
+                    "joins {} values, at most 4 at once",
+                    node.inputs.len()
+                ));
+            }
+            push(
+                state,
+                node,
+                &node.inputs,
+                OpKind::Concat,
+                ConcatParams {
+                    axis: *axis as u8,
+                    reserved: [0; 3],
+                }
+                .as_bytes(),
+            )
+            .map(drop)
+        }
+        Op::Pad {
+            before,
+            after,
+            value,
+        } => {
+            let quant = activation_quant(state, node.output)?;
+            let fill = quantized(*value, &quant).clamp(-128, 127);
+            let side = |side: &[usize]| four(side, |v| (v as u32).into(), |_| 0.into());
+            let params = PadParams {
+                before: side(before),
+                after: side(after),
+                fill: (fill as u32).into(),
+            };
+            push(
+                state,
+                node,
+                &node.inputs[..1],
+                OpKind::Pad,
+                params.as_bytes(),
+            )
+            .map(drop)
+        }
+        _ => Err("has no integer operator".into()),
+    }
+}
+
+fn four<T: Copy>(
+    values: &[usize],
+    convert: impl Fn(usize) -> T,
+    beyond: impl Fn(usize) -> T,
+) -> [T; 4] {
+    std::array::from_fn(|d| {
+        values
+            .get(d)
+            .map_or_else(|| beyond(d), |&value| convert(value))
+    })
+}
+
+/// Scale and zero point of a computed value, for its type.
+#[derive(Clone, Copy)]
+struct ActivationQuant {
+    dtype: DType,
+    scale: f32,
+    zero_point: i32,
+}
+
+fn activation_quant(state: &Lowering<'_>, id: usize) -> Result<ActivationQuant, Reason> {
+    let value = &state.graph.values[id];
+    match &value.quant {
+        Some(QuantParams {
+            dtype,
+            scales,
+            zero_point,
+        }) if scales.len() == 1 => Ok(ActivationQuant {
+            dtype: if *dtype == QuantDType::I8 {
+                DType::I8
+            } else {
+                DType::I16
+            },
+            scale: scales[0],
+            zero_point: *zero_point,
+        }),
+        _ => Err(format!("value {} has no single scale", value.name)),
+    }
+}
+
+/// The quantised number of a real one, not clamped.
+fn quantized(real: f32, quant: &ActivationQuant) -> i32 {
+    let scaled = (real / quant.scale).round();
+    (scaled.clamp(-2e9, 2e9) as i32).saturating_add(quant.zero_point)
+}
+
+/// Limits of the output: the type's and the activation's.
+fn clamp(activation: Activation, quant: &ActivationQuant) -> (i32, i32) {
+    let (lowest, highest) = if quant.dtype == DType::I8 {
+        (-128, 127)
+    } else {
+        (-32768, 32767)
+    };
+    let (min, max) = activation.range();
+    let min = if min.is_finite() {
+        quantized(min, quant).clamp(lowest, highest)
+    } else {
+        lowest
+    };
+    let max = if max.is_finite() {
+        quantized(max, quant).clamp(lowest, highest)
+    } else {
+        highest
+    };
+    (min, max)
+}
+
+/// Integer weights and what becomes of their sums.
+struct Product {
+    /// (n, k)
+    weights: Vec<i8>,
+    bias: Vec<i32>,
+    multiplier: Vec<i32>,
+    shift: Vec<i8>,
+}
+
+/// Quantises a layer's weights (n, k) and bias with the scales of its input, weights and output.
+fn product(
+    state: &Lowering<'_>,
+    node: &Node,
+    n: usize,
+    k: usize,
+    input: ActivationQuant,
+) -> Result<Product, Reason> {
+    let weights = state.constant_f32(node, 1, "weight")?;
+    let bias = if node.inputs.len() > 2 {
+        Some(state.constant_f32(node, 2, "bias")?)
+    } else {
+        None
+    };
+    let quant = state.graph.values[node.inputs[1]]
+        .quant
+        .as_ref()
+        .ok_or("its weight has no scales")?;
+    if quant.scales.len() != n && quant.scales.len() != 1 {
+        return Err(format!(
+            "weight has {} scales, expected {n}",
+            quant.scales.len()
+        ));
+    }
+    let output = activation_quant(state, node.output)?;
+    let mut out = Product {
+        weights: Vec::with_capacity(n * k),
+        bias: vec![],
+        multiplier: vec![],
+        shift: vec![],
+    };
+    for channel in 0..n {
+        let scale = quant.scales[channel.min(quant.scales.len() - 1)];
+        let row = &weights[channel * k..(channel + 1) * k];
+        let quantized_row = row
+            .iter()
+            .map(|w| (w / scale).round().clamp(-127.0, 127.0) as i8);
+        let sum: i64 = quantized_row.clone().map(i64::from).sum();
+        out.weights.extend(quantized_row);
+        let real_bias = bias.map_or(0.0, |bias| f64::from(bias[channel]));
+        let bias = (real_bias / (f64::from(input.scale) * f64::from(scale))).round();
+        let folded = bias as i64 - i64::from(input.zero_point) * sum;
+        let limit = i64::from(i32::MAX) - (k as i64) * 128 * 127;
+        if folded.abs() > limit {
+            return Err(format!(
+                "bias of channel {channel} is {folded} in units of the sum; beyond ±{limit} the int32 sum of {k} products could overflow"
+            ));
+        }
+        out.bias.push(folded as i32);
+        let (multiplier, shift) = quantize_multiplier(
+            f64::from(input.scale) * f64::from(scale) / f64::from(output.scale),
+        );
+        out.multiplier.push(multiplier);
+        out.shift.push(shift);
+    }
+    Ok(out)
+}
+
+/// The i8 input of a layer.
+fn layer_input(state: &Lowering<'_>, node: &Node) -> Result<ActivationQuant, Reason> {
+    let index = state.out.value_map[node.inputs[0]].ok_or("its input is not computed")?;
+    let value = &state.out.values[index];
+    Ok(ActivationQuant {
+        dtype: value.dtype,
+        scale: value.scale,
+        zero_point: value.zero_point,
+    })
+}
+
+fn conv(
+    state: &mut Lowering<'_>,
+    node: &Node,
+    sizes: WindowSizes,
+    groups: usize,
+    activation: Activation,
+) -> Result<(), Reason> {
+    let [n, kernel_h, kernel_w, per_group] = weight_shape(state, node)?;
+    let sizes = sizes.with_kernel([kernel_h, kernel_w]);
+    let taps = kernel_h * kernel_w;
+    let k = taps * per_group;
+    let product = product(state, node, n, k, layer_input(state, node)?)?;
+    let (clamp_min, clamp_max) = clamp(activation, &activation_quant(state, node.output)?);
+    let (clamp_min, clamp_max) = (clamp_min.into(), clamp_max.into());
+    let macs = (elements(state, node.output) * k) as u64;
+    let params = ConvParams {
+        window: sizes.record()?,
+        clamp_min,
+        clamp_max,
+    };
+    if groups == 1 && sizes.is_pointwise() {
+        return gemm(
+            state,
+            node,
+            product,
+            n,
+            k,
+            GemmParams {
+                clamp_min,
+                clamp_max,
+            },
+        );
+    }
+    let (kind, weights, scratch) = if groups == 1 {
+        (
+            OpKind::ConvS8,
+            pack_s8(&product.weights, n, k),
+            tile_scratch_bytes(k, 1).ok_or("its scratch overflows")?,
+        )
+    } else if groups == n && per_group == 1 {
+        (
+            OpKind::DepthwiseConvS8,
+            i8_bytes(&by_tap(&product.weights, n, taps)),
+            0,
+        )
+    } else {
+        return Err(grouped(groups, n));
+    };
+    let index = push(state, node, &node.inputs[..1], kind, params.as_bytes())?;
+    let op = &mut state.out.ops[index];
+    op.data = product_data(weights, product);
+    op.scratch_bytes = scratch;
+    op.macs = macs;
+    Ok(())
+}
+
+/// (n, taps) → (taps, n).
+fn by_tap(weights: &[i8], n: usize, taps: usize) -> Vec<i8> {
+    (0..taps * n)
+        .map(|index| weights[index % n * taps + index / n])
+        .collect()
+}
+
+fn product_data(weights: Vec<u8>, product: Product) -> Vec<Option<Vec<u8>>> {
+    vec![
+        Some(weights),
+        Some(i32_bytes(&product.bias)),
+        Some(i32_bytes(&product.multiplier)),
+        Some(i8_bytes(&product.shift)),
+    ]
+}
+
+fn linear(state: &mut Lowering<'_>, node: &Node, activation: Activation) -> Result<(), Reason> {
+    let shape = &state.constant(node, 1, "weight")?.shape;
+    let &[n, k] = &shape[..] else {
+        return Err(format!("weight has shape {shape:?}, expected (out, in)"));
+    };
+    let product = product(state, node, n, k, layer_input(state, node)?)?;
+    let (clamp_min, clamp_max) = clamp(activation, &activation_quant(state, node.output)?);
+    gemm(
+        state,
+        node,
+        product,
+        n,
+        k,
+        GemmParams {
+            clamp_min: clamp_min.into(),
+            clamp_max: clamp_max.into(),
+        },
+    )
+}
+
+fn gemm(
+    state: &mut Lowering<'_>,
+    node: &Node,
+    product: Product,
+    n: usize,
+    k: usize,
+    params: GemmParams,
+) -> Result<(), Reason> {
+    let macs = (elements(state, node.output) * k) as u64;
+    let index = push(
+        state,
+        node,
+        &node.inputs[..1],
+        OpKind::GemmS8,
+        params.as_bytes(),
+    )?;
+    let op = &mut state.out.ops[index];
+    op.data = product_data(pack_s8(&product.weights, n, k), product);
+    op.scratch_bytes = tile_scratch_bytes(k, 1).ok_or("its scratch overflows")?;
+    op.macs = macs;
+    Ok(())
+}
+
+fn add(state: &mut Lowering<'_>, node: &Node, activation: Activation) -> Result<(), Reason> {
+    let operands = operands(state, node).ok_or("its operands differ in shape")?;
+    let scale = |id: usize| {
+        state.out.value_map[id].map_or(0.0, |value| f64::from(state.out.values[value].scale))
+    };
+    let scales = operands.map(scale);
+    let output = activation_quant(state, node.output)?;
+    let twice_largest = 2.0 * scales[0].max(scales[1]);
+    let inputs = scales.map(|scale| quantize_multiplier(scale / twice_largest));
+    let (output_multiplier, output_shift) = quantize_multiplier(
+        twice_largest / (f64::from(1 << ADD_LEFT_SHIFT) * f64::from(output.scale)),
+    );
+    let (clamp_min, clamp_max) = clamp(activation, &output);
+    let params = AddParams {
+        left_shift: ADD_LEFT_SHIFT.into(),
+        input_multiplier: inputs.map(|(multiplier, _)| multiplier.into()),
+        input_shift: inputs.map(|(_, shift)| i32::from(shift).into()),
+        output_multiplier: output_multiplier.into(),
+        output_shift: i32::from(output_shift).into(),
+        clamp_min: clamp_min.into(),
+        clamp_max: clamp_max.into(),
+    };
+    push(state, node, &operands, OpKind::AddS8, params.as_bytes()).map(drop)
+}
+
+fn mul(state: &mut Lowering<'_>, node: &Node, activation: Activation) -> Result<(), Reason> {
+    let operands = operands(state, node).ok_or("its operands differ in shape")?;
+    let scale = |id: usize| {
+        state.out.value_map[id].map_or(0.0, |value| f64::from(state.out.values[value].scale))
+    };
+    let output = activation_quant(state, node.output)?;
+    let (multiplier, shift) =
+        quantize_multiplier(scale(operands[0]) * scale(operands[1]) / f64::from(output.scale));
+    let (clamp_min, clamp_max) = clamp(activation, &output);
+    let params = MulParams {
+        multiplier: multiplier.into(),
+        shift: i32::from(shift).into(),
+        clamp_min: clamp_min.into(),
+        clamp_max: clamp_max.into(),
+    };
+    push(state, node, &operands, OpKind::MulS8, params.as_bytes()).map(drop)
+}
+
+/// A table of all 256 inputs; the function is evaluated by the scalar kernels, so that every host writes the same bytes.
+fn table(state: &mut Lowering<'_>, node: &Node, function: Unary) -> Result<(), Reason> {
+    let input = layer_input(state, node)?;
+    let output = activation_quant(state, node.output)?;
+    let (kind, alpha, beta) = unary_kind(function);
+    let quantized: Vec<i8> = (-128..=127i8).collect();
+    let (mut real, mut result, mut table) = ([0f32; 256], [0f32; 256], [0i8; 256]);
+    Scalar.dequantize_s8(&quantized, input.scale, input.zero_point, &mut real);
+    Scalar.unary_f32(kind, [alpha, beta], &real, &mut result);
+    Scalar.quantize_f32(&result, output.scale, output.zero_point, &mut table);
+    let index = push(state, node, &node.inputs[..1], OpKind::LutS8, &[])?;
+    state.out.ops[index].data = vec![Some(i8_bytes(&table))];
+    Ok(())
+}
+
+fn pool(
+    state: &mut Lowering<'_>,
+    node: &Node,
+    kind: OpKind,
+    sizes: WindowSizes,
+) -> Result<(), Reason> {
+    let params = PoolParams {
+        window: sizes.record()?,
+        clamp_min: (-128).into(),
+        clamp_max: 127.into(),
+    };
+    push(state, node, &node.inputs[..1], kind, params.as_bytes()).map(drop)
+}
+
+/// Adds an operator over `inputs` that writes the node's output in its quantised type; returns its index.
+fn push(
+    state: &mut Lowering<'_>,
+    node: &Node,
+    inputs: &[usize],
+    kind: OpKind,
+    params: &[u8],
+) -> Result<usize, Reason> {
+    let inputs = inputs
+        .iter()
+        .map(|&input| state.computed(input))
+        .collect::<Result<Vec<_>, _>>()?;
+    let dtype = activation_quant(state, node.output)?.dtype;
+    let output = state.add_value_like(node.output, dtype)?;
+    state.push(node.name.clone(), kind, inputs, output).params = params.to_vec();
+    Ok(state.out.ops.len() - 1)
+}
