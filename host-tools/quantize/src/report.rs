@@ -1,0 +1,216 @@
+//! What each layer lost: f32 and int8 side by side on the same pictures.
+
+use pinhole_graph::Graph;
+use serde::Serialize;
+
+use crate::{Progress, QuantizeError, Runner};
+
+/// One layer's output over all pictures.
+#[derive(Clone, Debug, Serialize)]
+pub struct LayerReport {
+    /// Name of the node.
+    pub node: String,
+    /// What it computes.
+    pub op: String,
+    /// Shape of the output.
+    pub shape: Vec<usize>,
+    /// Type of the output in the quantised model.
+    pub dtype: String,
+    /// Signal-to-quantisation-noise ratio in dB: 10·log₁₀(Σx² / Σ(x − q)²); of directions for the embedding.
+    pub sqnr_db: f64,
+    /// Of the two outputs, averaged over pictures.
+    pub cosine: f64,
+    /// Seen in f32.
+    pub min: f32,
+    /// Seen in f32.
+    pub max: f32,
+    /// Of the quantisation; 0 for f32 layers.
+    pub scale: f32,
+    /// Of the quantisation.
+    pub zero_point: i32,
+}
+
+/// All layers, in the order of execution.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Pictures compared.
+    pub pictures: usize,
+    /// By layer.
+    pub layers: Vec<LayerReport>,
+    /// Cosine of the model's outputs: mean over pictures.
+    pub output_cosine_mean: f64,
+    /// The smallest.
+    pub output_cosine_min: f64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    signal: f64,
+    noise: f64,
+    cosine: f64,
+    min: f32,
+    max: f32,
+    count: usize,
+}
+
+/// Compares `quantized` with `graph`, of which it is a copy with parameters.
+///
+/// # Errors
+/// No pictures, or a graph that does not run.
+pub fn report(
+    graph: &Graph,
+    quantized: &Graph,
+    inputs: &[Vec<f32>],
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Report, QuantizeError> {
+    if inputs.is_empty() {
+        return Err(QuantizeError::NoPictures);
+    }
+    let (float, integer) = (Runner::new(graph)?, Runner::new(quantized)?);
+    let mut sums = vec![Sums::default(); graph.values.len()];
+    let mut output_cosines = Vec::new();
+    for (index, input) in inputs.iter().enumerate() {
+        let mut expected: Vec<Vec<f32>> = vec![Vec::new(); graph.values.len()];
+        float.run(index, input, &mut |value, reals| {
+            expected[value] = reals.to_vec()
+        })?;
+        integer.run(index, input, &mut |value, reals| {
+            let free_length = is_embedding(graph, value);
+            compare(&expected[value], reals, free_length, &mut sums[value]);
+            if graph.outputs.first() == Some(&value) {
+                output_cosines.push(cosine(&expected[value], reals));
+            }
+        })?;
+        progress(Progress::Report(index + 1, inputs.len()));
+    }
+    let layers = graph
+        .nodes
+        .iter()
+        .filter(|node| sums[node.output].count > 0)
+        .map(|node| {
+            let (value, sums) = (&quantized.values[node.output], sums[node.output]);
+            let quant = value.quant.as_ref();
+            LayerReport {
+                node: node.name.clone(),
+                op: node.op.name().into(),
+                shape: value.shape.clone(),
+                dtype: quant
+                    .map_or("f32", |q| {
+                        if q.dtype == pinhole_graph::QuantDType::I8 {
+                            "i8"
+                        } else {
+                            "i16"
+                        }
+                    })
+                    .into(),
+                sqnr_db: decibels(sums.signal, sums.noise),
+                cosine: sums.cosine / sums.count as f64,
+                min: sums.min,
+                max: sums.max,
+                scale: quant.map_or(0.0, |q| q.scales[0]),
+                zero_point: quant.map_or(0, |q| q.zero_point),
+            }
+        });
+    let count = output_cosines.len().max(1) as f64;
+    Ok(Report {
+        pictures: inputs.len(),
+        layers: layers.collect(),
+        output_cosine_mean: output_cosines.iter().sum::<f64>() / count,
+        output_cosine_min: output_cosines.iter().copied().fold(1.0, f64::min),
+    })
+}
+
+/// Embeddings after normalisation have a direction but no comparable length.
+fn is_embedding(graph: &Graph, value: usize) -> bool {
+    graph
+        .nodes
+        .iter()
+        .any(|node| node.output == value && node.op == pinhole_graph::Op::NormalizeEmbedding)
+}
+
+fn compare(expected: &[f32], found: &[f32], free_length: bool, sums: &mut Sums) {
+    if expected.len() != found.len() {
+        return;
+    }
+    let dot: f64 = expected
+        .iter()
+        .zip(found)
+        .map(|(&x, &q)| f64::from(x) * f64::from(q))
+        .sum();
+    let length: f64 = found.iter().map(|&q| f64::from(q).powi(2)).sum();
+    let factor = if free_length && length > 0.0 {
+        dot / length
+    } else {
+        1.0
+    };
+    for (&x, &q) in expected.iter().zip(found) {
+        sums.signal += f64::from(x).powi(2);
+        sums.noise += (f64::from(x) - factor * f64::from(q)).powi(2);
+        sums.min = sums.min.min(x);
+        sums.max = sums.max.max(x);
+    }
+    sums.cosine += cosine(expected, found);
+    sums.count += 1;
+}
+
+/// Cosine of two vectors; 1 when both are zero.
+pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        a.iter()
+            .zip(b)
+            .map(|(&x, &y)| f64::from(x) * f64::from(y))
+            .sum()
+    };
+    let (aa, bb) = (dot(a, a), dot(b, b));
+    if aa == 0.0 && bb == 0.0 {
+        1.0
+    } else {
+        dot(a, b) / (aa * bb).sqrt().max(f64::MIN_POSITIVE)
+    }
+}
+
+/// 120 dB stands for "no difference".
+fn decibels(signal: f64, noise: f64) -> f64 {
+    if noise <= signal * 1e-12 {
+        120.0
+    } else {
+        10.0 * (signal.max(f64::MIN_POSITIVE) / noise).log10()
+    }
+}
+
+impl Report {
+    /// A table for people, the worst layers marked.
+    pub fn table(&self) -> String {
+        let mut out = format!(
+            "{:<44} {:<18} {:>4} {:>8} {:>9} {:>9} {:>9}\n",
+            "layer", "operator", "type", "SQNR dB", "cosine", "min", "max"
+        );
+        let worst = self
+            .layers
+            .iter()
+            .map(|layer| layer.sqnr_db)
+            .fold(f64::INFINITY, f64::min);
+        for layer in &self.layers {
+            let mark = if layer.sqnr_db == worst {
+                "  worst"
+            } else {
+                ""
+            };
+            out += &format!(
+                "{:<44} {:<18} {:>4} {:>8.1} {:>9.5} {:>9.3} {:>9.3}{mark}\n",
+                layer.node,
+                layer.op,
+                layer.dtype,
+                layer.sqnr_db,
+                layer.cosine,
+                layer.min,
+                layer.max
+            );
+        }
+        out += &format!(
+            "output cosine over {} pictures: mean {:.5}, smallest {:.5}\n",
+            self.pictures, self.output_cosine_mean, self.output_cosine_min
+        );
+        out
+    }
+}

@@ -1,0 +1,151 @@
+//! Runs a graph through the runtime and shows every value to the caller.
+
+use pinhole_graph::{Graph, ValueId};
+use pinhole_pack::{PackOptions, Packed, pack};
+use pinhole_runtime::interpreter::{AlignedBytes, Interpreter, Observer};
+use pinhole_runtime::kernel;
+use pinhole_runtime::model::Model;
+use pinhole_runtime::model::format::DType;
+
+use crate::QuantizeError;
+
+/// A packed graph and the way back from its values to the graph's.
+#[derive(Debug)]
+pub struct Runner {
+    bytes: AlignedBytes,
+    packed: Packed,
+    /// For each model value, the graph value that it holds.
+    graph_value: Vec<Option<ValueId>>,
+    input_len: usize,
+}
+
+impl Runner {
+    /// Packs `graph` as it is: in f32 where it is not quantised.
+    ///
+    /// # Errors
+    /// When it cannot be packed or does not have one picture input.
+    pub fn new(graph: &Graph) -> Result<Self, QuantizeError> {
+        let packed = pack(graph, &PackOptions::default())?;
+        let &[input] = &graph.inputs[..] else {
+            return Err(QuantizeError::Run(format!(
+                "it has {} inputs, expected 1",
+                graph.inputs.len()
+            )));
+        };
+        let mut graph_value = Vec::new();
+        for (value, mapped) in packed.value_map.iter().enumerate() {
+            if let Some(mapped) = *mapped {
+                graph_value.resize(graph_value.len().max(mapped + 1), None);
+                graph_value[mapped] = Some(value);
+            }
+        }
+        let input_len = graph.values[input].shape.iter().product();
+        let bytes = AlignedBytes::from_slice(&packed.bytes);
+        Ok(Self {
+            bytes,
+            packed,
+            graph_value,
+            input_len,
+        })
+    }
+
+    /// What packing made of it.
+    pub fn packed(&self) -> &Packed {
+        &self.packed
+    }
+
+    /// Elements of the input.
+    pub fn input_len(&self) -> usize {
+        self.input_len
+    }
+
+    /// Runs one input, f32 (H·W·C), and shows each graph value as reals when it has been computed, the input first.
+    ///
+    /// # Errors
+    /// When the input has another length.
+    pub fn run(
+        &self,
+        index: usize,
+        input: &[f32],
+        see: &mut dyn FnMut(ValueId, &[f32]),
+    ) -> Result<(), QuantizeError> {
+        if input.len() != self.input_len {
+            return Err(QuantizeError::InputLength {
+                index,
+                found: input.len(),
+                expected: self.input_len,
+            });
+        }
+        let failed = |error: &dyn std::fmt::Display| QuantizeError::Run(error.to_string());
+        let model = Model::load(&self.bytes).map_err(|error| failed(&error))?;
+        let mut arena = AlignedBytes::zeroed(model.arena_bytes());
+        let mut interpreter = Interpreter::new(&model, &mut arena, kernel::detect())
+            .map_err(|error| failed(&error))?;
+        let record = model
+            .inputs()
+            .next()
+            .map(|value| model.value(value))
+            .ok_or_else(|| failed(&"no input"))?;
+        if record.dtype == DType::F32 {
+            interpreter
+                .input_f32_mut(0)
+                .map_err(|error| failed(&error))?
+                .copy_from_slice(input);
+        } else {
+            let dst = interpreter
+                .input_s8_mut(0)
+                .map_err(|error| failed(&error))?;
+            kernel::detect().quantize_f32(input, record.scale, record.zero_point, dst);
+        }
+        if let Some(Some(id)) = model
+            .inputs()
+            .next()
+            .and_then(|value| self.graph_value.get(value))
+        {
+            see(*id, input);
+        }
+        interpreter.run_observed(&mut Eyes {
+            model: &model,
+            graph_value: &self.graph_value,
+            see,
+            reals: Vec::new(),
+        });
+        Ok(())
+    }
+}
+
+/// Turns outputs into reals and passes them on.
+struct Eyes<'m, 'a, 's> {
+    model: &'m Model<'a>,
+    graph_value: &'m [Option<ValueId>],
+    see: &'s mut dyn FnMut(ValueId, &[f32]),
+    reals: Vec<f32>,
+}
+
+impl Observer for Eyes<'_, '_, '_> {
+    fn after_op(&mut self, _op: usize, value: usize, output: &[u8]) {
+        let Some(Some(id)) = self.graph_value.get(value).copied() else {
+            return;
+        };
+        let view = self.model.value(value);
+        let real = |q: i32| view.scale * (q - view.zero_point) as f32;
+        self.reals.clear();
+        match view.dtype {
+            DType::F32 => self
+                .reals
+                .extend(output.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b))),
+            DType::I8 => self
+                .reals
+                .extend(output.iter().map(|&b| real(i32::from(b as i8)))),
+            DType::I16 => self.reals.extend(
+                output
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|b| real(i32::from(i16::from_le_bytes(*b)))),
+            ),
+            DType::I32 | DType::F16 => return,
+        }
+        (self.see)(id, &self.reals);
+    }
+}
