@@ -6,8 +6,8 @@ use pinhole_runtime::kernel::requantize::quantize_multiplier;
 use pinhole_runtime::kernel::{Kernels, Scalar, tile_scratch_bytes};
 use pinhole_runtime::model::format::DType;
 use pinhole_runtime::model::op::{
-    AddParams, ConcatParams, ConvParams, GemmParams, MulParams, OpKind, PadParams, PoolParams,
-    SliceParams, TransposeParams,
+    AddParams, ConcatParams, ConvParams, GemmParams, MeanParams, MulParams, OpKind, PadParams,
+    PoolParams, SliceParams, TransposeParams,
 };
 use zerocopy::IntoBytes;
 
@@ -40,7 +40,7 @@ pub(crate) fn supports(state: &Lowering<'_>, node: &Node) -> bool {
         Op::Conv2d { .. } => bytes_in && bytes_out,
         Op::Linear { .. } => bytes_in,
         Op::NormalizeEmbedding => dtype(0) == Some(DType::I16) && bytes_out,
-        Op::Unary { .. } => bytes_in && bytes_out,
+        Op::Unary { .. } | Op::GlobalAvgPool => bytes_in && bytes_out,
         Op::Binary {
             function: Binary::Add | Binary::Mul,
             ..
@@ -62,7 +62,6 @@ pub(crate) fn supports(state: &Lowering<'_>, node: &Node) -> bool {
                 && !(*count_include_pad && padding.iter().any(|&p| p > 0))
         }
         Op::MaxPool { .. }
-        | Op::GlobalAvgPool
         | Op::Transpose { .. }
         | Op::Slice { .. }
         | Op::Concat { .. }
@@ -155,18 +154,7 @@ pub(crate) fn lower(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason>
             OpKind::MaxPoolS8,
             window(*kernel, *stride, *padding, [1, 1]),
         ),
-        Op::GlobalAvgPool => {
-            let shape = &state.graph.values[node.inputs[0]].shape;
-            let &[_, height, width, _] = &shape[..] else {
-                return Err(format!("input has shape {shape:?}, expected (1, H, W, C)"));
-            };
-            pool(
-                state,
-                node,
-                OpKind::AvgPoolS8,
-                window([height, width], [1, 1], [0; 4], [1, 1]),
-            )
-        }
+        Op::GlobalAvgPool => mean(state, node),
         Op::NormalizeEmbedding => {
             push(state, node, &node.inputs[..1], OpKind::NormalizeS16, &[]).map(drop)
         }
@@ -557,6 +545,32 @@ fn table(state: &mut Lowering<'_>, node: &Node, function: Unary) -> Result<(), R
     let index = push(state, node, &node.inputs[..1], OpKind::LutS8, &[])?;
     state.out.ops[index].data = vec![Some(i8_bytes(&table))];
     Ok(())
+}
+
+fn mean(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason> {
+    let shape = &state.graph.values[node.inputs[0]].shape;
+    let &[_, height, width, _] = &shape[..] else {
+        return Err(format!("input has shape {shape:?}, expected (1, H, W, C)"));
+    };
+    let output = activation_quant(state, node.output)?;
+    let input_scale = f64::from(layer_input(state, node)?.scale);
+    let (multiplier, shift) =
+        quantize_multiplier(input_scale / (f64::from(output.scale) * (height * width) as f64));
+    let (multiplier, shift) = (multiplier.into(), i32::from(shift).into());
+    let params = MeanParams {
+        multiplier,
+        shift,
+        clamp_min: (-128).into(),
+        clamp_max: 127.into(),
+    };
+    push(
+        state,
+        node,
+        &node.inputs[..1],
+        OpKind::MeanS8,
+        params.as_bytes(),
+    )
+    .map(drop)
 }
 
 fn pool(
