@@ -17,7 +17,7 @@ mod write;
 pub use error::PackError;
 pub use pinhole_runtime::model::op::FloatWeights;
 
-use pinhole_graph::{Graph, ValueId};
+use pinhole_graph::Graph;
 
 /// Choices of the person who packs.
 #[derive(Clone, Debug)]
