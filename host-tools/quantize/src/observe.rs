@@ -71,31 +71,39 @@ impl Statistics {
         }
     }
 
-    /// Shrinks both ends together towards zero and keeps the best of 100 ranges.
+    /// Shrinks one end and then the other towards zero, twice, and keeps the best of 100 places of each.
     fn least_error(&self) -> (f32, f32) {
-        let candidates = (0..100).map(|step| 1.0 - f64::from(step) * 0.0085);
-        let error = |factor: f64| {
-            let (min, max) = (
-                f64::from(self.min.min(0.0)) * factor,
-                f64::from(self.max.max(0.0)) * factor,
-            );
-            let step = (max - min) / 255.0;
-            self.histogram
-                .iter()
-                .enumerate()
-                .filter(|(_, count)| **count > 0)
-                .fold(0.0, |sum, (bin, &count)| {
-                    let x = f64::from(self.min) + (bin as f64 + 0.5) * self.bin_width();
-                    let clipped = (x - x.clamp(min, max)).powi(2);
-                    sum + count as f64 * (clipped + step * step / 12.0)
-                })
-        };
-        let best = candidates
-            .map(|factor| (error(factor), factor))
-            .min_by(|a, b| a.0.total_cmp(&b.0));
-        let factor = best.map_or(1.0, |(_, factor)| factor) as f32;
-        (self.min * factor, self.max * factor)
+        let factors = || (0..100).map(|step| 1.0 - f64::from(step) * 0.0095);
+        let (min, max) = (f64::from(self.min.min(0.0)), f64::from(self.max.max(0.0)));
+        let (mut low, mut high) = (1.0, 1.0);
+        for _ in 0..2 {
+            high = least(factors(), |factor| self.error(min * low, max * factor));
+            low = least(factors(), |factor| self.error(min * factor, max * high));
+        }
+        ((min * low) as f32, (max * high) as f32)
     }
+
+    /// Sum of squared errors of clipping to a range and rounding to 255 steps of it.
+    fn error(&self, min: f64, max: f64) -> f64 {
+        let step = (max - min) / 255.0;
+        let bins = self
+            .histogram
+            .iter()
+            .enumerate()
+            .filter(|(_, count)| **count > 0);
+        bins.fold(0.0, |sum, (bin, &count)| {
+            let x = f64::from(self.min) + (bin as f64 + 0.5) * self.bin_width();
+            sum + count as f64 * ((x - x.clamp(min, max)).powi(2) + step * step / 12.0)
+        })
+    }
+}
+
+/// The factor with the smallest error, the first of equals.
+fn least(factors: impl Iterator<Item = f64>, error: impl Fn(f64) -> f64) -> f64 {
+    let errors = factors.map(|factor| (error(factor), factor));
+    errors
+        .min_by(|a, b| a.0.total_cmp(&b.0))
+        .map_or(1.0, |(_, factor)| factor)
 }
 
 /// Observes every computed value; indices are those of the graph's values.
