@@ -1,1 +1,39 @@
-//! Contrastive training on Burn.
+//! Contrastive training of the projections that make a dual encoder out of two frozen encoders.
+//!
+//! An image encoder trained as a classifier and a sentence encoder know nothing of each other. The rows of the classifier's
+//! head are prototypes of its classes, and classes have names: enough to train a projection of each side into one space by
+//! contrast (InfoNCE; CLIP), in the manner of locked-image tuning (Zhai et al., 2022, arXiv 2111.07991). This crate does that
+//! over precomputed features: [`features`] is the contract for them, [`recipe`] the file that says what to do, [`train`] the
+//! run. It runs no encoder itself, and reads no label of any picture.
+//!
+//! The same recipe, inputs and machine give the same bytes, also when the run was killed and resumed on the way.
+//!
+//! ```no_run
+//! use pinhole_trainer::{TrainOptions, train};
+//!
+//! let report = train("models/lite0/recipe.toml".as_ref(), TrainOptions::default())?;
+//! println!("{} after {} steps, loss {}", report.projection.display(), report.steps, report.loss);
+//! # Ok::<(), pinhole_trainer::TrainError>(())
+//! ```
+
+#![deny(unsafe_code)]
+
+mod checkpoint;
+mod curve;
+mod error;
+pub mod features;
+#[cfg(test)]
+mod fixture;
+pub mod loss;
+mod model;
+mod optim;
+mod output;
+pub mod recipe;
+mod rng;
+mod teacher;
+mod train;
+
+pub use error::TrainError;
+pub use features::Features;
+pub use recipe::Recipe;
+pub use train::{TrainOptions, TrainReport, train};

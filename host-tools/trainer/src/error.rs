@@ -1,0 +1,87 @@
+//! What can go wrong in training, said so that the next step is clear.
+//!
+//! One enum for the crate: reading the recipe, reading features, the checkpoint and the outputs. Every variant names the
+//! file; where a number is wrong it says which was found and which was expected.
+
+use std::path::{Path, PathBuf};
+
+/// Why training could not start, continue or finish.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// A file could not be read, written or renamed.
+    #[error("{action} {path}: {source}", path = path.display())]
+    Io {
+        /// What was tried: `read`, `write`, `rename`, `create`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The recipe is not what the format asks for.
+    #[error("{path}, line {line}: {message}", path = path.display())]
+    Recipe {
+        /// The recipe.
+        path: PathBuf,
+        /// The first line of the fault, counted from 1; 0 when the fault is in no one place.
+        line: usize,
+        /// The fault, with the nearest known key where a key was misspelled.
+        message: String,
+    },
+    /// A feature file lacks a tensor, or one has another shape or type than asked for.
+    #[error("{path}: {faults}", path = path.display(), faults = faults.join("; "))]
+    Features {
+        /// The feature file.
+        path: PathBuf,
+        /// All faults found, not only the first.
+        faults: Vec<String>,
+    },
+    /// The checkpoint cannot be continued.
+    #[error("checkpoint {path}: {message}", path = path.display())]
+    Checkpoint {
+        /// The checkpoint file.
+        path: PathBuf,
+        /// Why, with found and expected.
+        message: String,
+    },
+    /// The loss stopped being a number.
+    #[error(
+        "the loss is {loss} at step {step}: lower `optimiser.learning_rate` (now {learning_rate})"
+    )]
+    Diverged {
+        /// The step.
+        step: usize,
+        /// The loss.
+        loss: f32,
+        /// The learning rate of the recipe.
+        learning_rate: f32,
+    },
+    /// The loss curve could not be drawn.
+    #[error("draw {path}: {message}", path = path.display())]
+    Curve {
+        /// The picture.
+        path: PathBuf,
+        /// What the plotter said.
+        message: String,
+    },
+    /// Ctrl-C: the state was saved first.
+    #[error("interrupted at step {step}; the state is in {checkpoint}, continue with `--resume`", checkpoint = checkpoint.display())]
+    Interrupted {
+        /// Steps done.
+        step: usize,
+        /// Where the state was saved.
+        checkpoint: PathBuf,
+    },
+}
+
+impl TrainError {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
+}

@@ -1,0 +1,459 @@
+//! The inputs of training: features of frozen encoders, in three `safetensors` files.
+//!
+//! This is the contract between the program that computes features (any encoder will do) and the trainer. All numbers are
+//! little-endian; `f32` tensors may also be stored as `F16`. With `C` classes, `D` image features, `E` text features:
+//!
+//! | File | Tensor | Shape, type | Meaning |
+//! |---|---|---|---|
+//! | prototypes | `weight` | `[C, D]` f32 | rows of the image encoder's classifier head |
+//! | prototypes | `bias` | `[C]` f32 | its biases |
+//! | texts | `features` | `[N, E]` f32 | pooled features of N sentences, not normalised |
+//! | texts | `group` | `[N]` i32 | the group that sentence n names, in `0..G` |
+//! | texts | `group_offsets` | `[G + 1]` i32 | where each group's classes begin in `group_members`; rises from 0 |
+//! | texts | `group_members` | `[group_offsets[G]]` i32 | classes, in `0..C` |
+//! | texts | `group_related` | `[G]` i32 | 1 where the group contains none of its classes but is near them, else 0 |
+//! | pictures | `features` | `[M, D]` f32 | pooled features of M pictures without labels |
+//!
+//! Group `c` for `c < C` is the class `c` alone. The groups after those name several classes (`dog`: 118 of them), or stand
+//! near classes without containing one (`deer`: the ruminants). `safetensors` names its tensors, so the order in the file is
+//! free; further tensors are ignored.
+
+use crate::TrainError;
+use crate::recipe::{Inputs, hex};
+use safetensors::{Dtype, SafeTensors};
+use sha2::{Digest, Sha256};
+use std::path::Path;
+
+/// A row-major matrix of `f32`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Matrix {
+    /// The elements, `rows` × `columns`.
+    pub data: Vec<f32>,
+    /// Rows.
+    pub rows: usize,
+    /// Columns.
+    pub columns: usize,
+}
+
+impl Matrix {
+    /// Row `index`, `[columns]`.
+    pub fn row(&self, index: usize) -> &[f32] {
+        &self.data[index * self.columns..][..self.columns]
+    }
+
+    /// The mean of all rows, `[columns]`, summed in f64.
+    pub fn mean(&self) -> Vec<f32> {
+        let mut sums = vec![0f64; self.columns];
+        for row in self.data.chunks_exact(self.columns) {
+            sums.iter_mut()
+                .zip(row)
+                .for_each(|(sum, &x)| *sum += f64::from(x));
+        }
+        sums.iter()
+            .map(|sum| (sum / self.rows as f64) as f32)
+            .collect()
+    }
+
+    /// Subtracts `centre` `[columns]` from every row and divides by `scale`.
+    pub fn standardise(&mut self, centre: &[f32], scale: f32) {
+        for row in self.data.chunks_exact_mut(self.columns) {
+            row.iter_mut()
+                .zip(centre)
+                .for_each(|(x, c)| *x = (*x - c) / scale);
+        }
+    }
+
+    /// The root of the mean square of all elements about the column means `centre`, `[columns]`.
+    pub fn deviation(&self, centre: &[f32]) -> f32 {
+        let squares = self
+            .data
+            .chunks_exact(self.columns)
+            .flat_map(|row| row.iter().zip(centre));
+        let sum: f64 = squares.map(|(x, c)| f64::from(x - c).powi(2)).sum();
+        ((sum / self.data.len() as f64) as f32)
+            .sqrt()
+            .max(f32::MIN_POSITIVE)
+    }
+}
+
+/// All inputs of a run, checked.
+#[derive(Clone, Debug)]
+pub struct Features {
+    /// Head rows, `[classes, image features]`.
+    pub prototypes: Matrix,
+    /// Head biases, `[classes]`.
+    pub prototype_bias: Vec<f32>,
+    /// Sentence features, `[sentences, text features]`.
+    pub texts: Matrix,
+    /// The sentences of each group: indices into `texts`. Never empty for a class.
+    pub sentences: Vec<Vec<usize>>,
+    /// The classes of each group, sorted.
+    pub members: Vec<Vec<usize>>,
+    /// Whether each group only stands near its classes (`deer`: the ruminants) and contains none of them.
+    pub related: Vec<bool>,
+    /// Picture features, `[pictures, image features]`.
+    pub pictures: Matrix,
+    /// SHA-256 over the three files, in hexadecimal: a checkpoint is continued with these inputs only.
+    pub sha256: String,
+}
+
+impl Features {
+    /// Reads and checks the three files of `inputs`, relative to `folder`.
+    ///
+    /// # Errors
+    /// When a file cannot be read, is not `safetensors`, or breaks the contract above; all faults of a file are named.
+    pub fn load(inputs: &Inputs, folder: &Path) -> Result<Self, TrainError> {
+        let mut digest = Sha256::new();
+        let mut read = |name: &Path| {
+            let path = folder.join(name);
+            let bytes = std::fs::read(&path).map_err(TrainError::io("read", &path))?;
+            digest.update(Sha256::digest(&bytes));
+            Ok::<_, TrainError>((path, bytes))
+        };
+        let (path, bytes) = read(&inputs.prototypes)?;
+        let mut file = Checked::open(&path, &bytes)?;
+        let prototypes = file.matrix("weight", None);
+        let prototype_bias = file.vector("bias", prototypes.rows);
+        file.finish()?;
+
+        let (path, bytes) = read(&inputs.texts)?;
+        let mut file = Checked::open(&path, &bytes)?;
+        let texts = file.matrix("features", None);
+        let (sentences, members) = file.groups(texts.rows, prototypes.rows);
+        let related = file.flags("group_related", members.len());
+        file.finish()?;
+
+        let (path, bytes) = read(&inputs.pictures)?;
+        let mut file = Checked::open(&path, &bytes)?;
+        let pictures = file.matrix("features", Some(prototypes.columns));
+        file.finish()?;
+        let sha256 = hex(&digest.finalize());
+        Ok(Self {
+            prototypes,
+            prototype_bias,
+            texts,
+            sentences,
+            members,
+            related,
+            pictures,
+            sha256,
+        })
+    }
+
+    /// Classes: the rows of the prototypes.
+    pub fn classes(&self) -> usize {
+        self.prototypes.rows
+    }
+}
+
+/// A feature file being read, which collects faults instead of stopping at the first.
+struct Checked<'a> {
+    path: &'a Path,
+    tensors: SafeTensors<'a>,
+    faults: Vec<String>,
+}
+
+impl<'a> Checked<'a> {
+    fn open(path: &'a Path, bytes: &'a [u8]) -> Result<Self, TrainError> {
+        let tensors = SafeTensors::deserialize(bytes).map_err(|error| TrainError::Features {
+            path: path.to_path_buf(),
+            faults: vec![format!("not a safetensors file: {error}")],
+        })?;
+        Ok(Self {
+            path,
+            tensors,
+            faults: Vec::new(),
+        })
+    }
+
+    fn finish(self) -> Result<(), TrainError> {
+        if self.faults.is_empty() {
+            return Ok(());
+        }
+        Err(TrainError::Features {
+            path: self.path.to_path_buf(),
+            faults: self.faults,
+        })
+    }
+
+    /// The finite numbers of tensor `name` and its shape; a fault and nothing where that cannot be.
+    fn numbers(&mut self, name: &str) -> (Vec<f32>, Vec<usize>) {
+        let view = match self.tensors.tensor(name) {
+            Ok(view) => view,
+            Err(_) => {
+                let found = self.tensors.names().join("`, `");
+                self.faults
+                    .push(format!("no tensor `{name}`, found `{found}`"));
+                return (Vec::new(), Vec::new());
+            }
+        };
+        let bytes = view.data();
+        let data: Vec<f32> = match view.dtype() {
+            Dtype::F32 => bytes
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|&b| f32::from_le_bytes(b))
+                .collect(),
+            Dtype::F16 => bytes
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .map(|&b| half::f16::from_le_bytes(b).to_f32())
+                .collect(),
+            other => {
+                self.faults.push(format!(
+                    "tensor `{name}` has type {other:?}, expected F32 or F16"
+                ));
+                return (Vec::new(), Vec::new());
+            }
+        };
+        if let Some(at) = data.iter().position(|x| !x.is_finite()) {
+            self.faults.push(format!(
+                "tensor `{name}` has {} at element {at}, expected finite numbers",
+                data[at]
+            ));
+        }
+        (data, view.shape().to_vec())
+    }
+
+    /// Tensor `name` as a matrix with at least one row and column, and `columns` columns where given.
+    fn matrix(&mut self, name: &str, columns: Option<usize>) -> Matrix {
+        let faults = self.faults.len();
+        let (data, shape) = self.numbers(name);
+        let empty = Matrix {
+            data: Vec::new(),
+            rows: 0,
+            columns: 0,
+        };
+        if self.faults.len() > faults {
+            return empty;
+        }
+        let expected = columns.map_or("[rows, columns]".to_owned(), |columns| {
+            format!("[rows, {columns}]")
+        });
+        match shape[..] {
+            [rows, found]
+                if rows > 0 && found > 0 && columns.is_none_or(|columns| columns == found) =>
+            {
+                Matrix {
+                    data,
+                    rows,
+                    columns: found,
+                }
+            }
+            _ => {
+                self.faults.push(format!(
+                    "tensor `{name}` has shape {shape:?}, expected {expected}, neither 0"
+                ));
+                empty
+            }
+        }
+    }
+
+    fn vector(&mut self, name: &str, len: usize) -> Vec<f32> {
+        let faults = self.faults.len();
+        let (data, shape) = self.numbers(name);
+        if self.faults.len() == faults && shape != [len] {
+            self.faults.push(format!(
+                "tensor `{name}` has shape {shape:?}, expected [{len}]"
+            ));
+        }
+        data
+    }
+
+    /// Tensor `name` as a list of indices below `limit`.
+    fn indices(&mut self, name: &str, limit: usize) -> Vec<usize> {
+        let Ok(view) = self.tensors.tensor(name) else {
+            self.faults.push(format!("no tensor `{name}`"));
+            return Vec::new();
+        };
+        if view.dtype() != Dtype::I32 || view.shape().len() != 1 {
+            let (dtype, shape) = (view.dtype(), view.shape());
+            self.faults.push(format!(
+                "tensor `{name}` is {dtype:?} of shape {shape:?}, expected I32 of one dimension"
+            ));
+            return Vec::new();
+        }
+        let numbers = view
+            .data()
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|&b| i32::from_le_bytes(b));
+        let mut indices = Vec::with_capacity(view.shape()[0]);
+        for (at, number) in numbers.enumerate() {
+            match usize::try_from(number) {
+                Ok(index) if index < limit => indices.push(index),
+                _ => {
+                    self.faults.push(format!(
+                        "tensor `{name}` has {number} at element {at}, expected 0 to below {limit}"
+                    ));
+                    return Vec::new();
+                }
+            }
+        }
+        indices
+    }
+
+    /// Tensor `name` as `len` yes-or-no answers.
+    fn flags(&mut self, name: &str, len: usize) -> Vec<bool> {
+        let flags = self.indices(name, 2);
+        if flags.len() != len && self.faults.is_empty() {
+            self.faults.push(format!(
+                "tensor `{name}` has {} elements, expected {len}",
+                flags.len()
+            ));
+        }
+        flags.iter().map(|&flag| flag == 1).collect()
+    }
+
+    /// The sentences and the classes of each group.
+    fn groups(&mut self, sentences: usize, classes: usize) -> (Vec<Vec<usize>>, Vec<Vec<usize>>) {
+        let flat = self.indices("group_members", classes);
+        let offsets = self.indices("group_offsets", flat.len() + 1);
+        let groups = offsets.len().saturating_sub(1);
+        let of_sentence = self.indices("group", groups);
+        if !self.faults.is_empty() {
+            return (Vec::new(), Vec::new());
+        }
+        if offsets.first() != Some(&0)
+            || offsets.last() != Some(&flat.len())
+            || !offsets.is_sorted()
+        {
+            self.faults.push(format!(
+                "tensor `group_offsets` does not rise from 0 to {}",
+                flat.len()
+            ));
+            return (Vec::new(), Vec::new());
+        }
+        if of_sentence.len() != sentences {
+            self.faults.push(format!(
+                "tensor `group` has {} elements, expected {sentences}",
+                of_sentence.len()
+            ));
+        }
+        let mut members: Vec<Vec<usize>> = offsets
+            .windows(2)
+            .map(|pair| flat[pair[0]..pair[1]].to_vec())
+            .collect();
+        members
+            .iter_mut()
+            .for_each(|classes| classes.sort_unstable());
+        let mut by_group = vec![Vec::new(); groups];
+        of_sentence
+            .iter()
+            .enumerate()
+            .for_each(|(sentence, &group)| by_group[group].push(sentence));
+        let is_alone = |&class: &usize| members.get(class).map(Vec::as_slice) == Some(&[class][..]);
+        match (0..classes).find(|class| !is_alone(class)) {
+            Some(class) => self
+                .faults
+                .push(format!("group {class} is not the class {class} alone")),
+            None => {
+                if let Some(class) = by_group.iter().take(classes).position(Vec::is_empty) {
+                    self.faults.push(format!("class {class} has no sentence"));
+                }
+            }
+        }
+        if let Some(group) = members.iter().position(Vec::is_empty) {
+            self.faults.push(format!("group {group} has no class"));
+        }
+        (by_group, members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Features;
+    use crate::fixture::{Fixture, write_tensors};
+    use safetensors::Dtype;
+
+    #[test]
+    fn well_formed_files_are_read() {
+        let fixture = Fixture::new();
+        let features = Features::load(&fixture.inputs(), fixture.folder()).unwrap();
+        assert_eq!(
+            (
+                features.classes(),
+                features.members[features.classes()].len()
+            ),
+            (6, 3)
+        );
+        assert_eq!(features.pictures.columns, features.prototypes.columns);
+    }
+
+    #[test]
+    fn pictures_of_another_width_are_refused_with_both_widths() {
+        let fixture = Fixture::new();
+        write_tensors(
+            &fixture.folder().join("pictures.safetensors"),
+            &[("features", Dtype::F32, &[2, 3], &[0; 24])],
+        );
+        let message = Features::load(&fixture.inputs(), fixture.folder())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("[2, 3]") && message.contains("[rows, 8]"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_missing_tensor_is_named_with_those_found() {
+        let fixture = Fixture::new();
+        write_tensors(
+            &fixture.folder().join("pictures.safetensors"),
+            &[("feature", Dtype::F32, &[1, 8], &[0; 32])],
+        );
+        let message = Features::load(&fixture.inputs(), fixture.folder())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("no tensor `features`, found `feature`"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_feature_that_is_not_finite_is_refused() {
+        let fixture = Fixture::new();
+        let mut bytes = vec![0u8; 32];
+        bytes[4..8].copy_from_slice(&f32::INFINITY.to_le_bytes());
+        write_tensors(
+            &fixture.folder().join("pictures.safetensors"),
+            &[("features", Dtype::F32, &[1, 8], &bytes)],
+        );
+        let message = Features::load(&fixture.inputs(), fixture.folder())
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("inf at element 1"), "{message}");
+    }
+
+    #[test]
+    fn every_prefix_of_the_texts_is_refused_without_a_panic() {
+        let fixture = Fixture::new();
+        let path = fixture.folder().join("texts.safetensors");
+        let whole = std::fs::read(&path).unwrap();
+        for len in 0..whole.len() {
+            std::fs::write(&path, &whole[..len]).unwrap();
+            assert!(
+                Features::load(&fixture.inputs(), fixture.folder()).is_err(),
+                "{len} bytes were accepted"
+            );
+        }
+    }
+
+    #[test]
+    fn flipping_a_byte_of_the_texts_never_panics() {
+        let fixture = Fixture::new();
+        let path = fixture.folder().join("texts.safetensors");
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0xff;
+            std::fs::write(&path, &bytes).unwrap();
+            let _ = Features::load(&fixture.inputs(), fixture.folder());
+        }
+    }
+}

@@ -1,0 +1,451 @@
+//! The recipe: one TOML file that says everything a training run depends on.
+//!
+//! Version 1 of the format. Unknown keys are refused, with the line and the nearest known key; numbers are checked for the
+//! ranges stated at each field. Paths are relative to the recipe's folder unless [`crate::TrainOptions`] moves them.
+//!
+//! ```toml
+//! version = 1
+//! name = "lite0"
+//! seed = 20
+//!
+//! [inputs]
+//! prototypes = "prototypes.safetensors"
+//! texts = "texts.safetensors"
+//! pictures = "pictures.safetensors"
+//!
+//! [model]
+//! embedding = 256
+//!
+//! [loss]
+//! clip = 1.0
+//!
+//! [optimiser]
+//! steps = 600
+//! learning_rate = 2e-3
+//!
+//! [output]
+//! folder = "out"
+//! ```
+
+use crate::TrainError;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+
+/// The version of the recipe format that this crate reads.
+pub const RECIPE_VERSION: u32 = 1;
+
+/// A whole recipe.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// The format's version: [`RECIPE_VERSION`].
+    pub version: u32,
+    /// A name for reports.
+    pub name: String,
+    /// The seed of every random choice.
+    pub seed: u64,
+    /// The feature files.
+    pub inputs: Inputs,
+    /// The shape of the projections.
+    pub model: Model,
+    /// The synthetic pictures that stand for the classes.
+    #[serde(default)]
+    pub synthetic: Synthetic,
+    /// How the teacher's opinion of pictures without a label is made.
+    #[serde(default)]
+    pub teacher: Teacher,
+    /// The weights of the losses.
+    pub loss: Loss,
+    /// The optimiser and its schedule.
+    pub optimiser: Optimiser,
+    /// What is written, and how often.
+    pub output: Output,
+}
+
+/// Feature files, as [`crate::Features`] reads them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inputs {
+    /// Class prototypes: the rows of the image encoder's classifier head.
+    pub prototypes: PathBuf,
+    /// Sentence features and the groups of classes that they name.
+    pub texts: PathBuf,
+    /// Features of pictures without labels.
+    pub pictures: PathBuf,
+}
+
+/// The shape of the projections.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Dimensions of the shared space, at least 2.
+    pub embedding: usize,
+    /// Width of the text side's hidden layer (GELU); 0 for an affine text side.
+    #[serde(default)]
+    pub text_hidden: usize,
+    /// The logit scale to start from, above 0 and at most 100.
+    #[serde(default = "initial_logit_scale")]
+    pub logit_scale: f32,
+}
+
+/// Synthetic pictures: class means of the linear-discriminant model that the classifier head implies, plus noise.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Synthetic {
+    /// Length of a class mean from the centre, in root-mean-square distances of real pictures.
+    pub distance: f32,
+    /// Strength of the noise, which has the covariance of real pictures.
+    pub noise: f32,
+}
+
+/// The posterior over classes that the frozen head gives a picture, made calmer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Teacher {
+    /// Power of the mean posterior that each posterior is divided by: 0 leaves it, 1 makes all classes equally frequent.
+    pub prior: f32,
+    /// Nearest pictures (by cosine of centred features) whose posteriors are averaged; 1 leaves each its own.
+    pub neighbours: usize,
+    /// Sharpness of the neighbours' weights: the cosine is multiplied by it before the softmax.
+    pub sharpness: f32,
+}
+
+/// The weights of the losses, each at least 0.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Loss {
+    /// [`crate::loss::clip_loss`] of synthetic pictures and class sentences.
+    pub clip: f32,
+    /// [`crate::loss::info_nce`] of real pictures against class sentences, with the teacher's posterior as target.
+    pub pictures: f32,
+    /// [`crate::loss::group_loss`] of real pictures and synthetic ones against group sentences.
+    pub groups: f32,
+    /// [`crate::loss::info_nce`] of sentences of related groups against class sentences, which it does not move.
+    pub related: f32,
+}
+
+/// AdamW (Loshchilov and Hutter, 2019) with linear warm-up and cosine decay.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Optimiser {
+    /// Steps in all, at least 1.
+    pub steps: usize,
+    /// The highest learning rate, above 0.
+    pub learning_rate: f32,
+    /// Steps of warm-up.
+    #[serde(default)]
+    pub warmup: usize,
+    /// Decoupled weight decay of the weight matrices.
+    #[serde(default)]
+    pub weight_decay: f32,
+    /// Real pictures a step, at least 1.
+    #[serde(default = "default_pictures")]
+    pub pictures: usize,
+    /// Synthetic pictures (each of another class) a step, at least 2.
+    #[serde(default = "default_classes")]
+    pub classes: usize,
+    /// Group sentences a step, at least 2.
+    #[serde(default = "default_groups")]
+    pub groups: usize,
+}
+
+/// What is written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    /// The folder of all products.
+    pub folder: PathBuf,
+    /// Steps between checkpoints, at least 1.
+    #[serde(default = "default_checkpoint_every")]
+    pub checkpoint_every: usize,
+    /// Steps between rows of the log, at least 1.
+    #[serde(default = "default_log_every")]
+    pub log_every: usize,
+}
+
+fn initial_logit_scale() -> f32 {
+    14.0
+}
+fn default_pictures() -> usize {
+    256
+}
+fn default_classes() -> usize {
+    256
+}
+fn default_groups() -> usize {
+    128
+}
+fn default_checkpoint_every() -> usize {
+    100
+}
+fn default_log_every() -> usize {
+    10
+}
+
+impl Default for Synthetic {
+    fn default() -> Self {
+        Self {
+            distance: 0.7,
+            noise: 1.0,
+        }
+    }
+}
+
+impl Default for Teacher {
+    fn default() -> Self {
+        Self {
+            prior: 0.0,
+            neighbours: 1,
+            sharpness: 20.0,
+        }
+    }
+}
+
+impl Default for Loss {
+    fn default() -> Self {
+        Self {
+            clip: 1.0,
+            pictures: 1.0,
+            groups: 1.0,
+            related: 0.0,
+        }
+    }
+}
+
+impl Recipe {
+    /// Reads and checks the recipe at `path`; also gives the SHA-256 of its bytes in hexadecimal.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is not TOML, has an unknown or missing key, or a number outside its range.
+    pub fn load(path: &Path) -> Result<(Self, String), TrainError> {
+        let bytes = std::fs::read(path).map_err(TrainError::io("read", path))?;
+        let text = String::from_utf8(bytes).map_err(|error| TrainError::Recipe {
+            path: path.to_path_buf(),
+            line: 0,
+            message: format!("not UTF-8 text: {error}"),
+        })?;
+        let recipe = Self::parse(&text, path)?;
+        Ok((recipe, hex(&Sha256::digest(text.as_bytes()))))
+    }
+
+    /// Checks the recipe `text`; `path` is for the error messages.
+    ///
+    /// # Errors
+    /// As [`Recipe::load`], but for the reading.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, TrainError> {
+        let recipe: Self = toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(0, |span| {
+                1 + text[..span.start.min(text.len())].matches('\n').count()
+            });
+            TrainError::Recipe {
+                path: path.to_path_buf(),
+                line,
+                message: with_nearest_key(error.message()),
+            }
+        })?;
+        let faults = recipe.faults();
+        if faults.is_empty() {
+            return Ok(recipe);
+        }
+        let (key, _) = &faults[0];
+        Err(TrainError::Recipe {
+            path: path.to_path_buf(),
+            line: line_of_key(text, key),
+            message: faults
+                .iter()
+                .map(|(key, fault)| format!("`{key}` {fault}"))
+                .collect::<Vec<_>>()
+                .join("; "),
+        })
+    }
+
+    /// Every number outside its range: its key and what is wrong.
+    fn faults(&self) -> Vec<(&'static str, String)> {
+        let mut faults = Vec::new();
+        if self.version != RECIPE_VERSION {
+            faults.push((
+                "version",
+                format!("is {}, this program reads {RECIPE_VERSION}", self.version),
+            ));
+        }
+        let counts = [
+            ("embedding", self.model.embedding, 2),
+            ("neighbours", self.teacher.neighbours, 1),
+            ("steps", self.optimiser.steps, 1),
+            ("pictures", self.optimiser.pictures, 1),
+            ("classes", self.optimiser.classes, 2),
+            ("groups", self.optimiser.groups, 2),
+            ("checkpoint_every", self.output.checkpoint_every, 1),
+            ("log_every", self.output.log_every, 1),
+        ];
+        for (key, found, least) in counts {
+            if found < least {
+                faults.push((key, format!("is {found}, at least {least} is needed")));
+            }
+        }
+        let numbers = [
+            (
+                "logit_scale",
+                self.model.logit_scale,
+                f32::MIN_POSITIVE,
+                100.0,
+            ),
+            ("distance", self.synthetic.distance, 0.0, 100.0),
+            ("noise", self.synthetic.noise, 0.0, 100.0),
+            ("prior", self.teacher.prior, 0.0, 1.0),
+            ("sharpness", self.teacher.sharpness, 0.0, 1000.0),
+            ("clip", self.loss.clip, 0.0, 1000.0),
+            ("pictures", self.loss.pictures, 0.0, 1000.0),
+            ("groups", self.loss.groups, 0.0, 1000.0),
+            ("related", self.loss.related, 0.0, 1000.0),
+            (
+                "learning_rate",
+                self.optimiser.learning_rate,
+                f32::MIN_POSITIVE,
+                10.0,
+            ),
+            ("weight_decay", self.optimiser.weight_decay, 0.0, 10.0),
+        ];
+        for (key, found, least, most) in numbers {
+            if !(least..=most).contains(&found) {
+                faults.push((key, format!("is {found}, expected {least} to {most}")));
+            }
+        }
+        if self.loss.clip + self.loss.pictures + self.loss.groups == 0.0 {
+            faults.push((
+                "loss",
+                "needs `clip`, `pictures` or `groups` above 0".to_owned(),
+            ));
+        }
+        faults
+    }
+}
+
+/// The line of the first `key = …` or `[key]` in `text`, counted from 1; 0 when there is none.
+fn line_of_key(text: &str, key: &str) -> usize {
+    let is_here = |line: &str| {
+        let line = line.trim_start();
+        line.starts_with(&format!("[{key}]"))
+            || line
+                .strip_prefix(key)
+                .is_some_and(|rest| rest.trim_start().starts_with('='))
+    };
+    text.lines().position(is_here).map_or(0, |index| index + 1)
+}
+
+/// Adds the nearest known key to an "unknown field" message of the TOML reader, which lists all of them.
+fn with_nearest_key(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let (Some(unknown), true) = (quoted.next(), message.starts_with("unknown field")) else {
+        return message.to_owned();
+    };
+    match quoted.min_by_key(|known| edit_distance(unknown, known)) {
+        Some(nearest) => format!("unknown key `{unknown}`, the nearest known one is `{nearest}`"),
+        None => format!("unknown key `{unknown}`"),
+    }
+}
+
+/// Levenshtein's distance: insertions, deletions and replacements of characters that turn `a` into `b`.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, &y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// Bytes in lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Recipe, edit_distance};
+    use std::path::Path;
+
+    const GOOD: &str = "version = 1\nname = \"t\"\nseed = 1\n[inputs]\nprototypes = \"p\"\ntexts = \"t\"\npictures = \"u\"\n\
+                        [model]\nembedding = 8\n[loss]\nclip = 1.0\n[optimiser]\nsteps = 3\nlearning_rate = 1e-3\n\
+                        [output]\nfolder = \"o\"\n";
+
+    fn fault(text: &str) -> String {
+        Recipe::parse(text, Path::new("r.toml"))
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn a_good_recipe_is_read_with_its_defaults() {
+        let recipe = Recipe::parse(GOOD, Path::new("r.toml")).unwrap();
+        assert_eq!(
+            (
+                recipe.model.embedding,
+                recipe.model.text_hidden,
+                recipe.optimiser.groups
+            ),
+            (8, 0, 128)
+        );
+    }
+
+    #[test]
+    fn a_misspelled_key_is_named_with_its_line_and_the_nearest_key() {
+        let message = fault(&GOOD.replace("steps", "stepz"));
+        assert!(
+            message.contains("line 13")
+                && message.contains("`stepz`")
+                && message.contains("`steps`"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_missing_key_is_named() {
+        assert!(fault(&GOOD.replace("seed = 1\n", "")).contains("`seed`"));
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_all_named_with_found_and_expected() {
+        let message = fault(
+            &GOOD
+                .replace("steps = 3", "steps = 0")
+                .replace("1e-3", "-1.0"),
+        );
+        assert!(
+            message.contains("`steps` is 0") && message.contains("`learning_rate` is -1"),
+            "{message}"
+        );
+        assert!(message.contains("line 13"), "{message}");
+    }
+
+    #[test]
+    fn a_number_that_is_not_a_number_is_refused() {
+        assert!(fault(&GOOD.replace("1e-3", "nan")).contains("`learning_rate` is NaN"));
+    }
+
+    #[test]
+    fn a_newer_version_is_refused() {
+        assert!(
+            fault(&GOOD.replace("version = 1", "version = 2")).contains("this program reads 1")
+        );
+    }
+
+    #[test]
+    fn edit_distances_are_levenshteins() {
+        assert_eq!(
+            (
+                edit_distance("kitten", "sitting"),
+                edit_distance("", "abc"),
+                edit_distance("a", "a")
+            ),
+            (3, 3, 0)
+        );
+    }
+}

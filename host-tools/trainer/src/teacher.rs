@@ -1,0 +1,282 @@
+//! What the frozen classifier head says about pictures without labels, and the class means that it implies.
+//!
+//! The posterior of picture `x` is `softmax(W·x + b)`; it turns a picture into a mixture of class texts (Norouzi et al.,
+//! 2014, arXiv 1312.5650), with no label read. Two calming steps follow: division by a power of the mean posterior, which takes back
+//! classes that blurred pictures drift to, and averaging over the nearest pictures.
+//!
+//! Under the linear-discriminant model a head row is `W_c = Σ⁻¹(μ_c − μ)` up to a constant, so that `Σ·W_c`, with the
+//! covariance `Σ` of real pictures, is the direction of the class mean in feature space. A synthetic picture of a class is that
+//! mean plus noise of covariance `Σ`, which differences of random pairs of real pictures have.
+
+use crate::features::{Features, Matrix};
+use crate::model::elements;
+use crate::recipe::{Synthetic, Teacher};
+use crate::rng::Rng;
+use burn::tensor::activation::softmax;
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// Rows computed at a time where a whole product would not fit the cache or the memory.
+const CHUNK: usize = 1024;
+
+/// The posterior of every picture of `features`, `[pictures, classes]`, calmed as `recipe` says.
+pub(crate) fn posteriors(features: &Features, recipe: &Teacher) -> Matrix {
+    let classes = features.classes();
+    let weight = tensor(&features.prototypes).transpose();
+    let bias = Tensor::from_data(
+        TensorData::new(features.prototype_bias.clone(), [1, classes]),
+        &Device::flex(),
+    );
+    let mut data = Vec::with_capacity(features.pictures.rows * classes);
+    for chunk in chunks(&features.pictures) {
+        data.extend(elements(softmax(
+            chunk.matmul(weight.clone()) + bias.clone(),
+            1,
+        )));
+    }
+    let mut posteriors = Matrix {
+        data,
+        rows: features.pictures.rows,
+        columns: classes,
+    };
+    divide_by_mean(&mut posteriors, recipe.prior);
+    if recipe.neighbours > 1 {
+        posteriors = average_over_neighbours(&posteriors, &features.pictures, recipe);
+    }
+    posteriors
+}
+
+/// Divides each row by the `power` of the mean row and makes it sum to one again.
+fn divide_by_mean(posteriors: &mut Matrix, power: f32) {
+    if power == 0.0 {
+        return;
+    }
+    let divisors: Vec<f32> = posteriors
+        .mean()
+        .iter()
+        .map(|mean| (mean + 1e-5).powf(power))
+        .collect();
+    for row in posteriors.data.chunks_exact_mut(divisors.len()) {
+        row.iter_mut().zip(&divisors).for_each(|(p, d)| *p /= d);
+        let sum: f32 = row.iter().sum();
+        row.iter_mut().for_each(|p| *p /= sum);
+    }
+}
+
+/// Each row replaced by the weighted mean of the rows of its nearest pictures, itself among them.
+fn average_over_neighbours(posteriors: &Matrix, pictures: &Matrix, recipe: &Teacher) -> Matrix {
+    let count = recipe.neighbours.min(pictures.rows);
+    let mut centred = pictures.clone();
+    centred.standardise(&pictures.mean(), 1.0);
+    for row in centred.data.chunks_exact_mut(pictures.columns) {
+        let length = row.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
+        row.iter_mut().for_each(|x| *x /= length);
+    }
+    let all = tensor(&centred).transpose();
+    let mut data = Vec::with_capacity(posteriors.data.len());
+    for chunk in chunks(&centred) {
+        let cosines = elements(chunk.matmul(all.clone()));
+        for row in cosines.chunks_exact(pictures.rows) {
+            let mut order: Vec<usize> = (0..row.len()).collect();
+            let nearer = |&a: &usize, &b: &usize| row[b].total_cmp(&row[a]).then(a.cmp(&b));
+            order.select_nth_unstable_by(count - 1, nearer);
+            order.truncate(count);
+            order.sort_unstable();
+            let weights: Vec<f32> = order
+                .iter()
+                .map(|&at| (recipe.sharpness * (row[at] - 1.0)).exp())
+                .collect();
+            let sum: f32 = weights.iter().sum();
+            let mut mean = vec![0f32; posteriors.columns];
+            for (&at, weight) in order.iter().zip(weights) {
+                mean.iter_mut()
+                    .zip(posteriors.row(at))
+                    .for_each(|(m, &p)| *m += weight / sum * p);
+            }
+            data.extend(mean);
+        }
+    }
+    Matrix {
+        data,
+        ..*posteriors
+    }
+}
+
+/// The implied mean of every class, `[classes, D]`, in the standardised space of `pictures`.
+pub(crate) fn class_means(prototypes: &Matrix, pictures: &Matrix, recipe: &Synthetic) -> Matrix {
+    let mut rows = prototypes.clone();
+    rows.standardise(&prototypes.mean(), 1.0);
+    let directions = tensor(&rows);
+    let count = pictures.rows as f32;
+    let mut means = Tensor::<2>::zeros([rows.rows, rows.columns], &Device::flex());
+    for chunk in chunks(pictures) {
+        means = means
+            + directions
+                .clone()
+                .matmul(chunk.clone().transpose())
+                .matmul(chunk)
+                .div_scalar(count);
+    }
+    // A thousandth of the mean variance on the diagonal, so that no direction of a small set is lost.
+    let variance =
+        pictures.data.iter().map(|&x| f64::from(x * x)).sum::<f64>() / pictures.rows as f64;
+    let ridge = (variance / pictures.columns as f64 * 1e-3) as f32;
+    let mut means = Matrix {
+        data: elements(means + directions.mul_scalar(ridge)),
+        ..rows
+    };
+    let squares = means.data.iter().map(|&x| f64::from(x * x)).sum::<f64>() / means.rows as f64;
+    let scale = (f64::from(recipe.distance) * (variance / squares.max(1e-30)).sqrt()) as f32;
+    means.data.iter_mut().for_each(|x| *x *= scale);
+    means
+}
+
+/// Synthetic pictures of `classes`, row-major `[classes.len(), D]`.
+pub(crate) fn synthetic(
+    classes: &[usize],
+    means: &Matrix,
+    pictures: &Matrix,
+    noise: f32,
+    rng: &mut Rng,
+) -> Vec<f32> {
+    let strength = noise * std::f32::consts::FRAC_1_SQRT_2;
+    let mut rows = Vec::with_capacity(classes.len() * means.columns);
+    for &class in classes {
+        let (one, other) = (rng.index(pictures.rows), rng.index(pictures.rows));
+        let difference = pictures
+            .row(one)
+            .iter()
+            .zip(pictures.row(other))
+            .map(|(a, b)| strength * (a - b));
+        rows.extend(
+            means
+                .row(class)
+                .iter()
+                .zip(difference)
+                .map(|(mean, d)| mean + d),
+        );
+    }
+    rows
+}
+
+fn tensor(matrix: &Matrix) -> Tensor<2> {
+    Tensor::from_data(
+        TensorData::new(matrix.data.clone(), [matrix.rows, matrix.columns]),
+        &Device::flex(),
+    )
+}
+
+fn chunks(matrix: &Matrix) -> impl Iterator<Item = Tensor<2>> + '_ {
+    matrix.data.chunks(CHUNK * matrix.columns).map(|data| {
+        let shape = [data.len() / matrix.columns, matrix.columns];
+        Tensor::from_data(TensorData::new(data.to_vec(), shape), &Device::flex())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{average_over_neighbours, class_means, divide_by_mean, posteriors, synthetic};
+    use crate::features::{Features, Matrix};
+    use crate::fixture::Fixture;
+    use crate::recipe::{Synthetic, Teacher};
+    use crate::rng::Rng;
+
+    #[test]
+    fn posteriors_are_the_softmax_of_the_head() {
+        let fixture = Fixture::new();
+        let features = Features::load(&fixture.inputs(), fixture.folder()).unwrap();
+        let found = posteriors(&features, &Teacher::default());
+        let x = features.pictures.row(3);
+        let logits: Vec<f32> = (0..features.classes())
+            .map(|c| {
+                features
+                    .prototypes
+                    .row(c)
+                    .iter()
+                    .zip(x)
+                    .map(|(w, x)| w * x)
+                    .sum::<f32>()
+                    + features.prototype_bias[c]
+            })
+            .collect();
+        let sum: f32 = logits.iter().map(|l| l.exp()).sum();
+        for (p, l) in found.row(3).iter().zip(&logits) {
+            assert!((p - l.exp() / sum).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn a_whole_power_of_the_prior_lifts_rare_classes() {
+        let mut p = Matrix {
+            data: vec![0.8, 0.2, 0.6, 0.4],
+            rows: 2,
+            columns: 2,
+        };
+        divide_by_mean(&mut p, 1.0);
+        assert!(
+            p.data[2] < 0.5 && (p.data[2] + p.data[3] - 1.0).abs() < 1e-6,
+            "{p:?}"
+        );
+    }
+
+    #[test]
+    fn neighbours_share_their_posteriors() {
+        let pictures = Matrix {
+            data: vec![1.0, 0.0, 1.0, 0.01, -1.0, 0.0],
+            rows: 3,
+            columns: 2,
+        };
+        let p = Matrix {
+            data: vec![1.0, 0.0, 0.0, 1.0, 0.5, 0.5],
+            rows: 3,
+            columns: 2,
+        };
+        let recipe = Teacher {
+            neighbours: 2,
+            sharpness: 0.0,
+            ..Teacher::default()
+        };
+        let mean = average_over_neighbours(&p, &pictures, &recipe);
+        assert_eq!(mean.row(0), [0.5, 0.5]);
+        assert_eq!(mean.row(1), [0.5, 0.5]);
+    }
+
+    #[test]
+    fn class_means_have_the_asked_length() {
+        let pictures = Matrix {
+            data: vec![1.0, 0.0, -1.0, 0.0, 0.0, 2.0, 0.0, -2.0],
+            rows: 4,
+            columns: 2,
+        };
+        let prototypes = Matrix {
+            data: vec![1.0, 1.0, -1.0, -1.0],
+            rows: 2,
+            columns: 2,
+        };
+        let means = class_means(
+            &prototypes,
+            &pictures,
+            &Synthetic {
+                distance: 0.5,
+                noise: 0.0,
+            },
+        );
+        let length = means.row(0).iter().map(|x| x * x).sum::<f32>().sqrt();
+        assert!((length - 0.5 * 2.5f32.sqrt()).abs() < 1e-4, "{length}");
+        // The covariance is diagonal (0.5, 2): the direction leans to the second axis by its ratio.
+        assert!(
+            (means.row(0)[1] / means.row(0)[0] - 4.0).abs() < 0.02,
+            "{means:?}"
+        );
+    }
+
+    #[test]
+    fn synthetic_pictures_without_noise_are_the_means() {
+        let means = Matrix {
+            data: vec![1.0, 2.0, 3.0, 4.0],
+            rows: 2,
+            columns: 2,
+        };
+        let rows = synthetic(&[1, 0], &means, &means, 0.0, &mut Rng::new(1));
+        assert_eq!(rows, [3.0, 4.0, 1.0, 2.0]);
+    }
+}

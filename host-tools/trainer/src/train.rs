@@ -1,0 +1,689 @@
+//! The run: inputs, steps, checkpoints, products.
+//!
+//! One step draws synthetic pictures of some classes, real pictures without labels, one sentence of every class drawn and
+//! some group sentences; sums the weighted losses; and moves the parameters. All random choices of a step come from one
+//! generator in a fixed order, so the state between two steps says everything about what follows.
+
+use crate::checkpoint::{Identity, State};
+use crate::curve::{Row, write_csv, write_svg};
+use crate::features::{Features, Matrix};
+use crate::loss::{clip_loss, group_loss, group_targets, info_nce};
+use crate::model::{Projection, elements, gather};
+use crate::optim::{Moments, learning_rate};
+use crate::output::{Standard, write_projection};
+use crate::recipe::Recipe;
+use crate::rng::Rng;
+use crate::{TrainError, teacher};
+use burn::tensor::Tensor;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How to run a recipe.
+#[derive(Clone, Debug, Default)]
+pub struct TrainOptions {
+    /// Continue from the checkpoint in the output folder, if there is one.
+    pub resume: bool,
+    /// Check the recipe and the inputs, and stop before the first step.
+    pub dry_run: bool,
+    /// No progress bar.
+    pub quiet: bool,
+    /// The folder of the feature files, instead of the recipe's own folder.
+    pub inputs: Option<PathBuf>,
+    /// The folder of the products, instead of the recipe's `output.folder`.
+    pub output: Option<PathBuf>,
+    /// Set to stop after the current step, with a checkpoint. Without it, Ctrl-C does that where no other handler is set.
+    pub stop: Option<Arc<AtomicBool>>,
+}
+
+/// What a run did.
+#[derive(Clone, Debug)]
+pub struct TrainReport {
+    /// The trained projections, `projection.safetensors`; not written by a dry run.
+    pub projection: PathBuf,
+    /// The log, `log.csv`.
+    pub log: PathBuf,
+    /// The picture of the losses, `loss.svg`.
+    pub curve: PathBuf,
+    /// Steps done, those before a resume among them.
+    pub steps: usize,
+    /// The last logged loss; 0 for a dry run.
+    pub loss: f32,
+    /// The final logit scale.
+    pub logit_scale: f32,
+    /// Classes, sentences and pictures of the inputs.
+    pub inputs: [usize; 3],
+    /// SHA-256 of the recipe.
+    pub recipe_sha256: String,
+    /// Time of this call.
+    pub elapsed: Duration,
+}
+
+/// Runs the recipe at `recipe_path` to its end.
+///
+/// # Errors
+/// When recipe, inputs or checkpoint are not as they should be, the loss diverges, the disk refuses, or the run was
+/// interrupted, in which case the state was saved first.
+pub fn train(recipe_path: &Path, options: TrainOptions) -> Result<TrainReport, TrainError> {
+    let started = Instant::now();
+    let (recipe, recipe_sha256) = Recipe::load(recipe_path)?;
+    let home = recipe_path.parent().unwrap_or(Path::new(""));
+    let features = Features::load(&recipe.inputs, options.inputs.as_deref().unwrap_or(home))?;
+    let inputs = [
+        features.classes(),
+        features.texts.rows,
+        features.pictures.rows,
+    ];
+    check_batches(&recipe, &features, recipe_path)?;
+    let folder = options
+        .output
+        .clone()
+        .unwrap_or_else(|| home.join(&recipe.output.folder));
+    let identity = Identity {
+        recipe_sha256,
+        inputs_sha256: features.sha256.clone(),
+    };
+    let mut rng = Rng::new(recipe.seed);
+    let projection = Projection::random(
+        &recipe.model,
+        features.pictures.columns,
+        features.texts.columns,
+        &mut rng,
+    );
+    let moments = (0..projection.parameters.len())
+        .map(|index| Moments::zero(projection.data(index).len()))
+        .collect();
+    let mut state = State {
+        step: 0,
+        projection,
+        moments,
+        rng,
+        rows: Vec::new(),
+    };
+    let checkpoint = folder.join("checkpoint.safetensors");
+    if options.resume && checkpoint.exists() {
+        state = State::load(&checkpoint, &identity, state)?;
+    }
+    let [projection, log, curve] =
+        ["projection.safetensors", "log.csv", "loss.svg"].map(|name| folder.join(name));
+    if !options.dry_run {
+        std::fs::create_dir_all(&folder).map_err(TrainError::io("create", &folder))?;
+        let task = Task::new(features, &recipe);
+        run(&task, &mut state, &checkpoint, &identity, &options)?;
+        write_projection(
+            &projection,
+            &state,
+            &task.image,
+            &task.text,
+            &recipe,
+            &identity,
+        )?;
+        write_csv(&log, &state.rows)?;
+        write_svg(&curve, &state.rows, &recipe.loss)?;
+    }
+    Ok(TrainReport {
+        projection,
+        log,
+        curve,
+        steps: state.step,
+        loss: state.rows.last().map_or(0.0, |row| row.loss),
+        logit_scale: elements(state.projection.logit_scale())[0],
+        inputs,
+        recipe_sha256: identity.recipe_sha256,
+        elapsed: started.elapsed(),
+    })
+}
+
+/// Refuses batches larger than what they are drawn from.
+fn check_batches(recipe: &Recipe, features: &Features, path: &Path) -> Result<(), TrainError> {
+    let mut faults = Vec::new();
+    let groups = drawable(features, false).len();
+    let related = drawable(features, true).len();
+    let asked = [
+        (
+            "optimiser.classes",
+            recipe.optimiser.classes,
+            features.classes(),
+            "classes",
+            true,
+        ),
+        (
+            "optimiser.groups",
+            recipe.optimiser.groups,
+            groups,
+            "groups with sentences",
+            recipe.loss.groups > 0.0,
+        ),
+        (
+            "optimiser.groups",
+            recipe.optimiser.groups,
+            related,
+            "related groups",
+            recipe.loss.related > 0.0,
+        ),
+    ];
+    for (key, asked, found, what, used) in asked {
+        if used && asked > found {
+            faults.push(format!(
+                "`{key}` is {asked}, the inputs have {found} {what}"
+            ));
+        }
+    }
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(TrainError::Recipe {
+        path: path.to_path_buf(),
+        line: 0,
+        message: faults.join("; "),
+    })
+}
+
+/// The groups of several classes (or, `related`, those near classes) that have sentences.
+fn drawable(features: &Features, related: bool) -> Vec<usize> {
+    let is_drawable = |&group: &usize| {
+        features.related[group] == related && !features.sentences[group].is_empty()
+    };
+    (features.classes()..features.members.len())
+        .filter(is_drawable)
+        .collect()
+}
+
+/// Steps until the recipe's last, with checkpoints; a set stop flag saves and leaves.
+fn run(
+    task: &Task,
+    state: &mut State,
+    checkpoint: &Path,
+    identity: &Identity,
+    options: &TrainOptions,
+) -> Result<(), TrainError> {
+    let stop = options.stop.clone().unwrap_or_else(stop_on_interrupt);
+    let Recipe {
+        optimiser, output, ..
+    } = task.recipe;
+    let bar = progress_bar(optimiser.steps, state.step, options.quiet);
+    let folder = checkpoint.parent().unwrap_or(Path::new(""));
+    while state.step < optimiser.steps {
+        let row = task.step(state);
+        if !row.loss.is_finite() {
+            let learning_rate = optimiser.learning_rate;
+            return Err(TrainError::Diverged {
+                step: state.step,
+                loss: row.loss,
+                learning_rate,
+            });
+        }
+        let last = state.step == optimiser.steps;
+        if last || state.step.is_multiple_of(output.log_every) {
+            state.rows.push(row);
+        }
+        bar.set_message(format!(
+            "loss {:.3}  scale {:.1}",
+            row.loss, row.logit_scale
+        ));
+        bar.inc(1);
+        let stopped = stop.load(Ordering::Relaxed);
+        if last || stopped || state.step.is_multiple_of(output.checkpoint_every) {
+            state.save(checkpoint, identity)?;
+            write_csv(&folder.join("log.csv"), &state.rows)?;
+        }
+        if stopped && !last {
+            bar.abandon();
+            return Err(TrainError::Interrupted {
+                step: state.step,
+                checkpoint: checkpoint.to_path_buf(),
+            });
+        }
+    }
+    bar.finish();
+    Ok(())
+}
+
+/// A flag that Ctrl-C sets, where the program has not set a handler of its own.
+fn stop_on_interrupt() -> Arc<AtomicBool> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let for_handler = Arc::clone(&flag);
+    // An error means that the program has its own handler, which then decides.
+    let _ = ctrlc::set_handler(move || for_handler.store(true, Ordering::Relaxed));
+    flag
+}
+
+fn progress_bar(steps: usize, done: usize, quiet: bool) -> ProgressBar {
+    if quiet {
+        return ProgressBar::hidden();
+    }
+    let template = "train {bar:32} {pos}/{len} steps  {per_sec}  {eta} left  {msg}";
+    let style = ProgressStyle::with_template(template).expect("the template is well formed");
+    let bar = ProgressBar::new(steps as u64)
+        .with_style(style)
+        .with_position(done as u64);
+    bar.reset_eta();
+    bar
+}
+
+/// Everything that stays the same from step to step.
+struct Task<'a> {
+    recipe: &'a Recipe,
+    /// Standardised features.
+    features: Features,
+    image: Standard,
+    text: Standard,
+    /// The teacher's opinion, `[pictures, classes]`.
+    posteriors: Matrix,
+    /// Implied class means, `[classes, D]`.
+    means: Matrix,
+    groups: Vec<usize>,
+    related: Vec<usize>,
+}
+
+impl<'a> Task<'a> {
+    fn new(mut features: Features, recipe: &'a Recipe) -> Self {
+        let posteriors = teacher::posteriors(&features, &recipe.teacher);
+        let image = standardise(&mut features.pictures);
+        let text = standardise(&mut features.texts);
+        let means =
+            teacher::class_means(&features.prototypes, &features.pictures, &recipe.synthetic);
+        let (groups, related) = (drawable(&features, false), drawable(&features, true));
+        Self {
+            recipe,
+            features,
+            image,
+            text,
+            posteriors,
+            means,
+            groups,
+            related,
+        }
+    }
+
+    /// One step: draws, computes the losses, moves the parameters.
+    fn step(&self, state: &mut State) -> Row {
+        let rate = learning_rate(&self.recipe.optimiser, state.step);
+        let (loss, mut row) = self.losses(&state.projection, &mut state.rng);
+        row.loss = elements(loss.clone())[0];
+        state.step += 1;
+        (row.step, row.learning_rate) = (state.step, rate);
+        let gradients = loss.backward();
+        for index in 0..state.projection.parameters.len() {
+            let parameter = &state.projection.parameters[index];
+            let Some(gradient) = parameter.value.grad(&gradients) else {
+                continue;
+            };
+            let decay = if parameter.decays {
+                self.recipe.optimiser.weight_decay
+            } else {
+                0.0
+            };
+            let mut value = state.projection.data(index);
+            state.moments[index].update(&mut value, &elements(gradient), state.step, rate, decay);
+            state.projection.set(index, value);
+        }
+        row
+    }
+
+    /// The weighted sum of the losses of one draw, and each of them in a row of the log.
+    fn losses(&self, projection: &Projection, rng: &mut Rng) -> (Tensor<1>, Row) {
+        let sizes = &self.recipe.optimiser;
+        let weights = &self.recipe.loss;
+        let scale = projection.logit_scale();
+        let classes = rng.distinct(sizes.classes, self.features.classes());
+        let all: Vec<usize> = (0..self.features.classes()).collect();
+        let drawn = teacher::synthetic(
+            &classes,
+            &self.means,
+            &self.features.pictures,
+            self.recipe.synthetic.noise,
+            rng,
+        );
+        let synthetic = projection.image(projection.constant(drawn, self.means.columns));
+        let pictures: Vec<usize> = (0..sizes.pictures)
+            .map(|_| rng.index(self.features.pictures.rows))
+            .collect();
+        let rows = gather(&self.features.pictures, pictures.iter().copied());
+        let real = projection.image(projection.constant(rows, self.means.columns));
+        let of_classes = self.sentences(projection, &all, rng);
+
+        let posteriors = gather(&self.posteriors, pictures.iter().copied());
+        let targets = projection.constant(posteriors.clone(), all.len());
+        let logits = real.clone().matmul(of_classes.clone().transpose()) * scale.clone();
+        let of_pictures = info_nce(logits, targets);
+        let indices = Tensor::from_data(
+            classes
+                .iter()
+                .map(|&c| c as i32)
+                .collect::<Vec<_>>()
+                .as_slice(),
+            &scale.device(),
+        );
+        let of_clip = clip_loss(
+            synthetic.clone(),
+            of_classes.clone().select(0, indices),
+            scale.clone(),
+        );
+
+        let mut row = Row {
+            logit_scale: elements(scale.clone())[0],
+            ..Row::default()
+        };
+        (row.clip, row.pictures) = (
+            elements(of_clip.clone())[0],
+            elements(of_pictures.clone())[0],
+        );
+        let mut sum = of_clip.mul_scalar(weights.clip) + of_pictures.mul_scalar(weights.pictures);
+        if weights.groups > 0.0 {
+            let both = (real, synthetic);
+            let loss = self.of_groups(projection, both, &posteriors, &classes, scale.clone(), rng);
+            row.groups = elements(loss.clone())[0];
+            sum = sum + loss.mul_scalar(weights.groups);
+        }
+        if weights.related > 0.0 {
+            let loss = self.of_related(projection, of_classes, scale, rng);
+            row.related = elements(loss.clone())[0];
+            sum = sum + loss.mul_scalar(weights.related);
+        }
+        (sum, row)
+    }
+
+    /// Real and synthetic pictures against sentences of drawn groups: the mean of the two losses.
+    fn of_groups(
+        &self,
+        projection: &Projection,
+        (real, synthetic): (Tensor<2>, Tensor<2>),
+        posteriors: &[f32],
+        classes: &[usize],
+        scale: Tensor<2>,
+        rng: &mut Rng,
+    ) -> Tensor<1> {
+        let count = self.recipe.optimiser.groups;
+        let groups: Vec<usize> = rng
+            .distinct(count, self.groups.len())
+            .iter()
+            .map(|&at| self.groups[at])
+            .collect();
+        let texts = self.sentences(projection, &groups, rng);
+        let members = |group: &usize| &self.features.members[*group];
+        let row_of = |posterior: &[f32]| -> Vec<f32> {
+            groups
+                .iter()
+                .map(|group| members(group).iter().map(|&class| posterior[class]).sum())
+                .collect()
+        };
+        let of_real: Vec<f32> = posteriors
+            .chunks_exact(self.posteriors.columns)
+            .flat_map(row_of)
+            .collect();
+        let contains = |&class: &usize| {
+            groups
+                .iter()
+                .map(move |group| members(group).binary_search(&class).is_ok())
+        };
+        let of_synthetic: Vec<f32> = classes
+            .iter()
+            .flat_map(|class| contains(class).map(f32::from))
+            .collect();
+        let target =
+            |affinities: &[f32]| projection.constant(group_targets(affinities, count), count);
+        let first = group_loss(real, texts.clone(), scale.clone(), target(&of_real));
+        let second = group_loss(synthetic, texts, scale, target(&of_synthetic));
+        (first + second).div_scalar(2.0)
+    }
+
+    /// Sentences of related groups against the class sentences `[classes, embedding]`, which stay where they are.
+    fn of_related(
+        &self,
+        projection: &Projection,
+        classes: Tensor<2>,
+        scale: Tensor<2>,
+        rng: &mut Rng,
+    ) -> Tensor<1> {
+        let count = self.recipe.optimiser.groups;
+        let groups: Vec<usize> = rng
+            .distinct(count, self.related.len())
+            .iter()
+            .map(|&at| self.related[at])
+            .collect();
+        let texts = self.sentences(projection, &groups, rng);
+        let mut targets = vec![0f32; count * self.features.classes()];
+        for (row, &group) in targets
+            .chunks_exact_mut(self.features.classes())
+            .zip(&groups)
+        {
+            let members = &self.features.members[group];
+            members
+                .iter()
+                .for_each(|&class| row[class] = 1.0 / members.len() as f32);
+        }
+        let targets = projection.constant(targets, self.features.classes());
+        info_nce(texts.matmul(classes.detach().transpose()) * scale, targets)
+    }
+
+    /// Unit rows `[groups.len(), embedding]`, each of one sentence drawn from its group.
+    fn sentences(&self, projection: &Projection, groups: &[usize], rng: &mut Rng) -> Tensor<2> {
+        let drawn: Vec<usize> = groups
+            .iter()
+            .map(|&group| {
+                let sentences = &self.features.sentences[group];
+                sentences[rng.index(sentences.len())]
+            })
+            .collect();
+        projection.text(projection.constant(
+            gather(&self.features.texts, drawn),
+            self.features.texts.columns,
+        ))
+    }
+}
+
+/// Centres and scales the rows of `matrix` in place and says how.
+fn standardise(matrix: &mut Matrix) -> Standard {
+    let centre = matrix.mean();
+    let scale = matrix.deviation(&centre);
+    matrix.standardise(&centre, scale);
+    Standard { centre, scale }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{TrainOptions, train};
+    use crate::TrainError;
+    use crate::fixture::Fixture;
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    fn quiet() -> TrainOptions {
+        TrainOptions {
+            quiet: true,
+            stop: Some(Arc::new(AtomicBool::new(false))),
+            ..TrainOptions::default()
+        }
+    }
+
+    fn bytes(folder: &Path, name: &str) -> Vec<u8> {
+        std::fs::read(folder.join("out").join(name)).unwrap()
+    }
+
+    #[test]
+    fn the_loss_falls_and_all_products_are_written() {
+        let fixture = Fixture::new();
+        let report = train(&fixture.recipe(), quiet()).unwrap();
+        let log = String::from_utf8(bytes(fixture.folder(), "log.csv")).unwrap();
+        let first: f32 = log
+            .lines()
+            .nth(1)
+            .unwrap()
+            .split(',')
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert!(report.loss < first, "{} is not below {first}", report.loss);
+        let file = bytes(fixture.folder(), "projection.safetensors");
+        let tensors = safetensors::SafeTensors::deserialize(&file).unwrap();
+        let mut shapes: Vec<_> = tensors
+            .tensors()
+            .iter()
+            .map(|(n, t)| (n.clone(), t.shape().to_vec()))
+            .collect();
+        shapes.sort();
+        let expected = [
+            ("image.bias", vec![5]),
+            ("image.weight", vec![5, 8]),
+            ("logit_scale", vec![1]),
+            ("text.bias", vec![5]),
+            ("text.weight", vec![5, 4]),
+        ];
+        assert_eq!(
+            shapes,
+            expected.map(|(name, shape)| (name.to_owned(), shape))
+        );
+        assert!(report.curve.exists());
+    }
+
+    #[test]
+    fn two_runs_give_the_same_bytes() {
+        let (one, other) = (Fixture::new(), Fixture::new());
+        for fixture in [&one, &other] {
+            train(&fixture.recipe(), quiet()).unwrap();
+        }
+        for name in [
+            "projection.safetensors",
+            "log.csv",
+            "loss.svg",
+            "checkpoint.safetensors",
+        ] {
+            assert_eq!(
+                bytes(one.folder(), name),
+                bytes(other.folder(), name),
+                "{name} differs"
+            );
+        }
+    }
+
+    #[test]
+    fn an_interrupted_and_resumed_run_ends_with_the_bytes_of_an_uninterrupted_one() {
+        let (whole, broken) = (Fixture::new(), Fixture::new());
+        train(&whole.recipe(), quiet()).unwrap();
+        let stop = TrainOptions {
+            stop: Some(Arc::new(AtomicBool::new(true))),
+            ..quiet()
+        };
+        for expected in 1..=3 {
+            let options = TrainOptions {
+                resume: true,
+                ..stop.clone()
+            };
+            match train(&broken.recipe(), options) {
+                Err(TrainError::Interrupted { step, .. }) => assert_eq!(step, expected),
+                other => panic!("{other:?} is not an interruption"),
+            }
+        }
+        train(
+            &broken.recipe(),
+            TrainOptions {
+                resume: true,
+                ..quiet()
+            },
+        )
+        .unwrap();
+        for name in [
+            "projection.safetensors",
+            "log.csv",
+            "checkpoint.safetensors",
+        ] {
+            assert_eq!(
+                bytes(whole.folder(), name),
+                bytes(broken.folder(), name),
+                "{name} differs"
+            );
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_of_another_recipe_is_refused() {
+        let fixture = Fixture::new();
+        train(&fixture.recipe(), quiet()).unwrap();
+        let text = std::fs::read_to_string(fixture.recipe())
+            .unwrap()
+            .replace("seed = 3", "seed = 4");
+        std::fs::write(fixture.recipe(), text).unwrap();
+        let error = train(
+            &fixture.recipe(),
+            TrainOptions {
+                resume: true,
+                ..quiet()
+            },
+        )
+        .unwrap_err()
+        .to_string();
+        assert!(error.contains("recipe_sha256"), "{error}");
+    }
+
+    #[test]
+    fn a_checkpoint_cut_or_flipped_anywhere_never_panics() {
+        let fixture = Fixture::new();
+        train(&fixture.recipe(), quiet()).unwrap();
+        let path = fixture.folder().join("out/checkpoint.safetensors");
+        let whole = std::fs::read(&path).unwrap();
+        let resume = || {
+            train(
+                &fixture.recipe(),
+                TrainOptions {
+                    resume: true,
+                    dry_run: true,
+                    ..quiet()
+                },
+            )
+        };
+        for len in (0..whole.len()).step_by(97) {
+            std::fs::write(&path, &whole[..len]).unwrap();
+            assert!(resume().is_err(), "{len} bytes were accepted");
+        }
+        for at in 0..1200.min(whole.len()) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0x15;
+            std::fs::write(&path, damaged).unwrap();
+            let _ = resume();
+        }
+    }
+
+    #[test]
+    fn a_dry_run_writes_nothing() {
+        let fixture = Fixture::new();
+        let report = train(
+            &fixture.recipe(),
+            TrainOptions {
+                dry_run: true,
+                ..quiet()
+            },
+        )
+        .unwrap();
+        assert_eq!((report.inputs, report.steps), ([6, 20, 20], 0));
+        assert!(!fixture.folder().join("out").exists());
+    }
+
+    #[test]
+    fn a_batch_larger_than_the_inputs_is_refused_with_both_numbers() {
+        let fixture = Fixture::new();
+        let text = std::fs::read_to_string(fixture.recipe())
+            .unwrap()
+            .replace("classes = 5", "classes = 9");
+        std::fs::write(fixture.recipe(), text).unwrap();
+        let error = train(&fixture.recipe(), quiet()).unwrap_err().to_string();
+        assert!(error.contains("is 9, the inputs have 6 classes"), "{error}");
+    }
+
+    #[test]
+    fn a_learning_rate_that_diverges_is_said_to() {
+        let fixture = Fixture::new();
+        let weight: Vec<u8> = (0..160).flat_map(|_| 3e38f32.to_le_bytes()).collect();
+        let path = fixture.folder().join("pictures.safetensors");
+        crate::fixture::write_tensors(
+            &path,
+            &[("features", safetensors::Dtype::F32, &[20, 8], &weight)],
+        );
+        let error = train(&fixture.recipe(), quiet()).unwrap_err();
+        assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
+    }
+}
