@@ -4,9 +4,9 @@ mod common;
 
 use common::{Aligned, Builder, Parts, Random, repair_totals, samples, seal};
 use pinhole_runtime::interpreter::{InputError, Interpreter};
-use pinhole_runtime::kernel::Scalar;
+use pinhole_runtime::kernel::{Kernels, Scalar, available};
 use pinhole_runtime::model::format::{
-    DType, Header, MAX_OPS, MAX_VALUES, ModelKind, NO_VALUE, OpRecord, ValueRecord,
+    DType, Header, MAX_OPS, ModelKind, NO_VALUE, OpRecord, ValueRecord,
 };
 use pinhole_runtime::model::op::OpKind;
 use pinhole_runtime::model::{
@@ -14,11 +14,13 @@ use pinhole_runtime::model::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Runs a model on inputs of random bytes, which as floats hold NaN and infinities, at every kind of length.
-fn run(model: &Model<'_>, random: &mut Random) -> Vec<u8> {
+/// Runs a model on inputs of random bytes, which as floats hold NaN and infinities, in an arena of random bytes, with a
+/// random number of tokens.
+fn run(model: &Model<'_>, kernels: &'static dyn Kernels, seed: u64) -> Vec<u8> {
+    let mut random = Random(seed);
     let mut arena = Aligned::zeroed(model.arena_bytes());
     arena.fill_with(|| random.next() as u8);
-    let mut interpreter = Interpreter::new(model, &mut arena, &Scalar).unwrap();
+    let mut interpreter = Interpreter::new(model, &mut arena, kernels).unwrap();
     if model.max_tokens() != 0 {
         interpreter
             .set_tokens(1 + random.below(model.max_tokens()))
@@ -32,6 +34,17 @@ fn run(model: &Model<'_>, random: &mut Random) -> Vec<u8> {
     }
     interpreter.run();
     interpreter.output_bytes(0).unwrap().to_vec()
+}
+
+/// Runs a model on every kernel set; integer models must give the same bits.
+fn run_on_all(model: &Model<'_>, seed: u64) {
+    let expected = run(model, &Scalar, seed);
+    for kernels in available() {
+        let found = run(model, kernels, seed);
+        if model.kind() == ModelKind::ImageEncoder {
+            assert_eq!(found, expected, "{}", kernels.name());
+        }
+    }
 }
 
 fn header_mut(file: &mut [u8]) -> &mut Header {
@@ -54,7 +67,7 @@ fn sound_models_load_and_run() {
             builder.kind == ModelKind::ImageEncoder
         );
         assert!(model.header().arena_lower_bound_bytes.get() as usize <= model.arena_bytes());
-        run(&model, &mut Random(0));
+        run_on_all(&model, 0);
     }
 }
 
@@ -578,7 +591,6 @@ fn the_largest_model_is_checked_in_bounded_time() {
             ..
         }
     ));
-    assert!(MAX_VALUES > MAX_OPS);
 }
 
 /// What `mutate` writes into a field, beside random bits.
@@ -652,11 +664,13 @@ fn mutated_files_load_and_run_or_are_refused() {
             match Model::load(&file) {
                 Ok(model) => {
                     accepted += 1;
-                    run(&model, &mut random);
+                    run_on_all(&model, random.next());
                 }
                 Err(error) => assert!(!error.to_string().is_empty()),
             }
         }
+        let sets: Vec<_> = available().map(|kernels| kernels.name()).collect();
+        println!("kernel sets: {sets:?}");
         println!("sample {number}: {accepted} of {rounds} mutated files loaded and ran");
         assert!(
             accepted > rounds / 100,
