@@ -4,10 +4,15 @@
 //! `pinhole-quantize` attaches [`QuantParams`] to its values, `pinhole-pack` lowers it to a model file. Not here: kernels
 //! (the runtime is the one executor) and training.
 
+mod file;
+pub mod import;
 pub mod op;
+pub mod pass;
+mod summary;
 mod tensor;
 mod types;
 
+pub use file::{FORMAT_VERSION, FileError};
 pub use op::Op;
 pub use tensor::{Tensor, TensorData};
 pub use types::{

@@ -34,9 +34,17 @@ impl Activation {
     reason = "each is the function of its name, as in pinhole_runtime::model::op::UnaryKind"
 )]
 pub enum Unary {
-    Clip { min: f32, max: f32 },
+    Clip {
+        #[serde(with = "limit")]
+        min: f32,
+        #[serde(with = "limit")]
+        max: f32,
+    },
     HardSwish,
-    HardSigmoid { alpha: f32, beta: f32 },
+    HardSigmoid {
+        alpha: f32,
+        beta: f32,
+    },
     Sigmoid,
     Silu,
     Tanh,
@@ -50,9 +58,14 @@ pub enum Unary {
     Reciprocal,
     Neg,
     Abs,
-    LeakyRelu { alpha: f32 },
+    LeakyRelu {
+        alpha: f32,
+    },
     Square,
-    Affine { alpha: f32, beta: f32 },
+    Affine {
+        alpha: f32,
+        beta: f32,
+    },
 }
 
 /// Element-wise functions of two inputs, NumPy broadcasting.
@@ -150,6 +163,7 @@ pub enum Op {
     Pad {
         before: Vec<usize>,
         after: Vec<usize>,
+        #[serde(with = "limit")]
         value: f32,
     },
     /// Input: x (…) → same shape. In a quantised model: int16 in, int8 out, largest magnitude 127. In f32: the identity
@@ -182,6 +196,43 @@ impl Op {
             Self::Concat { .. } => "Concat",
             Self::Pad { .. } => "Pad",
             Self::NormalizeEmbedding => "NormalizeEmbedding",
+        }
+    }
+}
+
+/// Numbers that may be infinite, which JSON cannot write: `"inf"`, `"-inf"`, and `"nan"` too.
+mod limit {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Limit {
+        Number(f32),
+        Text(String),
+    }
+
+    pub(super) fn serialize<S: Serializer>(value: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+        match *value {
+            value if value.is_finite() => serializer.serialize_f32(value),
+            f32::INFINITY => serializer.serialize_str("inf"),
+            f32::NEG_INFINITY => serializer.serialize_str("-inf"),
+            _ => serializer.serialize_str("nan"),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+        let text = match Limit::deserialize(deserializer)? {
+            Limit::Number(value) => return Ok(value),
+            Limit::Text(text) => text,
+        };
+        match text.as_str() {
+            "inf" => Ok(f32::INFINITY),
+            "-inf" => Ok(f32::NEG_INFINITY),
+            "nan" => Ok(f32::NAN),
+            other => Err(D::Error::custom(format!(
+                "found {other:?}, expected a number, inf, -inf or nan"
+            ))),
         }
     }
 }

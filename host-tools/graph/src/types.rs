@@ -128,6 +128,18 @@ pub struct GraphMeta {
 }
 
 impl Graph {
+    /// A graph of nothing.
+    pub fn empty(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            values: Vec::new(),
+            nodes: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            meta: GraphMeta::default(),
+        }
+    }
+
     /// The node that computes each value, `None` for inputs and constants.
     pub fn producers(&self) -> Vec<Option<NodeId>> {
         let mut producers = vec![None; self.values.len()];
@@ -146,6 +158,21 @@ impl Graph {
             }
         }
         consumers
+    }
+
+    /// `name`, or with a number behind it when a value or node has that name.
+    pub fn unique_name(&self, name: &str) -> String {
+        let taken = |name: &str| {
+            self.values.iter().any(|value| value.name == name)
+                || self.nodes.iter().any(|node| node.name == name)
+        };
+        if !taken(name) {
+            return name.to_owned();
+        }
+        (1..)
+            .map(|number| format!("{name}_{number}"))
+            .find(|name| !taken(name))
+            .unwrap_or_default()
     }
 
     /// Adds a value.

@@ -1,0 +1,16 @@
+//! Import: from checkpoints and foreign graphs to a [`crate::Graph`].
+//!
+//! [`Checkpoint`] reads weights (safetensors, PyTorch zip and legacy files) without executing anything; an architecture
+//! module knows its keys and builds the nodes. Not here: simplification, which [`crate::pass::standard`] does.
+
+pub mod bert;
+mod checkpoint;
+pub mod efficientnet_lite;
+mod error;
+mod pickle;
+pub mod projection;
+mod pytorch;
+mod safetensors;
+
+pub use checkpoint::{Checkpoint, Weights};
+pub use error::{ImportError, KeyFaults, UnsupportedNode, UnsupportedNodes};

@@ -1,0 +1,44 @@
+//! Passes over a graph: shapes, checks, and rewrites that keep what it computes.
+//!
+//! [`standard`] is what an import needs before quantisation and packing. A rewrite works on a graph that [`validate`]
+//! accepts and leaves one that it accepts. Not here: quantisation and the choice of kernels.
+
+mod activation;
+mod batch_norm;
+mod constant;
+mod dead;
+mod evaluate;
+mod faults;
+mod identity;
+mod shape;
+mod validate;
+
+pub use activation::fuse_activations;
+pub use batch_norm::fold_batch_norm;
+pub use constant::fold_constants;
+pub use dead::remove_dead;
+pub use evaluate::{evaluate, evaluate_node};
+pub use faults::{GraphFault, GraphFaults};
+pub use identity::remove_identities;
+pub use shape::infer_shapes;
+pub(crate) use validate::structure;
+pub use validate::validate;
+
+use crate::Graph;
+
+/// Every pass, in the order in which each helps the next: shapes, constants, batch normalisation, identities,
+/// activations, dead nodes, then the check.
+///
+/// # Errors
+/// With every fault of shapes or structure.
+pub fn standard(graph: &mut Graph) -> Result<(), GraphFaults> {
+    structure(graph)?;
+    infer_shapes(graph)?;
+    fold_constants(graph);
+    fold_batch_norm(graph);
+    remove_identities(graph);
+    fuse_activations(graph);
+    remove_dead(graph);
+    infer_shapes(graph)?;
+    validate(graph)
+}

@@ -1,0 +1,165 @@
+//! Import of the real checkpoints, which are too large for the tree: `PINHOLE_WEIGHTS` names the folder that holds
+//! `efficientnet-lite0.pth` and its kin and `minilm/model.safetensors`. Without it these tests say so and pass.
+
+use std::path::PathBuf;
+
+use pinhole_graph::import::{Checkpoint, bert, efficientnet_lite};
+use pinhole_graph::{Graph, Op, Tensor, pass};
+
+fn weights(file: &str) -> Option<PathBuf> {
+    let Some(folder) = std::env::var_os("PINHOLE_WEIGHTS") else {
+        eprintln!("skipped: PINHOLE_WEIGHTS names no folder with {file}");
+        return None;
+    };
+    Some(PathBuf::from(folder).join(file))
+}
+
+#[test]
+fn lite0_to_lite2_import_and_lose_their_batch_norms() {
+    // Multiply-accumulates as hooks on the PyTorch modules count them.
+    for (number, macs) in [(0, 385_187_552), (1, 600_185_232), (2, 859_736_272)] {
+        let Some(path) = weights(&format!("efficientnet-lite{number}.pth")) else {
+            return;
+        };
+        let checkpoint = Checkpoint::load(path).expect("a checkpoint");
+        let mut graph = efficientnet_lite::import(&checkpoint, efficientnet_lite::Output::Logits)
+            .expect("imports");
+        pass::standard(&mut graph).expect("sound");
+        println!("{}", graph.summary());
+        assert!(
+            !graph
+                .nodes
+                .iter()
+                .any(|node| matches!(node.op, Op::BatchNorm { .. } | Op::Unary { .. }))
+        );
+        assert_eq!(graph.macs(), macs);
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("g.phg");
+        graph.save(&file).expect("saves");
+        assert_eq!(Graph::load(&file).expect("loads"), graph);
+    }
+}
+
+#[test]
+fn minilm_imports_with_its_vocabulary() {
+    let Some(path) = weights("minilm/model.safetensors") else {
+        return;
+    };
+    let checkpoint = Checkpoint::load(&path).expect("a checkpoint");
+    let config = bert::config_beside(&checkpoint).expect("a configuration");
+    assert_eq!(config.num_heads, 12);
+    let mut graph = bert::import(&checkpoint, &config, bert::DEFAULT_MAX_TOKENS).expect("imports");
+    pass::standard(&mut graph).expect("sound");
+    println!("{}", graph.summary());
+    assert_eq!(
+        graph.meta.vocabulary.as_ref().map(|v| v.lines().count()),
+        Some(30522)
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("g.phg");
+    graph.save(&file).expect("saves");
+    assert_eq!(Graph::load(&file).expect("loads"), graph);
+    let ids = Tensor::i32(&[3], vec![101, 4937, 102]);
+    let out = pass::evaluate(&graph, &[ids]).expect("runs");
+    assert_eq!(out[0].shape, [1, 384]);
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        a.iter()
+            .zip(b)
+            .map(|(&a, &b)| f64::from(a) * f64::from(b))
+            .sum()
+    };
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max)
+}
+
+/// What `tests/golden/make_float_parity.py` wrote.
+fn golden() -> Checkpoint {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/golden/float_parity.safetensors"
+    );
+    Checkpoint::load(path).expect("the golden file")
+}
+
+/// The picture of a seed, as the script makes it, normalised.
+fn picture(seed: u64, side: usize) -> Tensor {
+    let mut state = seed;
+    let data = (0..side * side * 3)
+        .map(|_| {
+            state = state
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
+            ((state >> 56) as f32 - 127.0) / 128.0
+        })
+        .collect();
+    Tensor::f32(&[1, side, side, 3], data)
+}
+
+#[test]
+fn lite0_computes_what_pytorch_computes() {
+    let Some(path) = weights("efficientnet-lite0.pth") else {
+        return;
+    };
+    let golden = golden();
+    let checkpoint = Checkpoint::load(path).expect("a checkpoint");
+    for (output, key) in [
+        (efficientnet_lite::Output::Features, "image.features"),
+        (efficientnet_lite::Output::Logits, "image.logits"),
+    ] {
+        let mut graph = efficientnet_lite::import(&checkpoint, output).expect("imports");
+        pass::standard(&mut graph).expect("sound");
+        let seeds = golden.tensors["image.seeds"]
+            .as_i32()
+            .expect("seeds")
+            .to_vec();
+        let expected = golden.tensors[key].as_f32().expect("floats").to_vec();
+        let width = expected.len() / seeds.len();
+        for (seed, expected) in seeds.iter().zip(expected.chunks_exact(width)) {
+            let out = pass::evaluate(&graph, &[picture(*seed as u64, 224)]).expect("runs");
+            let out = out[0].as_f32().expect("floats");
+            println!(
+                "{key} seed {seed}: cosine {:.9}, largest difference {:.1e}",
+                cosine(out, expected),
+                largest_difference(out, expected)
+            );
+            assert!(cosine(out, expected) > 0.999_999);
+        }
+    }
+}
+
+#[test]
+fn minilm_computes_what_pytorch_computes() {
+    let Some(path) = weights("minilm/model.safetensors") else {
+        return;
+    };
+    let golden = golden();
+    let checkpoint = Checkpoint::load(path).expect("a checkpoint");
+    let config = bert::config_beside(&checkpoint).expect("a configuration");
+    let mut graph = bert::import(&checkpoint, &config, 64).expect("imports");
+    pass::standard(&mut graph).expect("sound");
+    for sentence in 0..6 {
+        let ids = golden.tensors[&format!("text.{sentence}.ids")].clone();
+        let expected = golden.tensors[&format!("text.{sentence}.mean")]
+            .as_f32()
+            .expect("floats")
+            .to_vec();
+        let out = pass::evaluate(&graph, &[ids]).expect("runs");
+        let out = out[0].as_f32().expect("floats");
+        println!(
+            "sentence {sentence}: cosine {:.9}, largest difference {:.1e}",
+            cosine(out, &expected),
+            largest_difference(out, &expected)
+        );
+        assert!(cosine(out, &expected) > 0.999_999);
+    }
+}
