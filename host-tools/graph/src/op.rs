@@ -93,7 +93,10 @@ pub enum Reduce {
 
 /// What a node computes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "fields are named as the field names them, and explained at their operator")]
+#[allow(
+    missing_docs,
+    reason = "fields are named as the field names them, and explained at their operator"
+)]
 pub enum Op {
     /// Inputs: x (1,H,W,C), weight const (O,kh,kw,C/groups), bias const (O) or none.
     /// Depthwise when groups = C = O. Padding: top, left, bottom, right.
