@@ -8,8 +8,10 @@
 )]
 
 mod avx512;
+mod float;
 
 use super::{AddS8, ConvS8, DepthwiseConvS8, GemmS8, Kernels, MulS8, PoolS8};
+use float::float_methods;
 
 /// Proof of AVX2, FMA and F16C; the set `x86_64-avx2`.
 #[derive(Debug)]
@@ -50,12 +52,14 @@ impl Kernels for Avx2 {
     fn name(&self) -> &'static str {
         "x86_64-avx2"
     }
+    float_methods!(Avx2, "avx2,fma,f16c");
 }
 
 impl Kernels for Avx512Vnni {
     fn name(&self) -> &'static str {
         "x86_64-avx512vnni"
     }
+    float_methods!(Avx512Vnni, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c");
     fn gemm_s8(&self, args: GemmS8<'_>) {
         // SAFETY: `self` proves the features.
         unsafe { avx512::gemm_s8(args) }

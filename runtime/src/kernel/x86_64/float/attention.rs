@@ -1,0 +1,77 @@
+//! Attention, eight queries at a time: scores by dot products, softmax, then the scores times the values on the
+//! register tile.
+
+use super::lanes::Lanes;
+use super::rows::softmax_row;
+use super::tile::{Finish, Layout, Product, dots};
+use crate::kernel::{AttentionF32, TILE_ROWS};
+
+/// See [`AttentionF32`].
+#[inline(always)]
+pub(crate) fn attention_f32<V: Lanes>(v: V, args: AttentionF32<'_>) {
+    let AttentionF32 {
+        tokens,
+        width,
+        num_heads,
+        scale,
+        q,
+        k,
+        v: values,
+        dst,
+        scratch,
+    } = args;
+    let head_width = width / num_heads;
+    let finish = Finish {
+        factor: 1.0,
+        scales: &[],
+        bias: &[],
+        clamp: [f32::NEG_INFINITY, f32::INFINITY],
+    };
+    for head in 0..num_heads {
+        let column = head * head_width;
+        for first in (0..tokens).step_by(TILE_ROWS) {
+            let rows = TILE_ROWS.min(tokens - first);
+            let scores = &mut scratch[..rows * tokens]; // (rows, tokens)
+            for (row, scores) in scores.chunks_exact_mut(tokens).enumerate() {
+                let query = &q[(first + row) * width + column..][..head_width];
+                score_row(v, query, &k[column..], width, scale, scores);
+                softmax_row(v, scores);
+            }
+            Product {
+                rows,
+                k: tokens,
+                n: head_width,
+                lhs: scores,
+                lhs_stride: tokens,
+                rhs: &values[column..],
+                layout: Layout::Rows(width),
+                finish,
+                dst: &mut dst[first * width + column..],
+                dst_stride: width,
+            }
+            .run(v);
+        }
+    }
+}
+
+/// Scores of one query: its dot products with all keys, whose rows lie `width` apart, four at a time.
+#[inline(always)]
+fn score_row<V: Lanes>(
+    v: V,
+    query: &[f32],
+    keys: &[f32],
+    width: usize,
+    scale: f32,
+    scores: &mut [f32],
+) {
+    let last = scores.len() - 1;
+    for (group, scores) in scores.chunks_mut(4).enumerate() {
+        let mut rows: [&[f32]; 4] = [&[]; 4];
+        for (r, row) in rows.iter_mut().enumerate() {
+            *row = &keys[(group * 4 + r).min(last) * width..][..query.len()];
+        }
+        for (score, total) in scores.iter_mut().zip(dots(v, rows, query)) {
+            *score = total * scale;
+        }
+    }
+}

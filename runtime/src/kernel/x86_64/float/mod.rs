@@ -1,0 +1,53 @@
+//! Float kernels over vectors, written once for AVX2 and AVX-512.
+//!
+//! Every function here is generic over [`lanes::Lanes`] and compiled inside a function with the features of one set, see
+//! [`float_methods`]. Products share one register tile ([`tile`]): the packed weights, a computed matrix and the values
+//! of attention differ only in the stride between their rows.
+
+mod attention;
+mod depthwise;
+mod elementwise;
+mod lanes;
+mod math;
+mod pool;
+mod products;
+mod rows;
+mod tile;
+
+pub(super) use attention::attention_f32;
+pub(super) use depthwise::depthwise_conv_f32;
+pub(super) use elementwise::{binary_f32, unary_f32};
+pub(super) use pool::{avg_pool_f32, max_pool_f32};
+pub(super) use products::{conv_f32, gemm_f32, matmul_f32};
+pub(super) use rows::{layer_norm_f32, reduce_f32, softmax_f32};
+
+/// The float methods of `impl Kernels for $set`, each compiled with the features that a `$set` proves.
+macro_rules! float_methods {
+    ($set:ty, $features:literal) => {
+        float_methods! { @each $set, $features,
+            gemm_f32(args: $crate::kernel::GemmF32<'_>);
+            conv_f32(args: $crate::kernel::ConvF32<'_>);
+            depthwise_conv_f32(args: $crate::kernel::DepthwiseConvF32<'_>);
+            matmul_f32(args: $crate::kernel::MatmulF32<'_>);
+            attention_f32(args: $crate::kernel::AttentionF32<'_>);
+            avg_pool_f32(args: $crate::kernel::PoolF32<'_>);
+            max_pool_f32(args: $crate::kernel::PoolF32<'_>);
+            unary_f32(function: $crate::model::op::UnaryKind, constants: [f32; 2], src: &[f32], dst: &mut [f32]);
+            binary_f32(function: $crate::model::op::BinaryKind, lhs: &[f32], rhs: &[f32], dst: &mut [f32]);
+            softmax_f32(columns: usize, src: &[f32], dst: &mut [f32]);
+            layer_norm_f32(epsilon: f32, gamma: &[f32], beta: &[f32], src: &[f32], dst: &mut [f32]);
+            reduce_f32(function: $crate::model::op::ReduceKind, dims: [usize; 3], src: &[f32], dst: &mut [f32]);
+        }
+    };
+    (@each $set:ty, $features:literal, $($name:ident($($arg:ident: $type:ty),*);)*) => { $(
+        fn $name(&self, $($arg: $type),*) {
+            #[target_feature(enable = $features)]
+            fn compiled(set: &$set, $($arg: $type),*) {
+                $crate::kernel::x86_64::float::$name(set, $($arg),*);
+            }
+            // SAFETY: `self` proves that the CPU has the features: only the set's `detect` makes one.
+            unsafe { compiled(self, $($arg),*) }
+        }
+    )* };
+}
+pub(super) use float_methods;

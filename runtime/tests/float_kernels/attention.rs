@@ -1,0 +1,133 @@
+//! `attention_f32`.
+
+use pinhole_runtime::kernel::{AttentionF32, Kernels, attention_scratch_bytes, available};
+
+use crate::support::{Random, guarded};
+
+/// Random q, k and v.
+pub(crate) struct Case {
+    pub(crate) tokens: usize,
+    pub(crate) width: usize,
+    pub(crate) num_heads: usize,
+    pub(crate) qkv: [Vec<f32>; 3],
+}
+
+impl Case {
+    pub(crate) fn random(
+        random: &mut Random,
+        tokens: usize,
+        head_width: usize,
+        num_heads: usize,
+    ) -> Self {
+        let width = head_width * num_heads;
+        let qkv = [(); 3].map(|()| {
+            random
+                .numbers(tokens * width)
+                .iter()
+                .map(|x| 3.0 * x)
+                .collect()
+        });
+        Self {
+            tokens,
+            width,
+            num_heads,
+            qkv,
+        }
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / ((self.width / self.num_heads) as f32).max(1.0).sqrt()
+    }
+
+    pub(crate) fn run(&self, kernels: &dyn Kernels) -> Vec<f32> {
+        let mut scratch = vec![f32::NAN; attention_scratch_bytes(self.tokens).unwrap() / 4];
+        guarded(self.tokens * self.width, |dst| {
+            kernels.attention_f32(AttentionF32 {
+                tokens: self.tokens,
+                width: self.width,
+                num_heads: self.num_heads,
+                scale: self.scale(),
+                q: &self.qkv[0],
+                k: &self.qkv[1],
+                v: &self.qkv[2],
+                dst,
+                scratch: &mut scratch,
+            });
+        })
+    }
+
+    pub(crate) fn expected(&self) -> Vec<f64> {
+        let (width, head_width) = (self.width, self.width / self.num_heads);
+        let at = |matrix: usize, token: usize, column: usize| {
+            f64::from(self.qkv[matrix][token * width + column])
+        };
+        let mut dst = vec![0.0; self.tokens * width];
+        for query in 0..self.tokens {
+            for head in 0..self.num_heads {
+                let columns = head * head_width..(head + 1) * head_width;
+                let dot = |key| {
+                    columns
+                        .clone()
+                        .map(|c| at(0, query, c) * at(1, key, c))
+                        .sum::<f64>()
+                };
+                let scores: Vec<f64> = (0..self.tokens)
+                    .map(|key| dot(key) * f64::from(self.scale()))
+                    .collect();
+                let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let total: f64 = scores.iter().map(|score| (score - largest).exp()).sum();
+                for column in columns.clone() {
+                    let weighted =
+                        |key: usize| (scores[key] - largest).exp() / total * at(2, key, column);
+                    dst[query * width + column] = (0..self.tokens).map(weighted).sum();
+                }
+            }
+        }
+        dst
+    }
+}
+
+#[test]
+fn attention_agrees_for_every_number_of_tokens_up_to_67() {
+    let mut random = Random(20);
+    for tokens in 0..=67 {
+        let (head_width, num_heads) = (1 + random.up_to(40), 1 + random.up_to(3));
+        check(&Case::random(&mut random, tokens, head_width, num_heads));
+    }
+}
+
+#[test]
+fn attention_agrees_for_minilm_and_clip() {
+    let mut random = Random(21);
+    for (tokens, head_width, num_heads) in [(16, 32, 12), (128, 32, 12), (77, 64, 8)] {
+        check(&Case::random(&mut random, tokens, head_width, num_heads));
+    }
+}
+
+fn check(case: &Case) {
+    let expected = case.expected();
+    for kernels in available() {
+        for (i, (&x, y)) in case.run(kernels).iter().zip(&expected).enumerate() {
+            let error = (f64::from(x) - y).abs();
+            assert!(
+                error <= 2e-5,
+                "{} tokens {} element {i}: found {x}, expected {y}",
+                kernels.name(),
+                case.tokens
+            );
+        }
+    }
+}
+
+#[test]
+fn nan_in_a_query_stays_in_its_token_and_head() {
+    let mut random = Random(22);
+    let mut case = Case::random(&mut random, 11, 10, 3);
+    case.qkv[0][4 * 30 + 12] = f32::NAN;
+    for kernels in available() {
+        for (i, x) in case.run(kernels).iter().enumerate() {
+            let touched = i / 30 == 4 && (10..20).contains(&(i % 30));
+            assert_eq!(x.is_nan(), touched, "{} element {i}: {x}", kernels.name());
+        }
+    }
+}
