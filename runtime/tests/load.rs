@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Aligned, Builder, Parts, Random, repair_totals, samples, seal};
-use pinhole_runtime::interpreter::{InputError, Interpreter};
+use pinhole_runtime::interpreter::{InputError, Interpreter, Observer};
 use pinhole_runtime::kernel::{Kernels, Scalar, available};
 use pinhole_runtime::model::format::{
     DType, Header, MAX_OPS, ModelKind, NO_VALUE, OpRecord, ValueRecord,
@@ -16,7 +16,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 /// Runs a model on inputs of random bytes, which as floats hold NaN and infinities, in an arena of random bytes, with a
 /// random number of tokens.
-fn run(model: &Model<'_>, kernels: &'static dyn Kernels, seed: u64) -> Vec<u8> {
+fn run(model: &Model<'_>, kernels: &'static dyn Kernels, seed: u64) -> Vec<Vec<u8>> {
     let mut random = Random(seed);
     let mut arena = Aligned::zeroed(model.arena_bytes());
     arena.fill_with(|| random.next() as u8);
@@ -32,17 +32,31 @@ fn run(model: &Model<'_>, kernels: &'static dyn Kernels, seed: u64) -> Vec<u8> {
             .unwrap()
             .fill_with(|| random.next() as u8);
     }
-    interpreter.run();
-    interpreter.output_bytes(0).unwrap().to_vec()
+    let mut outputs = Outputs::default();
+    interpreter.run_observed(&mut outputs);
+    outputs.0
 }
 
-/// Runs a model on every kernel set; integer models must give the same bits.
+/// Keeps what every operator wrote.
+#[derive(Default)]
+struct Outputs(Vec<Vec<u8>>);
+
+impl Observer for Outputs {
+    fn after_op(&mut self, _: usize, _: usize, output: &[u8]) {
+        self.0.push(output.to_vec());
+    }
+}
+
+/// Runs a model on every kernel set; integer operators must give the same bits.
 fn run_on_all(model: &Model<'_>, seed: u64) {
     let expected = run(model, &Scalar, seed);
     for kernels in available() {
         let found = run(model, kernels, seed);
-        if model.kind() == ModelKind::ImageEncoder {
-            assert_eq!(found, expected, "{}", kernels.name());
+        if model.kind() != ModelKind::ImageEncoder {
+            continue;
+        }
+        for (op, (found, expected)) in model.ops().iter().zip(found.iter().zip(&expected)) {
+            assert_eq!(found, expected, "{} {op:?}", kernels.name());
         }
     }
 }
@@ -397,6 +411,27 @@ fn numbers_that_could_overflow_are_refused() {
 }
 
 #[test]
+fn weights_that_no_channel_has_must_be_zero() {
+    let mut b = samples::image_s8();
+    // The convolution has 27 inputs: byte 3 of the seventh group is padding.
+    let at = b.ops[0].data[0].offset.get() as usize + 6 * 16 * 4 + 3;
+    assert_eq!(b.data[at], 0);
+    b.data[at] = 1;
+    let reason = OpFault::Padding {
+        channel: 0,
+        input: 27,
+    };
+    assert_eq!(
+        load_error(&b),
+        LoadError::Op {
+            index: 0,
+            kind: OpKind::ConvS8 as u16,
+            reason
+        }
+    );
+}
+
+#[test]
 fn a_window_that_holds_no_pixel_is_refused() {
     let mut b = samples::image_s8();
     let pool = b
@@ -679,14 +714,65 @@ fn mutated_files_load_and_run_or_are_refused() {
     }
 }
 
+/// The offsets that `docs/model-format.md` states.
 #[test]
-fn records_have_the_sizes_of_the_specification() {
+fn records_lie_as_the_specification_says() {
+    use std::mem::offset_of;
+    let header = [
+        offset_of!(Header, file_bytes),
+        offset_of!(Header, crc32),
+        offset_of!(Header, embedding_space),
+        offset_of!(Header, arena_bytes),
+        offset_of!(Header, macs),
+        offset_of!(Header, logit_scale),
+        offset_of!(Header, max_tokens),
+        offset_of!(Header, inputs),
+        offset_of!(Header, outputs),
+        offset_of!(Header, geometry),
+        offset_of!(Header, values),
+        offset_of!(Header, signature),
+        offset_of!(Header, reserved),
+        size_of::<Header>(),
+    ];
     assert_eq!(
-        (
-            size_of::<Header>(),
-            size_of::<ValueRecord>(),
-            size_of::<OpRecord>()
-        ),
-        (184, 36, 104)
+        header,
+        [8, 12, 16, 32, 40, 48, 56, 60, 68, 76, 108, 156, 164, 184]
     );
+    let value = [
+        offset_of!(ValueRecord, shape),
+        offset_of!(ValueRecord, storage),
+        offset_of!(ValueRecord, offset),
+        offset_of!(ValueRecord, scale),
+        offset_of!(ValueRecord, zero_point),
+        size_of::<ValueRecord>(),
+    ];
+    assert_eq!(value, [4, 20, 24, 28, 32, 36]);
+    let op = [
+        offset_of!(OpRecord, inputs),
+        offset_of!(OpRecord, output),
+        offset_of!(OpRecord, scratch_offset),
+        offset_of!(OpRecord, data),
+        offset_of!(OpRecord, params),
+        size_of::<OpRecord>(),
+    ];
+    assert_eq!(op, [4, 12, 16, 24, 56, 104]);
+}
+
+/// Version 1 files stay readable: the bytes of the first one are kept. `PINHOLE_BLESS=1` writes them anew.
+#[test]
+fn the_golden_file_is_written_byte_for_byte_and_loads() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/model_v1.phm");
+    let file = samples::image_s8().build();
+    if std::env::var_os("PINHOLE_BLESS").is_some() {
+        std::fs::write(path, &*file).unwrap();
+    }
+    let golden = Aligned::from_slice(&std::fs::read(path).unwrap());
+    assert!(
+        *golden == *file,
+        "the layout changed: raise VERSION, or mend the writer"
+    );
+    let model = Model::load(&golden).unwrap();
+    assert_eq!((model.values().len(), model.ops().len()), (12, 10));
+    let outputs = run(&model, &Scalar, 1);
+    assert_eq!(outputs.last().unwrap().len(), 10);
 }

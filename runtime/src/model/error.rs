@@ -373,6 +373,13 @@ pub enum OpFault {
         /// Largest allowed.
         max: i64,
     },
+    /// What fills packed weights up to whole groups is not zero.
+    Padding {
+        /// Output channel.
+        channel: usize,
+        /// Input.
+        input: usize,
+    },
     /// Scale or zero point of an operand differ from the output's, where they must be equal.
     Quantisation {
         /// Which operand.
@@ -657,6 +664,12 @@ impl fmt::Display for OpFault {
                 write!(
                     f,
                     "{what} of channel {channel} is {found}, expected {min} to {max}"
+                )
+            }
+            Self::Padding { channel, input } => {
+                write!(
+                    f,
+                    "padding of the weights at channel {channel}, input {input} is not zero"
                 )
             }
             Self::Quantisation { operand } => {

@@ -17,14 +17,25 @@ pub fn window(kernel: u8, stride: u8, padding: u8) -> WindowRecord {
     }
 }
 
+/// Weights (n, k) as the format packs them.
+fn packed(random: &mut Random, n: usize, k: usize) -> Vec<u8> {
+    let mut weights = vec![0; packing::packed_bytes_s8(n, k).unwrap()];
+    for channel in 0..n {
+        for input in 0..k {
+            weights[packing::offset_s8(n, k, channel, input)] = random.next() as u8;
+        }
+    }
+    weights
+}
+
 /// Weights, bias, multipliers and shifts of an integer product.
-fn channels(parts: Parts, random: &mut Random, weights: usize, n: usize) -> Parts {
+fn channels(parts: Parts, random: &mut Random, weights: &[u8], n: usize) -> Parts {
     let bias: Vec<i32> = (0..n).map(|_| random.below(2000) as i32 - 1000).collect();
     let multiplier: Vec<i32> = (0..n)
         .map(|_| (1 << 30) + random.below(1 << 30) as i32)
         .collect();
     parts
-        .data(&random.bytes(weights))
+        .data(weights)
         .data(&bias)
         .data(&multiplier)
         .data(&vec![-9i8; n])
@@ -62,11 +73,11 @@ pub fn image_s8() -> Builder {
     b.values[picture].zero_point = (-3).into();
     b.input(picture);
     let conv = b.value(DType::I8, &[1, 3, 3, 18]);
-    let weights = packing::packed_bytes_s8(18, 27).unwrap();
+    let weights = packed(&mut random, 18, 27);
     let parts = channels(
         Parts::params(conv_params(window(3, 2, 1))),
         &mut random,
-        weights,
+        &weights,
         18,
     );
     b.op(
@@ -76,10 +87,11 @@ pub fn image_s8() -> Builder {
         parts.scratch(tile_scratch_bytes(27, 1)),
     );
     let depthwise = b.value(DType::I8, &[1, 3, 3, 18]);
+    let weights = random.bytes(9 * 18);
     let parts = channels(
         Parts::params(conv_params(window(3, 1, 1))),
         &mut random,
-        9 * 18,
+        &weights,
         18,
     );
     b.op(OpKind::DepthwiseConvS8, &[conv], depthwise, parts);
@@ -137,8 +149,8 @@ pub fn image_s8() -> Builder {
         clamp_min: (-32768).into(),
         clamp_max: 32767.into(),
     };
-    let weights = packing::packed_bytes_s8(10, 18).unwrap();
-    let parts = channels(Parts::params(params), &mut random, weights, 10);
+    let weights = packed(&mut random, 10, 18);
+    let parts = channels(Parts::params(params), &mut random, &weights, 10);
     b.op(
         OpKind::GemmS8,
         &[flat],

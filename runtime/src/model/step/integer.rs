@@ -274,6 +274,25 @@ pub(super) fn check_requantize(requantize: &Requantize<'_>, k: usize) -> Result<
     Ok(())
 }
 
+/// What fills the packed weights up to whole groups is zero, so that a kernel may multiply it by whatever its scratch
+/// holds there.
+pub(super) fn check_padding(weights: &[i8], n: usize, k: usize) -> Result<(), OpFault> {
+    let (channels, inputs) = (
+        n.next_multiple_of(4),
+        k.next_multiple_of(packing::GROUP_INPUTS),
+    );
+    for channel in 0..channels {
+        let first = if channel < n { k } else { 0 };
+        for input in first..inputs {
+            let found = weights.get(packing::offset_s8(n, k, channel, input));
+            if found.is_some_and(|&weight| weight != 0) {
+                return Err(OpFault::Padding { channel, input });
+            }
+        }
+    }
+    Ok(())
+}
+
 fn requantize<'m>(
     operands: &Operands<'m>,
     n: usize,

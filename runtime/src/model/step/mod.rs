@@ -303,13 +303,28 @@ impl<'m> Step<'m> {
             Self::ConvS8 {
                 window,
                 in_channels,
+                out_channels,
+                weights,
                 requantize,
                 ..
-            } => integer::check_requantize(requantize, taps(window).saturating_mul(*in_channels)),
+            } => {
+                let k = taps(window).saturating_mul(*in_channels);
+                integer::check_padding(weights, *out_channels, k)?;
+                integer::check_requantize(requantize, k)
+            }
             Self::DepthwiseConvS8 {
                 window, requantize, ..
             } => integer::check_requantize(requantize, taps(window)),
-            Self::GemmS8 { k, requantize, .. } => integer::check_requantize(requantize, *k),
+            Self::GemmS8 {
+                k,
+                n,
+                weights,
+                requantize,
+                ..
+            } => {
+                integer::check_padding(weights, *n, *k)?;
+                integer::check_requantize(requantize, *k)
+            }
             _ => Ok(()),
         }
     }
