@@ -1,2 +1,42 @@
+//! The messages that host and device share, and how they become bytes on a serial line.
+//!
+//! Specified byte by byte in `docs/protocol.md`. A [`message`] is encoded by postcard; a [`frame`] is its version, the
+//! message and a CRC-32, stuffed by COBS and ended by a zero. The host asks, the device answers each request with exactly
+//! one reply; every buffer is bounded, and no bytes from outside can do more than give a [`FrameFault`].
+//!
+//! Not here: transports, timeouts, and what the messages mean to a camera or a model.
 #![no_std]
-//! The messages that host and device share.
+#![deny(unsafe_code)]
+
+pub mod frame;
+pub mod message;
+
+pub use frame::{Decoder, FrameFault, Status, encode};
+pub use message::{
+    Begin, BoundedText, Classified, ErrorCode, Failure, Info, MessageFault, PixelLayout, Reply,
+    Request, TopClass, body, decode,
+};
+
+/// Version of frames and messages. Host and device must have the same one; every frame begins with it.
+pub const PROTOCOL_VERSION: u8 = 1;
+
+/// Most bytes of an encoded message.
+pub const MAX_BODY_BYTES: usize = 4096;
+
+/// Most pixel bytes in one [`Request::Rows`].
+pub const MAX_CHUNK_BYTES: usize = 2048;
+
+/// Most elements of an embedding in a [`Reply::Classified`].
+pub const MAX_EMBEDDING: usize = 2048;
+
+/// Most classes that a [`Reply::Classified`] ranks.
+pub const MAX_TOP: usize = 8;
+
+/// Most bytes of a class name in a reply; a longer one is cut at a character.
+pub const MAX_NAME_BYTES: usize = 128;
+
+/// Most bytes of the text of an error.
+pub const MAX_TEXT_BYTES: usize = 192;
+
+/// Most bytes of a board's or a kernel set's name.
+pub const MAX_LABEL_BYTES: usize = 32;

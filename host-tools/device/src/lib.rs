@@ -1,1 +1,20 @@
-//! Boards as the host sees them: the emulator, serial lines, the protocol's host side.
+//! Boards as the host sees them: which there are, what this machine lacks to use one, and pictures in, embeddings out.
+//!
+//! [`EmulatedBoard::start`] runs a board's firmware under QEMU with a model and a bank as separate images in its memory,
+//! as they would lie in partitions of a flash, and speaks `pinhole-protocol` with it. Nothing is computed here: what a
+//! [`BoardResult`] holds was computed by the device.
+//!
+//! Not here: models, banks, and picture files.
+
+mod board;
+mod emulator;
+mod error;
+mod firmware;
+mod link;
+mod logs;
+
+pub use board::{BoardSpec, Missing, Partition, available, board, boards};
+pub use emulator::{EmulatedBoard, Options};
+pub use error::DeviceError;
+pub use firmware::build_firmware;
+pub use link::{BoardClass, BoardInfo, BoardResult, Link, RgbRows};

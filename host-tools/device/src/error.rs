@@ -1,0 +1,181 @@
+//! What can go wrong between the host and a board, each with the next thing to type.
+
+use pinhole_protocol::ErrorCode;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Why a board cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// There is no such board.
+    #[error("unknown board {found:?}, expected one of: {}", expected.join(", "))]
+    UnknownBoard {
+        /// As given.
+        found: String,
+        /// The names that exist.
+        expected: Vec<&'static str>,
+    },
+    /// This machine lacks something.
+    #[error("{what} is missing")]
+    Missing {
+        /// What is not there.
+        what: String,
+        /// How to get it.
+        get: String,
+    },
+    /// The sources of the firmware are not where they are looked for.
+    #[error("no firmware sources in {}", looked.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" or "))]
+    NoSources {
+        /// The folders looked at.
+        looked: Vec<PathBuf>,
+    },
+    /// Cargo could not build the firmware.
+    #[error("building the firmware of {board} failed: {reason}")]
+    Build {
+        /// The board.
+        board: &'static str,
+        /// The first error of the compiler, or why Cargo did not start.
+        reason: String,
+        /// The folder in which to build by hand.
+        folder: PathBuf,
+    },
+    /// A file cannot be read.
+    #[error("cannot read the {what} {}: {source}", path.display())]
+    File {
+        /// Model, bank or firmware.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file does not fit into its partition.
+    #[error("the {what} {} has {found} bytes, the board {board} takes {limit}", path.display())]
+    TooLarge {
+        /// Model or bank.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The board.
+        board: &'static str,
+        /// Bytes of the partition.
+        limit: u64,
+        /// Bytes of the file.
+        found: u64,
+    },
+    /// The emulator could not be started.
+    #[error("{emulator} did not start: {reason}")]
+    Start {
+        /// The program.
+        emulator: &'static str,
+        /// What it said, or why it could not be run.
+        reason: String,
+    },
+    /// The emulator or the firmware ended.
+    #[error("the board stopped: {reason}")]
+    Stopped {
+        /// Its last words.
+        reason: String,
+    },
+    /// The board did not answer.
+    #[error("the board did not answer to {request} within {} s", after.as_secs())]
+    Timeout {
+        /// What was asked.
+        request: &'static str,
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// The line to the board broke.
+    #[error("the line to the board broke: {0}")]
+    Line(#[source] std::io::Error),
+    /// The board speaks another version.
+    #[error("the board speaks protocol version {found}, this program version {expected}")]
+    Version {
+        /// The board's.
+        found: u8,
+        /// This program's.
+        expected: u8,
+    },
+    /// The board answers something else than what the protocol says.
+    #[error("the board answered {request} with {found}")]
+    Protocol {
+        /// What was asked.
+        request: &'static str,
+        /// What came.
+        found: String,
+    },
+    /// The board refused.
+    #[error("the board refused {request}: {text}")]
+    Refused {
+        /// What was asked.
+        request: &'static str,
+        /// For programs.
+        code: ErrorCode,
+        /// The board's words.
+        text: String,
+    },
+    /// The bytes given are no picture of that size.
+    #[error("a picture of {width}x{height} has {expected} bytes of RGB, {found} given")]
+    PictureLength {
+        /// Pixels.
+        width: u32,
+        /// Pixels.
+        height: u32,
+        /// Bytes needed.
+        expected: u64,
+        /// Bytes given.
+        found: u64,
+    },
+}
+
+impl DeviceError {
+    /// The next thing to do or to type, where one is known.
+    pub fn help(&self) -> Option<String> {
+        Some(match self {
+            Self::Missing { get, .. } => get.clone(),
+            Self::NoSources { .. } => {
+                "set PINHOLE_FIRMWARE to the folder `firmware` of a checkout".into()
+            }
+            Self::Build { folder, .. } => {
+                format!(
+                    "try it by hand: cd {} && cargo build --release",
+                    folder.display()
+                )
+            }
+            Self::TooLarge {
+                what: "class bank", ..
+            } => "embed fewer classes".into(),
+            Self::TooLarge { .. } => "take a smaller model".into(),
+            Self::Start { .. } | Self::Stopped { .. } => {
+                "--verbose shows the log of the board".into()
+            }
+            Self::Timeout { .. } => {
+                "an emulator on a busy machine can be slow; --verbose shows the log of the board"
+                    .into()
+            }
+            Self::Version { .. } => "build program and firmware from the same sources".into(),
+            Self::Refused { code, .. } => match code {
+                ErrorCode::Model => "see what is wrong with it: pinhole inspect MODEL".into(),
+                ErrorCode::Bank => {
+                    "embed the class names for this model again: pinhole embed --help".into()
+                }
+                ErrorCode::Memory => {
+                    "take a model with a smaller arena: pinhole inspect MODEL".into()
+                }
+                ErrorCode::Picture => "take a smaller picture".into(),
+                _ => return None,
+            },
+            _ => return None,
+        })
+    }
+}
+
+impl From<crate::Missing> for DeviceError {
+    fn from(missing: crate::Missing) -> Self {
+        Self::Missing {
+            what: missing.what,
+            get: missing.get,
+        }
+    }
+}

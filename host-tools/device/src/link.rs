@@ -1,0 +1,293 @@
+//! The host's side of the protocol over any stream: asks, waits with a timeout, sends again what was damaged.
+
+use crate::DeviceError;
+use pinhole_protocol::{
+    Begin, Decoder, ErrorCode, FrameFault, MAX_BODY_BYTES, MAX_CHUNK_BYTES, MAX_TOP,
+    PROTOCOL_VERSION, PixelLayout, Reply, Request, Status, body, decode, encode,
+};
+use std::io::{ErrorKind, Read, Write};
+use std::time::{Duration, Instant};
+
+/// How often a request whose frame was damaged is sent.
+const ATTEMPTS: usize = 4;
+
+/// A picture in memory, rows from the top, without padding.
+#[derive(Clone, Copy, Debug)]
+pub struct RgbRows<'a> {
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+    /// Red, green, blue; shape (height, width, 3).
+    pub bytes: &'a [u8],
+}
+
+/// A device and what it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoardInfo {
+    /// The board's name.
+    pub board: String,
+    /// The kernel set that it computes with.
+    pub kernels: String,
+    /// Length of the model file that it holds.
+    pub model_bytes: u32,
+    /// CRC-32 in the header of that model.
+    pub model_crc32: u32,
+    /// RAM that a run of the model takes.
+    pub arena_bytes: u32,
+    /// RAM that the board has for it.
+    pub arena_capacity_bytes: u32,
+    /// RAM that the board has for preparing a picture.
+    pub scratch_capacity_bytes: u32,
+    /// The embedding space of model and bank.
+    pub embedding_space: [u8; 16],
+    /// Elements of an embedding.
+    pub dim: u32,
+    /// Classes in the bank.
+    pub class_count: u32,
+}
+
+/// What a board says about a picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BoardResult {
+    /// The int8 embedding; shape (dim).
+    pub embedding: Vec<i8>,
+    /// The best classes, falling.
+    pub top: Vec<BoardClass>,
+    /// Energy of the logits.
+    pub energy: f32,
+    /// In no class.
+    pub rejected: bool,
+}
+
+/// A class in the ranking.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BoardClass {
+    /// Its place in the bank.
+    pub class_index: u32,
+    /// Its name; cut at 128 bytes.
+    pub name: String,
+    /// Cosine of picture and class.
+    pub cosine: f32,
+    /// Softmax over all classes of the bank.
+    pub probability: f32,
+}
+
+/// A device at the other end of a stream, whose reads time out so that a silent device is noticed.
+pub struct Link<S> {
+    stream: S,
+    decoder: Box<Decoder>,
+    /// Bytes read and not yet decoded.
+    pending: Vec<u8>,
+    timeout: Duration,
+}
+
+impl<S: Read + Write> Link<S> {
+    /// A link over `stream`, whose `read` must return `WouldBlock` or `TimedOut` now and then when nothing comes.
+    pub fn new(stream: S, timeout: Duration) -> Self {
+        Self {
+            stream,
+            decoder: Box::new(Decoder::new()),
+            pending: Vec::new(),
+            timeout,
+        }
+    }
+
+    /// Asks the device what it is.
+    ///
+    /// # Errors
+    /// When the line fails, or the device has no sound model and bank.
+    pub fn hello(&mut self) -> Result<BoardInfo, DeviceError> {
+        self.ask("hello", &Request::Hello, |reply| match reply {
+            Reply::Info(info) => Ok(BoardInfo {
+                board: info.board.into(),
+                kernels: info.kernels.into(),
+                model_bytes: info.model_bytes,
+                model_crc32: info.model_crc32,
+                arena_bytes: info.arena_bytes,
+                arena_capacity_bytes: info.arena_capacity_bytes,
+                scratch_capacity_bytes: info.scratch_capacity_bytes,
+                embedding_space: info.embedding_space,
+                dim: info.dim,
+                class_count: info.class_count,
+            }),
+            other => Err(other),
+        })
+    }
+
+    /// Sends a picture and returns what the device says about it, with its `top` best classes (at most 8).
+    ///
+    /// # Errors
+    /// When the line fails, or the device refuses the picture.
+    pub fn classify(
+        &mut self,
+        picture: &RgbRows<'_>,
+        top: usize,
+    ) -> Result<BoardResult, DeviceError> {
+        let expected = u64::from(picture.width) * u64::from(picture.height) * 3;
+        if picture.bytes.len() as u64 != expected || expected > u64::from(u32::MAX) {
+            return Err(DeviceError::PictureLength {
+                width: picture.width,
+                height: picture.height,
+                expected,
+                found: picture.bytes.len() as u64,
+            });
+        }
+        let begin = Request::Begin(Begin {
+            width: picture.width,
+            height: picture.height,
+            layout: PixelLayout::Rgb888,
+            top: top.min(MAX_TOP) as u8,
+        });
+        let mut received = self.ask("begin", &begin, received)?;
+        while (received as usize) < picture.bytes.len() {
+            let rest = &picture.bytes[received as usize..];
+            let rows = Request::Rows {
+                offset: received,
+                bytes: &rest[..rest.len().min(MAX_CHUNK_BYTES)],
+            };
+            let now = self.ask("rows", &rows, self::received)?;
+            if now <= received || now as usize > picture.bytes.len() {
+                return Err(DeviceError::Protocol {
+                    request: "rows",
+                    found: format!("{now} bytes received after {received}"),
+                });
+            }
+            received = now;
+        }
+        self.ask("end", &Request::End, |reply| match reply {
+            Reply::Classified(classified) => Ok(BoardResult {
+                embedding: classified.embedding.iter().map(|b| *b as i8).collect(),
+                top: classified
+                    .top
+                    .iter()
+                    .map(|class| BoardClass {
+                        class_index: class.class_index,
+                        name: class.name.into(),
+                        cosine: class.cosine,
+                        probability: class.probability,
+                    })
+                    .collect(),
+                energy: classified.energy,
+                rejected: classified.rejected,
+            }),
+            other => Err(other),
+        })
+    }
+
+    /// Asks the device to stop serving.
+    ///
+    /// # Errors
+    /// When the line fails.
+    pub fn shut_down(&mut self) -> Result<(), DeviceError> {
+        self.ask("shutdown", &Request::Shutdown, received).map(drop)
+    }
+
+    /// Sends a request and takes its reply; sends it again when it was damaged on the way.
+    fn ask<T>(
+        &mut self,
+        name: &'static str,
+        request: &Request<'_>,
+        take: impl Fn(Reply<'_>) -> Result<T, Reply<'_>>,
+    ) -> Result<T, DeviceError> {
+        let mut attempt = 1;
+        loop {
+            self.send(name, request)?;
+            self.receive(name)?;
+            let reply = decode::<Reply<'_>>(self.decoder.body());
+            let found = match reply.map(&take) {
+                Ok(Ok(taken)) => return Ok(taken),
+                Ok(Err(Reply::Failed(failure))) => {
+                    if failure.code == ErrorCode::Damaged && attempt < ATTEMPTS {
+                        attempt += 1;
+                        continue;
+                    }
+                    return Err(DeviceError::Refused {
+                        request: name,
+                        code: failure.code,
+                        text: failure.text.as_str().into(),
+                    });
+                }
+                Ok(Err(other)) => match other {
+                    Reply::Info(_) => "information".into(),
+                    Reply::Received(count) => format!("{count} bytes received"),
+                    Reply::Classified(_) => "a classification".into(),
+                    Reply::Failed(_) => "a failure".into(),
+                },
+                Err(fault) => fault.to_string(),
+            };
+            return Err(DeviceError::Protocol {
+                request: name,
+                found,
+            });
+        }
+    }
+
+    fn send(&mut self, name: &'static str, request: &Request<'_>) -> Result<(), DeviceError> {
+        let mut room = [0; MAX_BODY_BYTES];
+        let body = body(request, &mut room).map_err(|fault| DeviceError::Protocol {
+            request: name,
+            found: fault.to_string(),
+        })?;
+        // The zero in front ends what noise there may be on the line.
+        let mut frame = vec![0];
+        let _ = encode::<std::convert::Infallible>(body, |part| {
+            frame.extend_from_slice(part);
+            Ok(())
+        });
+        self.stream
+            .write_all(&frame)
+            .and_then(|()| self.stream.flush())
+            .map_err(DeviceError::Line)
+    }
+
+    /// Waits for a frame of this version; skips damaged ones, which are noise of a device that starts.
+    fn receive(&mut self, name: &'static str) -> Result<(), DeviceError> {
+        let start = Instant::now();
+        loop {
+            let (taken, status) = self.decoder.take(&self.pending);
+            self.pending.drain(..taken);
+            match status {
+                Status::Complete => return Ok(()),
+                Status::Refused(FrameFault::Version { found }) => {
+                    return Err(DeviceError::Version {
+                        found,
+                        expected: PROTOCOL_VERSION,
+                    });
+                }
+                Status::Refused(_) => continue,
+                Status::Incomplete => {}
+            }
+            if start.elapsed() > self.timeout {
+                return Err(DeviceError::Timeout {
+                    request: name,
+                    after: self.timeout,
+                });
+            }
+            let mut bytes = [0; 1024];
+            match self.stream.read(&mut bytes) {
+                Ok(0) => {
+                    return Err(DeviceError::Line(ErrorKind::UnexpectedEof.into()));
+                }
+                Ok(count) => self.pending.extend_from_slice(&bytes[..count]),
+                Err(error) if is_pause(&error) => {}
+                Err(error) => return Err(DeviceError::Line(error)),
+            }
+        }
+    }
+}
+
+fn received(reply: Reply<'_>) -> Result<u32, Reply<'_>> {
+    match reply {
+        Reply::Received(count) => Ok(count),
+        other => Err(other),
+    }
+}
+
+/// Nothing came yet; the two names of a read that timed out, by system.
+fn is_pause(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+    )
+}
