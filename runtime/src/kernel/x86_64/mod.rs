@@ -7,6 +7,7 @@
     reason = "intrinsics, and loads and stores whose bounds are proved beside them"
 )]
 
+mod avx2;
 mod avx512;
 mod float;
 
@@ -48,10 +49,35 @@ impl Avx512Vnni {
     }
 }
 
+/// The integer methods of [`Kernels`], each the function of the same name in `$level`.
+macro_rules! integer_methods {
+    ($level:ident: $($name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)?;)*) => {$(
+        fn $name(&self, $($arg: $type),*) $(-> $result)? {
+            // SAFETY: `self` proves the features of the level.
+            unsafe { $level::$name($($arg),*) }
+        }
+    )*};
+    ($level:ident) => {
+        integer_methods! { $level:
+            gemm_s8(args: GemmS8<'_>);
+            conv_s8(args: ConvS8<'_>);
+            depthwise_conv_s8(args: DepthwiseConvS8<'_>);
+            add_s8(args: AddS8<'_>);
+            mul_s8(args: MulS8<'_>);
+            avg_pool_s8(args: PoolS8<'_>);
+            max_pool_s8(args: PoolS8<'_>);
+            dot_s8(lhs: &[i8], rhs: &[i8]) -> i32;
+            quantize_f32(src: &[f32], scale: f32, zero_point: i32, dst: &mut [i8]);
+            dequantize_s8(src: &[i8], scale: f32, zero_point: i32, dst: &mut [f32]);
+        }
+    };
+}
+
 impl Kernels for Avx2 {
     fn name(&self) -> &'static str {
         "x86_64-avx2"
     }
+    integer_methods!(avx2);
     float_methods!(Avx2, "avx2,fma,f16c");
 }
 
@@ -59,45 +85,9 @@ impl Kernels for Avx512Vnni {
     fn name(&self) -> &'static str {
         "x86_64-avx512vnni"
     }
-    float_methods!(Avx512Vnni, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c");
-    fn gemm_s8(&self, args: GemmS8<'_>) {
-        // SAFETY: `self` proves the features.
-        unsafe { avx512::gemm_s8(args) }
-    }
-    fn conv_s8(&self, args: ConvS8<'_>) {
-        // SAFETY: `self` proves the features.
-        unsafe { avx512::conv_s8(args) }
-    }
-    fn depthwise_conv_s8(&self, args: DepthwiseConvS8<'_>) {
-        // SAFETY: `self` proves the features.
-        unsafe { avx512::depthwise_conv_s8(args) }
-    }
-    fn add_s8(&self, args: AddS8<'_>) {
-        // SAFETY: `self` proves the features.
-        unsafe { avx512::add_s8(args) }
-    }
-    fn mul_s8(&self, args: MulS8<'_>) {
-        // SAFETY: `self` proves the features.
-        unsafe { avx512::mul_s8(args) }
-    }
-    fn avg_pool_s8(&self, args: PoolS8<'_>) {
-        // SAFETY: `self` proves the features.
-        unsafe { avx512::avg_pool_s8(args) }
-    }
-    fn max_pool_s8(&self, args: PoolS8<'_>) {
-        // SAFETY: `self` proves the features.
-        unsafe { avx512::max_pool_s8(args) }
-    }
-    fn dot_s8(&self, lhs: &[i8], rhs: &[i8]) -> i32 {
-        // SAFETY: `self` proves the features.
-        unsafe { avx512::dot_s8(lhs, rhs) }
-    }
-    fn quantize_f32(&self, src: &[f32], scale: f32, zero_point: i32, dst: &mut [i8]) {
-        // SAFETY: `self` proves the features.
-        unsafe { avx512::quantize_f32(src, scale, zero_point, dst) }
-    }
-    fn dequantize_s8(&self, src: &[i8], scale: f32, zero_point: i32, dst: &mut [f32]) {
-        // SAFETY: `self` proves the features.
-        unsafe { avx512::dequantize_s8(src, scale, zero_point, dst) }
-    }
+    integer_methods!(avx512);
+    float_methods!(
+        Avx512Vnni,
+        "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"
+    );
 }
