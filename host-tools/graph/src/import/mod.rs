@@ -12,5 +12,10 @@ pub mod projection;
 mod pytorch;
 mod safetensors;
 
+#[cfg(test)]
+mod architecture_tests;
+#[cfg(test)]
+mod tests;
+
 pub use checkpoint::{Checkpoint, Weights};
 pub use error::{ImportError, KeyFaults, UnsupportedNode, UnsupportedNodes};
