@@ -59,7 +59,7 @@ pub fn config_beside(checkpoint: &Checkpoint) -> Result<Config, ImportError> {
     let bytes = read_file(&path, MAX_SIDE_FILE_BYTES)?;
     let json: Json = serde_json::from_slice(&bytes)
         .map_err(|error| ImportError::malformed(&path, format!("no JSON: {error}")))?;
-    // A configuration of another model family (a vision model beside a text model) says nothing about this one.
+    // A configuration that lies here for another model must not set the heads of this one.
     if json["hidden_size"]
         .as_u64()
         .is_some_and(|found| found != width as u64)
@@ -206,6 +206,7 @@ pub fn import(
         tokens: max_tokens,
         width,
         intermediate,
+        types: rows("embeddings.token_type_embeddings.weight").max(1),
     };
     builder.build(layers, vocabulary, positions);
     builder.weights.finish(|key| {
@@ -239,6 +240,7 @@ struct Builder<'a> {
     tokens: usize,
     width: usize,
     intermediate: usize,
+    types: usize,
 }
 
 impl Builder<'_> {
@@ -285,9 +287,8 @@ impl Builder<'_> {
         let table = self
             .weights
             .take("embeddings.position_embeddings.weight", &[rows, self.width]);
-        let types = self
-            .weights
-            .take("embeddings.token_type_embeddings.weight", &[2, self.width]);
+        let types_key = "embeddings.token_type_embeddings.weight";
+        let types = self.weights.take(types_key, &[self.types, self.width]);
         let (Some(table), Some(types)) = (table.as_f32(), types.as_f32()) else {
             return table;
         };

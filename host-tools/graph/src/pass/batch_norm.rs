@@ -14,7 +14,8 @@ pub fn fold_batch_norm(graph: &mut Graph) {
     let mut nodes = Vec::with_capacity(graph.nodes.len());
     // Where each node went, so that a producer can be found and rewritten.
     let mut moved = vec![usize::MAX; graph.nodes.len()];
-    for (id, node) in std::mem::take(&mut graph.nodes).into_iter().enumerate() {
+    // A copy, so that new names are compared with all old ones.
+    for (id, node) in graph.nodes.clone().into_iter().enumerate() {
         let Some(affine) = Affine::of(graph, &node) else {
             moved[id] = nodes.len();
             nodes.push(node);

@@ -4,30 +4,37 @@
 //! accepts and leaves one that it accepts. Not here: quantisation and the choice of kernels.
 
 mod activation;
+mod avg_pool;
 mod batch_norm;
 mod constant;
 mod dead;
 mod evaluate;
 mod faults;
 mod identity;
+mod recognise;
 mod shape;
 mod validate;
 
+#[cfg(test)]
+mod tests;
+
 pub use activation::fuse_activations;
+pub use avg_pool::resolve_avg_pool;
 pub use batch_norm::fold_batch_norm;
 pub use constant::fold_constants;
 pub use dead::remove_dead;
 pub use evaluate::{evaluate, evaluate_node};
 pub use faults::{GraphFault, GraphFaults};
 pub use identity::remove_identities;
+pub use recognise::recognise;
 pub use shape::infer_shapes;
 pub(crate) use validate::structure;
 pub use validate::validate;
 
 use crate::Graph;
 
-/// Every pass, in the order in which each helps the next: shapes, constants, batch normalisation, identities,
-/// activations, dead nodes, then the check.
+/// Every pass, in the order in which each helps the next: shapes, constants, spelled-out operators, batch
+/// normalisation, counted padding, identities, activations, dead nodes, then the check.
 ///
 /// # Errors
 /// With every fault of shapes or structure.
@@ -35,7 +42,9 @@ pub fn standard(graph: &mut Graph) -> Result<(), GraphFaults> {
     structure(graph)?;
     infer_shapes(graph)?;
     fold_constants(graph);
+    recognise(graph);
     fold_batch_norm(graph);
+    resolve_avg_pool(graph);
     remove_identities(graph);
     fuse_activations(graph);
     remove_dead(graph);
