@@ -1,4 +1,8 @@
 //! Depthwise convolution: a vector of channels at four neighbouring pixels, so that a weight is loaded once for all four.
+#![allow(
+    clippy::needless_range_loop,
+    reason = "indices of a tile are clearer than zipped iterators"
+)]
 
 use core::ops::Range;
 
@@ -50,9 +54,32 @@ pub(super) fn taps_inside(window: &Window, axis: usize, position: usize) -> Rang
 fn pixels<V: Lanes, const P: usize>(
     v: V,
     args: &mut DepthwiseConvF32<'_>,
-    [y, x]: [usize; 2],
-    [down, across]: [Range<usize>; 2],
+    position: [usize; 2],
+    taps: [Range<usize>; 2],
 ) {
+    let mut channel = 0;
+    while channel + V::LANES <= args.channels {
+        channels::<V, P, true>(v, args, position, &taps, channel, V::LANES);
+        channel += V::LANES;
+    }
+    if channel < args.channels {
+        let count = args.channels - channel;
+        channels::<V, P, false>(v, args, position, &taps, channel, count);
+    }
+}
+
+/// `count` channels from `channel` on of [`pixels`]; `WHOLE` says that they fill a vector, which saves a branch a load.
+#[inline(always)]
+fn channels<V: Lanes, const P: usize, const WHOLE: bool>(
+    v: V,
+    args: &mut DepthwiseConvF32<'_>,
+    [y, x]: [usize; 2],
+    [down, across]: &[Range<usize>; 2],
+    channel: usize,
+    count: usize,
+) {
+    let load = if WHOLE { V::load } else { V::load_partial };
+    let count = if WHOLE { V::LANES } else { count };
     let Window {
         input,
         output,
@@ -61,32 +88,28 @@ fn pixels<V: Lanes, const P: usize>(
         padding,
         dilation,
     } = args.window;
-    let channels = args.channels;
-    let first_output = (y * output[1] + x) * channels;
-    let mut channel = 0;
-    while channel < channels {
-        let count = V::LANES.min(channels - channel);
-        let bias = match args.bias.get(channel..channel + count) {
-            Some(bias) => v.load_up_to(bias),
-            None => v.splat(0.0),
-        };
-        let mut sums = [bias; P];
-        for ky in down.clone() {
-            let row = (y * stride[0] + ky * dilation[0] - padding[0]) * input[1];
-            for kx in across.clone() {
-                let weights = &args.weights[(ky * kernel[1] + kx) * channels + channel..][..count];
-                let weights = v.load_up_to(weights);
-                let first = row + x * stride[1] + kx * dilation[1] - padding[1];
-                for (p, sum) in sums.iter_mut().enumerate() {
-                    let src = &args.src[(first + p * stride[1]) * channels + channel..][..count];
-                    *sum = v.mul_add(v.load_up_to(src), weights, *sum);
-                }
+    let step = stride[1] * args.channels;
+    let bias = match args.bias.get(channel..channel + count) {
+        Some(bias) => load(v, bias),
+        None => v.splat(0.0),
+    };
+    let mut sums = [bias; P];
+    for ky in down.clone() {
+        let row = (y * stride[0] + ky * dilation[0] - padding[0]) * input[1];
+        for kx in across.clone() {
+            let weights = &args.weights[(ky * kernel[1] + kx) * args.channels + channel..][..count];
+            let weights = load(v, weights);
+            let first = row + x * stride[1] + kx * dilation[1] - padding[1];
+            let src = &args.src[first * args.channels + channel..][..(P - 1) * step + count];
+            for p in 0..P {
+                let taps = load(v, &src[p * step..p * step + count]);
+                sums[p] = v.mul_add(taps, weights, sums[p]);
             }
         }
-        for (p, sum) in sums.into_iter().enumerate() {
-            let dst = &mut args.dst[first_output + p * channels + channel..][..count];
-            v.store_up_to(v.clamp(sum, args.clamp), dst);
-        }
-        channel += count;
+    }
+    for (p, sum) in sums.into_iter().enumerate() {
+        let first = (y * output[1] + x + p) * args.channels + channel;
+        let dst = &mut args.dst[first..first + count];
+        v.store_up_to(v.clamp(sum, args.clamp), dst);
     }
 }
