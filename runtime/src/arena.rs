@@ -115,3 +115,70 @@ impl core::ops::DerefMut for AlignedBytes {
         &mut self.words.as_mut_bytes()[..self.len]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_split_gives_what_lies_around_output_and_scratch() {
+        let mut arena: [u8; 20] = core::array::from_fn(|i| i as u8);
+        for (output, scratch) in [
+            (4..8, 12..14),
+            (12..14, 4..8),
+            (4..8, 8..12),
+            (0..4, 16..20),
+            (4..8, 6..6),
+        ] {
+            let split = Split::new(&mut arena, output.clone(), scratch.clone()).unwrap();
+            assert_eq!(split.output.first().copied(), Some(output.start as u8));
+            assert_eq!(
+                (split.output.len(), split.scratch.len()),
+                (output.len(), scratch.len())
+            );
+            for start in 0..20 {
+                for end in start + 1..=20 {
+                    let apart = |other: &Range<usize>| {
+                        other.is_empty() || end <= other.start || other.end <= start
+                    };
+                    let found = split.input(start..end);
+                    assert_eq!(
+                        found.is_some(),
+                        apart(&output) && apart(&scratch),
+                        "{start}..{end}"
+                    );
+                    assert!(
+                        found.is_none_or(
+                            |bytes| bytes[0] == start as u8 && bytes.len() == end - start
+                        )
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_split_that_overlaps_or_leaves_the_arena_is_none() {
+        let mut arena = [0u8; 20];
+        for (output, scratch) in [
+            (4..8, 6..10),
+            (6..10, 4..8),
+            (4..8, 4..8),
+            (16..24, 0..4),
+            (0..4, 16..24),
+        ] {
+            assert!(Split::new(&mut arena, output, scratch).is_none());
+        }
+    }
+
+    #[cfg(feature = "std")]
+    #[test]
+    fn aligned_bytes_start_at_a_boundary_and_have_their_length() {
+        for len in [0, 1, 15, 16, 17, 1000] {
+            let bytes: std::vec::Vec<u8> = (0..len).map(|i| i as u8).collect();
+            let aligned = AlignedBytes::from_slice(&bytes);
+            assert!(is_aligned(&aligned) && *aligned == *bytes);
+            assert_eq!(AlignedBytes::zeroed(len).len(), len);
+        }
+    }
+}

@@ -21,6 +21,7 @@ use crate::arena::{elements, elements_mut, is_aligned};
 use crate::kernel::Kernels;
 use crate::model::format::DType;
 use crate::model::{Model, ValueView};
+use core::fmt;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Sees every operator of a run, for calibration, timing and comparison.
@@ -222,6 +223,16 @@ impl<'m, 'a> Interpreter<'m, 'a> {
             .nth(index)
             .ok_or(InputError::NoSuchPort { index, count })?;
         Ok(self.model.value(value).live(self.tokens))
+    }
+}
+
+impl fmt::Debug for Interpreter<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Interpreter")
+            .field("arena_bytes", &self.arena.len())
+            .field("kernels", &self.kernels.name())
+            .field("tokens", &self.tokens)
+            .finish_non_exhaustive()
     }
 }
 

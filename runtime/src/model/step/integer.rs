@@ -8,7 +8,8 @@ use super::super::error::{OUTPUT, OpFault};
 use super::super::format::DType;
 use super::super::op::{AddParams, ConvParams, GemmParams, MeanParams, MulParams, PoolParams};
 use super::operands::{
-    MAX_K, Operands, SMALLEST_MULTIPLIER, clamp_range, expect_same_shape, in_range, right_aligned,
+    MAX_K, MAX_N, Operands, SMALLEST_MULTIPLIER, clamp_range, expect_same_shape, in_range,
+    right_aligned,
 };
 use super::{Step, expect, size, taps};
 use crate::kernel::{Requantize, packing};
@@ -306,6 +307,7 @@ fn requantize<'m>(
     } else {
         (-128, 127)
     };
+    in_range("output channels", n as i64, 1, MAX_N as i64)?;
     let [clamp_min, clamp_max] = clamp_range(min, max, lowest, highest)?;
     Ok(Requantize {
         bias: operands.data(1, n)?,

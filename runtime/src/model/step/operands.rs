@@ -10,6 +10,8 @@ use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 /// Longest sum of an integer product, so that 128 · 128 · k leaves room for a bias in 32 bits.
 pub(super) const MAX_K: usize = 65_536;
+/// Most output channels of an integer product: what is checked of each must not add up over many operators.
+pub(super) const MAX_N: usize = 65_536;
 /// Multipliers are 0 or in `SMALLEST_MULTIPLIER..=i32::MAX`.
 pub(super) const SMALLEST_MULTIPLIER: i32 = 1 << 30;
 
