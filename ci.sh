@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# Installs what the tests need and runs them. `./ci.sh` runs every part, `./ci.sh NAME…` the named ones, `./ci.sh list` names them.
+set -euo pipefail
+cd "$(dirname "$0")"
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never} RUST_BACKTRACE=1
+
+parts=(setup lint test cross qemu demo docs deny)
+passed=() failed=()
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Debian packages; what cannot be installed is said, and the part that needs it fails or says that it is left out.
+debian() {
+  local missing=()
+  for package in "$@"; do dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package"); done
+  [ ${#missing[@]} -eq 0 ] && return 0
+  local sudo=""
+  [ "$(id -u)" = 0 ] || sudo=sudo
+  echo "installing: ${missing[*]}"
+  $sudo apt-get update -qq && $sudo apt-get install -y -qq "${missing[@]}" >/dev/null
+}
+
+part_setup() {
+  have cargo || { echo "Rust is missing: https://rustup.rs"; return 1; }
+  rustup target add thumbv7em-none-eabihf thumbv8m.main-none-eabihf
+  rustup component add clippy rustfmt llvm-tools
+  if have apt-get; then debian qemu-system-arm; else echo "no apt-get here: install qemu-system-arm by hand"; fi
+}
+
+part_lint() {
+  cargo fmt --all --check
+  (cd firmware/boards && cargo fmt --all --check)
+  cargo clippy --workspace --all-targets -- -D warnings
+}
+
+part_test() {
+  cargo test --workspace --no-fail-fast
+}
+
+# The runtime and the firmware without the standard library, and the board's program.
+part_cross() {
+  for target in thumbv7em-none-eabihf thumbv8m.main-none-eabihf; do
+    cargo build --release -p pinhole-runtime -p pinhole-protocol -p pinhole-firmware --target "$target"
+  done
+  (cd firmware/boards/qemu-an547 && cargo build --release)
+}
+
+# The embeddings of photographs on the emulated board, bit for bit those of every kernel set of this host.
+part_qemu() {
+  CI=true cargo test -p pinhole-device --test emulated -- --nocapture
+  cargo test --release -p pinhole-tests --test board_equals_host -- --ignored --nocapture
+}
+
+part_demo() {
+  cargo demo
+}
+
+part_docs() {
+  RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+}
+
+part_deny() {
+  have cargo-deny || cargo install --locked --quiet cargo-deny
+  cargo deny check bans licenses sources
+}
+
+# One part in a process of its own, where the first failing command ends it.
+if [ "${1:-}" = --part ]; then "part_$2"; exit 0; fi
+if [ "${1:-}" = list ]; then printf '%s\n' "${parts[@]}"; exit 0; fi
+chosen=("$@")
+[ ${#chosen[@]} -gt 0 ] || chosen=("${parts[@]}")
+for part in "${chosen[@]}"; do
+  declare -F "part_$part" >/dev/null || { echo "no part $part; there are: ${parts[*]}"; exit 2; }
+done
+for part in "${chosen[@]}"; do
+  printf '\n== %s\n' "$part"
+  start=$SECONDS
+  if ./ci.sh --part "$part" </dev/null; then passed+=("$part"); else failed+=("$part"); fi
+  printf '== %s: %d s\n' "$part" $((SECONDS - start))
+done
+printf '\nparts passed: %s\n' "${passed[*]:-none}"
+[ ${#failed[@]} -eq 0 ] || printf 'parts failed: %s\n' "${failed[*]}"
+[ ${#failed[@]} -eq 0 ]
