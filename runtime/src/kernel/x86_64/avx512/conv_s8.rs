@@ -2,7 +2,7 @@
 //! [`super::gemm_s8`].
 
 use super::gemm_s8::{Outputs, Product, as_bytes, tile_rows};
-use super::memory::{load_i8, store_i8};
+use super::memory::{load_i8, load_i8x16, store_i8, store_i8x16};
 use crate::kernel::packing::{BLOCK_CHANNELS, GROUP_INPUTS};
 use crate::kernel::{ConvS8, DstS8, scalar};
 
@@ -72,6 +72,9 @@ fn lay_out_patch(args: &mut ConvS8<'_>, row: usize, start: usize, end: usize) {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 fn copy(dst: &mut [i8], src: &[i8]) {
+    if src.len() <= 16 && dst.len() >= 16 {
+        return store_i8x16(&mut dst[..16], load_i8x16(src));
+    }
     for (index, bytes) in src.chunks(64).enumerate() {
         let dst = &mut dst[index * 64..];
         if dst.len() >= 64 {

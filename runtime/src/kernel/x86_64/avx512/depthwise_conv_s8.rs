@@ -16,7 +16,7 @@
 use core::arch::x86_64::*;
 
 use super::memory::{load_i8, load_i8x32, store_i8, store_i8x32};
-use super::requantize::{Channels, Outputs8};
+use super::requantize::{Channels, Outputs8, Path, requantize_sums};
 use crate::kernel::{DepthwiseConvS8, Requantize, Window, scalar};
 
 /// Rows of taps that one dot product sums.
@@ -78,6 +78,8 @@ struct Block {
     /// (⌈kh / 4⌉, kw); with at most 32 channels, both halves of the vectors hold the same ones.
     weights: [Column; MAX_GROUPS],
     channels: [Channels; 4],
+    /// Exact for all of them.
+    path: Path,
     outputs: Outputs8,
     /// What a tap outside the picture reads, raised by 128.
     outside: __m512i,
@@ -129,6 +131,11 @@ impl Block {
         for (channels, sum) in channels.iter_mut().zip(sums) {
             channels.bias = _mm512_sub_epi32(channels.bias, _mm512_slli_epi32::<7>(sum));
         }
+        let path = channels
+            .iter()
+            .map(|channels| channels.path)
+            .max()
+            .unwrap_or(Path::Any);
         let outside = raise(_mm512_set1_epi8(args.input_zero_point));
         let outside_is_zero = args.input_zero_point == i8::MIN;
         Self {
@@ -136,6 +143,7 @@ impl Block {
             len,
             weights,
             channels,
+            path,
             outputs,
             outside,
             outside_is_zero,
@@ -202,11 +210,11 @@ impl Block {
                     }
                     continue;
                 }
-                let columns = self.columns::<K, PAIR>(&rows, x);
+                let columns = self.columns::<K, S, PAIR>(&rows, x);
                 self.add_column::<K, S>(&mut sums, &columns, phase);
             }
             if let Some(x) = (step + 1).checked_sub(live) {
-                self.write::<PAIR>(args, sums[live - 1], y, x);
+                self.write::<K, S, PAIR>(args, sums[live - 1], y, x);
             }
             for index in (1..live).rev() {
                 sums[index] = sums[index - 1];
@@ -218,7 +226,7 @@ impl Block {
     /// The interleaved taps at column `x`: rows 0..4, then row 4.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    fn columns<const K: usize, const PAIR: bool>(
+    fn columns<const K: usize, const S: usize, const PAIR: bool>(
         &self,
         rows: &[[Row<'_>; K]; 2],
         x: usize,
@@ -281,7 +289,7 @@ impl Block {
                         accumulate(&mut sums, &interleave(taps), weights);
                     }
                 }
-                self.write::<false>(args, sums, y, x);
+                self.write::<0, 0, false>(args, sums, y, x);
             }
         }
     }
@@ -289,7 +297,7 @@ impl Block {
     /// Requantises the sums of the output at (y, x), and when `PAIR` at (y + 1, x), and writes them.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    fn write<const PAIR: bool>(
+    fn write<const K: usize, const S: usize, const PAIR: bool>(
         &self,
         args: &mut DepthwiseConvS8<'_>,
         sums: Column,
@@ -298,9 +306,7 @@ impl Block {
     ) {
         let [height, width] = args.window.output;
         let mut values = sums;
-        for (value, channels) in values.iter_mut().zip(&self.channels) {
-            [*value] = channels.apply([*value]);
-        }
+        requantize_sums!(self.path, values.iter_mut().zip(&self.channels));
         let bytes = self.outputs.pack(values);
         let start = (y * width + x) * args.channels + self.channel;
         if PAIR {

@@ -40,9 +40,9 @@ pub(crate) fn add_s8(args: AddS8<'_>) {
         let sums = core::array::from_fn(|part| {
             let common = |side: usize| {
                 let value = _mm512_add_epi32(sides[side][part], offsets[side]);
-                inputs[side].apply_half_away(_mm512_sllv_epi32(value, left_shift))
+                inputs[side].half_away(_mm512_sllv_epi32(value, left_shift))
             };
-            output.apply_half_away(_mm512_add_epi32(common(0), common(1)))
+            output.half_away(_mm512_add_epi32(common(0), common(1)))
         });
         store_i8(dst, outputs.pack_in_order(sums));
     }
@@ -74,7 +74,7 @@ pub(crate) fn mul_s8(args: MulS8<'_>) {
             let products = core::array::from_fn(|part| {
                 let lhs = _mm512_add_epi32(lhs[part], offsets[0]);
                 let rhs = _mm512_add_epi32(rhs[part], offsets[1]);
-                product.apply_half_away(_mm512_mullo_epi32(lhs, rhs))
+                product.half_away(_mm512_mullo_epi32(lhs, rhs))
             });
             store_i8(dst, outputs.pack_in_order(products));
         }

@@ -13,7 +13,7 @@
 use core::arch::x86_64::*;
 
 use super::memory::{load_i8, mask16, store_i8x16, store_i16x16};
-use super::requantize::{Channels, Outputs8};
+use super::requantize::{Channels, Outputs8, Path};
 use crate::kernel::packing::{BLOCK_CHANNELS, GROUP_INPUTS, block_width_s8};
 use crate::kernel::{DstS8, GemmS8, Requantize, TILE_ROWS, scalar};
 
@@ -85,7 +85,8 @@ pub(super) fn as_bytes(scratch: &mut [u8]) -> &mut [i8] {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Outputs {
     I8(Outputs8),
-    I16 { clamp_min: i16, clamp_max: i16 },
+    /// Smallest and largest output.
+    I16([i16; 2]),
 }
 
 impl Outputs {
@@ -100,10 +101,9 @@ impl Outputs {
         } = requantize;
         match dst {
             DstS8::I8(_) => Outputs8::new(zero_point, clamp_min, clamp_max).map(Self::I8),
-            DstS8::I16(_) => (zero_point == 0).then_some(Self::I16 {
-                clamp_min: clamp_min.clamp(-32768, 32767) as i16,
-                clamp_max: clamp_max.clamp(-32768, 32767) as i16,
-            }),
+            DstS8::I16(_) => (zero_point == 0).then_some(Self::I16(
+                [clamp_min, clamp_max].map(|bound| bound.clamp(-32768, 32767) as i16),
+            )),
         }
     }
 }
@@ -202,7 +202,13 @@ impl Product<'_> {
     }
 
     /// `R` rows by `B` blocks, beginning at `block` of the chunk; returns `B`.
+    ///
+    /// All of it in one function: what the compiler does not inline gets its vectors through memory.
     #[inline]
+    #[expect(
+        clippy::needless_range_loop,
+        reason = "tiles are indexed by row and block"
+    )]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
     fn block_tile<const R: usize, const B: usize>(
         &self,
@@ -224,71 +230,101 @@ impl Product<'_> {
         } else {
             dot_tile::<R, B, true>(lhs, pitch, weights, last_width, starts)
         };
-        self.write_tile(channels, sums, dst, row, channel);
-        B
-    }
-
-    /// Requantises the sums of a tile and writes them.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    fn write_tile<const R: usize, const B: usize>(
-        &self,
-        channels: [&Channels; B],
-        sums: [[__m512i; R]; B],
-        dst: &mut DstS8<'_>,
-        row: usize,
-        channel: usize,
-    ) {
         let mut values = sums;
-        for b in 0..B {
-            values[b] = channels[b].apply(sums[b]);
-        }
-        let spans = |r: usize, b: usize| {
-            let start = (row + r) * self.n + channel + b * BLOCK_CHANNELS;
-            start..start + (self.n - channel - b * BLOCK_CHANNELS).min(BLOCK_CHANNELS)
-        };
-        match (&self.outputs, dst) {
-            (Outputs::I8(outputs), DstS8::I8(dst)) => {
+        let path = channels.iter().map(|channels| channels.path).max();
+        match path.unwrap_or(Path::Any) {
+            Path::HalfUp => {
                 for b in 0..B {
-                    for r in (0..R).step_by(4) {
-                        let four = core::array::from_fn(|i| values[b][(r + i).min(R - 1)]);
-                        let bytes = outputs.pack_in_order(four);
-                        store_i8x16(&mut dst[spans(r, b)], _mm512_extracti32x4_epi32::<0>(bytes));
-                        if R > 1 {
-                            store_i8x16(
-                                &mut dst[spans(r + 1, b)],
-                                _mm512_extracti32x4_epi32::<1>(bytes),
-                            );
-                            store_i8x16(
-                                &mut dst[spans(r + 2, b)],
-                                _mm512_extracti32x4_epi32::<2>(bytes),
-                            );
-                            store_i8x16(
-                                &mut dst[spans(r + 3, b)],
-                                _mm512_extracti32x4_epi32::<3>(bytes),
-                            );
-                        }
+                    for r in 0..R {
+                        values[b][r] = channels[b].half_up(sums[b][r]);
                     }
                 }
             }
-            (
-                &Outputs::I16 {
-                    clamp_min,
-                    clamp_max,
-                },
-                DstS8::I16(dst),
-            ) => {
+            Path::HalfAway => {
                 for b in 0..B {
                     for r in 0..R {
-                        let value = _mm512_cvtsepi32_epi16(values[b][r]);
-                        let value = _mm256_max_epi16(value, _mm256_set1_epi16(clamp_min));
-                        let value = _mm256_min_epi16(value, _mm256_set1_epi16(clamp_max));
-                        store_i16x16(&mut dst[spans(r, b)], value);
+                        values[b][r] = channels[b].half_away(sums[b][r]);
                     }
+                }
+            }
+            Path::Any => {
+                for b in 0..B {
+                    for r in 0..R {
+                        values[b][r] = channels[b].any(sums[b][r]);
+                    }
+                }
+            }
+        }
+        match (&self.outputs, dst) {
+            (Outputs::I8(outputs), DstS8::I8(dst)) => {
+                for b in 0..B {
+                    let channel = channel + b * BLOCK_CHANNELS;
+                    let width = (self.n - channel).min(BLOCK_CHANNELS);
+                    for group in 0..R.div_ceil(4) {
+                        let four = core::array::from_fn(|i| values[b][(group * 4 + i).min(R - 1)]);
+                        let start = (row + group * 4) * self.n + channel;
+                        let bytes = outputs.pack_in_order(four);
+                        store_rows::<R>(&mut dst[start..], self.n, width, bytes);
+                    }
+                }
+            }
+            (Outputs::I16(limits), DstS8::I16(dst)) => {
+                for (b, values) in values.into_iter().enumerate() {
+                    self.write_i16(*limits, &values, dst, row, channel + b * BLOCK_CHANNELS);
                 }
             }
             _ => unreachable!("outputs are made for dst"),
         }
+        B
+    }
+
+    /// Writes a block of 16-bit outputs of the rows from `row` on.
+    #[inline(never)]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    fn write_i16(
+        &self,
+        limits: [i16; 2],
+        values: &[__m512i],
+        dst: &mut [i16],
+        row: usize,
+        channel: usize,
+    ) {
+        let width = (self.n - channel).min(BLOCK_CHANNELS);
+        for (r, &value) in values.iter().enumerate() {
+            let value = _mm512_cvtsepi32_epi16(value);
+            let value = _mm256_max_epi16(value, _mm256_set1_epi16(limits[0]));
+            let value = _mm256_min_epi16(value, _mm256_set1_epi16(limits[1]));
+            store_i16x16(&mut dst[(row + r) * self.n + channel..][..width], value);
+        }
+    }
+}
+
+/// Writes `width` of each 16 bytes to rows of `dst` that begin `pitch` apart; one row when `R` is 1, else 4.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn store_rows<const R: usize>(dst: &mut [i8], pitch: usize, width: usize, bytes: __m512i) {
+    let first = _mm512_castsi512_si128(bytes);
+    if R == 1 {
+        return store_i8x16(&mut dst[..width], first);
+    }
+    let rows = [
+        first,
+        _mm512_extracti32x4_epi32::<1>(bytes),
+        _mm512_extracti32x4_epi32::<2>(bytes),
+        _mm512_extracti32x4_epi32::<3>(bytes),
+    ];
+    if width < BLOCK_CHANNELS {
+        for (r, row) in rows.into_iter().enumerate() {
+            store_i8x16(&mut dst[r * pitch..][..width], row);
+        }
+        return;
+    }
+    assert!(dst.len() >= 3 * pitch + BLOCK_CHANNELS);
+    for (r, row) in rows.into_iter().enumerate() {
+        // SAFETY: `r` is at most 3, and 16 bytes from `3 * pitch` on are within `dst`, asserted above.
+        let to = unsafe { dst.as_mut_ptr().add(r * pitch) };
+        // SAFETY: as above.
+        unsafe { _mm_storeu_si128(to.cast(), row) };
     }
 }
 

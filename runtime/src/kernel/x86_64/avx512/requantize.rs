@@ -10,16 +10,43 @@ use core::arch::x86_64::*;
 use super::memory::{load_i8x16, load_i32};
 use crate::kernel::Requantize;
 
-/// How the sums of a block of channels become outputs.
-#[derive(Clone, Copy, Debug)]
-enum Path {
-    /// Sums below 2³⁰, halves up.
+/// How the sums of a block of channels become outputs, the cheapest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Path {
+    /// Sums below 2³⁰, no left shift, halves up.
     HalfUp,
-    /// Sums below 2³⁰, halves away from zero.
+    /// Sums below 2³⁰ after the left shift, halves away from zero.
     HalfAway,
     /// Any sum and any multiplier.
     Any,
 }
+
+/// Requantises sums in place by a [`Path`], the bias already in them; without zero point and clamp. `$sums` yields a vector
+/// and its [`Channels`].
+///
+/// A macro, because the compiler does not inline a function of this size, and then vectors travel through memory.
+macro_rules! requantize_sums {
+    ($path:expr, $sums:expr) => {
+        match $path {
+            $crate::kernel::x86_64::avx512::requantize::Path::HalfUp => {
+                for (sum, channels) in $sums {
+                    *sum = channels.half_up(*sum);
+                }
+            }
+            $crate::kernel::x86_64::avx512::requantize::Path::HalfAway => {
+                for (sum, channels) in $sums {
+                    *sum = channels.half_away(*sum);
+                }
+            }
+            $crate::kernel::x86_64::avx512::requantize::Path::Any => {
+                for (sum, channels) in $sums {
+                    *sum = channels.any(*sum);
+                }
+            }
+        }
+    };
+}
+pub(super) use requantize_sums;
 
 /// Requantisation of 16 channels.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +60,8 @@ pub(super) struct Channels {
     half: __m512i,
     /// Lanes with a right shift.
     shifted: __mmask16,
-    path: Path,
+    /// The cheapest path that is exact; a dearer one is exact too.
+    pub(super) path: Path,
 }
 
 impl Channels {
@@ -64,7 +92,9 @@ impl Channels {
         let half = _mm512_srli_epi32::<1>(_mm512_sllv_epi32(one, right_shift));
         let path = if !sums_are_bounded(bias, left_shift, products) {
             Path::Any
-        } else if requantize.clamp_min >= requantize.zero_point {
+        } else if requantize.clamp_min >= requantize.zero_point
+            && _mm512_test_epi32_mask(left_shift, left_shift) == 0
+        {
             Path::HalfUp
         } else {
             Path::HalfAway
@@ -101,37 +131,20 @@ impl Channels {
         }
     }
 
-    /// Requantises vectors of sums of these channels, the bias already in them; without zero point and clamp.
+    /// Halves up; see [`Path::HalfUp`].
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    pub(super) fn apply<const N: usize>(&self, sums: [__m512i; N]) -> [__m512i; N] {
-        let mut out = sums;
-        match self.path {
-            Path::HalfUp => {
-                for sum in &mut out {
-                    let rounded = _mm512_add_epi32(self.bounded_high_product(*sum), self.half);
-                    *sum = _mm512_srav_epi32(rounded, self.right_shift);
-                }
-            }
-            Path::HalfAway => {
-                for sum in &mut out {
-                    *sum = self.apply_half_away(*sum);
-                }
-            }
-            Path::Any => {
-                for sum in &mut out {
-                    *sum = self.apply_any(*sum);
-                }
-            }
-        }
-        out
+    pub(super) fn half_up(&self, sum: __m512i) -> __m512i {
+        let product = self.doubled_high_product(_mm512_add_epi32(sum, sum));
+        _mm512_srav_epi32(_mm512_add_epi32(product, self.half), self.right_shift)
     }
 
-    /// `apply` for one vector of bounded sums with halves away from zero.
+    /// Halves away from zero; see [`Path::HalfAway`].
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    pub(super) fn apply_half_away(&self, sum: __m512i) -> __m512i {
-        let product = self.bounded_high_product(sum);
+    pub(super) fn half_away(&self, sum: __m512i) -> __m512i {
+        let left_shift = _mm512_add_epi32(self.left_shift, _mm512_set1_epi32(1));
+        let product = self.doubled_high_product(_mm512_sllv_epi32(sum, left_shift));
         let rounded = _mm512_add_epi32(product, self.half);
         // −1 where the product is negative: a half then goes down. Nothing to round where nothing is shifted out.
         let down = _mm512_srai_epi32::<31>(product);
@@ -139,12 +152,10 @@ impl Channels {
         _mm512_srav_epi32(rounded, self.right_shift)
     }
 
-    /// gemmlowp's high product of `sum · 2^left_shift`, which is below 2³⁰ in magnitude.
+    /// gemmlowp's high product of half of `doubled`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    fn bounded_high_product(&self, sum: __m512i) -> __m512i {
-        let left_shift = _mm512_add_epi32(self.left_shift, _mm512_set1_epi32(1));
-        let doubled = _mm512_sllv_epi32(sum, left_shift);
+    fn doubled_high_product(&self, doubled: __m512i) -> __m512i {
         let nudge = _mm512_set1_epi64(1 << 31);
         let even = _mm512_mul_epi32(doubled, self.multiplier);
         let even = _mm512_add_epi64(even, nudge);
@@ -155,8 +166,9 @@ impl Channels {
     }
 
     /// Word for word [`crate::kernel::requantize::multiply_by_quantized_multiplier`].
+    #[inline(never)]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    fn apply_any(&self, sum: __m512i) -> __m512i {
+    pub(super) fn any(&self, sum: __m512i) -> __m512i {
         let shifted = _mm512_sllv_epi32(sum, self.left_shift);
         let nudge = _mm512_set1_epi64(1 << 30);
         let even = _mm512_add_epi64(_mm512_mul_epi32(shifted, self.multiplier), nudge);
