@@ -1,4 +1,4 @@
-//! The inputs of training: features of frozen encoders, in three `safetensors` files.
+//! The inputs of training: features of frozen encoders, in `safetensors` files.
 //!
 //! This is the contract between the program that computes features (any encoder will do) and the trainer. All numbers are
 //! little-endian; `f32` tensors may also be stored as `F16`. With `C` classes, `D` image features, `E` text features:
@@ -13,15 +13,19 @@
 //! | texts | `group_members` | `[group_offsets[G]]` i32 | classes, in `0..C` |
 //! | texts | `group_related` | `[G]` i32 | 1 where the group contains none of its classes but is near them, else 0 |
 //! | pictures | `features` | `[M, D]` f32 | pooled features of M pictures without labels |
+//! | a teacher | `features` | `[M, T]` f32 | pooled features of the same pictures by another image encoder |
+//! | a teacher | `weight`, `bias` | `[C, T]`, `[C]` f32 | that encoder's classifier head, over the same classes |
 //!
 //! Group `c` for `c < C` is the class `c` alone. The groups after those name several classes (`dog`: 118 of them), or stand
 //! near classes without containing one (`deer`: the ruminants). `safetensors` names its tensors, so the order in the file is
 //! free; further tensors are ignored.
 
-use crate::TrainError;
 use crate::recipe::{Inputs, hex};
+use crate::texts::TextList;
+use crate::{TrainError, output};
 use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 use std::path::Path;
 
 /// A row-major matrix of `f32`.
@@ -76,6 +80,116 @@ impl Matrix {
     }
 }
 
+/// Writes the prototypes file: head rows `weight` `[C, D]` and `bias` `[C]`.
+///
+/// # Errors
+/// When the disk refuses, or `bias` has another length than `weight` has rows.
+pub fn write_prototypes(path: &Path, weight: &Matrix, bias: &[f32]) -> Result<(), TrainError> {
+    write(path, &[("weight", weight)], Some((bias, weight.rows)))
+}
+
+/// Writes the pictures file: `features` `[M, D]`.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn write_pictures(path: &Path, features: &Matrix) -> Result<(), TrainError> {
+    write(path, &[("features", features)], None)
+}
+
+/// Writes a teacher file: `view` of the pictures of the pictures file, in their order.
+///
+/// # Errors
+/// When the disk refuses, or the bias has another length than there are head rows.
+pub fn write_teacher(path: &Path, view: &View) -> Result<(), TrainError> {
+    let matrices = [("features", &view.features), ("weight", &view.weight)];
+    write(path, &matrices, Some((&view.bias, view.weight.rows)))
+}
+
+/// Writes the texts file: `features` `[N, E]` of the sentences of `texts`, in their order.
+///
+/// # Errors
+/// When the disk refuses, or there are not as many rows as sentences.
+pub fn write_texts(path: &Path, features: &Matrix, texts: &TextList) -> Result<(), TrainError> {
+    expect_len(path, "features", features.rows, texts.sentences.len())?;
+    let integers = |numbers: &mut dyn Iterator<Item = usize>| -> Vec<u8> {
+        numbers
+            .flat_map(|n| {
+                i32::try_from(n)
+                    .expect("a count of sentences fits 31 bits")
+                    .to_le_bytes()
+            })
+            .collect()
+    };
+    let mut end = 0;
+    let ends = texts.members.iter().map(|members| {
+        end += members.len();
+        end
+    });
+    let offsets = integers(&mut std::iter::once(0).chain(ends));
+    let group = integers(&mut texts.group.iter().copied());
+    let members = integers(&mut texts.members.iter().flatten().copied());
+    let related = integers(&mut texts.related.iter().map(|&related| usize::from(related)));
+    let list = |bytes: &[u8]| vec![bytes.len() / 4];
+    let parts = [
+        (
+            "features",
+            Dtype::F32,
+            vec![features.rows, features.columns],
+            &output::floats(&features.data)[..],
+        ),
+        ("group", Dtype::I32, list(&group), &group),
+        ("group_offsets", Dtype::I32, list(&offsets), &offsets),
+        ("group_members", Dtype::I32, list(&members), &members),
+        ("group_related", Dtype::I32, list(&related), &related),
+    ];
+    output::write_parts(path, &parts, HashMap::new())
+}
+
+/// Writes `matrices` by name and, where given, `bias` of the length said.
+fn write(
+    path: &Path,
+    matrices: &[(&str, &Matrix)],
+    bias: Option<(&[f32], usize)>,
+) -> Result<(), TrainError> {
+    let mut tensors: Vec<_> = matrices
+        .iter()
+        .map(|(name, matrix)| {
+            (
+                (*name).to_owned(),
+                vec![matrix.rows, matrix.columns],
+                matrix.data.clone(),
+            )
+        })
+        .collect();
+    if let Some((bias, len)) = bias {
+        expect_len(path, "bias", bias.len(), len)?;
+        tensors.push(("bias".to_owned(), vec![len], bias.to_vec()));
+    }
+    output::write_tensors(path, &tensors, HashMap::new())
+}
+
+fn expect_len(path: &Path, name: &str, found: usize, expected: usize) -> Result<(), TrainError> {
+    if found == expected {
+        return Ok(());
+    }
+    let fault = format!("tensor `{name}` would have {found} rows, expected {expected}");
+    Err(TrainError::Features {
+        path: path.to_path_buf(),
+        faults: vec![fault],
+    })
+}
+
+/// What another image encoder with a classifier head makes of the pictures.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Its features of the same pictures, `[pictures, its features]`.
+    pub features: Matrix,
+    /// Its head rows, `[classes, its features]`.
+    pub weight: Matrix,
+    /// Its head biases, `[classes]`.
+    pub bias: Vec<f32>,
+}
+
 /// All inputs of a run, checked.
 #[derive(Clone, Debug)]
 pub struct Features {
@@ -93,12 +207,14 @@ pub struct Features {
     pub related: Vec<bool>,
     /// Picture features, `[pictures, image features]`.
     pub pictures: Matrix,
-    /// SHA-256 over the three files, in hexadecimal: a checkpoint is continued with these inputs only.
+    /// Other image encoders' views of the same pictures.
+    pub teachers: Vec<View>,
+    /// SHA-256 over all files, in hexadecimal: a checkpoint is continued with these inputs only.
     pub sha256: String,
 }
 
 impl Features {
-    /// Reads and checks the three files of `inputs`, relative to `folder`.
+    /// Reads and checks the files of `inputs`, relative to `folder`.
     ///
     /// # Errors
     /// When a file cannot be read, is not `safetensors`, or breaks the contract above; all faults of a file are named.
@@ -127,6 +243,22 @@ impl Features {
         let mut file = Checked::open(&path, &bytes)?;
         let pictures = file.matrix("features", Some(prototypes.columns));
         file.finish()?;
+        let mut teachers = Vec::new();
+        for name in &inputs.teachers {
+            let (path, bytes) = read(name)?;
+            let mut file = Checked::open(&path, &bytes)?;
+            let features = file.matrix("features", None);
+            let weight = file.matrix("weight", Some(features.columns));
+            let bias = file.vector("bias", prototypes.rows);
+            file.expect_rows("features", features.rows, pictures.rows);
+            file.expect_rows("weight", weight.rows, prototypes.rows);
+            file.finish()?;
+            teachers.push(View {
+                features,
+                weight,
+                bias,
+            });
+        }
         let sha256 = hex(&digest.finalize());
         Ok(Self {
             prototypes,
@@ -136,6 +268,7 @@ impl Features {
             members,
             related,
             pictures,
+            teachers,
             sha256,
         })
     }
@@ -248,6 +381,15 @@ impl<'a> Checked<'a> {
                 ));
                 empty
             }
+        }
+    }
+
+    /// A fault where tensor `name`, which was read, has `found` rows and not `expected`.
+    fn expect_rows(&mut self, name: &str, found: usize, expected: usize) {
+        if found != expected && self.faults.is_empty() {
+            self.faults.push(format!(
+                "tensor `{name}` has {found} rows, expected {expected}"
+            ));
         }
     }
 
@@ -397,6 +539,23 @@ mod tests {
             message.contains("[2, 3]") && message.contains("[rows, 8]"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn a_teacher_of_other_pictures_is_refused_with_both_counts() {
+        let fixture = Fixture::new();
+        write_tensors(
+            &fixture.folder().join("teacher.safetensors"),
+            &[
+                ("features", Dtype::F32, &[2, 3], &[0; 24]),
+                ("weight", Dtype::F32, &[6, 3], &[0; 72]),
+                ("bias", Dtype::F32, &[6], &[0; 24]),
+            ],
+        );
+        let message = Features::load(&fixture.inputs(), fixture.folder())
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("has 2 rows, expected 20"), "{message}");
     }
 
     #[test]

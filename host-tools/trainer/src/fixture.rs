@@ -18,6 +18,7 @@ impl Fixture {
         let mut floats = |count: usize| bytes((0..count).map(|_| 2.0 * rng.unit() - 1.0));
         let (weight, bias, pictures) = (floats(6 * 8), floats(6), floats(20 * 8));
         let sentences = floats(20 * 4);
+        let (seen, head) = (floats(20 * 3), floats(6 * 3));
         let group: Vec<i32> = (0..20).map(|n| n % 10).collect();
         let path = |name: &str| folder.path().join(name);
         write_tensors(
@@ -30,6 +31,14 @@ impl Fixture {
         write_tensors(
             &path("pictures.safetensors"),
             &[("features", Dtype::F32, &[20, 8], &pictures)],
+        );
+        write_tensors(
+            &path("teacher.safetensors"),
+            &[
+                ("features", Dtype::F32, &[20, 3], &seen),
+                ("weight", Dtype::F32, &[6, 3], &head),
+                ("bias", Dtype::F32, &[6], &bias),
+            ],
         );
         write_tensors(
             &path("texts.safetensors"),
@@ -73,6 +82,7 @@ impl Fixture {
             prototypes: "prototypes.safetensors".into(),
             texts: "texts.safetensors".into(),
             pictures: "pictures.safetensors".into(),
+            teachers: vec!["teacher.safetensors".into()],
         }
     }
 }
@@ -85,6 +95,7 @@ seed = 3
 prototypes = "prototypes.safetensors"
 texts = "texts.safetensors"
 pictures = "pictures.safetensors"
+teachers = ["teacher.safetensors"]
 
 [model]
 embedding = 5

@@ -31,9 +31,11 @@ mod output;
 pub mod recipe;
 mod rng;
 mod teacher;
+pub mod texts;
 mod train;
 
 pub use error::TrainError;
 pub use features::Features;
 pub use recipe::Recipe;
+pub use texts::TextList;
 pub use train::{TrainOptions, TrainReport, train};

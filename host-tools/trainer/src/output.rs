@@ -91,17 +91,32 @@ pub(crate) fn write_tensors(
     tensors: &[(String, Vec<usize>, Vec<f32>)],
     metadata: HashMap<String, String>,
 ) -> Result<(), TrainError> {
-    let bytes: Vec<Vec<u8>> = tensors
-        .iter()
-        .map(|(_, _, data)| data.iter().flat_map(|x| x.to_le_bytes()).collect())
+    let bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, _, data)| floats(data)).collect();
+    let parts = tensors.iter().zip(&bytes);
+    let parts: Vec<_> = parts
+        .map(|((name, shape, _), bytes)| (name.as_str(), Dtype::F32, shape.clone(), &bytes[..]))
         .collect();
-    let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
-        let view = TensorView::new(Dtype::F32, shape.clone(), bytes)
+    write_parts(path, &parts, metadata)
+}
+
+/// Writes tensors given as name, type, shape and little-endian bytes.
+pub(crate) fn write_parts(
+    path: &Path,
+    parts: &[(&str, Dtype, Vec<usize>, &[u8])],
+    metadata: HashMap<String, String>,
+) -> Result<(), TrainError> {
+    let views = parts.iter().map(|(name, dtype, shape, bytes)| {
+        let view = TensorView::new(*dtype, shape.clone(), bytes)
             .expect("shapes and data are made together");
-        (name.as_str(), view)
+        (*name, view)
     });
     let file = serialize(views, None).expect("tensor names are distinct");
     write_atomically(path, &with_metadata(&file, metadata))
+}
+
+/// The little-endian bytes of `numbers`.
+pub(crate) fn floats(numbers: &[f32]) -> Vec<u8> {
+    numbers.iter().flat_map(|x| x.to_le_bytes()).collect()
 }
 
 /// Puts `metadata` into the header of a `safetensors` file, sorted by key: the writer of the crate keeps it in a hash map,

@@ -73,6 +73,9 @@ pub struct Inputs {
     pub texts: PathBuf,
     /// Features of pictures without labels.
     pub pictures: PathBuf,
+    /// Other image encoders' features of the same pictures, with their heads: they join the teacher.
+    #[serde(default)]
+    pub teachers: Vec<PathBuf>,
 }
 
 /// The shape of the projections.
@@ -99,7 +102,7 @@ pub struct Synthetic {
     pub noise: f32,
 }
 
-/// The posterior over classes that the frozen head gives a picture, made calmer.
+/// The posterior over classes that the frozen heads give a picture, made calmer.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Teacher {

@@ -12,37 +12,81 @@ use crate::features::{Features, Matrix};
 use crate::model::elements;
 use crate::recipe::{Synthetic, Teacher};
 use crate::rng::Rng;
-use burn::tensor::activation::softmax;
+use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 
 /// Rows computed at a time where a whole product would not fit the cache or the memory.
 const CHUNK: usize = 1024;
 
-/// The posterior of every picture of `features`, `[pictures, classes]`, calmed as `recipe` says.
+/// The posterior of every picture of `features`, `[pictures, classes]`: the softmax of the heads' mean log-probability,
+/// calmed as `recipe` says.
 pub(crate) fn posteriors(features: &Features, recipe: &Teacher) -> Matrix {
-    let classes = features.classes();
-    let weight = tensor(&features.prototypes).transpose();
-    let bias = Tensor::from_data(
-        TensorData::new(features.prototype_bias.clone(), [1, classes]),
-        &Device::flex(),
+    let mut sums = log_posteriors(
+        &features.pictures,
+        &features.prototypes,
+        &features.prototype_bias,
     );
-    let mut data = Vec::with_capacity(features.pictures.rows * classes);
-    for chunk in chunks(&features.pictures) {
-        data.extend(elements(softmax(
-            chunk.matmul(weight.clone()) + bias.clone(),
-            1,
-        )));
+    for view in &features.teachers {
+        let of_view = log_posteriors(&view.features, &view.weight, &view.bias);
+        sums.iter_mut().zip(of_view).for_each(|(sum, x)| *sum += x);
     }
+    let heads = 1.0 + features.teachers.len() as f32;
+    let classes = features.classes();
     let mut posteriors = Matrix {
-        data,
+        data: sums,
         rows: features.pictures.rows,
         columns: classes,
     };
+    for row in posteriors.data.chunks_exact_mut(classes) {
+        row.iter_mut().for_each(|x| *x = (*x / heads).exp());
+        let sum: f32 = row.iter().sum();
+        row.iter_mut().for_each(|p| *p /= sum);
+    }
     divide_by_mean(&mut posteriors, recipe.prior);
     if recipe.neighbours > 1 {
-        posteriors = average_over_neighbours(&posteriors, &features.pictures, recipe);
+        let views = std::iter::once(&features.pictures)
+            .chain(features.teachers.iter().map(|view| &view.features));
+        posteriors = average_over_neighbours(&posteriors, &join(views), recipe);
     }
     posteriors
+}
+
+/// `log softmax(weight·x + bias)` of every row `x` of `features`, row-major `[features.rows, classes]`.
+fn log_posteriors(features: &Matrix, weight: &Matrix, bias: &[f32]) -> Vec<f32> {
+    let weight = tensor(weight).transpose();
+    let bias = Tensor::from_data(
+        TensorData::new(bias.to_vec(), [1, bias.len()]),
+        &Device::flex(),
+    );
+    chunks(features)
+        .flat_map(|chunk| elements(log_softmax(chunk.matmul(weight.clone()) + bias.clone(), 1)))
+        .collect()
+}
+
+/// Centred unit rows of all `views`, side by side and of length one together: `[pictures, sum of columns]`.
+fn join<'a>(views: impl Iterator<Item = &'a Matrix>) -> Matrix {
+    let views: Vec<Matrix> = views.map(unit_rows_about_mean).collect();
+    let weight = (views.len() as f32).sqrt().recip();
+    let (rows, columns) = (views[0].rows, views.iter().map(|view| view.columns).sum());
+    let data = (0..rows)
+        .flat_map(|row| views.iter().flat_map(move |view| view.row(row)))
+        .map(|x| x * weight)
+        .collect();
+    Matrix {
+        data,
+        rows,
+        columns,
+    }
+}
+
+fn unit_rows_about_mean(features: &Matrix) -> Matrix {
+    let mut centred = features.clone();
+    centred.standardise(&features.mean(), 1.0);
+    for row in centred.data.chunks_exact_mut(features.columns) {
+        let length = row.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
+        row.iter_mut().for_each(|x| *x /= length);
+    }
+    centred
 }
 
 /// Divides each row by the `power` of the mean row and makes it sum to one again.
@@ -62,20 +106,14 @@ fn divide_by_mean(posteriors: &mut Matrix, power: f32) {
     }
 }
 
-/// Each row replaced by the weighted mean of the rows of its nearest pictures, itself among them.
-fn average_over_neighbours(posteriors: &Matrix, pictures: &Matrix, recipe: &Teacher) -> Matrix {
-    let count = recipe.neighbours.min(pictures.rows);
-    let mut centred = pictures.clone();
-    centred.standardise(&pictures.mean(), 1.0);
-    for row in centred.data.chunks_exact_mut(pictures.columns) {
-        let length = row.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
-        row.iter_mut().for_each(|x| *x /= length);
-    }
-    let all = tensor(&centred).transpose();
+/// Each row replaced by the weighted mean of the rows of its nearest pictures, itself among them; `views` are unit rows.
+fn average_over_neighbours(posteriors: &Matrix, views: &Matrix, recipe: &Teacher) -> Matrix {
+    let count = recipe.neighbours.min(views.rows);
+    let all = tensor(views).transpose();
     let mut data = Vec::with_capacity(posteriors.data.len());
-    for chunk in chunks(&centred) {
+    for chunk in chunks(views) {
         let cosines = elements(chunk.matmul(all.clone()));
-        for row in cosines.chunks_exact(pictures.rows) {
+        for row in cosines.chunks_exact(views.rows) {
             let mut order: Vec<usize> = (0..row.len()).collect();
             let nearer = |&a: &usize, &b: &usize| row[b].total_cmp(&row[a]).then(a.cmp(&b));
             order.select_nth_unstable_by(count - 1, nearer);
@@ -174,7 +212,9 @@ fn chunks(matrix: &Matrix) -> impl Iterator<Item = Tensor<2>> + '_ {
 
 #[cfg(test)]
 mod tests {
-    use super::{average_over_neighbours, class_means, divide_by_mean, posteriors, synthetic};
+    use super::{
+        average_over_neighbours, class_means, divide_by_mean, join, posteriors, synthetic,
+    };
     use crate::features::{Features, Matrix};
     use crate::fixture::Fixture;
     use crate::recipe::{Synthetic, Teacher};
@@ -183,7 +223,8 @@ mod tests {
     #[test]
     fn posteriors_are_the_softmax_of_the_head() {
         let fixture = Fixture::new();
-        let features = Features::load(&fixture.inputs(), fixture.folder()).unwrap();
+        let mut features = Features::load(&fixture.inputs(), fixture.folder()).unwrap();
+        features.teachers.clear();
         let found = posteriors(&features, &Teacher::default());
         let x = features.pictures.row(3);
         let logits: Vec<f32> = (0..features.classes())
@@ -235,7 +276,7 @@ mod tests {
             sharpness: 0.0,
             ..Teacher::default()
         };
-        let mean = average_over_neighbours(&p, &pictures, &recipe);
+        let mean = average_over_neighbours(&p, &join([&pictures].into_iter()), &recipe);
         assert_eq!(mean.row(0), [0.5, 0.5]);
         assert_eq!(mean.row(1), [0.5, 0.5]);
     }
