@@ -6,6 +6,7 @@
 pub mod bert;
 mod checkpoint;
 pub mod efficientnet_lite;
+mod element;
 mod error;
 mod pickle;
 pub mod projection;

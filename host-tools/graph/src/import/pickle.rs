@@ -7,6 +7,8 @@
 
 use thiserror::Error;
 
+use super::element::Element;
+
 /// Index into [`Pickle::objects`].
 pub(super) type Ref = usize;
 
@@ -51,32 +53,6 @@ pub(super) enum Global {
     Size,
     /// `torch.FloatStorage` and its kin
     Storage(Element),
-}
-
-/// Type of the elements of a storage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Element {
-    F64,
-    F32,
-    F16,
-    Bf16,
-    I64,
-    I32,
-    I16,
-    I8,
-    U8,
-}
-
-impl Element {
-    /// Bytes of one.
-    pub(super) fn bytes(self) -> usize {
-        match self {
-            Self::F64 | Self::I64 => 8,
-            Self::F32 | Self::I32 => 4,
-            Self::F16 | Self::Bf16 | Self::I16 => 2,
-            Self::I8 | Self::U8 => 1,
-        }
-    }
 }
 
 impl Global {

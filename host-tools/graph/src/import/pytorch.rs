@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
-use half::{bf16, f16};
 use zip::{CompressionMethod, ZipArchive};
 
 use super::ImportError;
-pub(super) use super::pickle::Element;
+use super::element::{Element, to_tensor};
 use super::pickle::{Object, Pickle, PickleError, Ref, TensorRef};
 use crate::Tensor;
 
@@ -316,63 +315,4 @@ fn gather(tensor: &TensorRef, storage: &[u8], budget: &mut usize) -> Result<Vec<
         }
     }
     Ok(bytes)
-}
-
-/// Little-endian elements as a tensor: floats as f32, integers as i32.
-pub(super) fn to_tensor(element: Element, shape: &[usize], bytes: &[u8]) -> Result<Tensor, String> {
-    let count = shape
-        .iter()
-        .try_fold(1_usize, |count, &size| count.checked_mul(size))
-        .filter(|count| count.checked_mul(element.bytes()) == Some(bytes.len()))
-        .ok_or_else(|| {
-            format!(
-                "{} bytes do not make shape {shape:?} of {element:?}",
-                bytes.len()
-            )
-        })?;
-    let floats = |data: Vec<f32>| {
-        debug_assert_eq!(data.len(), count);
-        Ok(Tensor::f32(shape, data))
-    };
-    match element {
-        Element::F64 => floats(
-            chunks(bytes)
-                .map(|b| f64::from_le_bytes(b) as f32)
-                .collect(),
-        ),
-        Element::F32 => floats(chunks(bytes).map(f32::from_le_bytes).collect()),
-        Element::F16 => floats(
-            chunks(bytes)
-                .map(|b| f16::from_le_bytes(b).to_f32())
-                .collect(),
-        ),
-        Element::Bf16 => floats(
-            chunks(bytes)
-                .map(|b| bf16::from_le_bytes(b).to_f32())
-                .collect(),
-        ),
-        _ => integers(element, shape, bytes),
-    }
-}
-
-fn integers(element: Element, shape: &[usize], bytes: &[u8]) -> Result<Tensor, String> {
-    let data: Vec<i32> = match element {
-        Element::I64 => chunks(bytes)
-            .map(|b| {
-                let value = i64::from_le_bytes(b);
-                i32::try_from(value).map_err(|_| format!("integer {value} does not fit in 32 bits"))
-            })
-            .collect::<Result<_, _>>()?,
-        Element::I32 => chunks(bytes).map(i32::from_le_bytes).collect(),
-        Element::I16 => chunks(bytes)
-            .map(|b| i16::from_le_bytes(b).into())
-            .collect(),
-        Element::I8 => bytes.iter().map(|&b| (b as i8).into()).collect(),
-        _ => bytes.iter().map(|&b| b.into()).collect(),
-    };
-    Ok(Tensor::i32(shape, data))
-}
-
-fn chunks<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
-    bytes.as_chunks::<N>().0.iter().copied()
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use ::safetensors::{Dtype, SafeTensors};
 
 use super::ImportError;
-use super::pytorch::{Element, to_tensor};
+use super::element::{Element, to_tensor};
 use crate::Tensor;
 
 /// Whether the bytes begin as such a file does: the length of a header, and the header's brace.
