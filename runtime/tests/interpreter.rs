@@ -5,7 +5,7 @@ mod common;
 
 use common::samples::{binary_params, reduce_params, text_f32, unary_params};
 use common::{Aligned, Builder, Parts, Random, samples};
-use pinhole_runtime::interpreter::{InputError, Interpreter, Observer};
+use pinhole_runtime::interpreter::{Interpreter, Observer};
 use pinhole_runtime::kernel::{Scalar, available};
 use pinhole_runtime::model::format::{DType, ModelKind};
 use pinhole_runtime::model::op::*;
@@ -502,130 +502,6 @@ fn an_id_outside_the_table_reads_row_0() {
             [5.0, 6.0, 1.0, 2.0, 1.0, 2.0, 3.0, 4.0, 1.0, 2.0]
         );
     }
-}
-
-/// The embedding of `ids` by a text model of at most `max_tokens`, its arena full of `garbage`.
-fn embed(max_tokens: usize, ids: &[i32], garbage: u8) -> Vec<f32> {
-    let mut builder = text_f32(9);
-    if max_tokens != 9 {
-        // The same weights with fewer rows: positions are the only constant that has one row a token.
-        let positions = builder
-            .values
-            .iter()
-            .position(|value| value.place == 1)
-            .unwrap();
-        builder.max_tokens = max_tokens;
-        for (index, value) in builder.values.iter_mut().enumerate() {
-            if value.dynamic == 1 || index == positions {
-                value.shape[0] = (max_tokens as u32).into();
-            }
-        }
-        for op in builder
-            .ops
-            .iter_mut()
-            .filter(|op| op.kind.get() == OpKind::AttentionF32 as u16)
-        {
-            let bytes = pinhole_runtime::kernel::attention_scratch_bytes(max_tokens).unwrap();
-            op.scratch_bytes = (bytes as u32).into();
-        }
-    }
-    let file = builder.build();
-    let model = Model::load(&file).unwrap();
-    let mut arena = Aligned::zeroed(model.arena_bytes());
-    arena.fill(garbage);
-    let mut interpreter = Interpreter::new(&model, &mut arena, &Scalar).unwrap();
-    interpreter.set_tokens(ids.len()).unwrap();
-    assert_eq!(interpreter.tokens(), ids.len());
-    interpreter.input_i32_mut(0).unwrap().copy_from_slice(ids);
-    interpreter.run();
-    interpreter.output_f32(0).unwrap().to_vec()
-}
-
-#[test]
-fn a_short_text_gives_the_same_bits_whatever_the_largest_is() {
-    let ids = [3, 1, 4, 1];
-    let expected = embed(4, &ids, 0);
-    assert!(expected.iter().all(|x| x.is_finite()) && expected.iter().any(|&x| x != 0.0));
-    for garbage in [0, 0xff] {
-        assert_eq!(embed(9, &ids, garbage), expected);
-        assert_eq!(embed(6, &ids, garbage), expected);
-    }
-    assert_ne!(embed(9, &[3, 1, 4], 0), expected);
-}
-
-#[test]
-fn a_first_row_and_a_cut_of_columns_follow_the_tokens() {
-    let mut b = Builder::new(ModelKind::Other);
-    let src = b.dynamic(DType::F32, &[6, 3]);
-    b.input(src);
-    let columns = b.dynamic(DType::F32, &[6, 2]);
-    let cut = |starts: [u32; 4]| SliceParams {
-        starts: starts.map(Into::into),
-        steps: [1.into(); 4],
-    };
-    b.op(
-        OpKind::Slice,
-        &[src],
-        columns,
-        Parts::params(cut([0, 1, 0, 0])),
-    );
-    let joined = b.dynamic(DType::F32, &[6, 4]);
-    b.op(
-        OpKind::Concat,
-        &[columns, columns],
-        joined,
-        Parts::params(ConcatParams {
-            axis: 1,
-            reserved: [0; 3],
-        }),
-    );
-    let first = b.value(DType::F32, &[1, 4]);
-    b.op(
-        OpKind::Slice,
-        &[joined],
-        first,
-        Parts::params(cut([0, 0, 0, 0])),
-    );
-    b.output(first);
-    b.output(joined);
-    let file = b.build();
-    let model = Model::load(&file).unwrap();
-    let mut arena = Aligned::zeroed(model.arena_bytes());
-    let mut interpreter = Interpreter::new(&model, &mut arena, &Scalar).unwrap();
-    interpreter.set_tokens(2).unwrap();
-    interpreter
-        .input_f32_mut(0)
-        .unwrap()
-        .copy_from_slice(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
-    interpreter.run();
-    assert_eq!(interpreter.output_f32(0).unwrap(), [2.0, 3.0, 2.0, 3.0]);
-    assert_eq!(
-        interpreter.output_f32(1).unwrap(),
-        [2.0, 3.0, 2.0, 3.0, 5.0, 6.0, 5.0, 6.0]
-    );
-    // A row that a short text does not have cannot be cut out.
-    b.ops[2].params[..16].copy_from_slice([1u32, 0, 0, 0].as_bytes());
-    assert!(
-        Model::load(&b.build())
-            .unwrap_err()
-            .to_string()
-            .contains("dynamic")
-    );
-}
-
-#[test]
-fn tokens_out_of_range_are_refused() {
-    let file = text_f32(5).build();
-    let model = Model::load(&file).unwrap();
-    let mut arena = Aligned::zeroed(model.arena_bytes());
-    let mut interpreter = Interpreter::new(&model, &mut arena, &Scalar).unwrap();
-    for given in [0, 6, usize::MAX] {
-        assert_eq!(
-            interpreter.set_tokens(given),
-            Err(InputError::Tokens { given, max: 5 })
-        );
-    }
-    assert_eq!(interpreter.input_i32_mut(0).unwrap().len(), 5);
 }
 
 #[test]

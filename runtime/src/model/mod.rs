@@ -11,11 +11,13 @@ mod checksum;
 mod error;
 pub mod format;
 pub mod op;
+mod op_fault;
 mod plan;
 pub(crate) mod step;
 
 pub use checksum::checksum;
-pub use error::{HeaderField, LoadError, OUTPUT, OpFault, SectionFault, SectionName, ValueFault};
+pub use error::{HeaderField, LoadError, SectionFault, SectionName, ValueFault};
+pub use op_fault::{OUTPUT, OpFault};
 pub use plan::Totals;
 
 use crate::preprocess::InputGeometry;

@@ -7,8 +7,9 @@
 //! up to the last operator; never read: up to the one that writes it). There is no memory for intervals here, so both ends
 //! are found by walking the operators: O(values · ops) for the overlaps, O(ops²) for the sums, nothing cubic.
 
-use super::error::{LoadError, OUTPUT, OpFault, ValueFault};
+use super::error::{LoadError, ValueFault};
 use super::format::{ALIGN_BYTES, OpRecord};
+use super::op_fault::{OUTPUT, OpFault};
 use super::step::{Step, input_indices};
 use super::{Model, ValueView};
 

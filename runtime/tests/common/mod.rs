@@ -2,6 +2,7 @@
 // Each test binary uses its own part of it.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod run;
 pub mod samples;
 
 use pinhole_runtime::model::format::{

@@ -1,12 +1,12 @@
 //! Decoding of the float operators.
 
 use super::super::ValueView;
-use super::super::error::{OUTPUT, OpFault};
 use super::super::format::DType;
 use super::super::op::{
     AttentionParams, BinaryKind, BinaryParams, ConvF32Params, EmbeddingParams, GemmF32Params,
     LayerNormParams, MatmulParams, PoolParams, ReduceKind, ReduceParams, UnaryKind, UnaryParams,
 };
+use super::super::op_fault::{OUTPUT, OpFault};
 use super::integer::{dense, matrix};
 use super::operands::{Operands, in_range, right_aligned, zeros};
 use super::{Step, expect, output_dynamic, size, taps};

@@ -4,9 +4,9 @@
 //! listed in `docs/model-format.md`.
 
 use super::super::ValueView;
-use super::super::error::{OUTPUT, OpFault};
 use super::super::format::DType;
 use super::super::op::{AddParams, ConvParams, GemmParams, MeanParams, MulParams, PoolParams};
+use super::super::op_fault::{OUTPUT, OpFault};
 use super::operands::{
     MAX_K, MAX_N, Operands, SMALLEST_MULTIPLIER, clamp_range, expect_same_shape, in_range,
     right_aligned,

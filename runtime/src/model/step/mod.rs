@@ -12,9 +12,9 @@ mod operands;
 
 pub(crate) use moves::{ConcatStep, PadStep, StridedCopy, natural_strides};
 
-use super::error::{OUTPUT, OpFault};
 use super::format::{NO_VALUE, OpRecord};
 use super::op::{AddParams, BinaryKind, MeanParams, MulParams, OpKind, ReduceKind, UnaryKind};
+use super::op_fault::{OUTPUT, OpFault};
 use super::{Model, ValueView};
 use crate::kernel::{Requantize, WeightsF32, Window, attention_scratch_bytes, tile_scratch_bytes};
 use operands::Operands;

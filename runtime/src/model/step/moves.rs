@@ -1,8 +1,8 @@
 //! Decoding of the operators that move elements of any type.
 
-use super::super::error::{OUTPUT, OpFault};
 use super::super::format::DType;
 use super::super::op::{ConcatParams, PadParams, SliceParams, TransposeParams};
+use super::super::op_fault::{OUTPUT, OpFault};
 use super::operands::{Operands, in_range, zeros};
 use super::{Step, expect};
 

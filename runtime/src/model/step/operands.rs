@@ -1,8 +1,8 @@
 //! The operands of one record: its values, its data and its parameters, each checked as far as every kind needs it.
 
-use super::super::error::{OUTPUT, OpFault};
 use super::super::format::{ALIGN_BYTES, DType, MAX_INPUTS, NO_VALUE, OpRecord};
 use super::super::op::{FloatWeights, WindowRecord};
+use super::super::op_fault::{OUTPUT, OpFault};
 use super::super::{Model, ValueView, view};
 use super::expect;
 use crate::kernel::{WeightsF32, Window};
