@@ -108,6 +108,41 @@ impl Outputs {
     }
 }
 
+/// Requantises rows `4 * $group..` of block `$b` of a tile, and writes them.
+///
+/// A macro with literal indices, because the compiler keeps vectors in registers only where it knows their index early, and
+/// it does not unroll loops of this size.
+macro_rules! finish_four {
+    ($b:literal, $group:literal, $this:expr, $channels:expr, $sums:expr, $dst:expr, $row:expr, $channel:expr) => {
+        if $b < B && $group * 4 < R {
+            let channels = $channels[$b];
+            let sums = |r: usize| $sums[$b][($group * 4 + r).min(R - 1)];
+            let four = match channels.path {
+                Path::HalfUp => [
+                    channels.half_up(sums(0)),
+                    channels.half_up(sums(1)),
+                    channels.half_up(sums(2)),
+                    channels.half_up(sums(3)),
+                ],
+                Path::HalfAway => [
+                    channels.half_away(sums(0)),
+                    channels.half_away(sums(1)),
+                    channels.half_away(sums(2)),
+                    channels.half_away(sums(3)),
+                ],
+                Path::Any => [
+                    channels.any(sums(0)),
+                    channels.any(sums(1)),
+                    channels.any(sums(2)),
+                    channels.any(sums(3)),
+                ],
+            };
+            let channel = $channel + $b * BLOCK_CHANNELS;
+            $this.write_four::<R>(four, $dst, $row + $group * 4, channel);
+        }
+    };
+}
+
 /// A matrix of weights and what becomes of the sums.
 #[derive(Debug)]
 pub(super) struct Product<'a> {
@@ -230,71 +265,41 @@ impl Product<'_> {
         } else {
             dot_tile::<R, B, true>(lhs, pitch, weights, last_width, starts)
         };
-        let mut values = sums;
-        let path = channels.iter().map(|channels| channels.path).max();
-        match path.unwrap_or(Path::Any) {
-            Path::HalfUp => {
-                for b in 0..B {
-                    for r in 0..R {
-                        values[b][r] = channels[b].half_up(sums[b][r]);
-                    }
-                }
-            }
-            Path::HalfAway => {
-                for b in 0..B {
-                    for r in 0..R {
-                        values[b][r] = channels[b].half_away(sums[b][r]);
-                    }
-                }
-            }
-            Path::Any => {
-                for b in 0..B {
-                    for r in 0..R {
-                        values[b][r] = channels[b].any(sums[b][r]);
-                    }
-                }
-            }
-        }
-        match (&self.outputs, dst) {
-            (Outputs::I8(outputs), DstS8::I8(dst)) => {
-                for b in 0..B {
-                    let channel = channel + b * BLOCK_CHANNELS;
-                    let width = (self.n - channel).min(BLOCK_CHANNELS);
-                    for group in 0..R.div_ceil(4) {
-                        let four = core::array::from_fn(|i| values[b][(group * 4 + i).min(R - 1)]);
-                        let start = (row + group * 4) * self.n + channel;
-                        let bytes = outputs.pack_in_order(four);
-                        store_rows::<R>(&mut dst[start..], self.n, width, bytes);
-                    }
-                }
-            }
-            (Outputs::I16(limits), DstS8::I16(dst)) => {
-                for (b, values) in values.into_iter().enumerate() {
-                    self.write_i16(*limits, &values, dst, row, channel + b * BLOCK_CHANNELS);
-                }
-            }
-            _ => unreachable!("outputs are made for dst"),
-        }
+        finish_four!(0, 0, self, channels, sums, dst, row, channel);
+        finish_four!(0, 1, self, channels, sums, dst, row, channel);
+        finish_four!(1, 0, self, channels, sums, dst, row, channel);
+        finish_four!(1, 1, self, channels, sums, dst, row, channel);
+        finish_four!(2, 0, self, channels, sums, dst, row, channel);
+        finish_four!(2, 1, self, channels, sums, dst, row, channel);
         B
     }
 
-    /// Writes a block of 16-bit outputs of the rows from `row` on.
-    #[inline(never)]
+    /// Writes 16 channels of the rows from `row` on; one row when `R` is 1, else 4.
+    #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    fn write_i16(
+    fn write_four<const R: usize>(
         &self,
-        limits: [i16; 2],
-        values: &[__m512i],
-        dst: &mut [i16],
+        values: [__m512i; 4],
+        dst: &mut DstS8<'_>,
         row: usize,
         channel: usize,
     ) {
+        let start = row * self.n + channel;
         let width = (self.n - channel).min(BLOCK_CHANNELS);
-        for (r, &value) in values.iter().enumerate() {
-            let value = _mm512_cvtsepi32_epi16(value);
-            let value = _mm256_max_epi16(value, _mm256_set1_epi16(limits[0]));
-            let value = _mm256_min_epi16(value, _mm256_set1_epi16(limits[1]));
-            store_i16x16(&mut dst[(row + r) * self.n + channel..][..width], value);
+        match (&self.outputs, dst) {
+            (Outputs::I8(outputs), DstS8::I8(dst)) => {
+                let bytes = outputs.pack_in_order(values);
+                store_rows::<R>(&mut dst[start..], self.n, width, bytes);
+            }
+            (&Outputs::I16([clamp_min, clamp_max]), DstS8::I16(dst)) => {
+                for (r, value) in values.into_iter().enumerate().take(R) {
+                    let value = _mm512_cvtsepi32_epi16(value);
+                    let value = _mm256_max_epi16(value, _mm256_set1_epi16(clamp_min));
+                    let value = _mm256_min_epi16(value, _mm256_set1_epi16(clamp_max));
+                    store_i16x16(&mut dst[start + r * self.n..][..width], value);
+                }
+            }
+            _ => unreachable!("outputs are made for dst"),
         }
     }
 }
