@@ -26,10 +26,22 @@ pub(crate) fn take() -> Option<Memory<'static>> {
         return None;
     }
     // Addresses alone: to the compiler each symbol is a byte, and what lies behind it is memory that it knows nothing of.
-    let (model, model_bytes) = ((&raw const __model_start).addr(), (&raw const __model_bytes).addr());
-    let (bank, bank_bytes) = ((&raw const __bank_start).addr(), (&raw const __bank_bytes).addr());
-    let (arena, arena_bytes) = ((&raw const __arena_start).addr(), (&raw const __arena_bytes).addr());
-    let (scratch, scratch_bytes) = ((&raw const __scratch_start).addr(), (&raw const __scratch_bytes).addr());
+    let (model, model_bytes) = (
+        (&raw const __model_start).addr(),
+        (&raw const __model_bytes).addr(),
+    );
+    let (bank, bank_bytes) = (
+        (&raw const __bank_start).addr(),
+        (&raw const __bank_bytes).addr(),
+    );
+    let (arena, arena_bytes) = (
+        (&raw const __arena_start).addr(),
+        (&raw const __arena_bytes).addr(),
+    );
+    let (scratch, scratch_bytes) = (
+        (&raw const __scratch_start).addr(),
+        (&raw const __scratch_bytes).addr(),
+    );
     // SAFETY: `memory.x` sets MODEL apart; it is memory, nothing writes to it, and every byte is a `u8`.
     let model = unsafe { slice::from_raw_parts(with_exposed_provenance(model), model_bytes) };
     // SAFETY: As for MODEL.
