@@ -13,9 +13,6 @@ use crate::lower::{Lowered, LoweredOp, LoweredValue, Place};
 use crate::plan::Plan;
 use crate::{PackError, PackOptions, PackReport, Packed};
 
-/// The polynomial of the format.
-const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
-
 /// Writes the file.
 pub(crate) fn write(
     graph: &Graph,
@@ -81,8 +78,8 @@ pub(crate) fn write(
     (header.values, header.ops, header.data) = (values_section, ops_section, data_section);
     (header.vocabulary, header.names) = (vocabulary, names);
     file.bytes[..size_of::<Header>()].copy_from_slice(header.as_bytes());
-    let crc = CRC.checksum(&file.bytes[16..]);
-    file.bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+    header.crc32 = pinhole_runtime::model::checksum(&file.bytes).into();
+    file.bytes[..size_of::<Header>()].copy_from_slice(header.as_bytes());
 
     Model::load(&AlignedBytes::from_slice(&file.bytes))
         .map_err(|error| PackError::SelfCheck(error.to_string()))?;

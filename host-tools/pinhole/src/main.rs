@@ -1,3 +1,86 @@
-//! The pinhole command.
+//! The `pinhole` command: one file per verb under `verb/`, each an `Args` and a `run`.
+//!
+//! Exit codes: 0 done, 1 a check failed, 2 could not run. Every error is a message and, where there is one, the next thing
+//! to type. `--json` prints results for programs on standard output; progress and errors go to standard error.
 
-fn main() {}
+mod bank;
+mod encoder;
+mod failure;
+mod files;
+mod pictures;
+mod progress;
+mod verb;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Zero-shot vision for camera boards: a sentence instead of a training set.
+#[derive(Parser)]
+#[command(
+    name = "pinhole",
+    version,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  pinhole demo
+  pinhole classify --model models/lite0/image.phm --bank models/lite0/bank.phc photo.jpg
+  pinhole classify --model models/lite0/image.phm --text-encoder models/lite0/text.phm --classes \"cat,dog,teapot\" photo.jpg
+  pinhole convert efficientnet-lite0.pth --calibrate photos/ --out image.phm
+
+Exit codes: 0 done, 1 a check failed, 2 could not run."
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Classify(verb::classify::Args),
+    Embed(verb::embed::Args),
+    Eval(verb::eval::Args),
+    Import(verb::import::Args),
+    Quantize(verb::quantize::Args),
+    Pack(verb::pack::Args),
+    Convert(verb::convert::Args),
+    Inspect(verb::inspect::Args),
+    Bench(verb::bench::Args),
+    Board(verb::board::Args),
+
+    Data(verb::data::Args),
+    #[cfg(feature = "train")]
+    Train(verb::train::Args),
+    Doctor(verb::doctor::Args),
+}
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_env("PINHOLE_LOG"))
+        .with_writer(std::io::stderr)
+        .init();
+    let outcome = match Cli::parse().verb {
+        Verb::Classify(args) => verb::classify::run(args),
+        Verb::Embed(args) => verb::embed::run(args),
+        Verb::Eval(args) => verb::eval::run(args),
+        Verb::Import(args) => verb::import::run(args),
+        Verb::Quantize(args) => verb::quantize::run(args),
+        Verb::Pack(args) => verb::pack::run(args),
+        Verb::Convert(args) => verb::convert::run(args),
+        Verb::Inspect(args) => verb::inspect::run(args),
+        Verb::Bench(args) => verb::bench::run(args),
+        Verb::Board(args) => verb::board::run(args),
+        Verb::Data(args) => verb::data::run(args),
+        #[cfg(feature = "train")]
+        Verb::Train(args) => verb::train::run(args),
+        Verb::Doctor(args) => verb::doctor::run(args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let code = failure.code();
+            eprintln!("{:?}", miette::Report::new(failure));
+            ExitCode::from(code)
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Encoders as verbs use them: a packed model or a graph, its kernels, pictures or sentences in, embeddings out.
+
+use std::path::{Path, PathBuf};
+
+use image::RgbImage;
+use pinhole_graph::Graph;
+use pinhole_pack::{PackOptions, pack};
+use pinhole_runtime::bank::quantise_embedding;
+use pinhole_runtime::interpreter::{AlignedBytes, Interpreter};
+use pinhole_runtime::kernel::{self, Kernels};
+use pinhole_runtime::model::Model;
+use pinhole_runtime::model::format::{DType, ModelKind};
+use pinhole_runtime::preprocess::{
+    F32Sink, InputGeometry, PixelFormat, Preprocessor, RowSink, S8Sink,
+};
+use pinhole_text::wordpiece::Tokenizer;
+use rayon::prelude::*;
+
+use crate::failure::{Context, Failure, Outcome};
+use crate::files;
+
+/// A model that stays loaded until the process ends.
+#[derive(Clone, Copy)]
+pub(crate) struct LoadedModel {
+    /// The checked model.
+    pub(crate) model: Model<'static>,
+    /// What runs it.
+    pub(crate) kernels: &'static dyn Kernels,
+}
+
+impl LoadedModel {
+    /// Checks `bytes`, which live until the process ends: a verb loads two or three models and then exits.
+    pub(crate) fn from_bytes(
+        name: impl std::fmt::Display,
+        bytes: AlignedBytes,
+        kernels: &'static dyn Kernels,
+    ) -> Outcome<Self> {
+        let bytes: &'static AlignedBytes = Box::leak(Box::new(bytes));
+        Ok(Self {
+            model: Model::load(bytes).context(name)?,
+            kernels,
+        })
+    }
+
+    /// Opens `model.phm`, or packs a graph (`.phg`) in memory: as it is, or in f32 when `float`.
+    pub(crate) fn open(path: &Path, float: bool, kernels: &'static dyn Kernels) -> Outcome<Self> {
+        let path = if float {
+            float_graph(path)?
+        } else {
+            path.to_path_buf()
+        };
+        if !is_graph(&path) {
+            return Self::from_bytes(path.display(), files::read_aligned(&path)?, kernels);
+        }
+        let mut graph = Graph::load(&path).map_err(|error| Failure::new(error))?;
+        if float {
+            graph.values.iter_mut().for_each(|value| value.quant = None);
+        }
+        let packed = pack(&graph, &PackOptions::default()).context(path.display())?;
+        Self::from_bytes(
+            path.display(),
+            AlignedBytes::from_slice(&packed.bytes),
+            kernels,
+        )
+    }
+}
+
+/// Whether a path names a graph.
+pub(crate) fn is_graph(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "phg")
+}
+
+/// The graph that a packed model was made from, for `--float`: the file itself, or its neighbour of the same name.
+fn float_graph(path: &Path) -> Outcome<PathBuf> {
+    let graph = path.with_extension("phg");
+    if graph.is_file() {
+        return Ok(graph);
+    }
+    Err(Failure::new(format_args!(
+        "{}: a packed model holds no f32 graph, and {} does not exist",
+        path.display(),
+        graph.display()
+    ))
+    .help("name the graph that it was packed from: --model GRAPH.phg --float"))
+}
+
+/// The kernel set of a name, or the fastest.
+pub(crate) fn kernels(name: Option<&str>) -> Outcome<&'static dyn Kernels> {
+    let Some(name) = name else {
+        return Ok(kernel::detect());
+    };
+    kernel::named(name).ok_or_else(|| {
+        let names: Vec<&str> = kernel::available().map(Kernels::name).collect();
+        Failure::new(format_args!(
+            "no kernel set {name} on this CPU; it can run {}",
+            names.join(", ")
+        ))
+        .help("pinhole bench --list-kernels")
+    })
+}
+
+/// An embedding as the model gives it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Embedding {
+    /// From an int8 model.
+    I8(Vec<i8>),
+    /// From an f32 model.
+    F32(Vec<f32>),
+}
+
+impl Embedding {
+    /// As int8: quantised to its largest magnitude when it is f32.
+    pub(crate) fn to_i8(&self) -> Vec<i8> {
+        match self {
+            Self::I8(embedding) => embedding.clone(),
+            Self::F32(embedding) => {
+                let mut quantised = vec![0; embedding.len()];
+                // An embedding without a direction stays zero.
+                let _ = quantise_embedding(embedding, &mut quantised);
+                quantised
+            }
+        }
+    }
+
+    /// As reals of length one.
+    pub(crate) fn to_unit_f32(&self) -> Vec<f32> {
+        let reals: Vec<f32> = match self {
+            Self::I8(embedding) => embedding.iter().map(|&x| f32::from(x)).collect(),
+            Self::F32(embedding) => embedding.clone(),
+        };
+        let length = reals
+            .iter()
+            .map(|x| f64::from(*x).powi(2))
+            .sum::<f64>()
+            .sqrt()
+            .max(1e-12);
+        reals
+            .iter()
+            .map(|x| (f64::from(*x) / length) as f32)
+            .collect()
+    }
+}
+
+/// Pictures to embeddings.
+#[derive(Clone, Copy)]
+pub(crate) struct ImageEncoder {
+    /// The model.
+    pub(crate) loaded: LoadedModel,
+    geometry: InputGeometry,
+}
+
+impl ImageEncoder {
+    /// Wraps a model that takes pictures.
+    pub(crate) fn new(name: impl std::fmt::Display, loaded: LoadedModel) -> Outcome<Self> {
+        match loaded.model.geometry() {
+            Some(geometry) if loaded.model.kind() != ModelKind::TextEncoder => {
+                Ok(Self { loaded, geometry })
+            }
+            _ => Err(Failure::new(format_args!(
+                "{name}: not an image encoder, it takes no pictures"
+            ))
+            .help("pinhole inspect FILE says what a file is")),
+        }
+    }
+
+    /// Opens a model or a graph.
+    pub(crate) fn open(path: &Path, float: bool, kernels: &'static dyn Kernels) -> Outcome<Self> {
+        Self::new(path.display(), LoadedModel::open(path, float, kernels)?)
+    }
+
+    /// Working memory for one thread.
+    pub(crate) fn session(&self) -> ImageSession {
+        ImageSession {
+            encoder: *self,
+            arena: AlignedBytes::zeroed(self.loaded.model.arena_bytes()),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// The model input of a picture, as reals (H·W·C), for calibration.
+    pub(crate) fn input_f32(&self, picture: &RgbImage) -> Outcome<Vec<f32>> {
+        let mut input =
+            vec![0f32; usize::from(self.geometry.width) * usize::from(self.geometry.height) * 3];
+        let mut sink = F32Sink::new(&self.geometry, &mut input).map_err(Failure::new)?;
+        preprocess(&self.geometry, picture, &mut Vec::new(), &mut sink)?;
+        Ok(input)
+    }
+}
+
+/// Resizes, crops and hands rows to `sink`.
+fn preprocess(
+    geometry: &InputGeometry,
+    picture: &RgbImage,
+    scratch: &mut Vec<u32>,
+    sink: &mut dyn RowSink,
+) -> Outcome {
+    let (width, height) = picture.dimensions();
+    let needed = Preprocessor::scratch_len(geometry, width, height).map_err(Failure::new)?;
+    scratch.resize(scratch.len().max(needed), 0);
+    let mut preprocessor = Preprocessor::new(geometry, width, height, PixelFormat::Rgb888, scratch)
+        .map_err(Failure::new)?;
+    for row in picture.as_raw().chunks_exact(width as usize * 3) {
+        preprocessor.push_row(row, sink).map_err(Failure::new)?;
+    }
+    preprocessor.finish(sink).map_err(Failure::new)
+}
+
+/// One thread's encoder.
+pub(crate) struct ImageSession {
+    encoder: ImageEncoder,
+    arena: AlignedBytes,
+    scratch: Vec<u32>,
+}
+
+impl ImageSession {
+    /// The embedding of a picture.
+    pub(crate) fn encode(&mut self, picture: &RgbImage) -> Outcome<Embedding> {
+        let LoadedModel { model, kernels } = self.encoder.loaded;
+        let geometry = &self.encoder.geometry;
+        let mut interpreter =
+            Interpreter::new(&model, &mut self.arena, kernels).map_err(Failure::new)?;
+        let input = model.inputs().next().map(|input| model.value(input));
+        match input.as_ref().map(|input| input.dtype) {
+            Some(DType::F32) => {
+                let dst = interpreter.input_f32_mut(0).map_err(Failure::new)?;
+                let mut sink = F32Sink::new(geometry, dst).map_err(Failure::new)?;
+                preprocess(geometry, picture, &mut self.scratch, &mut sink)?;
+            }
+            _ => {
+                let (scale, zero_point) =
+                    input.map_or((1.0, 0), |input| (input.scale, input.zero_point));
+                let dst = interpreter.input_s8_mut(0).map_err(Failure::new)?;
+                let mut sink =
+                    S8Sink::new(geometry, scale, zero_point, dst).map_err(Failure::new)?;
+                preprocess(geometry, picture, &mut self.scratch, &mut sink)?;
+            }
+        }
+        interpreter.run();
+        if let Ok(embedding) = interpreter.output_s8(0) {
+            return Ok(Embedding::I8(embedding.to_vec()));
+        }
+        Ok(Embedding::F32(
+            interpreter.output_f32(0).map_err(Failure::new)?.to_vec(),
+        ))
+    }
+}
+
+/// Sentences to embeddings.
+pub(crate) struct TextEncoder {
+    /// The model.
+    pub(crate) loaded: LoadedModel,
+    /// Its vocabulary.
+    pub(crate) tokenizer: Tokenizer,
+}
+
+impl TextEncoder {
+    /// Wraps a model that takes token ids and carries its vocabulary.
+    pub(crate) fn new(name: impl std::fmt::Display, loaded: LoadedModel) -> Outcome<Self> {
+        let max_tokens = loaded.model.header().max_tokens.get() as usize;
+        if loaded.model.kind() != ModelKind::TextEncoder
+            || loaded.model.vocabulary().is_empty()
+            || max_tokens == 0
+        {
+            return Err(
+                Failure::new(format_args!("{name}: not a text encoder with a vocabulary"))
+                    .help("pinhole inspect FILE says what a file is"),
+            );
+        }
+        let tokenizer = Tokenizer::load_bytes(loaded.model.vocabulary())
+            .and_then(|tokenizer| tokenizer.with_max_tokens(max_tokens))
+            .context(name)?;
+        Ok(Self { loaded, tokenizer })
+    }
+
+    /// Opens a packed text encoder, or packs a graph in memory.
+    pub(crate) fn open(path: &Path, kernels: &'static dyn Kernels) -> Outcome<Self> {
+        Self::new(path.display(), LoadedModel::open(path, false, kernels)?)
+    }
+
+    /// Embeddings of token sequences, on all cores, in order.
+    pub(crate) fn encode(
+        &self,
+        prompts: &[Vec<u32>],
+        done: &(dyn Fn() + Sync),
+    ) -> Outcome<Vec<Vec<f32>>> {
+        let LoadedModel { model, kernels } = self.loaded;
+        prompts
+            .par_iter()
+            .map_init(
+                || AlignedBytes::zeroed(model.arena_bytes()),
+                |arena, ids| {
+                    let mut interpreter =
+                        Interpreter::new(&model, arena, kernels).map_err(Failure::new)?;
+                    interpreter.set_tokens(ids.len()).map_err(Failure::new)?;
+                    let input = interpreter.input_i32_mut(0).map_err(Failure::new)?;
+                    for (slot, &id) in input.iter_mut().zip(ids) {
+                        *slot = i32::try_from(id).map_err(Failure::new)?;
+                    }
+                    interpreter.run();
+                    done();
+                    Ok(interpreter.output_f32(0).map_err(Failure::new)?.to_vec())
+                },
+            )
+            .collect()
+    }
+}

@@ -1,0 +1,156 @@
+//! `pinhole board`: the same classification on a board.
+
+use std::path::{Path, PathBuf};
+
+use image::RgbImage;
+use pinhole_data::load_picture;
+use pinhole_device::{
+    BoardResult, DeviceError, EmulatedBoard, Options, RgbRows, board, boards, build_firmware,
+};
+
+use crate::failure::{Context, Failure, Outcome};
+use crate::files;
+use crate::verb::classify::{Classified, TopClass};
+
+/// Run a model on a board.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  pinhole board list
+  pinhole board run --board qemu-an547 --model models/lite0/image.phm --bank models/lite0/bank.phc models/demo/cat.jpg
+  pinhole board run --board qemu-an547 --model image.phm --bank bank.phc --json *.jpg")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(clap::Subcommand)]
+enum Action {
+    /// Print the boards.
+    List,
+    /// Classify pictures on a board; prints what pinhole classify prints.
+    Run(Run),
+}
+
+/// `pinhole board run`.
+#[derive(clap::Args)]
+struct Run {
+    /// See pinhole board list.
+    #[arg(long, default_value = "qemu-an547", value_name = "NAME")]
+    board: String,
+    /// Packed image encoder (.phm).
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// Class bank (.phc).
+    #[arg(long, value_name = "FILE")]
+    bank: PathBuf,
+    /// How many classes to show for each picture, at most 8.
+    #[arg(long, default_value_t = 5)]
+    top: usize,
+    /// Show the board's log.
+    #[arg(long)]
+    verbose: bool,
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+    /// Pictures.
+    #[arg(required = true, value_name = "PICTURE")]
+    pictures: Vec<PathBuf>,
+}
+
+impl From<DeviceError> for Failure {
+    fn from(error: DeviceError) -> Self {
+        let failure = Self::new(&error);
+        match error.help() {
+            Some(help) => failure.help(help),
+            None => failure,
+        }
+    }
+}
+
+/// Runs the verb.
+pub(crate) fn run(args: Args) -> Outcome {
+    match args.action {
+        Action::List => {
+            for board in boards() {
+                println!("{:<14} {}", board.name, board.description);
+            }
+            Ok(())
+        }
+        Action::Run(args) => classify(&args),
+    }
+}
+
+/// Starts a board with its firmware, which is built when it has to be.
+pub(crate) fn start(
+    name: &str,
+    model: &Path,
+    bank: &Path,
+    show_log: bool,
+) -> Outcome<EmulatedBoard> {
+    let spec = board(name)?;
+    let firmware = build_firmware(spec)?;
+    let options = Options {
+        show_log,
+        ..Options::default()
+    };
+    Ok(EmulatedBoard::start(
+        spec, &firmware, model, bank, &options,
+    )?)
+}
+
+/// A picture on the board.
+pub(crate) fn classify_on(
+    board: &mut EmulatedBoard,
+    picture: &RgbImage,
+    top: usize,
+) -> Outcome<BoardResult> {
+    let rows = RgbRows {
+        width: picture.width(),
+        height: picture.height(),
+        bytes: picture.as_raw(),
+    };
+    Ok(board.classify_top(&rows, top)?)
+}
+
+fn classify(args: &Run) -> Outcome {
+    let mut board = start(&args.board, &args.model, &args.bank, args.verbose)?;
+    let kernels = board.info().kernels.clone();
+    for path in &args.pictures {
+        let picture = load_picture(path)?;
+        let result =
+            classify_on(&mut board, &picture, args.top.clamp(1, 8)).context(path.display())?;
+        let result = as_classified(&path.display().to_string(), &result, &kernels);
+        if args.json {
+            println!("{}", serde_json::to_string(&result).map_err(Failure::new)?);
+        } else {
+            crate::verb::classify::print(&result);
+        }
+    }
+    Ok(())
+}
+
+/// The board's answer in the words of `pinhole classify`.
+fn as_classified(name: &str, result: &BoardResult, kernels: &str) -> Classified {
+    let bytes: Vec<u8> = result.embedding.iter().map(|&x| x as u8).collect();
+    let top: Vec<TopClass> = result
+        .top
+        .iter()
+        .map(|class| TopClass {
+            label: class.name.clone(),
+            score: class.cosine,
+        })
+        .collect();
+    Classified {
+        image: name.to_string(),
+        label: top
+            .first()
+            .map_or(String::new(), |class| class.label.clone()),
+        score: top.first().map_or(0.0, |class| class.score),
+        energy: result.energy,
+        rejected: result.rejected,
+        top,
+        embedding_sha256: files::sha256(&bytes),
+        kernels: kernels.to_string(),
+    }
+}

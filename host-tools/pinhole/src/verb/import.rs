@@ -1,0 +1,151 @@
+//! `pinhole import`: a checkpoint or an ONNX file to a graph.
+
+use std::path::{Path, PathBuf};
+
+use pinhole_graph::import::projection::{Projection, Tower};
+use pinhole_graph::import::{Checkpoint, bert, efficientnet_lite};
+use pinhole_graph::{Graph, pass};
+use sha2::{Digest, Sha256};
+
+use crate::failure::{Failure, Outcome};
+use crate::files;
+use crate::verb::quantize::save;
+
+/// Import a checkpoint (.pth, .safetensors) or an ONNX file as a graph.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  pinhole import efficientnet-lite0.pth --out lite0.phg
+  pinhole import efficientnet-lite0.pth --projection projection.safetensors --out image.phg
+  pinhole import minilm/model.safetensors --projection projection.safetensors --max-tokens 64 --out text.phg
+  pinhole import mobilenet.onnx --out mobilenet.phg
+
+The architecture is recognised from the checkpoint's keys: EfficientNet-Lite0 to 4, BERT and MiniLM.")]
+pub(crate) struct Args {
+    /// Checkpoint or ONNX file.
+    #[arg(value_name = "FILE")]
+    source: PathBuf,
+    #[command(flatten)]
+    choices: Choices,
+    /// Where the graph goes.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Print a JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What import needs beside a file.
+#[derive(clap::Args, Clone)]
+pub(crate) struct Choices {
+    /// Append the projection into a shared embedding space that pinhole train made.
+    #[arg(long, value_name = "FILE")]
+    projection: Option<PathBuf>,
+    /// Keep the classifier's head instead of ending at the pooled features.
+    #[arg(long, conflicts_with = "projection")]
+    head: bool,
+    /// Longest token sequence of a text encoder.
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    max_tokens: usize,
+}
+
+/// Runs the verb.
+pub(crate) fn run(args: Args) -> Outcome {
+    let graph = imported(&args.source, &args.choices)?;
+    save(&graph, &args.out)?;
+    if args.json {
+        let object = serde_json::json!({
+            "graph": args.out, "name": graph.name, "nodes": graph.nodes.len(),
+            "parameters": graph.parameter_count(), "macs": graph.macs(), "source": graph.meta.source,
+        });
+        println!("{object}");
+    } else {
+        println!("{}", graph.summary());
+    }
+    Ok(())
+}
+
+/// Reads, recognises, simplifies.
+pub(crate) fn imported(source: &Path, choices: &Choices) -> Outcome<Graph> {
+    let mut graph = match extension(source).as_str() {
+        "onnx" => onnx(source, choices)?,
+        "phg" => Graph::load(source).map_err(Failure::new)?,
+        _ => checkpoint(source, choices)?,
+    };
+    pass::standard(&mut graph)
+        .map_err(|faults| Failure::new(format_args!("{}: {faults}", source.display())))?;
+    graph.meta.source.insert(
+        "file".into(),
+        source
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+    );
+    let digest = Sha256::digest(files::read(source)?);
+    graph
+        .meta
+        .source
+        .insert("sha256".into(), files::hex(&digest));
+    Ok(graph)
+}
+
+fn extension(path: &Path) -> String {
+    path.extension()
+        .and_then(|extension| extension.to_str())
+        .unwrap_or_default()
+        .to_ascii_lowercase()
+}
+
+fn checkpoint(source: &Path, choices: &Choices) -> Outcome<Graph> {
+    let checkpoint = Checkpoint::load(source).map_err(Failure::new)?;
+    let (mut graph, tower) = if efficientnet_lite::recognises(&checkpoint) {
+        let output = if choices.head {
+            efficientnet_lite::Output::Logits
+        } else {
+            efficientnet_lite::Output::Features
+        };
+        (
+            efficientnet_lite::import(&checkpoint, output).map_err(Failure::new)?,
+            Tower::Image,
+        )
+    } else if bert::recognises(&checkpoint) {
+        let config = bert::config_beside(&checkpoint).map_err(Failure::new)?;
+        config
+            .assumed
+            .iter()
+            .for_each(|assumption| eprintln!("assumed: {assumption}"));
+        let mut graph =
+            bert::import(&checkpoint, &config, choices.max_tokens).map_err(Failure::new)?;
+        graph.meta.vocabulary = bert::vocabulary_beside(source).map_err(Failure::new)?;
+        (graph, Tower::Text)
+    } else {
+        let keys: Vec<&str> = checkpoint
+            .tensors
+            .keys()
+            .take(5)
+            .map(String::as_str)
+            .collect();
+        return Err(Failure::new(format_args!(
+            "{}: its {} tensors are of no known architecture; the first are {}",
+            source.display(),
+            checkpoint.tensors.len(),
+            keys.join(", ")
+        ))
+        .help("known are EfficientNet-Lite0 to 4, BERT and MiniLM; other networks come as ONNX: pinhole import model.onnx"));
+    };
+    if let Some(path) = &choices.projection {
+        let projection = Projection::load(path).map_err(Failure::new)?;
+        projection.append(&mut graph, tower).map_err(Failure::new)?;
+    }
+    Ok(graph)
+}
+
+#[cfg(not(feature = "onnx"))]
+fn onnx(source: &Path, _choices: &Choices) -> Outcome<Graph> {
+    Err(Failure::new(format_args!(
+        "{}: this build reads no ONNX",
+        source.display()
+    ))
+    .help("cargo build --release -p pinhole (without --no-default-features)"))
+}

@@ -1,0 +1,99 @@
+//! `pinhole pack`: a graph to a model file.
+
+use std::path::{Path, PathBuf};
+
+use pinhole_graph::Graph;
+use pinhole_pack::{FloatWeights, PackOptions, PackReport, pack};
+
+use crate::failure::{Context, Failure, Outcome};
+use crate::files;
+
+/// Pack a graph into a model file that devices read in place.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  pinhole pack lite0-int8.phg --out image.phm
+  pinhole pack minilm.phg --weights i8 --out text.phm")]
+pub(crate) struct Args {
+    /// Graph (.phg), quantised or not.
+    #[arg(value_name = "GRAPH")]
+    graph: PathBuf,
+    #[command(flatten)]
+    pub(crate) choices: Choices,
+    /// Where the model goes.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a model is packed.
+#[derive(clap::Args, Clone)]
+pub(crate) struct Choices {
+    /// How float layers store their weights: f32, f16, or i8 with a scale a channel.
+    #[arg(long, default_value = "f32", value_parser = ["f32", "f16", "i8"])]
+    weights: String,
+    /// Weight layout: generic runs on every CPU.
+    #[arg(long, default_value = "generic", value_parser = ["generic"])]
+    target: String,
+    /// Leave out the names of layers.
+    #[arg(long)]
+    strip_names: bool,
+}
+
+impl Choices {
+    fn options(&self) -> PackOptions {
+        let float_weights = match self.weights.as_str() {
+            "f16" => FloatWeights::F16,
+            "i8" => FloatWeights::I8,
+            _ => FloatWeights::F32,
+        };
+        PackOptions {
+            float_weights,
+            names: !self.strip_names,
+        }
+    }
+}
+
+/// Runs the verb.
+pub(crate) fn run(args: Args) -> Outcome {
+    let graph = Graph::load(&args.graph).map_err(Failure::new)?;
+    let report = packed(&graph, &args.graph, &args.choices, &args.out)?;
+    print(&args.out, &report, args.json)
+}
+
+/// Packs and writes.
+pub(crate) fn packed(
+    graph: &Graph,
+    name: &Path,
+    choices: &Choices,
+    out: &Path,
+) -> Outcome<PackReport> {
+    let packed = pack(graph, &choices.options()).context(name.display())?;
+    files::write(out, &packed.bytes)?;
+    Ok(packed.report)
+}
+
+/// What it costs.
+pub(crate) fn print(out: &Path, report: &PackReport, json: bool) -> Outcome {
+    if json {
+        println!("{}", serde_json::to_string(report).map_err(Failure::new)?);
+        return Ok(());
+    }
+    println!(
+        "{}: {} bytes ({} of weights and tables), {} operators, {} MAC",
+        out.display(),
+        report.file_bytes,
+        report.data_bytes,
+        report.ops,
+        report.macs
+    );
+    println!(
+        "arena {} bytes, lower bound {} bytes, ratio {:.3}",
+        report.arena_bytes,
+        report.arena_lower_bound_bytes,
+        report.arena_bytes as f64 / report.arena_lower_bound_bytes.max(1) as f64
+    );
+    Ok(())
+}
