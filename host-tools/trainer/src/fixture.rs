@@ -98,7 +98,11 @@ pictures = "pictures.safetensors"
 teachers = ["teacher.safetensors"]
 
 [model]
-embedding = 5
+embedding = 4
+
+[start]
+ridge = 0.3
+groups = 0.3
 
 [teacher]
 neighbours = 3
@@ -115,6 +119,8 @@ steps = 24
 learning_rate = 1e-2
 warmup = 4
 weight_decay = 0.01
+anchor = 0.1
+text_rate = 0.5
 pictures = 7
 classes = 5
 groups = 2

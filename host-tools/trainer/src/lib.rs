@@ -24,12 +24,14 @@ mod error;
 pub mod features;
 #[cfg(test)]
 mod fixture;
+mod linalg;
 pub mod loss;
 mod model;
 mod optim;
 mod output;
 pub mod recipe;
 mod rng;
+mod start;
 mod teacher;
 pub mod texts;
 mod train;

@@ -97,6 +97,8 @@ mod tests {
             learning_rate: 2.0,
             warmup: 10,
             weight_decay: 0.0,
+            anchor: 0.0,
+            text_rate: 1.0,
             pictures: 1,
             classes: 2,
             groups: 2,

@@ -49,6 +49,8 @@ pub struct Recipe {
     pub inputs: Inputs,
     /// The shape of the projections.
     pub model: Model,
+    /// Where the parameters start; random numbers without it. Needs an affine text side.
+    pub start: Option<Start>,
     /// The synthetic pictures that stand for the classes.
     #[serde(default)]
     pub synthetic: Synthetic,
@@ -90,6 +92,16 @@ pub struct Model {
     /// The logit scale to start from, above 0 and at most 100.
     #[serde(default = "initial_logit_scale")]
     pub logit_scale: f32,
+}
+
+/// The closed-form start: ridge regression of reduced rank from sentences to prototypes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Start {
+    /// The ridge, in mean variances of a text feature; above 0.
+    pub ridge: f32,
+    /// Weight of a group of several classes beside a class's 1; at least 0.
+    pub groups: f32,
 }
 
 /// Synthetic pictures: class means of the linear-discriminant model that the classifier head implies, plus noise.
@@ -142,6 +154,13 @@ pub struct Optimiser {
     /// Decoupled weight decay of the weight matrices.
     #[serde(default)]
     pub weight_decay: f32,
+    /// Weight of the squared distance of the weight matrices from their start, in squared lengths of the start (L2-SP, Li
+    /// et al., 2018).
+    #[serde(default)]
+    pub anchor: f32,
+    /// The text side's learning rate, as a factor of `learning_rate`.
+    #[serde(default = "default_text_rate")]
+    pub text_rate: f32,
     /// Real pictures a step, at least 1.
     #[serde(default = "default_pictures")]
     pub pictures: usize,
@@ -169,6 +188,9 @@ pub struct Output {
 
 fn initial_logit_scale() -> f32 {
     14.0
+}
+fn default_text_rate() -> f32 {
+    1.0
 }
 fn default_pictures() -> usize {
     256
@@ -309,11 +331,31 @@ impl Recipe {
                 10.0,
             ),
             ("weight_decay", self.optimiser.weight_decay, 0.0, 10.0),
+            ("anchor", self.optimiser.anchor, 0.0, 1000.0),
+            ("text_rate", self.optimiser.text_rate, 0.0, 100.0),
+            (
+                "ridge",
+                self.start.as_ref().map_or(1.0, |start| start.ridge),
+                f32::MIN_POSITIVE,
+                1000.0,
+            ),
+            (
+                "groups",
+                self.start.as_ref().map_or(0.0, |start| start.groups),
+                0.0,
+                1000.0,
+            ),
         ];
         for (key, found, least, most) in numbers {
             if !(least..=most).contains(&found) {
                 faults.push((key, format!("is {found}, expected {least} to {most}")));
             }
+        }
+        if self.start.is_some() && self.model.text_hidden > 0 {
+            faults.push((
+                "text_hidden",
+                "must be 0 with a `start`, which is affine".to_owned(),
+            ));
         }
         if self.loss.clip + self.loss.pictures + self.loss.groups == 0.0 {
             faults.push((

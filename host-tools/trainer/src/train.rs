@@ -13,6 +13,7 @@ use crate::optim::{Moments, learning_rate};
 use crate::output::{Standard, write_projection};
 use crate::recipe::Recipe;
 use crate::rng::Rng;
+use crate::start::closed_form;
 use crate::{TrainError, teacher};
 use burn::tensor::Tensor;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -86,12 +87,16 @@ pub fn train(recipe_path: &Path, options: TrainOptions) -> Result<TrainReport, T
         inputs_sha256: features.sha256.clone(),
     };
     let mut rng = Rng::new(recipe.seed);
-    let projection = Projection::random(
+    let mut projection = Projection::random(
         &recipe.model,
         features.pictures.columns,
         features.texts.columns,
         &mut rng,
     );
+    let task = match options.dry_run {
+        true => None,
+        false => Some(Task::new(features, &recipe, &mut projection, recipe_path)?),
+    };
     let moments = (0..projection.parameters.len())
         .map(|index| Moments::zero(projection.data(index).len()))
         .collect();
@@ -108,9 +113,8 @@ pub fn train(recipe_path: &Path, options: TrainOptions) -> Result<TrainReport, T
     }
     let [projection, log, curve] =
         ["projection.safetensors", "log.csv", "loss.svg"].map(|name| folder.join(name));
-    if !options.dry_run {
+    if let Some(task) = task {
         std::fs::create_dir_all(&folder).map_err(TrainError::io("create", &folder))?;
-        let task = Task::new(features, &recipe);
         run(&task, &mut state, &checkpoint, &identity, &options)?;
         write_projection(
             &projection,
@@ -274,28 +278,51 @@ struct Task<'a> {
     posteriors: Matrix,
     /// Implied class means, `[classes, D]`.
     means: Matrix,
+    /// The parameters before the first step.
+    anchors: Vec<Vec<f32>>,
     groups: Vec<usize>,
     related: Vec<usize>,
 }
 
 impl<'a> Task<'a> {
-    fn new(mut features: Features, recipe: &'a Recipe) -> Self {
+    /// Prepares the inputs, and moves `projection` to the recipe's start where it has one.
+    fn new(
+        mut features: Features,
+        recipe: &'a Recipe,
+        projection: &mut Projection,
+        path: &Path,
+    ) -> Result<Self, TrainError> {
         let posteriors = teacher::posteriors(&features, &recipe.teacher);
         let image = standardise(&mut features.pictures);
         let text = standardise(&mut features.texts);
+        if let Some(start) = &recipe.start {
+            let Some(weights) = closed_form(&features, recipe.model.embedding, start) else {
+                let message = "`start` finds no sentences to regress on".to_owned();
+                return Err(TrainError::Recipe {
+                    path: path.to_path_buf(),
+                    line: 0,
+                    message,
+                });
+            };
+            begin_at(projection, weights, &features);
+        }
+        let anchors = (0..projection.parameters.len())
+            .map(|index| projection.data(index))
+            .collect();
         let means =
             teacher::class_means(&features.prototypes, &features.pictures, &recipe.synthetic);
         let (groups, related) = (drawable(&features, false), drawable(&features, true));
-        Self {
+        Ok(Self {
             recipe,
             features,
             image,
             text,
             posteriors,
             means,
+            anchors,
             groups,
             related,
-        }
+        })
     }
 
     /// One step: draws, computes the losses, moves the parameters.
@@ -316,8 +343,22 @@ impl<'a> Task<'a> {
             } else {
                 0.0
             };
-            let mut value = state.projection.data(index);
-            state.moments[index].update(&mut value, &elements(gradient), state.step, rate, decay);
+            let is_text = parameter.name.starts_with("text");
+            let rate = if is_text {
+                rate * self.recipe.optimiser.text_rate
+            } else {
+                rate
+            };
+            let (mut value, mut gradient) = (state.projection.data(index), elements(gradient));
+            if parameter.decays {
+                pull(
+                    &mut gradient,
+                    &value,
+                    &self.anchors[index],
+                    self.recipe.optimiser.anchor,
+                );
+            }
+            state.moments[index].update(&mut value, &gradient, state.step, rate, decay);
             state.projection.set(index, value);
         }
         row
@@ -475,6 +516,44 @@ impl<'a> Task<'a> {
     }
 }
 
+/// Adds the gradient of `weight·‖value − anchor‖² / ‖anchor‖²`.
+fn pull(gradient: &mut [f32], value: &[f32], anchor: &[f32], weight: f32) {
+    let square: f32 = anchor.iter().map(|x| x * x).sum();
+    let factor = 2.0 * weight / square.max(f32::MIN_POSITIVE);
+    for ((g, x), a) in gradient.iter_mut().zip(value).zip(anchor) {
+        *g += factor * (x - a);
+    }
+}
+
+/// Sets the affine sides to `[image weight, text weight, text bias]`, each side scaled so that its outputs have unit variance:
+/// only directions matter to the losses, and the optimiser's steps then fit the weights.
+fn begin_at(projection: &mut Projection, [image, text, bias]: [Vec<f32>; 3], features: &Features) {
+    let spread = |weight: &[f32], inputs: &Matrix| -> f32 {
+        let rows = inputs.rows.min(2048);
+        let inputs_rows = gather(inputs, 0..rows);
+        let weight = projection.constant(weight.to_vec(), inputs.columns);
+        let outputs = elements(
+            projection
+                .constant(inputs_rows, inputs.columns)
+                .matmul(weight.transpose()),
+        );
+        let outputs = Matrix {
+            columns: outputs.len() / rows,
+            data: outputs,
+            rows,
+        };
+        outputs.deviation(&outputs.mean())
+    };
+    let (of_image, of_text) = (
+        spread(&image, &features.pictures),
+        spread(&text, &features.texts),
+    );
+    let scaled = |data: Vec<f32>, by: f32| data.iter().map(|x| x / by).collect::<Vec<f32>>();
+    projection.set(0, scaled(image, of_image));
+    projection.set(2, scaled(text, of_text));
+    projection.set(3, scaled(bias, of_text));
+}
+
 /// Centres and scales the rows of `matrix` in place and says how.
 fn standardise(matrix: &mut Matrix) -> Standard {
     let centre = matrix.mean();
@@ -528,11 +607,11 @@ mod tests {
             .collect();
         shapes.sort();
         let expected = [
-            ("image.bias", vec![5]),
-            ("image.weight", vec![5, 8]),
+            ("image.bias", vec![4]),
+            ("image.weight", vec![4, 8]),
             ("logit_scale", vec![1]),
-            ("text.bias", vec![5]),
-            ("text.weight", vec![5, 4]),
+            ("text.bias", vec![4]),
+            ("text.weight", vec![4, 4]),
         ];
         assert_eq!(
             shapes,
