@@ -8,6 +8,8 @@ mod checkpoint;
 pub mod efficientnet_lite;
 mod element;
 mod error;
+#[cfg(feature = "onnx")]
+pub mod onnx;
 mod pickle;
 pub mod projection;
 mod pytorch;

@@ -31,7 +31,7 @@ pub use shape::infer_shapes;
 pub(crate) use validate::structure;
 pub use validate::validate;
 
-use crate::Graph;
+use crate::{Graph, Node};
 
 /// Every pass, in the order in which each helps the next: shapes, constants, spelled-out operators, batch
 /// normalisation, counted padding, identities, activations, dead nodes, then the check.
@@ -50,4 +50,14 @@ pub fn standard(graph: &mut Graph) -> Result<(), GraphFaults> {
     remove_dead(graph);
     infer_shapes(graph)?;
     validate(graph)
+}
+
+/// The shape of a node's output, for an importer that builds node by node. Ids must be in range and the number of inputs
+/// right.
+///
+/// # Errors
+/// When the inputs do not fit, with found and expected.
+#[cfg(feature = "onnx")]
+pub(crate) fn node_shape(graph: &Graph, node: &Node) -> Result<Vec<usize>, String> {
+    shape::infer_node(graph, node).map(|inferred| inferred.shape)
 }

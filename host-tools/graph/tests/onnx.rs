@@ -1,0 +1,235 @@
+//! ONNX files against what ONNX Runtime computes with them; `tests/golden/make_onnx.py` makes the files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use pinhole_graph::import::ImportError;
+use pinhole_graph::import::onnx::{Options, load};
+use pinhole_graph::op::Unary;
+use pinhole_graph::{Graph, ModelKind, Op, Tensor, pass};
+use safetensors::SafeTensors;
+
+const TOKENS: usize = 6;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/onnx")
+}
+
+fn import(name: &str) -> Graph {
+    load_case(name).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn load_case(name: &str) -> Result<Graph, ImportError> {
+    let options = Options {
+        tokens: TOKENS,
+        ..Options::default()
+    };
+    load(folder().join(format!("{name}.onnx")), &options)
+}
+
+/// The upper 24 bits of Knuth's MMIX generator from state 1.
+fn lcg(count: usize) -> Vec<i64> {
+    let mut state = 1_u64;
+    (0..count)
+        .map(|_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as i64
+        })
+        .collect()
+}
+
+fn input(graph: &Graph) -> Tensor {
+    let value = &graph.values[graph.inputs[0]];
+    let numbers = lcg(value.shape.iter().product());
+    if value.is_ids {
+        let ids = numbers.iter().map(|&number| (number % 1000) as i32);
+        return Tensor::i32(&value.shape, ids.collect());
+    }
+    let floats = numbers
+        .iter()
+        .map(|&number| number as f32 / (1 << 23) as f32 - 1.0);
+    Tensor::f32(&value.shape, floats.collect())
+}
+
+/// Cosine of our output with the expected one.
+fn cosine(name: &str, graph: &Graph) -> f64 {
+    let bytes = fs::read(folder().join("expected.safetensors")).expect("golden file");
+    let tensors = SafeTensors::deserialize(&bytes).expect("golden file");
+    let expected = tensors.tensor(name).expect("golden tensor");
+    let expected = expected
+        .data()
+        .as_chunks()
+        .0
+        .iter()
+        .map(|&b| f64::from(f32::from_le_bytes(b)))
+        .collect::<Vec<_>>();
+    let outputs = pass::evaluate(graph, &[input(graph)]).expect("evaluates");
+    let found: Vec<f64> = outputs[0]
+        .as_f32()
+        .expect("floats")
+        .iter()
+        .map(|&v| f64::from(v))
+        .collect();
+    assert_eq!(found.len(), expected.len(), "{name}");
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let ratio = dot(&found, &found) / dot(&expected, &expected);
+    assert!((ratio - 1.0).abs() < 1e-4, "{name}: length² {ratio}");
+    dot(&found, &expected) / (dot(&found, &found) * dot(&expected, &expected)).sqrt()
+}
+
+fn count(graph: &Graph, wanted: fn(&Op) -> bool) -> usize {
+    graph.nodes.iter().filter(|node| wanted(&node.op)).count()
+}
+
+#[test]
+fn every_small_file_computes_what_onnx_runtime_computes() {
+    for name in [
+        "conv_net",
+        "flatten_net",
+        "nhwc_net",
+        "decomposed",
+        "shape_net",
+        "vit",
+        "bert",
+    ] {
+        let cosine = cosine(name, &import(name));
+        println!("{name}: cosine {cosine:.9}");
+        assert!(cosine >= 0.99999, "{name}: cosine {cosine}");
+    }
+}
+
+#[test]
+fn convolutional_networks_come_out_without_a_transpose() {
+    for name in ["conv_net", "nhwc_net"] {
+        let graph = import(name);
+        let transposes = count(&graph, |op| matches!(op, Op::Transpose { .. }));
+        assert_eq!(transposes, 0, "{name}");
+        assert!(
+            !graph
+                .nodes
+                .iter()
+                .any(|node| matches!(node.op, Op::BatchNorm { .. })),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn pictures_become_nhwc_and_geometry_is_assumed_with_a_note() {
+    let graph = import("conv_net");
+    assert_eq!(graph.values[graph.inputs[0]].shape, [1, 17, 15, 3]);
+    assert_eq!(graph.meta.kind, ModelKind::ImageEncoder);
+    assert!(graph.meta.source["assumed"].contains("ImageNet"));
+    let graph = import("nhwc_net");
+    assert_eq!(graph.values[graph.inputs[0]].shape, [1, 8, 8, 3]);
+    assert_eq!(
+        graph.meta.geometry.expect("geometry").mean,
+        [0.0; 3],
+        "the graph normalises"
+    );
+}
+
+#[test]
+fn nodes_keep_the_names_of_the_file() {
+    let graph = import("conv_net");
+    let conv = graph
+        .nodes
+        .iter()
+        .find(|node| matches!(node.op, Op::Conv2d { groups: 8, .. }))
+        .expect("the depthwise convolution");
+    assert_eq!(conv.name, "conv_3");
+    assert!(graph.nodes.iter().any(|node| node.name == "hardswish_2"
+        && matches!(
+            node.op,
+            Op::Unary {
+                function: Unary::HardSwish
+            }
+        )));
+}
+
+#[test]
+fn token_ids_stay_an_input_and_masks_become_ones() {
+    let graph = import("bert");
+    assert_eq!(graph.inputs.len(), 1);
+    let ids = &graph.values[graph.inputs[0]];
+    assert!(ids.is_ids);
+    assert_eq!(ids.name, "input_ids");
+    assert_eq!(graph.meta.kind, ModelKind::TextEncoder);
+}
+
+#[test]
+fn all_unsupported_nodes_are_named_at_once_with_reason_and_advice() {
+    let Err(ImportError::Unsupported(refused)) = load_case("refused") else {
+        panic!("expected a list of unsupported nodes");
+    };
+    let ops: Vec<&str> = refused.0.iter().map(|node| node.op.as_str()).collect();
+    assert_eq!(
+        ops,
+        [
+            "QuantizeLinear",
+            "DequantizeLinear",
+            "DynamicQuantizeLinear",
+            "MatMulInteger",
+            "If",
+            "Einsum",
+            "FusedThing"
+        ]
+    );
+    assert_eq!(refused.0[4].node, "if_6");
+    assert!(refused.0[0].reason.contains("int8"));
+    assert!(
+        refused
+            .0
+            .iter()
+            .all(|node| !node.reason.is_empty() && !node.advice.is_empty())
+    );
+    assert!(refused.to_string().contains("einsum_7"));
+}
+
+#[test]
+fn weights_outside_the_folder_are_refused() {
+    let error = load_case("outside").expect_err("outside");
+    assert!(error.to_string().contains("folder of the model"), "{error}");
+}
+
+#[test]
+fn a_missing_file_is_an_error_that_names_it() {
+    let error = load_case("nothing").expect_err("missing");
+    assert!(error.to_string().contains("nothing.onnx"), "{error}");
+}
+
+fn load_bytes(bytes: &[u8]) -> Result<Graph, ImportError> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("x.onnx");
+    fs::write(&path, bytes).expect("written");
+    load(&path, &Options::default())
+}
+
+#[test]
+fn every_kind_of_prefix_is_refused() {
+    let bytes = fs::read(folder().join("conv_net.onnx")).expect("golden file");
+    for len in (0..bytes.len()).step_by(61) {
+        assert!(load_bytes(&bytes[..len]).is_err(), "{len} bytes");
+    }
+}
+
+#[test]
+fn flipped_bytes_never_panic() {
+    let bytes = fs::read(folder().join("shape_net.onnx")).expect("golden file");
+    for at in 0..bytes.len() {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << (at % 8);
+        let _ = load_bytes(&flipped);
+    }
+}
+
+#[test]
+fn garbage_and_other_formats_are_refused() {
+    let text = b"this is no model, it is a sentence".as_slice();
+    let noise: Vec<u8> = lcg(5000).iter().map(|&number| number as u8).collect();
+    for bytes in [text, &noise, b"PK\x03\x04", &[0; 100]] {
+        assert!(load_bytes(bytes).is_err());
+    }
+}
