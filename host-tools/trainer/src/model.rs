@@ -199,6 +199,7 @@ mod tests {
             let model = Model {
                 embedding: 4,
                 text_hidden,
+                centred: false,
                 logit_scale: 10.0,
             };
             let projection = Projection::random(&model, 3, 6, &mut Rng::new(1));
@@ -219,6 +220,7 @@ mod tests {
         let model = Model {
             embedding: 2,
             text_hidden: 0,
+            centred: false,
             logit_scale: 14.0,
         };
         let mut projection = Projection::random(&model, 2, 2, &mut Rng::new(1));

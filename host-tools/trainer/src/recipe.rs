@@ -86,6 +86,10 @@ pub struct Inputs {
 pub struct Model {
     /// Dimensions of the shared space, at least 2.
     pub embedding: usize,
+    /// Keep the mean embedding of the pictures at zero: the image side's bias only centres the features and is not trained.
+    /// A trained one learns how frequent the teacher finds each class, which says nothing of pictures to come.
+    #[serde(default)]
+    pub centred: bool,
     /// Width of the text side's hidden layer (GELU); 0 for an affine text side.
     #[serde(default)]
     pub text_hidden: usize,

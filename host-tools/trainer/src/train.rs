@@ -338,6 +338,9 @@ impl<'a> Task<'a> {
             let Some(gradient) = parameter.value.grad(&gradients) else {
                 continue;
             };
+            if self.recipe.model.centred && parameter.name == "image.bias" {
+                continue;
+            }
             let decay = if parameter.decays {
                 self.recipe.optimiser.weight_decay
             } else {
