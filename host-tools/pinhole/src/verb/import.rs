@@ -141,6 +141,24 @@ fn checkpoint(source: &Path, choices: &Choices) -> Outcome<Graph> {
     Ok(graph)
 }
 
+#[cfg(feature = "onnx")]
+fn onnx(source: &Path, choices: &Choices) -> Outcome<Graph> {
+    use pinhole_graph::import::onnx::{Options, load};
+
+    let options = Options {
+        tokens: choices.max_tokens,
+        ..Options::default()
+    };
+    let mut graph = load(source, &options).map_err(Failure::new)?;
+    if let Some(assumed) = graph.meta.source.get("assumed") {
+        eprintln!("assumed: {assumed}");
+    }
+    if graph.meta.kind == pinhole_graph::ModelKind::TextEncoder {
+        graph.meta.vocabulary = bert::vocabulary_beside(source).map_err(Failure::new)?;
+    }
+    Ok(graph)
+}
+
 #[cfg(not(feature = "onnx"))]
 fn onnx(source: &Path, _choices: &Choices) -> Outcome<Graph> {
     Err(Failure::new(format_args!(
