@@ -1,8 +1,9 @@
-//! Frames on a line: `COBS(version, body, crc32) 0`.
+//! Frames on a line: `COBS(version, sequence, body, crc32) 0`.
 //!
 //! COBS is Cheshire and Baker 1999, "Consistent Overhead Byte Stuffing": no byte inside a frame is zero, so that a zero
-//! ends a frame wherever a receiver starts to listen. The checksum is CRC-32/ISO-HDLC over version and body, least
-//! significant byte first. Bytes that are no frame cost at most the frame in which they lie.
+//! ends a frame wherever a receiver starts to listen. The checksum is CRC-32/ISO-HDLC over what is before it, least
+//! significant byte first. A reply has the sequence number of its request, so that a late one is not taken for another's.
+//! Bytes that are no frame cost at most the frame in which they lie.
 
 use crate::{MAX_BODY_BYTES, PROTOCOL_VERSION};
 use core::fmt;
@@ -10,12 +11,18 @@ use crc::{CRC_32_ISO_HDLC, Crc, Table};
 
 static CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
 
-const VERSION_BYTES: usize = 1;
+/// Version and sequence.
+const HEAD_BYTES: usize = 2;
 const CRC_BYTES: usize = 4;
 /// Bytes of the largest frame before stuffing.
-const MAX_PLAIN_BYTES: usize = VERSION_BYTES + MAX_BODY_BYTES + CRC_BYTES;
+const MAX_PLAIN_BYTES: usize = HEAD_BYTES + MAX_BODY_BYTES + CRC_BYTES;
 /// A stuffed block is its length and up to this many bytes that are not zero.
 const MAX_BLOCK_BYTES: usize = 254;
+
+/// The sequence number of a reply to a frame that was damaged, whose own number is not known.
+pub const NO_SEQUENCE: u8 = 0;
+/// The sequence number of the first request, and of the one after 255.
+pub const FIRST_SEQUENCE: u8 = 1;
 
 /// Why a frame is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +92,7 @@ pub struct Decoder {
     /// Nothing of the frame was seen yet.
     at_start: bool,
     body_len: usize,
+    sequence: u8,
 }
 
 impl Default for Decoder {
@@ -104,6 +112,7 @@ impl Decoder {
             too_long: false,
             at_start: true,
             body_len: 0,
+            sequence: NO_SEQUENCE,
         }
     }
 
@@ -125,8 +134,13 @@ impl Decoder {
     /// The body of the frame that the last [`Decoder::take`] completed.
     pub fn body(&self) -> &[u8] {
         self.plain
-            .get(VERSION_BYTES..VERSION_BYTES + self.body_len)
+            .get(HEAD_BYTES..HEAD_BYTES + self.body_len)
             .unwrap_or_default()
+    }
+
+    /// The sequence number of the last frame; [`NO_SEQUENCE`] when it was refused.
+    pub fn sequence(&self) -> u8 {
+        self.sequence
     }
 
     fn accept(&mut self, byte: u8) {
@@ -162,6 +176,7 @@ impl Decoder {
         self.too_long = false;
         self.at_start = true;
         self.body_len = 0;
+        self.sequence = NO_SEQUENCE;
         if too_long {
             return Status::Refused(FrameFault::TooLong);
         }
@@ -170,7 +185,7 @@ impl Decoder {
         let Some((covered, stored)) = frame.split_last_chunk::<CRC_BYTES>() else {
             return cut;
         };
-        let Some(&version) = covered.first() else {
+        let Some((&[version, sequence], body)) = covered.split_first_chunk::<HEAD_BYTES>() else {
             return cut;
         };
         let (stored, computed) = (u32::from_le_bytes(*stored), CRC.checksum(covered));
@@ -181,7 +196,8 @@ impl Decoder {
         } else if version != PROTOCOL_VERSION {
             Status::Refused(FrameFault::Version { found: version })
         } else {
-            self.body_len = covered.len() - VERSION_BYTES;
+            self.body_len = body.len();
+            self.sequence = sequence;
             Status::Complete
         }
     }
@@ -234,13 +250,17 @@ impl<E, W: FnMut(&[u8]) -> Result<(), E>> Encoder<W> {
 ///
 /// # Errors
 /// Those of `write`.
-pub fn encode<E>(body: &[u8], write: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
-    let version = [PROTOCOL_VERSION];
+pub fn encode<E>(
+    sequence: u8,
+    body: &[u8],
+    write: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let head = [PROTOCOL_VERSION, sequence];
     let mut digest = CRC.digest();
-    digest.update(&version);
+    digest.update(&head);
     digest.update(body);
     let mut encoder = Encoder::new(write);
-    encoder.put(&version)?;
+    encoder.put(&head)?;
     encoder.put(body)?;
     encoder.put(&digest.finalize().to_le_bytes())?;
     encoder.flush()?;

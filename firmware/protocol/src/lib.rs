@@ -1,7 +1,7 @@
 //! The messages that host and device share, and how they become bytes on a serial line.
 //!
-//! Specified byte by byte in `docs/protocol.md`. A [`message`] is encoded by postcard; a [`frame`] is its version, the
-//! message and a CRC-32, stuffed by COBS and ended by a zero. The host asks, the device answers each request with exactly
+//! Specified byte by byte in `docs/protocol.md`. A [`message`] is encoded by postcard; a [`frame`] is its version, a
+//! sequence number, the message and a CRC-32, stuffed by COBS and ended by a zero. The host asks, the device answers each request with exactly
 //! one reply; every buffer is bounded, and no bytes from outside can do more than give a [`FrameFault`].
 //!
 //! Not here: transports, timeouts, and what the messages mean to a camera or a model.
@@ -11,7 +11,7 @@
 pub mod frame;
 pub mod message;
 
-pub use frame::{Decoder, FrameFault, Status, encode};
+pub use frame::{Decoder, FIRST_SEQUENCE, FrameFault, NO_SEQUENCE, Status, encode};
 pub use message::{
     Begin, BoundedText, Classified, ErrorCode, Failure, Info, MessageFault, PixelLayout, Reply,
     Request, TopClass, body, decode,

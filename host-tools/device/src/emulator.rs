@@ -1,12 +1,13 @@
-//! A board under QEMU: one process, its serial line on a loopback socket, its log on its standard output.
+//! A board under QEMU: its standard input carries requests in, its UART on a loopback socket carries replies out, and its
+//! standard output the log. See `docs/boards/qemu-an547.md` for why requests do not go over the UART.
 
 use crate::board::emulator_available;
 use crate::logs::LogReader;
 use crate::{BoardInfo, BoardResult, BoardSpec, DeviceError, Link, Partition, RgbRows};
-use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -37,7 +38,7 @@ impl Default for Options {
 
 /// A running board. Dropping it ends the emulator.
 pub struct EmulatedBoard {
-    link: Link<TcpStream>,
+    link: Link<Wire>,
     info: BoardInfo,
     process: Process,
 }
@@ -68,38 +69,31 @@ impl EmulatedBoard {
             emulator: board.emulator,
             reason,
         };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(DeviceError::Line)?;
-        let port = listener.local_addr().map_err(DeviceError::Line)?.port();
-        let child = Command::new(board.emulator)
-            .args([
-                "-machine",
-                board.machine,
-                "-display",
-                "none",
-                "-monitor",
-                "none",
-            ])
-            .args(["-no-reboot", "-chardev", "stdio,id=log,signal=off"])
-            .args(["-semihosting-config", "enable=on,target=native,chardev=log"])
-            .args([
-                "-chardev",
-                &format!("socket,id=line,host=127.0.0.1,port={port}"),
-            ])
-            .args(["-serial", "chardev:line"])
+        let (listener, port) = listen()?;
+        let mut child = Command::new(board.emulator)
+            .args(["-machine", board.machine, "-no-reboot"])
+            .args(["-display", "none", "-monitor", "none"])
+            .args(["-semihosting-config", "enable=on,target=native"])
+            .arg("-chardev")
+            .arg(format!("socket,id=uart,host=127.0.0.1,port={port}"))
+            .args(["-serial", "chardev:uart"])
             .arg("-kernel")
             .arg(firmware)
             .args(["-device", &model, "-device", &bank])
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| start_failed(error.to_string()))?;
+        let requests = child.stdin.take();
         let log = LogReader::open(firmware);
         let mut process = Process::new(child, log, options.show_log);
-        let stream = accept(&listener, &mut process).map_err(|error| match error {
+        let replies = accept(&listener, &mut process).map_err(|error| match error {
             DeviceError::Stopped { reason } => start_failed(reason),
             other => other,
         })?;
+        let requests = requests.ok_or_else(|| start_failed("it has no input".into()))?;
+        let stream = Wire { requests, replies };
         let mut link = Link::new(stream, options.timeout);
         let info = link.hello().map_err(|error| process.explain(error))?;
         Ok(Self {
@@ -174,7 +168,6 @@ fn image(
 
 /// Waits until the emulator connects its serial line.
 fn accept(listener: &TcpListener, process: &mut Process) -> Result<TcpStream, DeviceError> {
-    listener.set_nonblocking(true).map_err(DeviceError::Line)?;
     let start = Instant::now();
     loop {
         match listener.accept() {
@@ -199,11 +192,43 @@ fn accept(listener: &TcpListener, process: &mut Process) -> Result<TcpStream, De
     }
 }
 
+/// A port of this machine alone, which the emulator connects to.
+fn listen() -> Result<(TcpListener, u16), DeviceError> {
+    let open = || {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
+        let port = listener.local_addr()?.port();
+        Ok((listener, port))
+    };
+    open().map_err(DeviceError::Line)
+}
+
 fn configure(stream: &TcpStream) -> std::io::Result<()> {
+    // Some systems pass the listener's mode on.
     stream.set_nonblocking(false)?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(POLL))?;
-    stream.set_write_timeout(Some(CONNECT_TIMEOUT))
+    stream.set_read_timeout(Some(POLL))
+}
+
+/// The line to the board.
+struct Wire {
+    requests: ChildStdin,
+    replies: TcpStream,
+}
+
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.replies.read(buffer)
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.requests.write(bytes)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.requests.flush()
+    }
 }
 
 /// The emulator's process and the threads that read what it prints.

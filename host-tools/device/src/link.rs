@@ -2,9 +2,11 @@
 
 use crate::DeviceError;
 use pinhole_protocol::{
-    Begin, Decoder, ErrorCode, FrameFault, MAX_BODY_BYTES, MAX_CHUNK_BYTES, MAX_TOP,
-    PROTOCOL_VERSION, PixelLayout, Reply, Request, Status, body, decode, encode,
+    Begin, Decoder, ErrorCode, FIRST_SEQUENCE, FrameFault, MAX_BODY_BYTES, MAX_CHUNK_BYTES,
+    MAX_TOP, NO_SEQUENCE, PROTOCOL_VERSION, PixelLayout, Reply, Request, Status, body, decode,
+    encode,
 };
+use std::convert::Infallible;
 use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
@@ -80,6 +82,8 @@ pub struct Link<S> {
     /// Bytes read and not yet decoded.
     pending: Vec<u8>,
     timeout: Duration,
+    /// Of the last request.
+    sequence: u8,
 }
 
 impl<S: Read + Write> Link<S> {
@@ -90,6 +94,7 @@ impl<S: Read + Write> Link<S> {
             decoder: Box::new(Decoder::new()),
             pending: Vec::new(),
             timeout,
+            sequence: NO_SEQUENCE,
         }
     }
 
@@ -99,7 +104,7 @@ impl<S: Read + Write> Link<S> {
     /// When the line fails, or the device has no sound model and bank.
     pub fn hello(&mut self) -> Result<BoardInfo, DeviceError> {
         self.ask("hello", &Request::Hello, |reply| match reply {
-            Reply::Info(info) => Ok(BoardInfo {
+            Reply::Info(info) => Some(BoardInfo {
                 board: info.board.into(),
                 kernels: info.kernels.into(),
                 model_bytes: info.model_bytes,
@@ -111,7 +116,7 @@ impl<S: Read + Write> Link<S> {
                 dim: info.dim,
                 class_count: info.class_count,
             }),
-            other => Err(other),
+            _ => None,
         })
     }
 
@@ -156,7 +161,7 @@ impl<S: Read + Write> Link<S> {
             received = now;
         }
         self.ask("end", &Request::End, |reply| match reply {
-            Reply::Classified(classified) => Ok(BoardResult {
+            Reply::Classified(classified) => Some(BoardResult {
                 embedding: classified.embedding.iter().map(|b| *b as i8).collect(),
                 top: classified
                     .top
@@ -171,7 +176,7 @@ impl<S: Read + Write> Link<S> {
                 energy: classified.energy,
                 rejected: classified.rejected,
             }),
-            other => Err(other),
+            _ => None,
         })
     }
 
@@ -188,31 +193,29 @@ impl<S: Read + Write> Link<S> {
         &mut self,
         name: &'static str,
         request: &Request<'_>,
-        take: impl Fn(Reply<'_>) -> Result<T, Reply<'_>>,
+        take: impl Fn(&Reply<'_>) -> Option<T>,
     ) -> Result<T, DeviceError> {
         let mut attempt = 1;
         loop {
             self.send(name, request)?;
             self.receive(name)?;
-            let reply = decode::<Reply<'_>>(self.decoder.body());
-            let found = match reply.map(&take) {
-                Ok(Ok(taken)) => return Ok(taken),
-                Ok(Err(Reply::Failed(failure))) => {
-                    if failure.code == ErrorCode::Damaged && attempt < ATTEMPTS {
-                        attempt += 1;
-                        continue;
-                    }
+            let found = match decode::<Reply<'_>>(self.decoder.body()) {
+                Ok(Reply::Failed(failure))
+                    if failure.code == ErrorCode::Damaged && attempt < ATTEMPTS =>
+                {
+                    attempt += 1;
+                    continue;
+                }
+                Ok(Reply::Failed(failure)) => {
                     return Err(DeviceError::Refused {
                         request: name,
                         code: failure.code,
                         text: failure.text.as_str().into(),
                     });
                 }
-                Ok(Err(other)) => match other {
-                    Reply::Info(_) => "information".into(),
-                    Reply::Received(count) => format!("{count} bytes received"),
-                    Reply::Classified(_) => "a classification".into(),
-                    Reply::Failed(_) => "a failure".into(),
+                Ok(reply) => match take(&reply) {
+                    Some(taken) => return Ok(taken),
+                    None => kind(&reply).into(),
                 },
                 Err(fault) => fault.to_string(),
             };
@@ -229,9 +232,10 @@ impl<S: Read + Write> Link<S> {
             request: name,
             found: fault.to_string(),
         })?;
+        self.sequence = self.sequence.checked_add(1).unwrap_or(FIRST_SEQUENCE);
         // The zero in front ends what noise there may be on the line.
         let mut frame = vec![0];
-        let _ = encode::<std::convert::Infallible>(body, |part| {
+        let Ok(()) = encode::<Infallible>(self.sequence, body, |part| {
             frame.extend_from_slice(part);
             Ok(())
         });
@@ -241,14 +245,20 @@ impl<S: Read + Write> Link<S> {
             .map_err(DeviceError::Line)
     }
 
-    /// Waits for a frame of this version; skips damaged ones, which are noise of a device that starts.
+    /// Waits for the reply to the last request. Skips damaged frames, which are noise of a device that starts, and late
+    /// replies to earlier requests.
     fn receive(&mut self, name: &'static str) -> Result<(), DeviceError> {
         let start = Instant::now();
         loop {
             let (taken, status) = self.decoder.take(&self.pending);
             self.pending.drain(..taken);
             match status {
-                Status::Complete => return Ok(()),
+                Status::Complete => {
+                    if [self.sequence, NO_SEQUENCE].contains(&self.decoder.sequence()) {
+                        return Ok(());
+                    }
+                    continue;
+                }
                 Status::Refused(FrameFault::Version { found }) => {
                     return Err(DeviceError::Version {
                         found,
@@ -277,10 +287,20 @@ impl<S: Read + Write> Link<S> {
     }
 }
 
-fn received(reply: Reply<'_>) -> Result<u32, Reply<'_>> {
+fn received(reply: &Reply<'_>) -> Option<u32> {
+    match *reply {
+        Reply::Received(count) => Some(count),
+        _ => None,
+    }
+}
+
+/// What a reply is, for a message.
+fn kind(reply: &Reply<'_>) -> &'static str {
     match reply {
-        Reply::Received(count) => Ok(count),
-        other => Err(other),
+        Reply::Info(_) => "information",
+        Reply::Received(_) => "a number of bytes",
+        Reply::Classified(_) => "a classification",
+        Reply::Failed(_) => "a failure",
     }
 }
 

@@ -1,7 +1,7 @@
 //! Integer 2-D convolution: patches of two output pixels are widened into scratch, then multiplied as in
 //! [`super::gemm_s8`].
 
-use super::gemm_s8::{Product, ROWS, widen};
+use super::gemm_s8::{Product, widen};
 use super::requantize::Outputs;
 use crate::kernel::packing::GROUP_INPUTS;
 use crate::kernel::{ConvS8, DstS8, Requantize, scalar};
@@ -30,13 +30,18 @@ pub(crate) fn conv_s8(mut args: ConvS8<'_>) {
         outputs,
     };
     let rows = args.window.output[0] * args.window.output[1];
-    for row in (0..rows).step_by(ROWS) {
-        let count = ROWS.min(rows - row);
+    product.for_each_tile(rows, |chunk, row, count| {
         for index in 0..count {
             lay_out_patch(&mut args, row + index, index * wide_bytes, wide_bytes);
         }
-        product.tile(&args.scratch[..count * wide_bytes], &mut dst, row, count);
-    }
+        product.tile(
+            chunk,
+            &args.scratch[..count * wide_bytes],
+            &mut dst,
+            row,
+            count,
+        );
+    });
 }
 
 /// Writes the patch of output pixel `row` in 16 bits to `bytes` bytes of scratch from `start` on.

@@ -44,6 +44,8 @@ struct Block {
     channel: usize,
     len: usize,
     taps: usize,
+    /// Of each tap from the first one, in a window inside the picture.
+    offsets: [usize; MAX_TAPS],
     weights: [Pair; MAX_TAPS / 2],
     bias: Pair,
     channels: [Channels; 2],
@@ -64,6 +66,12 @@ impl Block {
             };
             *pair = interleave(tap(2 * index), tap(2 * index + 1));
         }
+        let (width, dilation) = (args.window.kernel[1], args.window.dilation);
+        let mut offsets = [0; MAX_TAPS];
+        for (tap, offset) in offsets[..taps].iter_mut().enumerate() {
+            let down = tap / width * dilation[0] * args.window.input[1];
+            *offset = (down + tap % width * dilation[1]) * args.channels;
+        }
         let (mut bias, mut multiplier, mut shift) = ([[0; 8]; 2], [[0; 8]; 2], [[0; 8]; 2]);
         for of_block in 0..len {
             let [vector, lane] = [of_block / 4 % 2, of_block / 8 * 4 + of_block % 4];
@@ -75,6 +83,7 @@ impl Block {
             channel,
             len,
             taps,
+            offsets,
             weights,
             bias: [load_i32x8(&bias[0]), load_i32x8(&bias[1])],
             channels: core::array::from_fn(|vector| {
@@ -89,34 +98,18 @@ impl Block {
     #[inline]
     #[target_feature(enable = "avx2")]
     fn convolve(&self, args: &mut DepthwiseConvS8<'_>, position: [usize; 2]) {
-        let width = args.window.kernel[1];
-        let mut place = [0, 0];
-        let mut tap = || {
-            let pixel = args.window.pixel(position, place);
-            place[1] += 1;
-            if place[1] == width {
-                place = [place[0] + 1, 0];
+        let last = [
+            args.window.kernel[0].wrapping_sub(1),
+            args.window.kernel[1].wrapping_sub(1),
+        ];
+        let first = args.window.pixel(position, [0, 0]);
+        let sums = match (first, args.window.pixel(position, last)) {
+            (Some(first), Some(_)) => {
+                let start = first * args.channels + self.channel;
+                self.sum(|tap| widen(&args.src[start + self.offsets[tap]..][..self.len]))
             }
-            match pixel {
-                Some(pixel) => widen(&args.src[pixel * args.channels + self.channel..][..self.len]),
-                None => self.outside,
-            }
+            _ => self.sum(|tap| self.tap(args, position, tap)),
         };
-        let mut sums = self.bias;
-        for (index, weights) in self.weights[..self.taps.div_ceil(2)].iter().enumerate() {
-            let first = tap();
-            // Past the last tap, the weight is zero.
-            let second = if 2 * index + 1 < self.taps {
-                tap()
-            } else {
-                first
-            };
-            let pair = interleave(first, second);
-            for half in 0..2 {
-                let products = _mm256_madd_epi16(pair[half], weights[half]);
-                sums[half] = _mm256_add_epi32(sums[half], products);
-            }
-        }
         let low = self.channels[0].apply(sums[0]);
         let high = self.channels[1].apply(sums[1]);
         let in_order = [
@@ -127,6 +120,33 @@ impl Block {
         let pixel = position[0] * args.window.output[1] + position[1];
         let start = pixel * args.channels + self.channel;
         store_i8x16(&mut args.dst[start..][..self.len], bytes);
+    }
+
+    /// The sums over all taps, the bias in them.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn sum(&self, tap: impl Fn(usize) -> __m256i) -> Pair {
+        let mut sums = self.bias;
+        for (index, weights) in self.weights[..self.taps.div_ceil(2)].iter().enumerate() {
+            // Past the last tap, the weight is zero.
+            let second = (2 * index + 1).min(self.taps - 1);
+            let pair = interleave(tap(2 * index), tap(second));
+            for half in 0..2 {
+                let products = _mm256_madd_epi16(pair[half], weights[half]);
+                sums[half] = _mm256_add_epi32(sums[half], products);
+            }
+        }
+        sums
+    }
+
+    /// What `tap` of the output at `position` reads.
+    #[target_feature(enable = "avx2")]
+    fn tap(&self, args: &DepthwiseConvS8<'_>, position: [usize; 2], tap: usize) -> __m256i {
+        let width = args.window.kernel[1];
+        match args.window.pixel(position, [tap / width, tap % width]) {
+            Some(pixel) => widen(&args.src[pixel * args.channels + self.channel..][..self.len]),
+            None => self.outside,
+        }
     }
 }
 

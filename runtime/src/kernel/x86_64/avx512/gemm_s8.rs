@@ -240,10 +240,6 @@ impl Product<'_> {
     ///
     /// All of it in one function: what the compiler does not inline gets its vectors through memory.
     #[inline]
-    #[expect(
-        clippy::needless_range_loop,
-        reason = "tiles are indexed by row and block"
-    )]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
     fn block_tile<const R: usize, const B: usize>(
         &self,

@@ -1,0 +1,402 @@
+//! The application over a line in memory: what it answers to good, bad and noisy hosts.
+
+#[path = "../../runtime/tests/common/mod.rs"]
+mod common;
+
+use common::{Aligned, Random, samples};
+use embedded_io::{ErrorType, Read, Write};
+use pinhole_firmware::{App, Fault, Memory, Served, bank_image, model_image};
+use pinhole_protocol::message::Message;
+use pinhole_protocol::*;
+use pinhole_runtime::bank::{BankError, BankSpec, ClassSpec};
+use pinhole_runtime::interpreter::Interpreter;
+use pinhole_runtime::kernel::{Kernels, Scalar};
+use pinhole_runtime::model::Model;
+use pinhole_runtime::model::format::ModelKind;
+use pinhole_runtime::preprocess::{PixelFormat, Preprocessor, S8Sink};
+use std::convert::Infallible;
+
+const DIM: usize = 10;
+const SCRATCH_WORDS: usize = 6000;
+
+/// What the host sent, and what the device answers. Reads come in pieces of odd sizes.
+struct Line {
+    incoming: Vec<u8>,
+    read: usize,
+    outgoing: Vec<u8>,
+}
+
+impl ErrorType for Line {
+    type Error = Infallible;
+}
+
+impl Read for Line {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
+        let rest = &self.incoming[self.read..];
+        let count = rest.len().min(buffer.len()).min(1 + self.read % 97);
+        buffer[..count].copy_from_slice(&rest[..count]);
+        self.read += count;
+        Ok(count)
+    }
+}
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
+        self.outgoing.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+fn frame(request: &Request<'_>) -> Vec<u8> {
+    let mut room = [0; MAX_BODY_BYTES];
+    let mut frame = Vec::new();
+    encode::<()>(5, body(request, &mut room).unwrap(), |part| {
+        frame.extend_from_slice(part);
+        Ok(())
+    })
+    .unwrap();
+    frame
+}
+
+fn bank() -> Vec<u8> {
+    let mut random = Random(3);
+    let embeddings: Vec<Vec<f32>> = (0..4).map(|_| random.floats(DIM)).collect();
+    let names = ["cat", "dog", "kite", "ship"];
+    let classes: Vec<ClassSpec<'_>> = names
+        .iter()
+        .zip(&embeddings)
+        .map(|(name, embedding)| ClassSpec { name, embedding })
+        .collect();
+    let spec = BankSpec {
+        embedding_space_id: [7; 16],
+        dim: DIM as u16,
+        classes: &classes,
+        logit_scale: 10.0,
+        logit_bias: 0.0,
+        temperature: 1.0,
+        reject_threshold: f32::INFINITY,
+        templates: "{}",
+        page_bytes: 0,
+        spare_slots: 0,
+    };
+    let mut bytes = vec![0; spec.bytes_len().unwrap()];
+    spec.write_into(&mut bytes).unwrap();
+    bytes
+}
+
+/// A board with buffers that are longer than the files, as partitions are.
+struct Board {
+    model: Aligned,
+    bank: Vec<u8>,
+    arena: Aligned,
+    scratch: Vec<u32>,
+}
+
+impl Board {
+    fn new() -> Self {
+        let file = samples::image_s8().build();
+        let mut model = Aligned::zeroed(file.len() + 100);
+        model.fill(0xff);
+        model[..file.len()].copy_from_slice(&file);
+        let mut bank = bank();
+        bank.resize(bank.len() + 50, 0xff);
+        let arena_bytes = Model::load(&file).unwrap().arena_bytes();
+        Self {
+            model,
+            bank,
+            arena: Aligned::zeroed(arena_bytes),
+            scratch: vec![0xdead_beef; SCRATCH_WORDS],
+        }
+    }
+
+    fn app(&mut self) -> App<'_> {
+        let kernels: &'static dyn Kernels = &Scalar;
+        let memory = Memory {
+            model: model_image(&self.model),
+            bank: bank_image(&self.bank),
+            arena: &mut self.arena,
+            scratch: &mut self.scratch,
+        };
+        App::new("test", memory, kernels)
+    }
+
+    /// The bodies of all answers to `incoming`.
+    fn answers(&mut self, incoming: Vec<u8>) -> (Served, Vec<Vec<u8>>) {
+        let mut line = Line {
+            incoming,
+            read: 0,
+            outgoing: Vec::new(),
+        };
+        let Ok(served) = self.app().serve(&mut line);
+        let mut decoder = Decoder::new();
+        let mut bodies = Vec::new();
+        let mut rest = &line.outgoing[..];
+        while !rest.is_empty() {
+            let (taken, status) = decoder.take(rest);
+            rest = &rest[taken..];
+            assert_eq!(status, Status::Complete);
+            bodies.push(decoder.body().to_vec());
+        }
+        (served, bodies)
+    }
+}
+
+fn reply(body: &[u8]) -> Reply<'_> {
+    let reply: Reply<'_> = decode(body).unwrap();
+    reply.check().unwrap();
+    reply
+}
+
+fn failed(body: &[u8]) -> (ErrorCode, u32, String) {
+    match reply(body) {
+        Reply::Failed(failure) => (failure.code, failure.received, failure.text.as_str().into()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn begin(width: u32, height: u32) -> Request<'static> {
+    Request::Begin(Begin {
+        width,
+        height,
+        layout: PixelLayout::Rgb888,
+        top: 2,
+    })
+}
+
+/// The frames that send a picture in chunks of `chunk` bytes.
+fn picture(width: u32, height: u32, bytes: &[u8], chunk: usize) -> Vec<u8> {
+    let mut frames = frame(&begin(width, height));
+    let mut offset = 0;
+    for bytes in bytes.chunks(chunk) {
+        frames.extend(frame(&Request::Rows { offset, bytes }));
+        offset += bytes.len() as u32;
+    }
+    frames.extend(frame(&Request::End));
+    frames
+}
+
+fn embedding_on_the_host(board: &Board, width: u32, height: u32, bytes: &[u8]) -> Vec<u8> {
+    let model = Model::load(model_image(&board.model)).unwrap();
+    let geometry = model.geometry().unwrap();
+    let input = model.value(model.inputs().next().unwrap());
+    let mut arena = Aligned::zeroed(model.arena_bytes());
+    let mut interpreter = Interpreter::new(&model, &mut arena, &Scalar).unwrap();
+    let mut scratch = vec![0; Preprocessor::scratch_len(&geometry, width, height).unwrap()];
+    let tensor = interpreter.input_s8_mut(0).unwrap();
+    let mut sink = S8Sink::new(&geometry, input.scale, input.zero_point, tensor).unwrap();
+    let format = PixelFormat::Rgb888;
+    let mut rows = Preprocessor::new(&geometry, width, height, format, &mut scratch).unwrap();
+    for row in bytes.chunks(width as usize * 3) {
+        rows.push_row(row, &mut sink).unwrap();
+    }
+    rows.finish(&mut sink).unwrap();
+    interpreter.run();
+    interpreter.output_bytes(0).unwrap().to_vec()
+}
+
+#[test]
+fn a_picture_gives_the_embedding_of_the_runtime_however_it_is_cut_into_chunks() {
+    let mut board = Board::new();
+    let bytes = Random(1).bytes(31 * 17 * 3);
+    let expected = embedding_on_the_host(&board, 31, 17, &bytes);
+    for chunk in [1, 2, 92, 93, 94, 500, 31 * 17 * 3] {
+        let (served, bodies) = board.answers(picture(31, 17, &bytes, chunk));
+        assert_eq!(served, Served::EndOfLine);
+        let Reply::Classified(classified) = reply(bodies.last().unwrap()) else {
+            panic!("not classified");
+        };
+        assert_eq!(classified.embedding, expected, "chunks of {chunk}");
+        assert_eq!(classified.top.len(), 2);
+        assert!(classified.top[0].cosine >= classified.top[1].cosine);
+        assert!(["cat", "dog", "kite", "ship"].contains(&classified.top[0].name));
+    }
+}
+
+#[test]
+fn hello_names_the_board_and_what_it_holds() {
+    let mut board = Board::new();
+    let model_bytes = model_image(&board.model).len() as u32;
+    let (served, bodies) =
+        board.answers([frame(&Request::Hello), frame(&Request::Shutdown)].concat());
+    assert_eq!((served, bodies.len()), (Served::Shutdown, 2));
+    let Reply::Info(info) = reply(&bodies[0]) else {
+        panic!("not an info");
+    };
+    assert_eq!((info.board, info.kernels), ("test", "scalar"));
+    assert_eq!(
+        (info.model_bytes, info.class_count, info.dim),
+        (model_bytes, 4, 10)
+    );
+    assert_eq!(info.arena_bytes, info.arena_capacity_bytes);
+    assert_eq!(info.scratch_capacity_bytes as usize, SCRATCH_WORDS * 4);
+}
+
+#[test]
+fn a_repeated_chunk_is_acknowledged_and_a_gap_is_named() {
+    let mut board = Board::new();
+    let bytes = Random(2).bytes(4 * 4 * 3);
+    let expected = embedding_on_the_host(&board, 4, 4, &bytes);
+    let rows = |offset: u32, end: usize| {
+        let bytes = &bytes[offset as usize..end];
+        frame(&Request::Rows { offset, bytes })
+    };
+    let (_, bodies) = board.answers(
+        [
+            frame(&begin(4, 4)),
+            rows(0, 20),
+            rows(0, 20),
+            rows(30, 48),
+            frame(&Request::End),
+            rows(20, 48),
+            frame(&Request::End),
+            frame(&Request::End),
+        ]
+        .concat(),
+    );
+    assert_eq!(reply(&bodies[1]), Reply::Received(20));
+    assert_eq!(reply(&bodies[2]), Reply::Received(20));
+    assert_eq!(failed(&bodies[3]).0, ErrorCode::Offset);
+    assert_eq!(failed(&bodies[4]).1, 20);
+    assert_eq!(reply(&bodies[5]), Reply::Received(48));
+    let Reply::Classified(classified) = reply(&bodies[6]) else {
+        panic!("not classified");
+    };
+    assert_eq!(classified.embedding, expected);
+    assert_eq!(failed(&bodies[7]).0, ErrorCode::NoPicture);
+}
+
+#[test]
+fn a_picture_too_many_too_large_or_empty_is_refused_and_the_next_one_is_taken() {
+    let mut board = Board::new();
+    let bytes = Random(2).bytes(300);
+    let rows = |offset| {
+        frame(&Request::Rows {
+            offset,
+            bytes: &bytes,
+        })
+    };
+    for (incoming, words) in [
+        (frame(&begin(0, 5)), "picture of 0x5"),
+        (frame(&begin(u32::MAX, u32::MAX)), "each side must be"),
+        (frame(&begin(65_535, 65_535)), "picture of 65535x65535"),
+        (frame(&begin(20_000, 20_000)), "scratch needs"),
+        (
+            [frame(&begin(5, 5)), rows(0)].concat(),
+            "after the last of 5",
+        ),
+    ] {
+        let incoming = [incoming, picture(10, 10, &bytes, 70)].concat();
+        let (_, bodies) = board.answers(incoming);
+        let refused = bodies.iter().position(|body| body[0] == 3).unwrap();
+        let (code, _, text) = failed(&bodies[refused]);
+        assert_eq!(code, ErrorCode::Picture);
+        assert!(text.contains(words), "{text}");
+        let last = reply(bodies.last().unwrap());
+        assert!(matches!(last, Reply::Classified(_)), "{last:?}");
+    }
+}
+
+#[test]
+fn a_second_begin_and_a_hello_drop_the_open_picture() {
+    let mut board = Board::new();
+    let bytes = Random(8).bytes(300);
+    let expected = embedding_on_the_host(&board, 10, 10, &bytes);
+    let incoming = [
+        frame(&begin(20, 20)),
+        frame(&Request::Rows {
+            offset: 0,
+            bytes: &bytes,
+        }),
+        picture(10, 10, &bytes, 300),
+        frame(&begin(3, 3)),
+        frame(&Request::Hello),
+        frame(&Request::End),
+    ]
+    .concat();
+    let (_, bodies) = board.answers(incoming);
+    let Reply::Classified(classified) = reply(&bodies[4]) else {
+        panic!("not classified");
+    };
+    assert_eq!(classified.embedding, expected);
+    assert!(matches!(reply(&bodies[6]), Reply::Info(_)));
+    assert_eq!(failed(&bodies[7]).0, ErrorCode::NoPicture);
+}
+
+#[test]
+fn a_board_with_bad_images_says_why() {
+    let hello = || [frame(&Request::Hello), frame(&begin(2, 2))].concat();
+    let mut damaged = Board::new();
+    damaged.model[300] ^= 4;
+    let mut empty = Board::new();
+    empty.model = Aligned::zeroed(0);
+    let mut foreign = Board::new();
+    foreign.model = samples::text_f32(5).build();
+    let mut float = Board::new();
+    let mut picture_f32 = samples::picture_f32();
+    picture_f32.kind = ModelKind::ImageEncoder;
+    picture_f32.geometry = samples::image_s8().geometry;
+    picture_f32.geometry.width = 5.into();
+    picture_f32.geometry.height = 5.into();
+    float.model = picture_f32.build();
+    float.arena = Aligned::zeroed(1 << 20);
+    let mut bad_bank = Board::new();
+    bad_bank.bank[70] ^= 1;
+    let mut small = Board::new();
+    small.arena = Aligned::zeroed(64);
+    for (board, code, words) in [
+        (&mut damaged, ErrorCode::Model, "model: "),
+        (&mut empty, ErrorCode::Model, "model: "),
+        (&mut foreign, ErrorCode::Model, "no image encoder"),
+        (&mut float, ErrorCode::Model, "expected i8"),
+        (&mut bad_bank, ErrorCode::Bank, "class bank: "),
+        (&mut small, ErrorCode::Memory, "the board has 64"),
+    ] {
+        let (_, bodies) = board.answers(hello());
+        assert_eq!(bodies.len(), 2);
+        for body in &bodies {
+            let (found, _, text) = failed(body);
+            assert_eq!(found, code, "{text}");
+            assert!(text.contains(words), "{text}");
+        }
+    }
+    let mut other = Board::new();
+    other.bank = {
+        let mut bank = bank();
+        bank.truncate(20);
+        bank
+    };
+    let fault = other.app().ready();
+    assert!(matches!(
+        fault,
+        Err(Fault::Bank(BankError::Truncated { .. }))
+    ));
+}
+
+#[test]
+fn no_bytes_on_the_line_stop_the_board() {
+    let mut board = Board::new();
+    let mut random = Random(77);
+    for round in 0..200 {
+        // Noise, then damaged frames of a picture, then a good one.
+        let mut incoming = random.bytes(round);
+        let bytes = random.bytes(5 * 7 * 3);
+        let mut frames = picture(5, 7, &bytes, 40);
+        for _ in 0..3 {
+            let at = random.below(frames.len());
+            frames[at] ^= 1 << random.below(8);
+        }
+        incoming.extend(frames);
+        incoming.push(0);
+        incoming.extend(picture(5, 7, &bytes, 40));
+        let expected = embedding_on_the_host(&board, 5, 7, &bytes);
+        let (served, bodies) = board.answers(incoming);
+        assert_eq!(served, Served::EndOfLine);
+        let Reply::Classified(classified) = reply(bodies.last().unwrap()) else {
+            panic!("not classified in round {round}");
+        };
+        assert_eq!(classified.embedding, expected);
+    }
+}

@@ -1,0 +1,247 @@
+//! Operations without a window.
+
+use pinhole_runtime::kernel::{AddS8, Kernels, MulS8, Scalar};
+
+use crate::support::{FILLS, Guarded, Random, assert_same, fast_sets, size};
+
+#[test]
+fn sums_and_products_of_tensors_are_equal() {
+    for set in fast_sets() {
+        let mut random = Random::new(10);
+        for case in 0..600 {
+            let len = if case % 10 == 0 {
+                200 + random.below(300)
+            } else {
+                size(&mut random)
+            };
+            let any = case % 4 == 3;
+            let fill = FILLS[case / 4 % 4];
+            let lhs = random.bytes(len, fill);
+            let rhs = random.bytes(len, fill);
+            let factor = |random: &mut Random| random.within(1 << 30..=i32::MAX);
+            let offset = |random: &mut Random| {
+                if any {
+                    random.next() as i32
+                } else {
+                    random.within(-127..=128)
+                }
+            };
+            let left_shift = if any { random.within(0..=31) } else { 20 };
+            let input_offset = [offset(&mut random), offset(&mut random)];
+            let output_offset = if any {
+                random.next() as i32
+            } else {
+                random.within(-128..=127)
+            };
+            let input_multiplier = [factor(&mut random), factor(&mut random)];
+            let output_multiplier = factor(&mut random);
+            let input_shift = [random.within(-31..=0), random.within(-9..=0)];
+            let output_shift = if any {
+                random.within(-31..=30)
+            } else {
+                random.within(-22..=-15)
+            };
+            let clamp = [random.within(-140..=0), random.within(0..=140)];
+            let run = |set: &dyn Kernels| {
+                let mut dst = Guarded::new(len, 85i8);
+                set.add_s8(AddS8 {
+                    lhs: &lhs,
+                    rhs: &rhs,
+                    input_offset,
+                    left_shift,
+                    input_multiplier,
+                    input_shift,
+                    output_multiplier,
+                    output_shift,
+                    output_offset,
+                    clamp_min: clamp[0],
+                    clamp_max: clamp[1],
+                    dst: dst.slice(),
+                });
+                dst.contents().to_vec()
+            };
+            let what = format!("add case {case}, {len} elements");
+            assert_same(&run(set), &run(&Scalar), set, &what);
+
+            let divisors: Vec<usize> = (1..=len).filter(|d| len % d == 0).collect();
+            let period = if divisors.is_empty() {
+                0
+            } else {
+                divisors[random.below(divisors.len())]
+            };
+            let shift = if any {
+                random.within(-31..=30)
+            } else {
+                random.within(-12..=1)
+            };
+            let run = |set: &dyn Kernels| {
+                let mut dst = Guarded::new(len, 85i8);
+                set.mul_s8(MulS8 {
+                    lhs: &lhs,
+                    rhs: &rhs[..period],
+                    input_offset,
+                    multiplier: output_multiplier,
+                    shift,
+                    output_offset,
+                    clamp_min: clamp[0],
+                    clamp_max: clamp[1],
+                    dst: dst.slice(),
+                });
+                dst.contents().to_vec()
+            };
+            let what = format!("mul case {case}, {len} elements, period {period}, shift {shift}");
+            assert_same(&run(set), &run(&Scalar), set, &what);
+        }
+    }
+}
+
+/// ADD against the real numbers that it stands for: at most one step off.
+#[test]
+fn scalar_add_is_the_sum_of_real_numbers() {
+    use pinhole_runtime::kernel::requantize::quantize_multiplier;
+    let scales = [0.05f64, 0.031, 0.07];
+    let zero_points = [-3, 17, 5];
+    let twice = 2.0 * scales[0].max(scales[1]);
+    let (lhs_multiplier, lhs_shift) = quantize_multiplier(scales[0] / twice);
+    let (rhs_multiplier, rhs_shift) = quantize_multiplier(scales[1] / twice);
+    let (output_multiplier, output_shift) =
+        quantize_multiplier(twice / (f64::from(1 << 20) * scales[2]));
+    let lhs: Vec<i8> = (0..=65535u32).map(|i| (i >> 8) as u8 as i8).collect();
+    let rhs: Vec<i8> = (0..=65535u32).map(|i| i as u8 as i8).collect();
+    let mut dst = vec![0i8; lhs.len()];
+    Scalar.add_s8(AddS8 {
+        lhs: &lhs,
+        rhs: &rhs,
+        input_offset: [-zero_points[0], -zero_points[1]],
+        left_shift: 20,
+        input_multiplier: [lhs_multiplier, rhs_multiplier],
+        input_shift: [lhs_shift.into(), rhs_shift.into()],
+        output_multiplier,
+        output_shift: output_shift.into(),
+        output_offset: zero_points[2],
+        clamp_min: -128,
+        clamp_max: 127,
+        dst: &mut dst,
+    });
+    for ((&lhs, &rhs), &found) in lhs.iter().zip(&rhs).zip(&dst) {
+        let real = scales[0] * f64::from(i32::from(lhs) - zero_points[0])
+            + scales[1] * f64::from(i32::from(rhs) - zero_points[1]);
+        let expected = (real / scales[2] + f64::from(zero_points[2])).clamp(-128.0, 127.0);
+        assert!(
+            (expected - f64::from(found)).abs() <= 0.501,
+            "{lhs} + {rhs}: {found}, {expected}"
+        );
+    }
+}
+
+#[test]
+fn tables_dots_and_conversions_are_equal() {
+    for set in fast_sets() {
+        let mut random = Random::new(11);
+        let table: [i8; 256] = std::array::from_fn(|_| random.next() as i8);
+        for case in 0..400 {
+            let len = if case % 10 == 0 {
+                200 + random.below(2000)
+            } else {
+                size(&mut random)
+            };
+            let fill = FILLS[case % 4];
+            let [lhs, rhs] = [random.bytes(len, fill), random.bytes(len, fill)];
+            assert_eq!(
+                set.dot_s8(&lhs, &rhs),
+                Scalar.dot_s8(&lhs, &rhs),
+                "{}",
+                set.name()
+            );
+
+            let run = |set: &dyn Kernels| {
+                let mut dst = Guarded::new(len, 85i8);
+                set.lut_s8(&table, &lhs, dst.slice());
+                dst.contents().to_vec()
+            };
+            assert_same(&run(set), &run(&Scalar), set, "lut");
+
+            let scale = [0.037f32, 1.0, 0.5, 1e-30, 3e30][case % 5];
+            let zero_point = [0, -128, 127, random.within(-128..=127)][case % 4];
+            let floats: Vec<f32> = (0..len).map(|_| float(&mut random, scale)).collect();
+            let run = |set: &dyn Kernels| {
+                let mut dst = Guarded::new(len, 85i8);
+                set.quantize_f32(&floats, scale, zero_point, dst.slice());
+                dst.contents().to_vec()
+            };
+            let found = run(set);
+            for (index, (&found, &expected)) in found.iter().zip(&run(&Scalar)).enumerate() {
+                let what = floats[index];
+                assert_eq!(
+                    found,
+                    expected,
+                    "{}: {what:e} / {scale:e} + {zero_point}",
+                    set.name()
+                );
+            }
+
+            let run = |set: &dyn Kernels| {
+                let mut dst = Guarded::new(len, 85.0f32);
+                set.dequantize_s8(&lhs, scale, zero_point, dst.slice());
+                dst.contents()
+                    .iter()
+                    .map(|value| value.to_bits())
+                    .collect::<Vec<_>>()
+            };
+            assert_same(&run(set), &run(&Scalar), set, "dequantize");
+
+            let wide: Vec<i16> = (0..len)
+                .map(|_| random.next() as i16 >> random.below(16))
+                .collect();
+            let run = |set: &dyn Kernels| {
+                let mut dst = Guarded::new(len, 85i8);
+                set.normalize_s16(&wide, dst.slice());
+                dst.contents().to_vec()
+            };
+            assert_same(&run(set), &run(&Scalar), set, "normalize");
+        }
+    }
+}
+
+/// Halves and their neighbours, huge ones, infinities, NaN, and ordinary numbers.
+fn float(random: &mut Random, scale: f32) -> f32 {
+    let half = (random.within(-140..=140) as f32 + 0.5) * scale;
+    match random.below(8) {
+        0 => half,
+        1 => half.next_up(),
+        2 => half.next_down(),
+        3 => [
+            f32::NAN,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            -0.0,
+            1e30,
+            -1e30,
+        ][random.below(6)],
+        _ => random.within(-30_000..=30_000) as f32 / 100.0 * scale,
+    }
+}
+
+#[test]
+fn scalar_conversions_are_what_they_say() {
+    let mut bytes = [0i8; 9];
+    let floats = [
+        0.5,
+        -0.5,
+        1.5,
+        -1.5,
+        0.49,
+        f32::NAN,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        1000.0,
+    ];
+    Scalar.quantize_f32(&floats, 1.0, 3, &mut bytes);
+    assert_eq!(bytes, [4, 2, 5, 1, 3, 3, 127, -128, 127]);
+    let mut normal = [0i8; 4];
+    Scalar.normalize_s16(&[-32768, 32767, 129, -130], &mut normal);
+    // 129 · 127 / 32768 is 0.49997, 130 · 127 / 32768 is 0.504.
+    assert_eq!(normal, [-127, 127, 0, -1]);
+    Scalar.normalize_s16(&[0; 4], &mut normal);
+    assert_eq!(normal, [0; 4]);
+}

@@ -1,0 +1,191 @@
+//! Matrix products and their requantisation.
+
+use pinhole_runtime::kernel::requantize::multiply_by_quantized_multiplier;
+use pinhole_runtime::kernel::{DstS8, GemmS8, Kernels, Requantize, Scalar, tile_scratch_bytes};
+
+use crate::support::{
+    Channels, FILLS, Fill, Guarded, Random, SCALES, Scales, assert_same, fast_sets, pack,
+    plain_requantize, size,
+};
+
+struct Gemm {
+    rows: usize,
+    k: usize,
+    n: usize,
+    lhs: Vec<i8>,
+    weights: Vec<i8>,
+    channels: Channels,
+}
+
+impl Gemm {
+    fn new(random: &mut Random, dims: [usize; 3], fill: Fill, scales: Scales) -> Self {
+        let [rows, k, n] = dims;
+        let channels = Channels::new(random, n, k, scales);
+        let lhs = random.bytes(rows * k, fill);
+        let unpacked = random.bytes(n * k, fill);
+        Self {
+            rows,
+            k,
+            n,
+            lhs,
+            weights: pack(n, k, &unpacked),
+            channels,
+        }
+    }
+    fn run(&self, set: &dyn Kernels) -> Vec<i8> {
+        let mut dst = Guarded::new(self.rows * self.n, 85);
+        let mut scratch = Guarded::new(tile_scratch_bytes(self.k, 1).unwrap(), 170);
+        set.gemm_s8(self.args(DstS8::I8(dst.slice()), scratch.slice()));
+        scratch.contents();
+        dst.contents().to_vec()
+    }
+    fn run_i16(&self, set: &dyn Kernels) -> Vec<i16> {
+        let mut dst = Guarded::new(self.rows * self.n, 0x5555);
+        let mut scratch = Guarded::new(tile_scratch_bytes(self.k, 1).unwrap(), 170);
+        let mut args = self.args(DstS8::I16(dst.slice()), scratch.slice());
+        args.requantize.zero_point = 0;
+        args.requantize.clamp_min = -32768;
+        args.requantize.clamp_max = 32767;
+        set.gemm_s8(args);
+        scratch.contents();
+        dst.contents().to_vec()
+    }
+    fn args<'a>(&'a self, dst: DstS8<'a>, scratch: &'a mut [u8]) -> GemmS8<'a> {
+        GemmS8 {
+            rows: self.rows,
+            k: self.k,
+            n: self.n,
+            lhs: &self.lhs,
+            weights: &self.weights,
+            requantize: self.channels.requantize(),
+            dst,
+            scratch,
+        }
+    }
+    fn check(&self, set: &dyn Kernels, what: &str) {
+        assert_same(&self.run(set), &self.run(&Scalar), set, what);
+        assert_same(&self.run_i16(set), &self.run_i16(&Scalar), set, what);
+    }
+}
+
+#[test]
+fn requantisation_equals_the_golden_values() {
+    let golden = include_str!("../golden/requantize.txt");
+    let mut count = 0;
+    for line in golden.lines() {
+        let numbers: Vec<i64> = line.split(' ').map(|word| word.parse().unwrap()).collect();
+        let &[x, multiplier, shift, expected] = &numbers[..] else {
+            panic!("{line}")
+        };
+        let found = multiply_by_quantized_multiplier(x as i32, multiplier as i32, shift as i32);
+        assert_eq!(i64::from(found), expected, "{line}");
+        count += 1;
+    }
+    assert!(count > 500, "{count} golden values");
+}
+
+/// Requantisation through every path of every set: sums of exactly the golden values, by a product with k = 1.
+#[test]
+fn every_set_requantises_golden_values() {
+    for set in fast_sets() {
+        for line in include_str!("../golden/requantize.txt").lines() {
+            let numbers: Vec<i64> = line.split(' ').map(|word| word.parse().unwrap()).collect();
+            for clamp_min in [-32768, 0] {
+                let mut dst = vec![0i16; 8];
+                set.gemm_s8(GemmS8 {
+                    rows: 8,
+                    k: 1,
+                    n: 1,
+                    lhs: &[0; 8],
+                    weights: &[0; 16],
+                    requantize: Requantize {
+                        bias: &[numbers[0] as i32],
+                        multiplier: &[numbers[1] as i32],
+                        shift: &[numbers[2] as i8],
+                        zero_point: 0,
+                        clamp_min,
+                        clamp_max: 32767,
+                    },
+                    dst: DstS8::I16(&mut dst),
+                    scratch: &mut [0; 512],
+                });
+                let expected = numbers[3].clamp(clamp_min.into(), 32767) as i16;
+                assert_eq!(dst, [expected; 8], "{}: {line}", set.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn scalar_product_equals_a_plain_loop() {
+    let mut random = Random::new(1);
+    for _ in 0..60 {
+        let [rows, k, n] = [size(&mut random), size(&mut random), size(&mut random)];
+        let lhs = random.bytes(rows * k, Fill::Random);
+        let unpacked = random.bytes(n * k, Fill::Random);
+        let channels = Channels::new(&mut random, n, k, Scales::Usual(false));
+        let gemm = Gemm {
+            rows,
+            k,
+            n,
+            lhs,
+            weights: pack(n, k, &unpacked),
+            channels,
+        };
+        let found = gemm.run(&Scalar);
+        for row in 0..rows {
+            for channel in 0..n {
+                let sum: i64 = (0..k)
+                    .map(|i| {
+                        i64::from(gemm.lhs[row * k + i]) * i64::from(unpacked[channel * k + i])
+                    })
+                    .sum();
+                let expected = plain_requantize(&gemm.channels, channel, sum);
+                assert_eq!(
+                    i64::from(found[row * n + channel]),
+                    expected,
+                    "{rows}x{k}x{n}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn products_of_all_sizes_are_equal() {
+    for set in fast_sets() {
+        let mut random = Random::new(2);
+        for case in 0..700 {
+            let dims = [size(&mut random), size(&mut random), size(&mut random)];
+            let fill = FILLS[case % FILLS.len()];
+            let scales = SCALES[case % SCALES.len()];
+            let gemm = Gemm::new(&mut random, dims, fill, scales);
+            gemm.check(set, &format!("{dims:?} {fill:?} {scales:?}"));
+        }
+    }
+}
+
+#[test]
+fn products_of_real_layers_are_equal() {
+    const LAYERS: [[usize; 3]; 10] = [
+        [50, 32, 16],
+        [50, 16, 96],
+        [40, 144, 24],
+        [33, 240, 40],
+        [49, 112, 672],
+        [19, 672, 192],
+        [25, 1152, 320],
+        [9, 320, 1280],
+        [1, 1280, 1000],
+        [3, 1280, 256],
+    ];
+    for set in fast_sets() {
+        let mut random = Random::new(3);
+        for dims in LAYERS {
+            for (fill, scales) in FILLS.into_iter().zip(SCALES.into_iter().cycle()) {
+                let gemm = Gemm::new(&mut random, dims, fill, scales);
+                gemm.check(set, &format!("{dims:?} {fill:?} {scales:?}"));
+            }
+        }
+    }
+}

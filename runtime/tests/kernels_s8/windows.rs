@@ -1,0 +1,283 @@
+//! Convolutions and pooling.
+
+use pinhole_runtime::kernel::{
+    ConvS8, DepthwiseConvS8, Kernels, PoolS8, Scalar, Window, tile_scratch_bytes,
+};
+
+use crate::support::{
+    Channels, FILLS, Fill, Guarded, Random, SCALES, Scales, assert_same, fast_sets, pack,
+    plain_requantize, same_window, size, window,
+};
+
+fn check_conv(
+    set: &dyn Kernels,
+    random: &mut Random,
+    window: Window,
+    [c, n]: [usize; 2],
+    case: usize,
+) {
+    let k = window.kernel[0] * window.kernel[1] * c;
+    let fill = FILLS[case % FILLS.len()];
+    let scales = SCALES[case % SCALES.len()];
+    let src = random.bytes(window.input[0] * window.input[1] * c, fill);
+    let unpacked = random.bytes(n * k, fill);
+    let weights = pack(n, k, &unpacked);
+    let channels = Channels::new(random, n, k, scales);
+    let input_zero_point = [-128, 127, -1, 5][random.below(4)];
+    let run = |set: &dyn Kernels| {
+        let mut dst = Guarded::new(window.output[0] * window.output[1] * n, 85i8);
+        let mut scratch = Guarded::new(tile_scratch_bytes(k, 1).unwrap(), 170u8);
+        set.conv_s8(ConvS8 {
+            window,
+            in_channels: c,
+            out_channels: n,
+            input_zero_point,
+            src: &src,
+            weights: &weights,
+            requantize: channels.requantize(),
+            dst: dst.slice(),
+            scratch: scratch.slice(),
+        });
+        scratch.contents();
+        dst.contents().to_vec()
+    };
+    assert_same(
+        &run(set),
+        &run(&Scalar),
+        set,
+        &format!("{window:?} {c} {n} {fill:?} {scales:?}"),
+    );
+}
+
+#[test]
+fn convolutions_of_all_windows_are_equal() {
+    for set in fast_sets() {
+        let mut random = Random::new(4);
+        for case in 0..150 {
+            let window = window(&mut random);
+            let channels = [1 + random.below(24), 1 + random.below(40)];
+            check_conv(set, &mut random, window, channels, case);
+        }
+        check_conv(set, &mut random, same_window(64, 3, 2), [3, 32], 0);
+        check_conv(set, &mut random, same_window(9, 3, 1), [67, 67], 1);
+    }
+}
+
+fn check_depthwise(set: &dyn Kernels, random: &mut Random, window: Window, c: usize, case: usize) {
+    let fill = FILLS[case % FILLS.len()];
+    let scales = SCALES[case % SCALES.len()];
+    let taps = window.kernel[0] * window.kernel[1];
+    let src = random.bytes(window.input[0] * window.input[1] * c, fill);
+    let weights = random.bytes(taps * c, fill);
+    let channels = Channels::new(random, c, taps, scales);
+    let input_zero_point = [-128, 127, -1, 5][random.below(4)];
+    let run = |set: &dyn Kernels| {
+        let mut dst = Guarded::new(window.output[0] * window.output[1] * c, 85i8);
+        set.depthwise_conv_s8(DepthwiseConvS8 {
+            window,
+            channels: c,
+            input_zero_point,
+            src: &src,
+            weights: &weights,
+            requantize: channels.requantize(),
+            dst: dst.slice(),
+        });
+        dst.contents().to_vec()
+    };
+    assert_same(
+        &run(set),
+        &run(&Scalar),
+        set,
+        &format!("{window:?} {c} {fill:?} {scales:?}"),
+    );
+}
+
+#[test]
+fn depthwise_convolutions_of_all_windows_are_equal() {
+    for set in fast_sets() {
+        let mut random = Random::new(5);
+        for case in 0..400 {
+            let window = window(&mut random);
+            let channels = if case % 8 == 0 {
+                60 + random.below(90)
+            } else {
+                size(&mut random)
+            };
+            check_depthwise(set, &mut random, window, channels, case);
+        }
+    }
+}
+
+#[test]
+fn depthwise_convolutions_of_real_layers_are_equal() {
+    const LAYERS: [(usize, usize, usize, usize); 9] = [
+        (56, 32, 3, 1),
+        (56, 96, 3, 2),
+        (28, 144, 5, 2),
+        (28, 240, 5, 1),
+        (28, 240, 3, 2),
+        (14, 480, 3, 1),
+        (14, 672, 5, 2),
+        (7, 1152, 5, 1),
+        (7, 1152, 3, 1),
+    ];
+    for set in fast_sets() {
+        let mut random = Random::new(6);
+        for (case, (side, channels, kernel, stride)) in LAYERS.into_iter().enumerate() {
+            check_depthwise(
+                set,
+                &mut random,
+                same_window(side, kernel, stride),
+                channels,
+                case,
+            );
+        }
+    }
+}
+
+#[test]
+fn scalar_windows_equal_plain_loops() {
+    let mut random = Random::new(7);
+    for _ in 0..40 {
+        let window = window(&mut random);
+        let [c, n] = [1 + random.below(5), 1 + random.below(5)];
+        let taps = window.kernel[0] * window.kernel[1];
+        let src = random.bytes(window.input[0] * window.input[1] * c, Fill::Random);
+        let zero_point = random.within(-128..=127) as i8;
+        let unpacked = random.bytes(n * taps * c, Fill::Random);
+        let depthwise = random.bytes(taps * c, Fill::Random);
+        let channels = Channels::new(&mut random, n.max(c), taps * c, Scales::Usual(false));
+        let [oh, ow] = window.output;
+        let mut conv = vec![0i8; oh * ow * n];
+        Scalar.conv_s8(ConvS8 {
+            window,
+            in_channels: c,
+            out_channels: n,
+            input_zero_point: zero_point,
+            src: &src,
+            weights: &pack(n, taps * c, &unpacked),
+            requantize: channels.requantize(),
+            dst: &mut conv,
+            scratch: &mut [],
+        });
+        let mut dw = vec![0i8; oh * ow * c];
+        Scalar.depthwise_conv_s8(DepthwiseConvS8 {
+            window,
+            channels: c,
+            input_zero_point: zero_point,
+            src: &src,
+            weights: &depthwise,
+            requantize: channels.requantize(),
+            dst: &mut dw,
+        });
+        // The padded picture, written out.
+        let read = |y: i64, x: i64, channel: usize| -> i64 {
+            let inside = (0..window.input[0] as i64).contains(&y)
+                && (0..window.input[1] as i64).contains(&x);
+            let at = || (y as usize * window.input[1] + x as usize) * c + channel;
+            i64::from(if inside { src[at()] } else { zero_point })
+        };
+        for position in 0..oh * ow {
+            let tap = |tap: usize, channel: usize| {
+                let [ky, kx] = [tap / window.kernel[1], tap % window.kernel[1]];
+                let y = position / ow * window.stride[0] + ky * window.dilation[0];
+                let x = position % ow * window.stride[1] + kx * window.dilation[1];
+                let [top, left] = window.padding;
+                read(y as i64 - top as i64, x as i64 - left as i64, channel)
+            };
+            for out in 0..n {
+                let sum = (0..taps * c)
+                    .map(|i| tap(i / c, i % c) * i64::from(unpacked[out * taps * c + i]))
+                    .sum();
+                let expected = plain_requantize(&channels, out, sum);
+                assert_eq!(i64::from(conv[position * n + out]), expected, "{window:?}");
+            }
+            for channel in 0..c {
+                let sum = (0..taps)
+                    .map(|t| tap(t, channel) * i64::from(depthwise[t * c + channel]))
+                    .sum();
+                let expected = plain_requantize(&channels, channel, sum);
+                assert_eq!(
+                    i64::from(dw[position * c + channel]),
+                    expected,
+                    "{window:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn pooling_is_equal_and_rounds_like_tflite() {
+    for set in fast_sets() {
+        let mut random = Random::new(8);
+        for case in 0..200 {
+            let mut window = window(&mut random);
+            window.dilation = [1, 1];
+            let c = size(&mut random);
+            let src = random.bytes(window.input[0] * window.input[1] * c, FILLS[case % 4]);
+            let run = |set: &dyn Kernels, largest: bool| {
+                let mut dst = Guarded::new(window.output[0] * window.output[1] * c, 85i8);
+                let args = PoolS8 {
+                    window,
+                    channels: c,
+                    clamp_min: if case % 3 == 0 { -20 } else { -128 },
+                    clamp_max: if case % 5 == 0 { 90 } else { 127 },
+                    src: &src,
+                    dst: dst.slice(),
+                };
+                if largest {
+                    set.max_pool_s8(args)
+                } else {
+                    set.avg_pool_s8(args)
+                }
+                dst.contents().to_vec()
+            };
+            for largest in [false, true] {
+                let what = format!("{window:?} {c} largest {largest}");
+                assert_same(&run(set, largest), &run(&Scalar, largest), set, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn global_average_of_a_picture_is_equal() {
+    for set in fast_sets() {
+        let mut random = Random::new(9);
+        for (side, c, fill) in [(7, 1280, Fill::Random), (65, 70, Fill::Constant(-128))] {
+            let window = Window {
+                kernel: [side; 2],
+                padding: [0; 2],
+                ..same_window(side, 1, side)
+            };
+            let src = random.bytes(side * side * c, fill);
+            let run = |set: &dyn Kernels| {
+                let mut dst = Guarded::new(c, 85i8);
+                let dst_slice = dst.slice();
+                let (clamp_min, clamp_max) = (-128, 127);
+                set.avg_pool_s8(PoolS8 {
+                    window,
+                    channels: c,
+                    clamp_min,
+                    clamp_max,
+                    src: &src,
+                    dst: dst_slice,
+                });
+                dst.contents().to_vec()
+            };
+            let expected: Vec<i8> = (0..c)
+                .map(|channel| {
+                    let sum: i64 = src[channel..]
+                        .iter()
+                        .step_by(c)
+                        .map(|&v| i64::from(v))
+                        .sum();
+                    (sum as f64 / (side * side) as f64).round() as i8
+                })
+                .collect();
+            assert_same(&run(&Scalar), &expected, &Scalar, "mean");
+            assert_same(&run(set), &expected, set, "mean");
+        }
+    }
+}
