@@ -49,7 +49,7 @@ pub fn build_firmware(board: &BoardSpec) -> Result<PathBuf, DeviceError> {
     let target_folder = boards.join("target");
     let mut cargo = Command::new("cargo");
     cargo
-        .args(["build", "--release", "--locked", "--target-dir"])
+        .args(["build", "--release", "--target-dir"])
         .arg(&target_folder)
         .current_dir(&folder)
         .stdin(Stdio::null());
