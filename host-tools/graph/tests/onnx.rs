@@ -150,6 +150,38 @@ fn nodes_keep_the_names_of_the_file() {
 }
 
 #[test]
+fn transformers_come_out_as_attention_and_linear_layers() {
+    for name in ["vit", "bert"] {
+        let graph = import(name);
+        assert_eq!(
+            count(&graph, |op| matches!(op, Op::Attention { .. })),
+            2,
+            "{name}"
+        );
+        assert_eq!(count(&graph, |op| matches!(op, Op::MatMul { .. })), 0);
+        assert_eq!(count(&graph, |op| matches!(op, Op::Transpose { .. })), 0);
+        let linear = |node: &&pinhole_graph::Node| matches!(node.op, Op::Linear { .. });
+        assert!(
+            graph
+                .nodes
+                .iter()
+                .filter(linear)
+                .all(|node| node.inputs.len() == 3),
+            "{name}: every bias is in its layer"
+        );
+        let gelus = count(&graph, |op| {
+            matches!(
+                op,
+                Op::Unary {
+                    function: Unary::Gelu
+                }
+            )
+        });
+        assert_eq!(gelus, 2, "{name}");
+    }
+}
+
+#[test]
 fn token_ids_stay_an_input_and_masks_become_ones() {
     let graph = import("bert");
     assert_eq!(graph.inputs.len(), 1);

@@ -10,6 +10,8 @@ mod constant;
 mod dead;
 mod evaluate;
 mod faults;
+mod fuse_attention;
+mod fuse_bias;
 mod identity;
 mod recognise;
 mod shape;
@@ -25,6 +27,8 @@ pub use constant::fold_constants;
 pub use dead::remove_dead;
 pub use evaluate::{evaluate, evaluate_node};
 pub use faults::{GraphFault, GraphFaults};
+pub use fuse_attention::{fuse_attention, fuse_mean};
+pub use fuse_bias::fuse_bias;
 pub use identity::remove_identities;
 pub use recognise::recognise;
 pub use shape::infer_shapes;
@@ -33,8 +37,8 @@ pub use validate::validate;
 
 use crate::{Graph, Node};
 
-/// Every pass, in the order in which each helps the next: shapes, constants, spelled-out operators, batch
-/// normalisation, counted padding, identities, activations, dead nodes, then the check.
+/// Every pass, in the order in which each helps the next: shapes, constants, spelled-out operators, biases,
+/// attention, batch normalisation, counted padding, identities, activations, dead nodes, then the check.
 ///
 /// # Errors
 /// With every fault of shapes or structure.
@@ -43,6 +47,9 @@ pub fn standard(graph: &mut Graph) -> Result<(), GraphFaults> {
     infer_shapes(graph)?;
     fold_constants(graph);
     recognise(graph);
+    fuse_bias(graph);
+    fuse_attention(graph);
+    fuse_mean(graph);
     fold_batch_norm(graph);
     resolve_avg_pool(graph);
     remove_identities(graph);
