@@ -15,7 +15,7 @@ import onnxruntime
 
 
 def lcg(count):
-    """The generator of the tests: 24 upper bits of Knuth's MMIX generator from state 1."""
+    """The generator of the tests: the 24 upper bits of Knuth's MMIX generator from state 1."""
     state, out = 1, np.empty(count, dtype=np.int64)
     for index in range(count):
         state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
@@ -45,7 +45,7 @@ def feeds(session, input_shape, tokens):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--tokens", type=int, default=16)
-    parser.add_argument("--run", default="cargo run -q --release -p pinhole-graph --example onnx_run --")
+    parser.add_argument("--run", default="cargo run -q --release -p pinhole-tests --example onnx_run --")
     parser.add_argument("files", nargs="+")
     arguments = parser.parse_args()
     worst = 1.0

@@ -192,6 +192,25 @@ fn token_ids_stay_an_input_and_masks_become_ones() {
 }
 
 #[test]
+fn a_shorter_sequence_runs_in_the_graph_of_a_longer_one() {
+    let longer = Options {
+        tokens: 11,
+        ..Options::default()
+    };
+    let graph = load(folder().join("bert.onnx"), &longer).expect("imports");
+    assert!(graph.values[graph.inputs[0]].dynamic);
+    let ids: Vec<i32> = lcg(TOKENS).iter().map(|&n| (n % 1000) as i32).collect();
+    let ids = Tensor::i32(&[TOKENS], ids);
+    let fixed = import("bert");
+    let found = pass::evaluate(&graph, std::slice::from_ref(&ids)).expect("evaluates");
+    let expected = pass::evaluate(&fixed, &[ids]).expect("evaluates");
+    let pairs = found[0].as_f32().expect("floats").iter();
+    for (a, b) in pairs.zip(expected[0].as_f32().expect("floats")) {
+        assert!((a - b).abs() < 1e-5, "{a} and {b}");
+    }
+}
+
+#[test]
 fn all_unsupported_nodes_are_named_at_once_with_reason_and_advice() {
     let Err(ImportError::Unsupported(refused)) = load_case("refused") else {
         panic!("expected a list of unsupported nodes");

@@ -1,6 +1,8 @@
 //! Fusion of a sum with one constant a channel into the convolution or linear layer before it: exporters write a linear
 //! layer as `MatMul` and `Add`.
 
+use std::collections::HashSet;
+
 use crate::op::{Activation, Binary};
 use crate::{Graph, Op, TensorData};
 
@@ -8,7 +10,7 @@ use crate::{Graph, Op, TensorData};
 pub fn fuse_bias(graph: &mut Graph) {
     let producers = graph.producers();
     let consumers = graph.consumers();
-    let mut fused = vec![false; graph.nodes.len()];
+    let mut fused = HashSet::new();
     for id in 0..graph.nodes.len() {
         let node = &graph.nodes[id];
         let Op::Binary {
@@ -41,10 +43,13 @@ pub fn fuse_bias(graph: &mut Graph) {
         {
             *slot = activation;
         }
-        fused[id] = true;
+        fused.insert(output);
     }
-    let mut fused = fused.into_iter();
-    graph.nodes.retain(|_| !fused.next().unwrap_or(false));
+    // The layer writes what the sum wrote; the sum is the later of the two.
+    let mut seen = HashSet::new();
+    graph
+        .nodes
+        .retain(|node| !fused.contains(&node.output) || seen.insert(node.output));
     super::remove_dead(graph);
 }
 

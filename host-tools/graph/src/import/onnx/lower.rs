@@ -152,6 +152,7 @@ impl Builder<'_> {
             "Pad" => one(self.pad(call)?),
             "Expand" => one(self.expand(call)?),
             "Where" => vec![self.select(call)?],
+            "Resize" => vec![same_size(call)?],
             "IsNaN" => {
                 // A network that computes NaN is broken anyway; exporters guard softmax with this.
                 let shape = call.input(0)?.shape().to_vec();
@@ -214,6 +215,7 @@ fn supported(op: &str) -> bool {
         "ReduceSum",
         "Relu",
         "Reshape",
+        "Resize",
         "Shape",
         "Sigmoid",
         "Size",
@@ -248,10 +250,7 @@ fn refusal_of(op: &str) -> Refusal {
             "a recurrent network, and there is no state between operators",
             "use a convolutional network or a transformer",
         ),
-        "Resize" | "Upsample" => refuse(
-            "resampling inside the network",
-            "export the model for the size of input that it is used with, so that nothing is resampled",
-        ),
+        "Upsample" => resampling(),
         "NonMaxSuppression" | "TopK" | "NonZero" | "RoiAlign" => refuse(
             "a step behind the network, whose result has no fixed size",
             "cut the graph before it with onnx.utils.extract_model",
@@ -260,5 +259,30 @@ fn refusal_of(op: &str) -> Refusal {
             "no such operator here",
             "rewrite the model without it, or cut the graph before it with onnx.utils.extract_model",
         ),
+    }
+}
+
+fn resampling() -> Refusal {
+    refuse(
+        "resampling inside the network",
+        "export the model for the size of input that it is used with, so that nothing is resampled",
+    )
+}
+
+/// `Resize` to the size that its input has: exporters leave it where positions fit the picture already.
+fn same_size(call: &Call<'_>) -> Result<Known, Refusal> {
+    let known = call.input(0)?;
+    let scales = call.optional_constant(if call.opset < 11 { 1 } else { 2 }, "scales")?;
+    let sizes = call.optional_constant(3, "sizes")?;
+    let by_scale = scales.filter(|scales| scales.len() == known.shape().len());
+    let same = match (by_scale, sizes) {
+        (Some(scales), _) => scales.to_floats().iter().all(|&scale| scale == 1.0),
+        (None, Some(sizes)) => fold::sizes(sizes)? == known.shape(),
+        (None, None) => false,
+    };
+    if same {
+        Ok(known.clone())
+    } else {
+        Err(resampling())
     }
 }

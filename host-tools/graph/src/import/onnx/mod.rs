@@ -4,9 +4,11 @@
 //! depends on constants and shapes alone is computed on the way. Pictures become NHWC (see [`view`]). One picture or one
 //! sequence at a time: dimension 0 of an input, where the file leaves it open, is 1, and a sequence has
 //! [`Options::tokens`] tokens. Of the integer inputs of a text encoder the token ids stay an input; a mask is all ones,
-//! since there is no padding, token types are 0 and positions count up. Not here: simplification, which
+//! since there is no padding, token types are 0 and positions count up. A sequence may be shorter than that when the graph of
+//! a shorter one differs in nothing but sizes (see [`any_length`]). Not here: simplification, which
 //! [`crate::pass::standard`] does, and int8 graphs.
 
+mod any_length;
 mod attributes;
 mod constant;
 mod element_wise;
@@ -67,6 +69,11 @@ pub fn load(path: impl AsRef<Path>, options: &Options) -> Result<Graph, ImportEr
     let path = path.as_ref();
     let (model, sha256) = file::read(path)?;
     let mut graph = convert(path, &model, options)?;
+    if let Some(shorter) = any_length::shorter(&graph, options)
+        && let Ok(other) = convert(path, &model, &shorter)
+    {
+        any_length::free(&mut graph, &other);
+    }
     graph.meta.source.insert("format".into(), "onnx".into());
     graph.meta.source.insert("file_sha256".into(), sha256);
     Ok(graph)
