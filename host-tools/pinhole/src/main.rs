@@ -37,6 +37,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    Demo(verb::demo::Args),
     Classify(verb::classify::Args),
     Embed(verb::embed::Args),
     Eval(verb::eval::Args),
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     let outcome = match Cli::parse().verb {
+        Verb::Demo(args) => verb::demo::run(args),
         Verb::Classify(args) => verb::classify::run(args),
         Verb::Embed(args) => verb::embed::run(args),
         Verb::Eval(args) => verb::eval::run(args),

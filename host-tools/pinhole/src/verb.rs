@@ -5,6 +5,7 @@ pub(crate) mod board;
 pub(crate) mod classify;
 pub(crate) mod convert;
 pub(crate) mod data;
+pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod embed;
 pub(crate) mod eval;

@@ -6,6 +6,8 @@
 //! point, the TFLite quantisation specification); [`report`] runs both graphs side by side. Not here: packing
 //! (`pinhole-pack` rounds the weights) and training. Nothing in this crate sees labels.
 
+mod correct;
+mod equalize;
 pub mod observe;
 pub mod report;
 mod run;
@@ -56,10 +58,14 @@ pub enum QuantizeError {
 /// How far the work is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// Ranges; pictures done, pictures in all.
+    /// Channel ranges; pictures done, pictures in all.
+    Channels(usize, usize),
+    /// Ranges.
     Ranges(usize, usize),
     /// Histograms.
     Histograms(usize, usize),
+    /// Layers whose bias was corrected, layers in all.
+    Biases(usize, usize),
     /// Comparison of int8 with f32.
     Report(usize, usize),
 }
@@ -73,8 +79,36 @@ pub fn quantize(
     inputs: &[Vec<f32>],
     options: &Options,
     progress: &(dyn Fn(Progress) + Sync),
-) -> Result<Graph, QuantizeError> {
+) -> Result<Quantized, QuantizeError> {
+    let graph = &if options.equalize { equalized(graph, inputs, progress)? } else { graph.clone() };
     let runner = Runner::new(graph)?;
     let statistics = observe::observe(&runner, graph, inputs, options.observer, progress)?;
-    Ok(scheme::apply(graph, &statistics, options))
+    let mut quantized = scheme::apply(graph, &statistics, options);
+    if options.correct_biases {
+        let few = &inputs[..inputs.len().min(BIAS_INPUTS)];
+        correct::correct_biases(graph, &mut quantized, few, progress)?;
+    }
+    Ok(Quantized { prepared: graph.clone(), quantized })
+}
+
+/// The two ends of the work, value for value comparable.
+#[derive(Clone, Debug)]
+pub struct Quantized {
+    /// The f32 graph after equalisation.
+    pub prepared: Graph,
+    /// The same with parameters, and with corrected biases.
+    pub quantized: Graph,
+}
+
+/// Calibration inputs that bias correction runs, once for each layer.
+const BIAS_INPUTS: usize = 64;
+
+/// The graph with equal channel ranges.
+fn equalized(
+    graph: &Graph,
+    inputs: &[Vec<f32>],
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Graph, QuantizeError> {
+    let absmax = observe::channel_absmax(&Runner::new(graph)?, graph, inputs, progress)?;
+    Ok(equalize::equalize(graph, &absmax))
 }

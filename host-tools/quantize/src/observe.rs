@@ -127,6 +127,45 @@ pub fn observe(
     Ok(statistics)
 }
 
+/// Largest magnitude of each channel (last dimension) of every computed value.
+///
+/// # Errors
+/// As [`observe`].
+pub(crate) fn channel_absmax(
+    runner: &Runner,
+    graph: &Graph,
+    inputs: &[Vec<f32>],
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Vec<Vec<f32>>, QuantizeError> {
+    let done = AtomicUsize::new(0);
+    let channels = |value: usize| graph.values[value].shape.last().copied().unwrap_or(1).max(1);
+    inputs
+        .par_iter()
+        .enumerate()
+        .map(|(index, input)| {
+            let mut absmax = vec![Vec::new(); graph.values.len()];
+            runner.run(index, input, &mut |value, reals| {
+                let mut largest = vec![0f32; channels(value)];
+                for pixel in reals.chunks_exact(largest.len()) {
+                    largest.iter_mut().zip(pixel).for_each(|(m, x)| *m = m.max(x.abs()));
+                }
+                absmax[value] = largest;
+            })?;
+            progress(Progress::Channels(done.fetch_add(1, Ordering::Relaxed) + 1, inputs.len()));
+            Ok(absmax)
+        })
+        .try_reduce_with(|a, b| Ok(a.into_iter().zip(b).map(|(a, b)| larger(a, b)).collect()))
+        .unwrap_or(Err(QuantizeError::NoPictures))
+}
+
+fn larger(a: Vec<f32>, b: Vec<f32>) -> Vec<f32> {
+    match (a.is_empty(), b.is_empty()) {
+        (true, _) => b,
+        (_, true) => a,
+        _ => a.into_iter().zip(b).map(|(a, b)| a.max(b)).collect(),
+    }
+}
+
 type Extremes = Vec<Option<(f32, f32)>>;
 
 fn ranges(

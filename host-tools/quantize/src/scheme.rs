@@ -16,6 +16,10 @@ use crate::observe::{Observer, Statistics};
 pub struct Options {
     /// How activation ranges are chosen.
     pub observer: Observer,
+    /// Give the channels of each tensor one range first.
+    pub equalize: bool,
+    /// Move biases so that channel means agree with f32.
+    pub correct_biases: bool,
     /// Names of nodes that stay in f32.
     pub float_nodes: BTreeSet<String>,
 }
@@ -23,7 +27,9 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            observer: Observer::Percentile(0.00001),
+            observer: Observer::Mse,
+            equalize: true,
+            correct_biases: true,
             float_nodes: BTreeSet::new(),
         }
     }

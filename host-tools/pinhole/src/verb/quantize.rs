@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use pinhole_data::{Cifar10, load_picture};
 use pinhole_graph::Graph;
-use pinhole_quantize::{Observer, Options, Progress, Report, quantize, report::report};
+use pinhole_quantize::{Observer, Options, Progress, Quantized, Report, quantize, report::report};
 
 use crate::encoder::{ImageEncoder, LoadedModel};
 use crate::failure::{Context, Failure, Outcome};
@@ -44,11 +44,17 @@ pub(crate) struct Calibration {
     #[arg(long, default_value_t = 128, value_name = "N")]
     pub(crate) calibration_count: usize,
     /// How ranges are chosen: min-max, percentile or mse.
-    #[arg(long, default_value = "percentile", value_parser = ["min-max", "percentile", "mse"])]
+    #[arg(long, default_value = "mse", value_parser = ["min-max", "percentile", "mse"])]
     pub(crate) observer: String,
     /// Share that --observer percentile leaves out at each end.
     #[arg(long, default_value_t = 0.00001, value_name = "SHARE")]
     pub(crate) percentile: f64,
+    /// Leave the channels of each tensor as unequal as they are.
+    #[arg(long)]
+    pub(crate) no_equalize: bool,
+    /// Leave the biases as they are.
+    #[arg(long)]
+    pub(crate) no_bias_correction: bool,
     /// Name of a layer that stays in f32; may be given more than once.
     #[arg(long, value_name = "NODE")]
     pub(crate) keep_float: Vec<String>,
@@ -89,6 +95,7 @@ pub(crate) fn calibrated(
             );
         }
     }
+    let graph = &without_scales(graph);
     let inputs = inputs(graph, name, choices)?;
     if inputs.len() < 16 {
         eprintln!(
@@ -109,13 +116,17 @@ pub(crate) fn calibrated(
     };
     let options = Options {
         observer,
+        equalize: !choices.no_equalize,
+        correct_biases: !choices.no_bias_correction,
         float_nodes: choices.keep_float.iter().cloned().collect(),
     };
     let bar = Mutex::new(progress::bar("ranges", inputs.len()));
     let show = |progress: Progress| {
         let (what, done, all) = match progress {
+            Progress::Channels(done, all) => ("channel ranges", done, all),
             Progress::Ranges(done, all) => ("ranges", done, all),
             Progress::Histograms(done, all) => ("histograms", done, all),
+            Progress::Biases(done, all) => ("correcting biases", done, all),
             Progress::Report(done, all) => ("comparing", done, all),
         };
         if let Ok(bar) = bar.lock() {
@@ -124,9 +135,10 @@ pub(crate) fn calibrated(
             bar.set_position(done as u64);
         }
     };
-    let quantized = quantize(graph, &inputs, &options, &show).context(name.display())?;
+    let Quantized { prepared, quantized } =
+        quantize(graph, &inputs, &options, &show).context(name.display())?;
     let report =
-        report(graph, &quantized, &pictures::spread(&inputs, 16), &show).context(name.display())?;
+        report(&prepared, &quantized, &pictures::spread(&inputs, 16), &show).context(name.display())?;
     if let Ok(bar) = bar.lock() {
         bar.finish_and_clear();
     }
@@ -141,11 +153,16 @@ pub(crate) fn calibrated(
     Ok((quantized, report))
 }
 
-/// Model inputs of the calibration pictures.
-fn inputs(graph: &Graph, name: &Path, choices: &Calibration) -> Outcome<Vec<Vec<f32>>> {
+/// The graph in f32: what an earlier quantisation left is taken away.
+fn without_scales(graph: &Graph) -> Graph {
     let mut plain = graph.clone();
     plain.values.iter_mut().for_each(|value| value.quant = None);
-    let packed = pinhole_pack::pack(&plain, &pinhole_pack::PackOptions::default())
+    plain
+}
+
+/// Model inputs of the calibration pictures.
+fn inputs(graph: &Graph, name: &Path, choices: &Calibration) -> Outcome<Vec<Vec<f32>>> {
+    let packed = pinhole_pack::pack(graph, &pinhole_pack::PackOptions::default())
         .context(name.display())?;
     let bytes = pinhole_runtime::interpreter::AlignedBytes::from_slice(&packed.bytes);
     let loaded = LoadedModel::from_bytes(name.display(), bytes, pinhole_runtime::kernel::detect())?;
