@@ -7,6 +7,7 @@ mod bank;
 mod encoder;
 mod failure;
 mod files;
+mod output;
 mod pictures;
 mod progress;
 mod verb;

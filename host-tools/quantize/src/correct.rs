@@ -16,12 +16,21 @@ pub(crate) fn correct_biases(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<(), QuantizeError> {
     let expected = means(graph, inputs)?;
-    let layers: Vec<Node> = graph.nodes.iter().filter(|node| is_linear(graph, node)).cloned().collect();
+    let layers: Vec<Node> = graph
+        .nodes
+        .iter()
+        .filter(|node| is_linear(graph, node))
+        .cloned()
+        .collect();
     for (done, node) in layers.iter().enumerate() {
         let found = means(quantized, inputs)?;
         let (expected, found) = (&expected[node.output], &found[node.output]);
         if expected.len() == found.len() {
-            let shift: Vec<f32> = expected.iter().zip(found).map(|(e, f)| (e - f) as f32).collect();
+            let shift: Vec<f32> = expected
+                .iter()
+                .zip(found)
+                .map(|(e, f)| (e - f) as f32)
+                .collect();
             move_bias(quantized, node, &shift);
         }
         progress(Progress::Biases(done + 1, layers.len()));
@@ -33,15 +42,31 @@ pub(crate) fn correct_biases(
 fn is_linear(graph: &Graph, node: &Node) -> bool {
     let linear = matches!(
         node.op,
-        Op::Conv2d { activation: Activation::None, .. } | Op::Linear { activation: Activation::None }
+        Op::Conv2d {
+            activation: Activation::None,
+            ..
+        } | Op::Linear {
+            activation: Activation::None
+        }
     );
-    linear && node.inputs.get(2).is_some_and(|&bias| graph.values[bias].constant.is_some())
+    linear
+        && node
+            .inputs
+            .get(2)
+            .is_some_and(|&bias| graph.values[bias].constant.is_some())
 }
 
 /// Mean of each channel of each value over all inputs.
 fn means(graph: &Graph, inputs: &[Vec<f32>]) -> Result<Vec<Vec<f64>>, QuantizeError> {
     let runner = Runner::new(graph)?;
-    let channels = |value: usize| graph.values[value].shape.last().copied().unwrap_or(1).max(1);
+    let channels = |value: usize| {
+        graph.values[value]
+            .shape
+            .last()
+            .copied()
+            .unwrap_or(1)
+            .max(1)
+    };
     let sums: Vec<Vec<Vec<f64>>> = inputs
         .par_iter()
         .enumerate()
@@ -50,10 +75,13 @@ fn means(graph: &Graph, inputs: &[Vec<f32>]) -> Result<Vec<Vec<f64>>, QuantizeEr
             runner.run(index, input, &mut |value, reals| {
                 let mut sum = vec![0f64; channels(value)];
                 for pixel in reals.chunks_exact(sum.len()) {
-                    sum.iter_mut().zip(pixel).for_each(|(sum, &x)| *sum += f64::from(x));
+                    sum.iter_mut()
+                        .zip(pixel)
+                        .for_each(|(sum, &x)| *sum += f64::from(x));
                 }
                 let pixels = (reals.len() / sum.len()).max(1) as f64;
-                sum.iter_mut().for_each(|sum| *sum /= pixels * inputs.len() as f64);
+                sum.iter_mut()
+                    .for_each(|sum| *sum /= pixels * inputs.len() as f64);
                 means[value] = sum;
             })?;
             Ok::<_, QuantizeError>(means)
@@ -66,7 +94,10 @@ fn means(graph: &Graph, inputs: &[Vec<f32>]) -> Result<Vec<Vec<f64>>, QuantizeEr
             if total.is_empty() {
                 *total = mean;
             } else {
-                total.iter_mut().zip(mean).for_each(|(total, mean): (&mut f64, f64)| *total += mean);
+                total
+                    .iter_mut()
+                    .zip(mean)
+                    .for_each(|(total, mean): (&mut f64, f64)| *total += mean);
             }
         }
     }
@@ -75,11 +106,19 @@ fn means(graph: &Graph, inputs: &[Vec<f32>]) -> Result<Vec<Vec<f64>>, QuantizeEr
 
 fn move_bias(graph: &mut Graph, node: &Node, shift: &[f32]) {
     let id = node.inputs[2];
-    let Some((shape, data)) = graph.values[id].constant.as_ref().and_then(|t| Some((t.shape.clone(), t.as_f32()?))) else {
+    let Some((shape, data)) = graph.values[id]
+        .constant
+        .as_ref()
+        .and_then(|t| Some((t.shape.clone(), t.as_f32()?)))
+    else {
         return;
     };
     if data.len() == shift.len() {
-        let moved = data.iter().zip(shift).map(|(bias, shift)| bias + shift).collect();
+        let moved = data
+            .iter()
+            .zip(shift)
+            .map(|(bias, shift)| bias + shift)
+            .collect();
         graph.values[id].constant = Some(Tensor::f32(&shape, moved));
     }
 }

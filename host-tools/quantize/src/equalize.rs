@@ -21,9 +21,14 @@ pub(crate) fn equalize(graph: &Graph, absmax: &[Vec<f32>]) -> Graph {
     let producers = graph.producers();
     let consumers = graph.consumers();
     for root in 0..graph.values.len() {
-        let members: Vec<ValueId> =
-            (0..graph.values.len()).filter(|&value| groups[value] == root && producers[value].is_some()).collect();
-        if members.is_empty() || !members.iter().all(|&value| fits(graph, value, &producers, &consumers)) {
+        let members: Vec<ValueId> = (0..graph.values.len())
+            .filter(|&value| groups[value] == root && producers[value].is_some())
+            .collect();
+        if members.is_empty()
+            || !members
+                .iter()
+                .all(|&value| fits(graph, value, &producers, &consumers))
+        {
             continue;
         }
         if let Some(factors) = factors(graph, &members, absmax, &producers) {
@@ -36,7 +41,10 @@ pub(crate) fn equalize(graph: &Graph, absmax: &[Vec<f32>]) -> Graph {
 /// Whether scaling the channels of a node's output and of its first input by one vector commutes with it.
 fn ties(node: &Node) -> bool {
     match node.op {
-        Op::Binary { function: Binary::Add, activation } => activation == Activation::None,
+        Op::Binary {
+            function: Binary::Add,
+            activation,
+        } => activation == Activation::None,
         Op::GlobalAvgPool | Op::AvgPool { .. } => true,
         _ => false,
     }
@@ -49,7 +57,11 @@ fn groups(graph: &Graph) -> Vec<ValueId> {
         let mut changed = false;
         for node in graph.nodes.iter().filter(|node| ties(node)) {
             let tied: Vec<ValueId> = node.inputs.iter().copied().chain([node.output]).collect();
-            let least = tied.iter().map(|&value| group[value]).min().unwrap_or(node.output);
+            let least = tied
+                .iter()
+                .map(|&value| group[value])
+                .min()
+                .unwrap_or(node.output);
             for value in tied {
                 changed |= group[value] != least;
                 group[value] = least;
@@ -62,22 +74,45 @@ fn groups(graph: &Graph) -> Vec<ValueId> {
 }
 
 /// Whether everything that writes and reads a value can take a factor a channel.
-fn fits(graph: &Graph, value: ValueId, producers: &[Option<usize>], consumers: &[Vec<usize>]) -> bool {
-    let written = producers[value].map(|id| &graph.nodes[id]).is_some_and(|node| {
-        ties(node) && node.inputs.iter().all(|&input| producers[input].is_some()) || has_weights(graph, node)
-    });
-    let read = consumers[value].iter().map(|&id| &graph.nodes[id]).all(|node| {
-        ties(node) || has_weights(graph, node) && node.inputs[0] == value && !node.inputs[1..].contains(&value)
-    });
+fn fits(
+    graph: &Graph,
+    value: ValueId,
+    producers: &[Option<usize>],
+    consumers: &[Vec<usize>],
+) -> bool {
+    let written = producers[value]
+        .map(|id| &graph.nodes[id])
+        .is_some_and(|node| {
+            ties(node) && node.inputs.iter().all(|&input| producers[input].is_some())
+                || has_weights(graph, node)
+        });
+    let read = consumers[value]
+        .iter()
+        .map(|&id| &graph.nodes[id])
+        .all(|node| {
+            ties(node)
+                || has_weights(graph, node)
+                    && node.inputs[0] == value
+                    && !node.inputs[1..].contains(&value)
+        });
     written && read && !consumers[value].is_empty() && !graph.outputs.contains(&value)
 }
 
 /// A layer with constant weights whose channels can be scaled: dense or depthwise.
 fn has_weights(graph: &Graph, node: &Node) -> bool {
-    let constant = |index: usize| node.inputs.get(index).is_none_or(|&id| graph.values[id].constant.is_some());
-    let shape = node.inputs.get(1).map_or(&[][..], |&id| &graph.values[id].shape);
+    let constant = |index: usize| {
+        node.inputs
+            .get(index)
+            .is_none_or(|&id| graph.values[id].constant.is_some())
+    };
+    let shape = node
+        .inputs
+        .get(1)
+        .map_or(&[][..], |&id| &graph.values[id].shape);
     let plain = match node.op {
-        Op::Conv2d { groups, .. } => shape.len() == 4 && (groups == 1 || groups == shape[0] && shape[3] == 1),
+        Op::Conv2d { groups, .. } => {
+            shape.len() == 4 && (groups == 1 || groups == shape[0] && shape[3] == 1)
+        }
         Op::Linear { .. } => shape.len() == 2,
         _ => false,
     };
@@ -89,18 +124,45 @@ fn is_depthwise(node: &Node) -> bool {
 }
 
 /// The factor of each channel; none when nothing was seen or nothing would change.
-fn factors(graph: &Graph, members: &[ValueId], absmax: &[Vec<f32>], producers: &[Option<usize>]) -> Option<Vec<f32>> {
+fn factors(
+    graph: &Graph,
+    members: &[ValueId],
+    absmax: &[Vec<f32>],
+    producers: &[Option<usize>],
+) -> Option<Vec<f32>> {
     let channels = *graph.values[members[0]].shape.last()?;
     if members.iter().any(|&value| absmax[value].len() != channels) {
         return None;
     }
-    let largest: Vec<f32> =
-        (0..channels).map(|c| members.iter().map(|&value| absmax[value][c]).fold(0.0, f32::max)).collect();
-    let relu6 = members.iter().filter_map(|&value| producers[value]).any(|id| activation(&graph.nodes[id]) == Activation::Relu6);
-    let (range, margin) = if relu6 { (6.0, MARGIN) } else { (largest.iter().copied().fold(0.0, f32::max), 1.0) };
-    let factor = |&seen: &f32| if seen > 0.0 { (range / (seen * margin)).clamp(1.0, LARGEST_FACTOR) } else { 1.0 };
+    let largest: Vec<f32> = (0..channels)
+        .map(|c| {
+            members
+                .iter()
+                .map(|&value| absmax[value][c])
+                .fold(0.0, f32::max)
+        })
+        .collect();
+    let relu6 = members
+        .iter()
+        .filter_map(|&value| producers[value])
+        .any(|id| activation(&graph.nodes[id]) == Activation::Relu6);
+    let (range, margin) = if relu6 {
+        (6.0, MARGIN)
+    } else {
+        (largest.iter().copied().fold(0.0, f32::max), 1.0)
+    };
+    let factor = |&seen: &f32| {
+        if seen > 0.0 {
+            (range / (seen * margin)).clamp(1.0, LARGEST_FACTOR)
+        } else {
+            1.0
+        }
+    };
     let factors: Vec<f32> = largest.iter().map(factor).collect();
-    factors.iter().any(|&factor| factor > 1.0).then_some(factors)
+    factors
+        .iter()
+        .any(|&factor| factor > 1.0)
+        .then_some(factors)
 }
 
 fn activation(node: &Node) -> Activation {
@@ -111,30 +173,58 @@ fn activation(node: &Node) -> Activation {
 }
 
 /// Multiplies what writes the members and divides what reads them.
-fn apply(equalized: &mut Graph, graph: &Graph, members: &[ValueId], factors: &[f32], producers: &[Option<usize>]) {
-    for node in members.iter().filter_map(|&value| producers[value]).map(|id| &graph.nodes[id]) {
+fn apply(
+    equalized: &mut Graph,
+    graph: &Graph,
+    members: &[ValueId],
+    factors: &[f32],
+    producers: &[Option<usize>],
+) {
+    for node in members
+        .iter()
+        .filter_map(|&value| producers[value])
+        .map(|id| &graph.nodes[id])
+    {
         if !has_weights(graph, node) {
             continue;
         }
         for &id in &node.inputs[1..] {
-            scale(equalized, id, |index, len| factors[index / (len / factors.len())]);
+            scale(equalized, id, |index, len| {
+                factors[index / (len / factors.len())]
+            });
         }
     }
-    for node in graph.nodes.iter().filter(|node| has_weights(graph, node) && members.contains(&node.inputs[0])) {
+    for node in graph
+        .nodes
+        .iter()
+        .filter(|node| has_weights(graph, node) && members.contains(&node.inputs[0]))
+    {
         if is_depthwise(node) {
-            scale(equalized, node.inputs[1], |index, len| 1.0 / factors[index / (len / factors.len())]);
+            scale(equalized, node.inputs[1], |index, len| {
+                1.0 / factors[index / (len / factors.len())]
+            });
         } else {
-            scale(equalized, node.inputs[1], |index, _| 1.0 / factors[index % factors.len()]);
+            scale(equalized, node.inputs[1], |index, _| {
+                1.0 / factors[index % factors.len()]
+            });
         }
     }
 }
 
 /// Multiplies each element of a constant by `factor(index, len)`.
 fn scale(graph: &mut Graph, id: ValueId, factor: impl Fn(usize, usize) -> f32) {
-    let Some((shape, data)) = graph.values[id].constant.as_ref().and_then(|t| Some((t.shape.clone(), t.as_f32()?))) else {
+    let Some((shape, data)) = graph.values[id]
+        .constant
+        .as_ref()
+        .and_then(|t| Some((t.shape.clone(), t.as_f32()?)))
+    else {
         return;
     };
     let len = data.len();
-    let scaled = data.iter().enumerate().map(|(index, x)| x * factor(index, len)).collect();
+    let scaled = data
+        .iter()
+        .enumerate()
+        .map(|(index, x)| x * factor(index, len))
+        .collect();
     graph.values[id].constant = Some(Tensor::f32(&shape, scaled));
 }

@@ -80,7 +80,11 @@ pub fn quantize(
     options: &Options,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Quantized, QuantizeError> {
-    let graph = &if options.equalize { equalized(graph, inputs, progress)? } else { graph.clone() };
+    let graph = &if options.equalize {
+        equalized(graph, inputs, progress)?
+    } else {
+        graph.clone()
+    };
     let runner = Runner::new(graph)?;
     let statistics = observe::observe(&runner, graph, inputs, options.observer, progress)?;
     let mut quantized = scheme::apply(graph, &statistics, options);
@@ -88,7 +92,10 @@ pub fn quantize(
         let few = &inputs[..inputs.len().min(BIAS_INPUTS)];
         correct::correct_biases(graph, &mut quantized, few, progress)?;
     }
-    Ok(Quantized { prepared: graph.clone(), quantized })
+    Ok(Quantized {
+        prepared: graph.clone(),
+        quantized,
+    })
 }
 
 /// The two ends of the work, value for value comparable.

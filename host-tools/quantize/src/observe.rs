@@ -138,7 +138,14 @@ pub(crate) fn channel_absmax(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Vec<Vec<f32>>, QuantizeError> {
     let done = AtomicUsize::new(0);
-    let channels = |value: usize| graph.values[value].shape.last().copied().unwrap_or(1).max(1);
+    let channels = |value: usize| {
+        graph.values[value]
+            .shape
+            .last()
+            .copied()
+            .unwrap_or(1)
+            .max(1)
+    };
     inputs
         .par_iter()
         .enumerate()
@@ -147,11 +154,17 @@ pub(crate) fn channel_absmax(
             runner.run(index, input, &mut |value, reals| {
                 let mut largest = vec![0f32; channels(value)];
                 for pixel in reals.chunks_exact(largest.len()) {
-                    largest.iter_mut().zip(pixel).for_each(|(m, x)| *m = m.max(x.abs()));
+                    largest
+                        .iter_mut()
+                        .zip(pixel)
+                        .for_each(|(m, x)| *m = m.max(x.abs()));
                 }
                 absmax[value] = largest;
             })?;
-            progress(Progress::Channels(done.fetch_add(1, Ordering::Relaxed) + 1, inputs.len()));
+            progress(Progress::Channels(
+                done.fetch_add(1, Ordering::Relaxed) + 1,
+                inputs.len(),
+            ));
             Ok(absmax)
         })
         .try_reduce_with(|a, b| Ok(a.into_iter().zip(b).map(|(a, b)| larger(a, b)).collect()))

@@ -124,8 +124,10 @@ pub fn report(
 /// Values that are other views of their input in f32 have its numbers.
 fn fill_views(graph: &Graph, values: &mut [Vec<f32>]) {
     for node in &graph.nodes {
-        if matches!(node.op, pinhole_graph::Op::NormalizeEmbedding | pinhole_graph::Op::Reshape)
-            && values[node.output].is_empty()
+        if matches!(
+            node.op,
+            pinhole_graph::Op::NormalizeEmbedding | pinhole_graph::Op::Reshape
+        ) && values[node.output].is_empty()
         {
             values[node.output] = values[node.inputs[0]].clone();
         }

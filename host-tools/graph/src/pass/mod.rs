@@ -35,7 +35,7 @@ pub use shape::infer_shapes;
 pub(crate) use validate::structure;
 pub use validate::validate;
 
-use crate::{Graph, Node};
+use crate::Graph;
 
 /// Every pass, in the order in which each helps the next: shapes, constants, spelled-out operators, biases,
 /// attention, batch normalisation, counted padding, identities, activations, dead nodes, then the check.

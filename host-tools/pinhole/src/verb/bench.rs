@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::encoder::{LoadedModel, kernels};
 use crate::failure::{Failure, Outcome};
+use crate::output::say;
 
 /// Time a model, operator by operator.
 #[derive(clap::Args)]
@@ -72,7 +73,7 @@ struct Result {
 /// Runs the verb.
 pub(crate) fn run(args: Args) -> Outcome {
     if args.list_kernels {
-        kernel::available().for_each(|set| println!("{}", set.name()));
+        kernel::available().for_each(|set| say!("{}", set.name()));
         return Ok(());
     }
     if args.threads != 1 {
@@ -93,7 +94,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     let loaded = LoadedModel::open(path, false, kernels(args.kernels.as_deref())?)?;
     let result = measure(loaded, args.runs, args.tokens)?;
     if args.json {
-        println!("{}", serde_json::to_string(&result).map_err(Failure::new)?);
+        say!("{}", serde_json::to_string(&result).map_err(Failure::new)?);
     } else {
         print(&result);
     }
@@ -198,13 +199,20 @@ fn rows(model: &Model<'_>, stopwatch: &mut Stopwatch) -> Vec<OpRow> {
 }
 
 fn print(result: &Result) {
-    println!(
+    say!(
         "{:>4} {:<40} {:<20} {:>10} {:>7} {:>12} {:>9} {:>10}",
-        "", "layer", "operator", "median µs", "share", "MAC", "GMAC/s", "data B"
+        "",
+        "layer",
+        "operator",
+        "median µs",
+        "share",
+        "MAC",
+        "GMAC/s",
+        "data B"
     );
     for row in &result.ops {
         let rate = row.macs as f64 / (row.median_us.max(1e-3) * 1000.0);
-        println!(
+        say!(
             "{:>4} {:<40} {:<20} {:>10.1} {:>6.1}% {:>12} {:>9.1} {:>10}",
             row.index,
             row.name,
@@ -216,7 +224,7 @@ fn print(result: &Result) {
             row.data_bytes
         );
     }
-    println!(
+    say!(
         "{}: median {:.0} µs, least {:.0} µs of {} runs, 1 thread; {} MAC, {:.1} GMAC/s",
         result.kernels,
         result.median_us,
@@ -225,7 +233,7 @@ fn print(result: &Result) {
         result.macs,
         result.macs as f64 / (result.median_us.max(1e-3) * 1000.0)
     );
-    println!(
+    say!(
         "arena {} bytes, lower bound {} bytes, ratio {:.3}",
         result.arena_bytes,
         result.arena_lower_bound_bytes,

@@ -10,6 +10,7 @@ use pinhole_device::{
 
 use crate::failure::{Context, Failure, Outcome};
 use crate::files;
+use crate::output::say;
 use crate::verb::classify::{Classified, TopClass};
 
 /// Run a model on a board.
@@ -73,7 +74,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     match args.action {
         Action::List => {
             for board in boards() {
-                println!("{:<14} {}", board.name, board.description);
+                say!("{:<14} {}", board.name, board.description);
             }
             Ok(())
         }
@@ -122,7 +123,7 @@ fn classify(args: &Run) -> Outcome {
             classify_on(&mut board, &picture, args.top.clamp(1, 8)).context(path.display())?;
         let result = as_classified(&path.display().to_string(), &result, &kernels);
         if args.json {
-            println!("{}", serde_json::to_string(&result).map_err(Failure::new)?);
+            say!("{}", serde_json::to_string(&result).map_err(Failure::new)?);
         } else {
             crate::verb::classify::print(&result);
         }

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::encoder::{ImageEncoder, ImageSession, TextEncoder, kernels};
 use crate::failure::{Context, Failure, Outcome};
+use crate::output::say;
 use crate::{bank, files};
 
 /// Name what is on pictures.
@@ -113,7 +114,7 @@ pub(crate) fn run(args: Args) -> Outcome {
                 )
             }) {
             Ok(result) if args.json => {
-                println!("{}", serde_json::to_string(&result).map_err(Failure::new)?)
+                say!("{}", serde_json::to_string(&result).map_err(Failure::new)?)
             }
             Ok(result) => print(&result),
             Err(failure) => failed.push(failure.to_string()),
@@ -226,11 +227,13 @@ pub(crate) fn print(result: &Classified) {
     } else {
         ""
     };
-    println!(
+    say!(
         "{}  {}  {:.3}{rejected}",
-        result.image, result.label, result.score
+        result.image,
+        result.label,
+        result.score
     );
     for class in result.top.iter().skip(1) {
-        println!("    {:<24} {:.3}", class.label, class.score);
+        say!("    {:<24} {:.3}", class.label, class.score);
     }
 }

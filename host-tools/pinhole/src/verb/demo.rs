@@ -12,6 +12,7 @@ use pinhole_text::templates::Templates;
 
 use crate::encoder::{ImageEncoder, LoadedModel, TextEncoder, kernels};
 use crate::failure::{Failure, Outcome};
+use crate::output::say;
 use crate::verb::{board as on_board, classify};
 use crate::{bank, files};
 
@@ -27,8 +28,16 @@ macro_rules! photographs {
 
 /// Real photographs; `models/demo/README.md` has their sources and licences.
 const PHOTOGRAPHS: [(&str, &[u8]); 10] = photographs![
-    "cat.jpg", "coffee-cup.jpg", "rocket.jpg", "astronaut.jpg", "giant-panda.jpg", "moose.jpg", "raccoon.jpg", "dahlia.jpg",
-    "pagoda.jpg", "biplane.jpg"
+    "cat.jpg",
+    "coffee-cup.jpg",
+    "rocket.jpg",
+    "astronaut.jpg",
+    "giant-panda.jpg",
+    "moose.jpg",
+    "raccoon.jpg",
+    "dahlia.jpg",
+    "pagoda.jpg",
+    "biplane.jpg"
 ];
 
 /// The board that is emulated.
@@ -60,7 +69,11 @@ pub(crate) struct Args {
 /// Runs the verb.
 pub(crate) fn run(args: Args) -> Outcome {
     let kernels = kernels(args.kernels.as_deref())?;
-    let model = LoadedModel::from_bytes("the built-in image encoder", AlignedBytes::from_slice(IMAGE_ENCODER), kernels)?;
+    let model = LoadedModel::from_bytes(
+        "the built-in image encoder",
+        AlignedBytes::from_slice(IMAGE_ENCODER),
+        kernels,
+    )?;
     let encoder = ImageEncoder::new("the built-in image encoder", model)?;
     let bank_bytes = match &args.classes {
         Some(classes) => embed(classes, kernels)?,
@@ -69,14 +82,14 @@ pub(crate) fn run(args: Args) -> Outcome {
     let bank = bank::load("the class bank", bank_bytes.clone())?;
     classify::check_space(&bank, &encoder)?;
     let pictures = photographs()?;
-    println!(
+    say!(
         "int8 image encoder of {:.1} MB, {} classes, kernels {}",
         IMAGE_ENCODER.len() as f64 / 1e6,
         bank.class_count(),
         kernels.name()
     );
     let embeddings = on_host(&encoder, &bank, &pictures, kernels)?;
-    println!("\nOther names: cargo demo --classes \"cat,coffee,rocket,person\"");
+    say!("\nOther names: cargo demo --classes \"cat,coffee,rocket,person\"");
     if args.no_board {
         return Ok(());
     }
@@ -86,7 +99,11 @@ pub(crate) fn run(args: Args) -> Outcome {
 /// A bank of other names, by the text encoder.
 fn embed(classes: &str, kernels: &'static dyn Kernels) -> Outcome<AlignedBytes> {
     let classes = ClassList::from_arg(classes).map_err(Failure::new)?;
-    let model = LoadedModel::from_bytes("the built-in text encoder", AlignedBytes::from_slice(TEXT_ENCODER), kernels)?;
+    let model = LoadedModel::from_bytes(
+        "the built-in text encoder",
+        AlignedBytes::from_slice(TEXT_ENCODER),
+        kernels,
+    )?;
     let text = TextEncoder::new("the built-in text encoder", model)?;
     let templates = Templates::parse("lite0", TEMPLATES).map_err(Failure::new)?;
     let embeddings = bank::class_embeddings(&text, &classes, &templates)?;
@@ -95,7 +112,8 @@ fn embed(classes: &str, kernels: &'static dyn Kernels) -> Outcome<AlignedBytes> 
 
 fn photographs() -> Outcome<Vec<(&'static str, RgbImage)>> {
     let decode = |(name, bytes): (&'static str, &[u8])| {
-        let picture = image::load_from_memory(bytes).map_err(|error| Failure::new(format_args!("{name}: {error}")))?;
+        let picture = image::load_from_memory(bytes)
+            .map_err(|error| Failure::new(format_args!("{name}: {error}")))?;
         Ok((name, picture.to_rgb8()))
     };
     PHOTOGRAPHS.into_iter().map(decode).collect()
@@ -110,29 +128,54 @@ fn on_host(
 ) -> Outcome<Vec<Vec<i8>>> {
     let mut session = encoder.session();
     let mut embeddings = Vec::new();
-    println!("\n{:<18} {:<22} {:>6}   then", "photograph", "label", "score");
+    say!(
+        "\n{:<18} {:<22} {:>6}   then",
+        "photograph",
+        "label",
+        "score"
+    );
     let start = Instant::now();
     for (name, picture) in pictures {
         let embedding = session.encode(picture)?.to_i8();
         let result = classify::result(name, &embedding, bank, 3, kernels.name())?;
-        let others: Vec<String> = result.top.iter().skip(1).map(|class| format!("{} {:.3}", class.label, class.score)).collect();
+        let others: Vec<String> = result
+            .top
+            .iter()
+            .skip(1)
+            .map(|class| format!("{} {:.3}", class.label, class.score))
+            .collect();
         let rejected = if result.rejected { " (rejected)" } else { "" };
-        println!("{name:<18} {:<22} {:>6.3}   {}", format!("{}{rejected}", result.label), result.score, others.join(", "));
+        say!(
+            "{name:<18} {:<22} {:>6.3}   {}",
+            format!("{}{rejected}", result.label),
+            result.score,
+            others.join(", ")
+        );
         embeddings.push(embedding);
     }
-    println!("{:.1} ms a photograph, resizing included", start.elapsed().as_secs_f64() * 1e3 / pictures.len() as f64);
+    say!(
+        "{:.1} ms a photograph, resizing included",
+        start.elapsed().as_secs_f64() * 1e3 / pictures.len() as f64
+    );
     Ok(embeddings)
 }
 
 /// The same pictures on the board: every byte of every embedding must be equal.
 fn on_emulated_board(bank: &[u8], pictures: &[(&str, RgbImage)], expected: &[Vec<i8>]) -> Outcome {
-    println!("\nThe same on an emulated Cortex-M55 board ({BOARD}):");
+    say!("\nThe same on an emulated Cortex-M55 board ({BOARD}):");
     if let Err(missing) = available(board(BOARD)?) {
-        println!("left out: {} is missing; get it: {}", missing.what, missing.get);
+        say!(
+            "left out: {} is missing; get it: {}",
+            missing.what,
+            missing.get
+        );
         return Ok(());
     }
     let folder = tempfile::tempdir().map_err(Failure::new)?;
-    let (model_path, bank_path) = (folder.path().join("image.phm"), folder.path().join("bank.phc"));
+    let (model_path, bank_path) = (
+        folder.path().join("image.phm"),
+        folder.path().join("bank.phc"),
+    );
     files::write(&model_path, IMAGE_ENCODER)?;
     files::write(&bank_path, bank)?;
     let mut board = on_board::start(BOARD, &model_path, &bank_path, false)?;
@@ -140,13 +183,22 @@ fn on_emulated_board(bank: &[u8], pictures: &[(&str, RgbImage)], expected: &[Vec
     for ((name, picture), expected) in pictures.iter().zip(expected).take(BOARD_PICTURES) {
         let result = on_board::classify_on(&mut board, picture, 1)?;
         let label = result.top.first().map_or("", |class| class.name.as_str());
-        let verdict = if result.embedding == *expected { "equal to the host's" } else { "DIFFERENT from the host's" };
+        let verdict = if result.embedding == *expected {
+            "equal to the host's"
+        } else {
+            "DIFFERENT from the host's"
+        };
         differing += usize::from(result.embedding != *expected);
         let bytes: Vec<u8> = result.embedding.iter().map(|&x| x as u8).collect();
-        println!("{name:<18} {label:<22} embedding {}… {verdict}", &files::sha256(&bytes)[..16]);
+        say!(
+            "{name:<18} {label:<22} embedding {}… {verdict}",
+            &files::sha256(&bytes)[..16]
+        );
     }
     match differing {
         0 => Ok(()),
-        count => Err(Failure::check(format_args!("{count} embeddings of the board differ from the host's"))),
+        count => Err(Failure::check(format_args!(
+            "{count} embeddings of the board differ from the host's"
+        ))),
     }
 }

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use pinhole_runtime::kernel::{self, Kernels};
 
 use crate::failure::{Failure, Outcome};
+use crate::output::say;
 
 /// Say what is missing on this machine and how to get it.
 #[derive(clap::Args)]
@@ -86,9 +87,9 @@ pub(crate) fn run(args: Args) -> Outcome {
             .zip(&found)
             .map(|(tool, found)| serde_json::json!({"tool": tool.program, "expects": tool.expected, "found": found, "needed_for": tool.needed_for, "get": tool.get}))
             .collect();
-        println!("{}", serde_json::json!({"kernels": sets, "tools": tools}));
+        say!("{}", serde_json::json!({"kernels": sets, "tools": tools}));
     } else {
-        println!("kernel sets of this CPU: {}", sets.join(", "));
+        say!("kernel sets of this CPU: {}", sets.join(", "));
         for (tool, found) in TOOLS.iter().zip(&found) {
             let what = if tool.expected.is_empty() {
                 tool.program.to_string()
@@ -96,10 +97,11 @@ pub(crate) fn run(args: Args) -> Outcome {
                 format!("{} ({})", tool.program, tool.expected)
             };
             match found {
-                true => println!("  ok       {what}"),
-                false => println!(
+                true => say!("  ok       {what}"),
+                false => say!(
                     "  missing  {what}: needed for {}; get it: {}",
-                    tool.needed_for, tool.get
+                    tool.needed_for,
+                    tool.get
                 ),
             }
         }

@@ -9,6 +9,7 @@ use pinhole_text::classes::ClassList;
 
 use crate::encoder::{ImageEncoder, TextEncoder, kernels};
 use crate::failure::{Failure, Outcome};
+use crate::output::say;
 use crate::verb::classify;
 use crate::{bank, files, pictures, progress};
 
@@ -123,16 +124,16 @@ fn report(
             "bank": args.out, "classes": count, "bytes": bytes.len(), "sha256": files::sha256(bytes),
             "reject_threshold": threshold, "kernels": kernels.name(),
         });
-        println!("{object}");
+        say!("{object}");
         return;
     }
-    println!(
+    say!(
         "{}: {count} classes, {} bytes",
         args.out.display(),
         bytes.len()
     );
     match threshold {
-        Some(threshold) => println!("pictures with an energy above {threshold:.3} are rejected"),
-        None => println!("nothing is rejected; --model M --calibrate DIR sets a threshold"),
+        Some(threshold) => say!("pictures with an energy above {threshold:.3} are rejected"),
+        None => say!("nothing is rejected; --model M --calibrate DIR sets a threshold"),
     }
 }

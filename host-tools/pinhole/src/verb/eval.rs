@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::encoder::{Embedding, ImageEncoder, TextEncoder, kernels};
 use crate::failure::{Failure, Outcome};
+use crate::output::say;
 use crate::verb::classify;
 use crate::{bank, files, progress};
 
@@ -275,13 +276,13 @@ fn retrieval(
 
 fn print(args: &Args, result: &Value) {
     if args.json {
-        println!("{result}");
+        say!("{result}");
         return;
     }
     let percent = |key: &str| 100.0 * result[key].as_f64().unwrap_or(0.0);
     let kind = if args.float { "f32" } else { "int8" };
     if result.get("top1").is_some() {
-        println!(
+        say!(
             "{kind}: top-1 {:.2} %, top-5 {:.2} % of {} pictures, {} classes",
             percent("top1"),
             percent("top5"),
@@ -294,13 +295,13 @@ fn print(args: &Args, result: &Value) {
             .flatten()
             .take(20)
         {
-            println!(
+            say!(
                 "    {name:<20} {:.1} %",
                 100.0 * share.as_f64().unwrap_or(0.0)
             );
         }
     } else {
-        println!(
+        say!(
             "{kind}: recall@1 {:.2} %, recall@5 {:.2} % of {} pictures among {} captions",
             percent("recall1"),
             percent("recall5"),

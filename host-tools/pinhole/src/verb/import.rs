@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::failure::{Failure, Outcome};
 use crate::files;
+use crate::output::say;
 use crate::verb::quantize::save;
 
 /// Import a checkpoint (.pth, .safetensors) or an ONNX file as a graph.
@@ -58,9 +59,9 @@ pub(crate) fn run(args: Args) -> Outcome {
             "graph": args.out, "name": graph.name, "nodes": graph.nodes.len(),
             "parameters": graph.parameter_count(), "macs": graph.macs(), "source": graph.meta.source,
         });
-        println!("{object}");
+        say!("{object}");
     } else {
-        println!("{}", graph.summary());
+        say!("{}", graph.summary());
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::encoder::LoadedModel;
 use crate::failure::{Failure, Outcome};
+use crate::output::say;
 use crate::{bank, files};
 
 /// Say what is in a model, a class bank or a graph.
@@ -45,7 +46,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         }
     };
     if args.json {
-        println!("{object}");
+        say!("{object}");
     } else {
         print(&object, 0);
     }
@@ -104,7 +105,7 @@ fn class_bank(path: &Path, bytes: pinhole_runtime::interpreter::AlignedBytes) ->
 fn graph(args: &Args) -> Outcome<Value> {
     let graph = Graph::load(&args.file).map_err(Failure::new)?;
     if !args.json {
-        println!("{graph}");
+        say!("{graph}");
     }
     let nodes: Vec<Value> = graph
         .nodes
@@ -128,7 +129,7 @@ fn print(object: &Value, indent: usize) {
     for (key, value) in object.as_object().into_iter().flatten() {
         match value {
             Value::Array(rows) if rows.first().is_some_and(Value::is_object) => {
-                println!("{:indent$}{key}:", "");
+                say!("{:indent$}{key}:", "");
                 for row in rows {
                     let cells: Vec<String> = row
                         .as_object()
@@ -136,14 +137,14 @@ fn print(object: &Value, indent: usize) {
                         .flatten()
                         .map(|(k, v)| format!("{k}={}", plain(v)))
                         .collect();
-                    println!("{:indent$}  {}", "", cells.join("  "));
+                    say!("{:indent$}  {}", "", cells.join("  "));
                 }
             }
             Value::Object(_) => {
-                println!("{:indent$}{key}:", "");
+                say!("{:indent$}{key}:", "");
                 print(value, indent + 2);
             }
-            other => println!("{:indent$}{key}: {}", "", plain(other)),
+            other => say!("{:indent$}{key}: {}", "", plain(other)),
         }
     }
 }

@@ -7,6 +7,7 @@ use pinhole_pack::{FloatWeights, PackOptions, PackReport, pack};
 
 use crate::failure::{Context, Failure, Outcome};
 use crate::files;
+use crate::output::say;
 
 /// Pack a graph into a model file that devices read in place.
 #[derive(clap::Args)]
@@ -78,10 +79,10 @@ pub(crate) fn packed(
 /// What it costs.
 pub(crate) fn print(out: &Path, report: &PackReport, json: bool) -> Outcome {
     if json {
-        println!("{}", serde_json::to_string(report).map_err(Failure::new)?);
+        say!("{}", serde_json::to_string(report).map_err(Failure::new)?);
         return Ok(());
     }
-    println!(
+    say!(
         "{}: {} bytes ({} of weights and tables), {} operators, {} MAC",
         out.display(),
         report.file_bytes,
@@ -89,7 +90,7 @@ pub(crate) fn print(out: &Path, report: &PackReport, json: bool) -> Outcome {
         report.ops,
         report.macs
     );
-    println!(
+    say!(
         "arena {} bytes, lower bound {} bytes, ratio {:.3}",
         report.arena_bytes,
         report.arena_lower_bound_bytes,

@@ -9,6 +9,7 @@ use pinhole_quantize::{Observer, Options, Progress, Quantized, Report, quantize,
 
 use crate::encoder::{ImageEncoder, LoadedModel};
 use crate::failure::{Context, Failure, Outcome};
+use crate::output::say;
 use crate::{files, pictures, progress};
 
 /// Quantise a graph to int8 with calibration pictures.
@@ -69,9 +70,9 @@ pub(crate) fn run(args: Args) -> Outcome {
     let (quantized, report) = calibrated(&graph, &args.graph, &args.calibration)?;
     save(&quantized, &args.out)?;
     if args.json {
-        println!("{}", serde_json::to_string(&report).map_err(Failure::new)?);
+        say!("{}", serde_json::to_string(&report).map_err(Failure::new)?);
     } else {
-        print!("{}", report.table());
+        say!("{}", report.table().trim_end());
     }
     Ok(())
 }
@@ -135,10 +136,12 @@ pub(crate) fn calibrated(
             bar.set_position(done as u64);
         }
     };
-    let Quantized { prepared, quantized } =
-        quantize(graph, &inputs, &options, &show).context(name.display())?;
-    let report =
-        report(&prepared, &quantized, &pictures::spread(&inputs, 16), &show).context(name.display())?;
+    let Quantized {
+        prepared,
+        quantized,
+    } = quantize(graph, &inputs, &options, &show).context(name.display())?;
+    let report = report(&prepared, &quantized, &pictures::spread(&inputs, 16), &show)
+        .context(name.display())?;
     if let Ok(bar) = bar.lock() {
         bar.finish_and_clear();
     }
@@ -162,8 +165,8 @@ fn without_scales(graph: &Graph) -> Graph {
 
 /// Model inputs of the calibration pictures.
 fn inputs(graph: &Graph, name: &Path, choices: &Calibration) -> Outcome<Vec<Vec<f32>>> {
-    let packed = pinhole_pack::pack(graph, &pinhole_pack::PackOptions::default())
-        .context(name.display())?;
+    let packed =
+        pinhole_pack::pack(graph, &pinhole_pack::PackOptions::default()).context(name.display())?;
     let bytes = pinhole_runtime::interpreter::AlignedBytes::from_slice(&packed.bytes);
     let loaded = LoadedModel::from_bytes(name.display(), bytes, pinhole_runtime::kernel::detect())?;
     let encoder = ImageEncoder::new(name.display(), loaded)?;

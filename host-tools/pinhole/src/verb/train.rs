@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use pinhole_trainer::TrainOptions;
 
 use crate::failure::{Failure, Outcome};
+use crate::output::say;
 
 /// Train the projections of a dual encoder from a recipe.
 #[derive(clap::Args)]
@@ -48,21 +49,23 @@ pub(crate) fn run(args: Args) -> Outcome {
     };
     let report = pinhole_trainer::train(&args.recipe, options).map_err(Failure::new)?;
     if args.json {
-        println!("{}", serde_json::to_string(&report).map_err(Failure::new)?);
+        say!("{}", serde_json::to_string(&report).map_err(Failure::new)?);
     } else if args.dry_run {
-        println!(
+        say!(
             "{} classes, {} sentences, {} pictures; nothing was trained",
-            report.inputs[0], report.inputs[1], report.inputs[2]
+            report.inputs[0],
+            report.inputs[1],
+            report.inputs[2]
         );
     } else {
-        println!(
+        say!(
             "{} after {} steps, loss {:.4}, logit scale {:.2}",
             report.projection.display(),
             report.steps,
             report.loss,
             report.logit_scale
         );
-        println!(
+        say!(
             "loss curve {}, log {}",
             report.curve.display(),
             report.log.display()

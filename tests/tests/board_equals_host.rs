@@ -1,0 +1,49 @@
+//! Photographs on the emulated board: the embedding bits of the host. Ignored by default since it needs an emulator;
+//! `./ci.sh qemu` runs it.
+
+use pinhole_device::{EmulatedBoard, Options, RgbRows, available, board, build_firmware};
+use pinhole_runtime::kernel;
+use pinhole_runtime::model::Model;
+use pinhole_tests::{embed, file, photographs, root};
+
+#[test]
+#[ignore = "needs qemu-system-arm and the thumbv8m target; ./ci.sh qemu"]
+fn three_photographs_have_the_same_embedding_on_the_board() {
+    let spec = board("qemu-an547").expect("a known board");
+    if let Err(missing) = available(spec) {
+        panic!("{} is missing; get it: {}", missing.what, missing.get);
+    }
+    let (model_path, bank_path) = (
+        root().join("models/lite0/image.phm"),
+        root().join("models/lite0/bank.phc"),
+    );
+    let firmware = build_firmware(spec).expect("the firmware builds");
+    let mut board = EmulatedBoard::start(
+        spec,
+        &firmware,
+        &model_path,
+        &bank_path,
+        &Options::default(),
+    )
+    .expect("the board starts");
+    let bytes = file("models/lite0/image.phm");
+    let model = Model::load(&bytes).expect("the default model loads");
+    for (name, picture) in photographs().iter().take(3) {
+        let rows = RgbRows {
+            width: picture.width(),
+            height: picture.height(),
+            bytes: picture.as_raw(),
+        };
+        let result = board.classify(&rows).expect("the board answers");
+        assert_eq!(
+            result.embedding,
+            embed(&model, picture, kernel::detect()),
+            "{name}"
+        );
+        println!(
+            "{name}: {} bytes equal, label {}",
+            result.embedding.len(),
+            result.top[0].name
+        );
+    }
+}
