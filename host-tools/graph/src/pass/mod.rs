@@ -65,6 +65,6 @@ pub fn standard(graph: &mut Graph) -> Result<(), GraphFaults> {
 /// # Errors
 /// When the inputs do not fit, with found and expected.
 #[cfg(feature = "onnx")]
-pub(crate) fn node_shape(graph: &Graph, node: &Node) -> Result<Vec<usize>, String> {
+pub(crate) fn node_shape(graph: &Graph, node: &crate::Node) -> Result<Vec<usize>, String> {
     shape::infer_node(graph, node).map(|inferred| inferred.shape)
 }
