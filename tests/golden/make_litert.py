@@ -4,6 +4,8 @@
     tar -xzf react-native-npm-ai-sample-lib-0.1.4.tgz package/ios/TFLite/efficientnet_lite0.tflite
     python tests/golden/make_litert.py package/ios/TFLite/efficientnet_lite0.tflite
 
+The package is under MIT; the network in it is Google's EfficientNet-Lite0, Apache-2.0.
+
 Needs numpy, ai-edge-litert, flatbuffers and safetensors (tried with 2.4, 2.3, 25.12 and 0.8). Every case is a model of
 one operator, run with the resolver `BUILTIN_REF`: random shapes first, then every convolution, addition, pooling and
 fully connected layer of EfficientNet-Lite0, on a small picture and with the first output channels only where the weights
