@@ -41,6 +41,7 @@ pub struct TrainOptions {
 
 /// What a run did.
 #[derive(Clone, Debug)]
+#[derive(serde::Serialize)]
 pub struct TrainReport {
     /// The trained projections, `projection.safetensors`; not written by a dry run.
     pub projection: PathBuf,
