@@ -1,7 +1,7 @@
 //! The default model on real pictures: the same embedding bits from every kernel set of this CPU.
 
 use image::imageops::crop_imm;
-use pinhole_runtime::kernel::{self, Kernels};
+use pinhole_runtime::kernel;
 use pinhole_runtime::model::Model;
 use pinhole_tests::{embed, file, photographs};
 
