@@ -52,7 +52,7 @@ impl LoadedModel {
         if !is_graph(&path) {
             return Self::from_bytes(path.display(), files::read_aligned(&path)?, kernels);
         }
-        let mut graph = Graph::load(&path).map_err(|error| Failure::new(error))?;
+        let mut graph = Graph::load(&path).map_err(Failure::new)?;
         if float {
             graph.values.iter_mut().for_each(|value| value.quant = None);
         }

@@ -40,8 +40,7 @@ pub struct TrainOptions {
 }
 
 /// What a run did.
-#[derive(Clone, Debug)]
-#[derive(serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct TrainReport {
     /// The trained projections, `projection.safetensors`; not written by a dry run.
     pub projection: PathBuf,
