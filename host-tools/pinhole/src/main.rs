@@ -52,6 +52,8 @@ enum Verb {
 
     Data(verb::data::Args),
     #[cfg(feature = "train")]
+    Features(verb::features::Args),
+    #[cfg(feature = "train")]
     Train(verb::train::Args),
     Doctor(verb::doctor::Args),
 }
@@ -74,6 +76,8 @@ fn main() -> ExitCode {
         Verb::Bench(args) => verb::bench::run(args),
         Verb::Board(args) => verb::board::run(args),
         Verb::Data(args) => verb::data::run(args),
+        #[cfg(feature = "train")]
+        Verb::Features(args) => verb::features::run(args),
         #[cfg(feature = "train")]
         Verb::Train(args) => verb::train::run(args),
         Verb::Doctor(args) => verb::doctor::run(args),

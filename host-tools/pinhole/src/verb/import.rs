@@ -50,6 +50,18 @@ pub(crate) struct Choices {
     max_tokens: usize,
 }
 
+#[cfg(feature = "train")]
+impl Choices {
+    /// A checkpoint up to its pooled features.
+    pub(crate) fn features(max_tokens: usize) -> Self {
+        Self {
+            projection: None,
+            head: false,
+            max_tokens,
+        }
+    }
+}
+
 /// Runs the verb.
 pub(crate) fn run(args: Args) -> Outcome {
     let graph = imported(&args.source, &args.choices)?;
