@@ -35,6 +35,23 @@ pub(crate) fn read_aligned(path: &Path) -> Outcome<AlignedBytes> {
     Ok(AlignedBytes::from_slice(&read(path)?))
 }
 
+/// Refuses to write where something other than a file is.
+pub(crate) fn check_target(path: &Path) -> Outcome {
+    // A rename would replace a device or a pipe by a file.
+    if path.exists() && !path.is_file() {
+        let found = if path.is_dir() {
+            "a folder"
+        } else {
+            "a device or a pipe"
+        };
+        return Err(Failure::new(format_args!(
+            "{}: found {found}, expected a file or a new name",
+            path.display()
+        )));
+    }
+    Ok(())
+}
+
 /// Writes a file under a temporary name in its folder and renames it.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Outcome {
     let folder = path
@@ -49,12 +66,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Outcome {
         ))
         .help("check that the folder exists, may be written and has room")
     };
-    if path.is_dir() {
-        return Err(Failure::new(format_args!(
-            "{}: found a folder, expected a file name",
-            path.display()
-        )));
-    }
+    check_target(path)?;
     let mut file = tempfile::Builder::new()
         .prefix(".pinhole-")
         .suffix(".tmp")

@@ -79,6 +79,7 @@ pub(crate) fn run(args: Args) -> Outcome {
 
 /// Writes a graph.
 pub(crate) fn save(graph: &Graph, path: &Path) -> Outcome {
+    files::check_target(path)?;
     graph.save(path).map_err(Failure::new)
 }
 
