@@ -121,7 +121,7 @@ pub(crate) fn lower(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason>
     }
 }
 
-/// A window record; refuses nothing here, [`checked`] does.
+/// A window record; its `record` refuses what does not fit.
 #[derive(Clone, Copy)]
 pub(crate) struct WindowSizes {
     kernel: [usize; 2],

@@ -15,7 +15,7 @@ pub(crate) fn line(text: Arguments<'_>) {
     }
 }
 
-/// [`line`] with a format string.
+/// [`line()`] with a format string.
 macro_rules! say {
     () => { $crate::output::line(format_args!("")) };
     ($($argument:tt)*) => { $crate::output::line(format_args!($($argument)*)) };
