@@ -3,7 +3,7 @@
 //! An image encoder trained as a classifier and a sentence encoder know nothing of each other. The rows of the classifier's
 //! head are prototypes of its classes, and classes have names: enough to train a projection of each side into one space by
 //! contrast (InfoNCE; CLIP), in the manner of locked-image tuning (Zhai et al., 2022, arXiv 2111.07991). This crate does that
-//! over precomputed features: [`features`] is the contract for them, [`recipe`] the file that says what to do, [`train`] the
+//! over precomputed features: [`features`] is the contract for them, [`recipe`] the file that says what to do, [`train()`] the
 //! run. It runs no encoder itself, and reads no label of any picture.
 //!
 //! The same recipe, inputs and machine give the same bytes, also when the run was killed and resumed on the way.
