@@ -56,7 +56,7 @@ part_demo() {
 }
 
 part_docs() {
-  RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+  RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps
 }
 
 part_deny() {

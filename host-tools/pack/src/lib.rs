@@ -2,7 +2,7 @@
 //! read in place, and a static plan of the arena.
 //!
 //! [`lower`] turns nodes into operator records (integers where quantisation left parameters, floats elsewhere, with
-//! conversions between), [`plan`] places every value in the arena, [`mod@write`] lays the file out. The format itself belongs
+//! conversions between), [`plan`] places every value in the arena, `write` lays the file out. The format itself belongs
 //! to the runtime (`docs/model-format.md`); a packed file is loaded by the runtime before it is handed out, so that a file
 //! that the device would refuse never leaves the host.
 
