@@ -153,7 +153,7 @@ pub enum Op {
     L2Normalize,
     /// Input: x; same elements, other shape (that of the output value).
     Reshape,
-    /// Input: x; dimension d of the output is dimension permutation[d] of x.
+    /// Input: x; dimension d of the output is dimension `permutation[d]` of x.
     Transpose { permutation: Vec<usize> },
     /// Input: x; first index and step of every dimension; the output's shape says how many.
     Slice {

@@ -7,7 +7,7 @@
 
 use super::Requantize;
 
-/// Smallest shift that [`requantize`] tells from its neighbours; smaller ones are raised to it.
+/// Smallest shift that a requantisation tells from its neighbours; smaller ones are raised to it.
 pub const SHIFT_MIN: i32 = -31;
 /// Largest shift; larger ones are lowered to it.
 pub const SHIFT_MAX: i32 = 30;

@@ -1,7 +1,7 @@
 //! A packed model, read in place: [`Model::load`] checks everything once, in bounded time, over any bytes; after it,
 //! accessors are infallible and a run cannot fail on the model's account.
 //!
-//! [`format`] and [`op`] are the records as they lie in the file, specified in `docs/model-format.md`. `check` proves
+//! [`mod@format`] and [`op`] are the records as they lie in the file, specified in `docs/model-format.md`. `check` proves
 //! header, sections and values; `step` decodes one operator and proves that every slice which its kernel gets has the
 //! stated length; `plan` proves that no operator overwrites what is still needed. The interpreter decodes with the same
 //! `step`, so that what was proved is what is run.
@@ -99,7 +99,7 @@ impl ValueView {
 impl<'a> Model<'a> {
     /// Checks a model file and borrows it. The file may be followed by other bytes, as in a flash partition.
     ///
-    /// Time is bounded by the length and by the limits of [`format`]: O(bytes + ops · (ops + values)).
+    /// Time is bounded by the length and by the limits of [`mod@format`]: O(bytes + ops · (ops + values)).
     ///
     /// # Errors
     /// Every fault of a file is a [`LoadError`]; the first one found is returned.
