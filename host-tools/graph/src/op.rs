@@ -207,13 +207,7 @@ impl Op {
 mod limit {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
-
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Limit {
-        Number(f32),
-        Text(String),
-    }
+    use serde_json::Value;
 
     pub(super) fn serialize<S: Serializer>(value: &f32, serializer: S) -> Result<S::Ok, S::Error> {
         match *value {
@@ -225,16 +219,16 @@ mod limit {
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
-        let text = match Limit::deserialize(deserializer)? {
-            Limit::Number(value) => return Ok(value),
-            Limit::Text(text) => text,
-        };
-        match text.as_str() {
-            "inf" => Ok(f32::INFINITY),
-            "-inf" => Ok(f32::NEG_INFINITY),
-            "nan" => Ok(f32::NAN),
-            other => Err(D::Error::custom(format!(
-                "found {other:?}, expected a number, inf, -inf or nan"
+        // An untagged enum would not do: it cannot hold the numbers of serde_json's
+        // `arbitrary_precision`, which any crate of the program may switch on.
+        let value = Value::deserialize(deserializer)?;
+        match (value.as_f64(), value.as_str()) {
+            (Some(number), _) => Ok(number as f32),
+            (_, Some("inf")) => Ok(f32::INFINITY),
+            (_, Some("-inf")) => Ok(f32::NEG_INFINITY),
+            (_, Some("nan")) => Ok(f32::NAN),
+            _ => Err(D::Error::custom(format!(
+                "found {value}, expected a number, inf, -inf or nan"
             ))),
         }
     }
