@@ -12,6 +12,7 @@ mod error;
 mod moves;
 mod reduce;
 mod run;
+mod transformer;
 
 #[cfg(feature = "std")]
 pub use crate::arena::AlignedBytes;

@@ -1,6 +1,6 @@
 //! One operator: its slices, and the kernel that it belongs to.
 
-use super::{broadcast, moves, reduce};
+use super::{broadcast, moves, reduce, transformer};
 use crate::arena::{Split, elements, elements_mut};
 use crate::kernel::{
     AddS8, AttentionF32, ConvF32, ConvS8, DepthwiseConvF32, DepthwiseConvS8, DstS8, GemmF32,
@@ -57,15 +57,21 @@ pub(super) fn operator(
         | Step::NormalizeS16
         | Step::QuantizeF32 { .. }
         | Step::DequantizeS8 { .. } => integer(step, slices, kernels),
+        Step::AddS16 { .. }
+        | Step::RescaleS16 { .. }
+        | Step::LayerNormS16 { .. }
+        | Step::AttentionS8(_)
+        | Step::SoftmaxS8 { .. }
+        | Step::MeanS16 { .. } => transformer::run(step, slices, kernels),
         _ => float(step, slices, kernels),
     }
 }
 
 /// Bytes of the operands.
-struct Slices<'r> {
-    inputs: [&'r [u8]; 4],
-    output: &'r mut [u8],
-    scratch: &'r mut [u8],
+pub(super) struct Slices<'r> {
+    pub(super) inputs: [&'r [u8]; 4],
+    pub(super) output: &'r mut [u8],
+    pub(super) scratch: &'r mut [u8],
 }
 
 fn integer(step: Step<'_>, slices: Slices<'_>, kernels: &dyn Kernels) -> Option<()> {

@@ -8,13 +8,20 @@
 
 pub mod packing;
 pub mod requantize;
+pub mod row_scale;
 pub mod scalar;
 mod set;
+pub mod softmax;
+pub mod transformer;
 mod window;
 #[cfg(target_arch = "x86_64")]
 pub mod x86_64;
 
 pub use set::{Scalar, available, detect, named};
+pub use transformer::{
+    AddS16, AttentionS8, Columns, HeadScale, LayerNormS16, MeanS16, RescaleS16, ScoreBias,
+    SoftmaxS8, SrcS16, attention_s8_scratch_bytes,
+};
 
 use crate::model::op::{BinaryKind, ReduceKind, UnaryKind};
 
@@ -414,6 +421,30 @@ pub trait Kernels: Sync {
     /// See [`crate::model::op::OpKind::NormalizeS16`].
     fn normalize_s16(&self, src: &[i16], dst: &mut [i8]) {
         scalar::normalize_s16(src, dst);
+    }
+    /// See [`AddS16`].
+    fn add_s16(&self, args: AddS16<'_>) {
+        scalar::add_s16(args);
+    }
+    /// See [`RescaleS16`].
+    fn rescale_s16(&self, args: RescaleS16<'_>) {
+        scalar::rescale_s16(args);
+    }
+    /// See [`LayerNormS16`].
+    fn layer_norm_s16(&self, args: LayerNormS16<'_>) {
+        scalar::layer_norm_s16(args);
+    }
+    /// See [`AttentionS8`].
+    fn attention_s8(&self, args: AttentionS8<'_>) {
+        scalar::attention_s8(args);
+    }
+    /// See [`SoftmaxS8`].
+    fn softmax_s8(&self, args: SoftmaxS8<'_>) {
+        scalar::softmax_s8(args);
+    }
+    /// See [`MeanS16`].
+    fn mean_s16(&self, args: MeanS16<'_>) {
+        scalar::mean_s16(args);
     }
     /// Exact sum of products; lengths are equal, at most 2¹⁶.
     fn dot_s8(&self, lhs: &[i8], rhs: &[i8]) -> i32 {

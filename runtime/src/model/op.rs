@@ -5,7 +5,7 @@
 //! weights, per-tensor activations with a zero point, int32 accumulation, requantisation by `multiplier` and `shift`.
 //! An operator's `data` roles and its meaning are stated at its [`OpKind`].
 
-use zerocopy::little_endian::{F32, I32, U32};
+use zerocopy::little_endian::{F32, I32, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 macro_rules! op_kinds {
@@ -60,6 +60,23 @@ op_kinds! {
 
     /// Mean over height and width, i8 (1,H,W,C) → i8 (1,1,1,C), with a scale of its own. Params [`MeanParams`].
     MeanS8 = 12, "mean_s8";
+    /// Sum of two values of one shape, each i8 or i16 → i8 or i16: residual streams. Params [`AddS16Params`].
+    AddS16 = 13, "add_s16";
+    /// The same numbers on another scale, i8 or i16 → i8 or i16, one shape. Params [`RescaleS16Params`].
+    RescaleS16 = 14, "rescale_s16";
+    /// Layer normalisation over the last dimension, i8 or i16 (…, c) → i8 or i16. Data: gamma i16 (c), beta i32 (c) with
+    /// the output's zero point and the half for rounding folded in. Params [`LayerNormS16Params`].
+    LayerNormS16 = 15, "layer_norm_s16";
+    /// Multi-head attention in windows: q i8 (windows · queries, …), k, v i8 (windows · keys, …), zero points 0 → i8
+    /// (windows · queries, width). Each input is a stretch of columns of its value, so that all may be one fused product.
+    /// Data: head scales i32 (num_heads, 4) (see [`crate::kernel::HeadScale`]), bias i16 or absent (see
+    /// [`crate::kernel::ScoreBias`]). Params [`AttentionS8Params`]. Scratch:
+    /// [`crate::kernel::attention_s8_scratch_bytes`].
+    AttentionS8 = 16, "attention_s8";
+    /// Softmax over the last dimension, i8 → i8 of scale 1/256 and zero point −128. Params [`SoftmaxS8Params`].
+    SoftmaxS8 = 17, "softmax_s8";
+    /// Mean over all but the last dimension, i16 (…, c) → i8 or i16 of c elements. Params [`MeanParams`], shift at most 0.
+    MeanS16 = 18, "mean_s16";
 
     /// 2-D convolution in f32. Data: weights (see [`FloatWeights`] and [`crate::kernel::packing`]), bias f32 (n) or
     /// absent, scales f32 (n) when weights are i8. Params [`ConvF32Params`]. Scratch: [`crate::kernel::tile_scratch_bytes`] of f32.
@@ -199,6 +216,70 @@ pub struct MeanParams {
     pub clamp_min: I32,
     /// Largest output.
     pub clamp_max: I32,
+}
+
+/// Parameters of [`OpKind::AddS16`]; the formula is that of [`crate::kernel::AddS16`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct AddS16Params {
+    /// Of each input.
+    pub multiplier: [I32; 2],
+    /// Of the sum, to the right.
+    pub shift: I32,
+    /// Smallest output.
+    pub clamp_min: I32,
+    /// Largest output.
+    pub clamp_max: I32,
+}
+
+/// Parameters of [`OpKind::RescaleS16`]; the formula is that of [`crate::kernel::RescaleS16`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct RescaleS16Params {
+    /// Of the input.
+    pub multiplier: I32,
+    /// To the right.
+    pub shift: I32,
+    /// Smallest output.
+    pub clamp_min: I32,
+    /// Largest output.
+    pub clamp_max: I32,
+}
+
+/// Parameters of [`OpKind::LayerNormS16`]; the formula is that of [`crate::kernel::LayerNormS16`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct LayerNormS16Params {
+    /// ε / scale² · c², at most 2⁶⁰.
+    pub epsilon: U64,
+    /// After gamma and beta, to the right.
+    pub shift: I32,
+}
+
+/// Parameters of [`OpKind::AttentionS8`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct AttentionS8Params {
+    /// Divides the width, which is that of the output.
+    pub num_heads: U32,
+    /// Divides the rows of all operands.
+    pub windows: U32,
+    /// First column of q, k and v in their values.
+    pub offset: [U32; 3],
+    /// Height and width of a window whose bias depends on the distance of two tokens; zeros otherwise.
+    pub bias_window: [U16; 2],
+    /// Of the bias, to the left.
+    pub bias_shift: U32,
+}
+
+/// Parameters of [`OpKind::SoftmaxS8`], as [`crate::kernel::HeadScale`] states them.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct SoftmaxS8Params {
+    /// Of a difference of two inputs.
+    pub score_multiplier: I32,
+    /// Of a difference of two inputs.
+    pub score_shift: I32,
 }
 
 /// How float operators store their weights.

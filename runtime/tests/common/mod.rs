@@ -4,6 +4,7 @@
 
 pub mod run;
 pub mod samples;
+pub mod vit;
 
 use pinhole_runtime::model::format::{
     ALIGN_BYTES, DType, DataRef, GeometryRecord, Header, MAGIC, ModelKind, NO_VALUE, OpRecord,

@@ -1,4 +1,4 @@
-//! Three models that together hold every kind of operator.
+//! Four models that together hold every kind of operator.
 
 use super::{Builder, Parts, Random};
 use pinhole_runtime::kernel::{attention_scratch_bytes, packing, tile_scratch_bytes};
@@ -18,7 +18,7 @@ pub fn window(kernel: u8, stride: u8, padding: u8) -> WindowRecord {
 }
 
 /// Weights (n, k) as the format packs them.
-fn packed(random: &mut Random, n: usize, k: usize) -> Vec<u8> {
+pub fn packed(random: &mut Random, n: usize, k: usize) -> Vec<u8> {
     let mut weights = vec![0; packing::packed_bytes_s8(n, k).unwrap()];
     for channel in 0..n {
         for input in 0..k {
@@ -29,7 +29,7 @@ fn packed(random: &mut Random, n: usize, k: usize) -> Vec<u8> {
 }
 
 /// Weights, bias, multipliers and shifts of an integer product.
-fn channels(parts: Parts, random: &mut Random, weights: &[u8], n: usize) -> Parts {
+pub fn channels(parts: Parts, random: &mut Random, weights: &[u8], n: usize) -> Parts {
     let bias: Vec<i32> = (0..n).map(|_| random.below(2000) as i32 - 1000).collect();
     let multiplier: Vec<i32> = (0..n)
         .map(|_| (1 << 30) + random.below(1 << 30) as i32)
@@ -41,7 +41,7 @@ fn channels(parts: Parts, random: &mut Random, weights: &[u8], n: usize) -> Part
         .data(&vec![-9i8; n])
 }
 
-fn conv_params(window: WindowRecord) -> ConvParams {
+pub fn conv_params(window: WindowRecord) -> ConvParams {
     ConvParams {
         window,
         clamp_min: (-128).into(),
@@ -406,6 +406,6 @@ pub fn text_f32(max_tokens: usize) -> Builder {
     b
 }
 
-pub fn all() -> [Builder; 3] {
-    [image_s8(), picture_f32(), text_f32(5)]
+pub fn all() -> [Builder; 4] {
+    [image_s8(), picture_f32(), text_f32(5), super::vit::vit_s8()]
 }

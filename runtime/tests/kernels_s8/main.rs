@@ -4,4 +4,5 @@
 mod elementwise;
 mod products;
 mod support;
+mod transformer;
 mod windows;

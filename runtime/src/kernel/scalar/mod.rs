@@ -3,13 +3,16 @@
 //! Other kernel sets compute the same function: integers to the bit, floats within the tolerance of `docs/numerics.md`.
 //! Not here: checks of a model (that is `Model::load`); a slice shorter than its struct states panics.
 
+mod attention_s8;
 mod conv_s8;
 mod depthwise_conv_s8;
 mod elementwise_s8;
 pub(crate) mod float;
 mod gemm_s8;
 mod pool_s8;
+mod stream_s16;
 
+pub use attention_s8::{attention_s8, softmax_s8};
 pub use conv_s8::conv_s8;
 pub use depthwise_conv_s8::depthwise_conv_s8;
 pub use elementwise_s8::{
@@ -23,3 +26,4 @@ pub use gemm_s8::gemm_s8;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use pool_s8::rounded_mean;
 pub use pool_s8::{avg_pool_s8, max_pool_s8, mean_s8};
+pub use stream_s16::{add_s16, layer_norm_s16, mean_s16, rescale_s16};

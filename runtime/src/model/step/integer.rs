@@ -23,7 +23,7 @@ const MAX_PIXELS: i64 = 1 << 16;
 /// Shifts of a mean: 255 · 2¹⁶ · 2⁷ fits 32 bits.
 const MEAN_SHIFTS: (i64, i64) = (-31, 7);
 /// Shifts of a sum's terms, which only get smaller.
-const SUM_SHIFTS: (i64, i64) = (-31, 0);
+pub(super) const SUM_SHIFTS: (i64, i64) = (-31, 0);
 /// Largest left shift of a sum's inputs: 255 · 2²⁰ · 2 fits 32 bits.
 const MAX_LEFT_SHIFT: i64 = 20;
 
@@ -324,7 +324,7 @@ fn product_k(k: usize) -> Result<usize, OpFault> {
     Ok(k)
 }
 
-fn scale_step(multiplier: i32, shift: i32, shifts: (i64, i64)) -> Result<(), OpFault> {
+pub(super) fn scale_step(multiplier: i32, shift: i32, shifts: (i64, i64)) -> Result<(), OpFault> {
     if multiplier != 0 {
         in_range(
             "multiplier",

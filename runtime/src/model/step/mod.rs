@@ -9,14 +9,21 @@ mod float;
 mod integer;
 mod moves;
 mod operands;
+mod transformer;
 
-pub(crate) use moves::{ConcatStep, PadStep, StridedCopy, natural_strides};
+pub(crate) use self::moves::{ConcatStep, PadStep, StridedCopy, natural_strides};
 
 use super::format::{NO_VALUE, OpRecord};
-use super::op::{AddParams, BinaryKind, MeanParams, MulParams, OpKind, ReduceKind, UnaryKind};
+use super::op::{
+    AddParams, AddS16Params, BinaryKind, MeanParams, MulParams, OpKind, ReduceKind,
+    RescaleS16Params, UnaryKind,
+};
 use super::op_fault::{OUTPUT, OpFault};
 use super::{Model, ValueView};
-use crate::kernel::{Requantize, WeightsF32, Window, attention_scratch_bytes, tile_scratch_bytes};
+use crate::kernel::{
+    HeadScale, Requantize, ScoreBias, WeightsF32, Window, attention_s8_scratch_bytes,
+    attention_scratch_bytes, tile_scratch_bytes,
+};
 use operands::Operands;
 
 /// What an operator computes, over which sizes.
@@ -73,6 +80,42 @@ pub(crate) enum Step<'m> {
         table: &'m [i8; 256],
     },
     NormalizeS16,
+    AddS16 {
+        params: &'m AddS16Params,
+        input_zero_point: [i32; 2],
+        output_zero_point: i32,
+        /// Which of lhs, rhs and output are i16.
+        wide: [bool; 3],
+    },
+    RescaleS16 {
+        params: &'m RescaleS16Params,
+        input_zero_point: i32,
+        output_zero_point: i32,
+        /// Which of input and output are i16.
+        wide: [bool; 2],
+    },
+    LayerNormS16 {
+        gamma: &'m [i16],
+        beta: &'m [i32],
+        epsilon: u64,
+        shift: u32,
+        /// Which of input and output are i16.
+        wide: [bool; 2],
+    },
+    AttentionS8(AttentionStep<'m>),
+    SoftmaxS8 {
+        columns: usize,
+        score_multiplier: i32,
+        score_shift: i32,
+    },
+    MeanS16 {
+        params: &'m MeanParams,
+        rows: usize,
+        channels: usize,
+        output_zero_point: i32,
+        /// The output is i16.
+        wide: bool,
+    },
     QuantizeF32 {
         scale: f32,
         zero_point: i32,
@@ -167,6 +210,24 @@ pub(crate) enum Step<'m> {
     Pad(PadStep),
 }
 
+/// Integer attention over windows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AttentionStep<'m> {
+    pub(crate) windows: usize,
+    /// Rows of q in a window.
+    pub(crate) queries: usize,
+    /// Rows of k and v in a window.
+    pub(crate) keys: usize,
+    pub(crate) head_width: usize,
+    pub(crate) heads: &'m [HeadScale],
+    pub(crate) bias: ScoreBias<'m>,
+    pub(crate) bias_shift: u32,
+    /// Columns of the values of q, k and v, and the first one used.
+    pub(crate) strides: [usize; 3],
+    pub(crate) offsets: [usize; 3],
+    pub(crate) output_zero_point: i32,
+}
+
 /// Fewest and most inputs, and most stretches of data, of a kind.
 fn arity(kind: OpKind) -> (usize, usize, usize) {
     use OpKind as K;
@@ -175,12 +236,17 @@ fn arity(kind: OpKind) -> (usize, usize, usize) {
         K::ConvF32 | K::GemmF32 => (1, 1, 3),
         K::DepthwiseConvF32 | K::LayerNormF32 | K::EmbeddingF32 => (1, 1, 2),
         K::LutS8 => (1, 1, 1),
-        K::AddS8 | K::MulS8 | K::MatmulF32 | K::BinaryF32 => (2, 2, 0),
+        K::LayerNormS16 => (1, 1, 2),
+        K::AttentionS8 => (3, 3, 2),
+        K::AddS8 | K::AddS16 | K::MulS8 | K::MatmulF32 | K::BinaryF32 => (2, 2, 0),
         K::AttentionF32 => (3, 3, 0),
         K::Concat => (1, 4, 0),
         K::AvgPoolS8
         | K::MeanS8
         | K::MaxPoolS8
+        | K::MeanS16
+        | K::RescaleS16
+        | K::SoftmaxS8
         | K::NormalizeS16
         | K::QuantizeF32
         | K::DequantizeS8 => (1, 1, 0),
@@ -220,6 +286,12 @@ impl<'m> Step<'m> {
             K::NormalizeS16 => integer::normalize(&operands),
             K::QuantizeF32 => integer::quantize(&operands),
             K::DequantizeS8 => integer::dequantize(&operands),
+            K::AddS16 => transformer::add(&operands),
+            K::RescaleS16 => transformer::rescale(&operands),
+            K::LayerNormS16 => transformer::layer_norm(&operands),
+            K::AttentionS8 => transformer::attention(&operands),
+            K::SoftmaxS8 => transformer::softmax(&operands),
+            K::MeanS16 => transformer::mean(&operands),
             K::ConvF32 => float::conv(&operands),
             K::DepthwiseConvF32 => float::depthwise_conv(&operands),
             K::GemmF32 => float::gemm(&operands),
@@ -256,6 +328,7 @@ impl<'m> Step<'m> {
                 ..
             } => tile_scratch_bytes(taps(&window).checked_mul(in_channels)?, 4),
             Self::AttentionF32 { tokens, .. } => attention_scratch_bytes(tokens),
+            Self::AttentionS8(step) => attention_s8_scratch_bytes(step.keys, step.head_width),
             _ => Some(0),
         }
     }
@@ -293,6 +366,13 @@ impl<'m> Step<'m> {
             }
             Self::MatmulF32 { batch, m, k, n, .. } => product(&[batch[0], batch[1], *m, *k, *n]),
             Self::AttentionF32 { tokens, width, .. } => product(&[2, *tokens, *tokens, *width]),
+            Self::AttentionS8(step) => product(&[
+                2 * step.windows,
+                step.queries,
+                step.keys,
+                step.heads.len(),
+                step.head_width,
+            ]),
             _ => 0,
         }
     }
@@ -325,6 +405,8 @@ impl<'m> Step<'m> {
                 integer::check_padding(weights, *n, *k)?;
                 integer::check_requantize(requantize, *k)
             }
+            Self::LayerNormS16 { gamma, beta, .. } => transformer::check_layer_norm(gamma, beta),
+            Self::AttentionS8(step) => transformer::check_heads(step.heads),
             _ => Ok(()),
         }
     }

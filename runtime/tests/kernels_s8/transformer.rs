@@ -1,0 +1,638 @@
+//! The integer operations of transformers: every set against the scalar one, and that against real numbers in f64.
+
+use pinhole_runtime::kernel::requantize::quantize_multiplier;
+use pinhole_runtime::kernel::softmax::ScoreScale;
+use pinhole_runtime::kernel::{
+    AddS16, AttentionS8, Columns, DstS8, HeadScale, Kernels, LayerNormS16, MeanS16, RescaleS16,
+    Scalar, ScoreBias, SoftmaxS8, SrcS16, attention_s8_scratch_bytes,
+};
+
+use crate::support::{FILLS, Fill, Guarded, Random, assert_same, fast_sets, size};
+
+fn words(random: &mut Random, len: usize, fill: Fill) -> Vec<i16> {
+    (0..len)
+        .map(|_| match fill {
+            Fill::Random => random.next() as i16,
+            Fill::Constant(value) => i16::from(value).wrapping_mul(258),
+            Fill::Extremes => [i16::MIN, i16::MAX][random.below(2)],
+        })
+        .collect()
+}
+
+/// Numbers of 8 or 16 bits.
+enum Source {
+    Bytes(Vec<i8>),
+    Words(Vec<i16>),
+}
+
+impl Source {
+    fn new(random: &mut Random, len: usize, fill: Fill, wide: bool) -> Self {
+        if wide {
+            Self::Words(words(random, len, fill))
+        } else {
+            Self::Bytes(random.bytes(len, fill))
+        }
+    }
+    fn view(&self) -> SrcS16<'_> {
+        match self {
+            Self::Bytes(data) => SrcS16::I8(data),
+            Self::Words(data) => SrcS16::I16(data),
+        }
+    }
+    fn real(&self, index: usize) -> f64 {
+        match self {
+            Self::Bytes(data) => data[index].into(),
+            Self::Words(data) => data[index].into(),
+        }
+    }
+}
+
+/// Runs with a guarded output of 8 or 16 bits; gives it in 32.
+fn guarded(len: usize, wide: bool, run: impl FnOnce(DstS8<'_>)) -> Vec<i32> {
+    if wide {
+        let mut dst = Guarded::new(len, 21845i16);
+        run(DstS8::I16(dst.slice()));
+        dst.contents().iter().map(|&x| x.into()).collect()
+    } else {
+        let mut dst = Guarded::new(len, 85i8);
+        run(DstS8::I8(dst.slice()));
+        dst.contents().iter().map(|&x| x.into()).collect()
+    }
+}
+
+/// Two factors and a shift that the loader accepts.
+fn factors(random: &mut Random, any: bool) -> ([i32; 2], u32) {
+    if !any {
+        return (
+            [random.within(4000..=16384), random.within(100..=16384)],
+            14,
+        );
+    }
+    let shift = random.within(1..=30) as u32;
+    let most = ((i64::from(i32::MAX) - (1i64 << (shift - 1))) >> 15) as i32;
+    let first = random.within(0..=most.min(32767));
+    ([first, random.within(0..=(most - first).min(32767))], shift)
+}
+
+#[test]
+fn sums_in_16_bits_are_equal_and_exact() {
+    let sets = fast_sets();
+    let mut random = Random::new(20);
+    for case in 0..800 {
+        let len = if case % 10 == 0 {
+            200 + random.below(700)
+        } else {
+            size(&mut random)
+        };
+        let fill = FILLS[case / 8 % 4];
+        let wide = [case & 1 == 0, case & 2 == 0, case % 3 != 0];
+        let lhs = Source::new(&mut random, len, fill, wide[0]);
+        let rhs = Source::new(&mut random, len, fill, wide[1]);
+        let zero =
+            |random: &mut Random, wide: bool| if wide { 0 } else { random.within(-128..=127) };
+        let input_zero_point = [zero(&mut random, wide[0]), zero(&mut random, wide[1])];
+        let output_zero_point = zero(&mut random, wide[2]);
+        let (multiplier, shift) = factors(&mut random, case % 4 == 3);
+        let limit = if wide[2] { 32767 } else { 127 };
+        let clamp = if case % 5 == 0 {
+            [random.within(-limit - 1..=0), random.within(0..=limit)]
+        } else {
+            [-limit - 1, limit]
+        };
+        let add = |set: &dyn Kernels| {
+            guarded(len, wide[2], |dst| {
+                set.add_s16(AddS16 {
+                    lhs: lhs.view(),
+                    rhs: rhs.view(),
+                    input_zero_point,
+                    multiplier,
+                    shift,
+                    output_zero_point,
+                    clamp_min: clamp[0],
+                    clamp_max: clamp[1],
+                    dst,
+                });
+            })
+        };
+        let rescale = |set: &dyn Kernels| {
+            guarded(len, wide[2], |dst| {
+                set.rescale_s16(RescaleS16 {
+                    src: lhs.view(),
+                    input_zero_point: input_zero_point[0],
+                    multiplier: multiplier[0],
+                    shift,
+                    output_zero_point,
+                    clamp_min: clamp[0],
+                    clamp_max: clamp[1],
+                    dst,
+                });
+            })
+        };
+        let (sums, scaled) = (add(&Scalar), rescale(&Scalar));
+        for &set in &sets {
+            assert_same(
+                &add(set),
+                &sums,
+                set,
+                &format!("add_s16 case {case}, {len}"),
+            );
+            assert_same(
+                &rescale(set),
+                &scaled,
+                set,
+                &format!("rescale_s16 case {case}, {len}"),
+            );
+        }
+        let term = |source: &Source, side: usize, index: usize| {
+            let factor = f64::from(multiplier[side]) * if wide[side] { 1.0 } else { 128.0 };
+            (source.real(index) - f64::from(input_zero_point[side])) * factor
+        };
+        let finish = |sum: f64| {
+            let rounded = (sum / f64::from(1u32 << shift) + 0.5).floor();
+            (rounded + f64::from(output_zero_point)).clamp(clamp[0].into(), clamp[1].into()) as i32
+        };
+        for index in 0..len {
+            assert_eq!(
+                sums[index],
+                finish(term(&lhs, 0, index) + term(&rhs, 1, index))
+            );
+            assert_eq!(scaled[index], finish(term(&lhs, 0, index)));
+        }
+    }
+}
+
+/// A layer normalisation as the packer makes it, of real gammas and betas.
+struct Norm {
+    gamma: Vec<i16>,
+    beta: Vec<i32>,
+    real: Vec<[f64; 2]>,
+    shift: u32,
+    epsilon: u64,
+}
+
+impl Norm {
+    fn new(random: &mut Random, n: usize, wide: bool, zero_point: i32) -> Self {
+        let real: Vec<[f64; 2]> = (0..n)
+            .map(|_| {
+                [
+                    0.1 + random.below(1000) as f64 / 500.0,
+                    random.below(1000) as f64 / 500.0 - 1.0,
+                ]
+            })
+            .collect();
+        let scale = if wide { 8.0 / 32767.0 } else { 8.0 / 127.0 };
+        let largest = real
+            .iter()
+            .map(|[gamma, _]| gamma / scale / 1024.0)
+            .fold(0.0, f64::max);
+        let shift = (32767.0 / largest).log2().floor().clamp(0.0, 20.0) as u32;
+        let unit = f64::from(1u32 << shift);
+        let half = if shift > 0 { 1 << (shift - 1) } else { 0 };
+        Self {
+            gamma: real
+                .iter()
+                .map(|[gamma, _]| (gamma / scale / 1024.0 * unit).round() as i16)
+                .collect(),
+            beta: real
+                .iter()
+                .map(|[_, beta]| {
+                    ((beta / scale + f64::from(zero_point)) * unit).round() as i32 + half
+                })
+                .collect(),
+            real: real
+                .iter()
+                .map(|[gamma, beta]| [gamma / scale, beta / scale + f64::from(zero_point)])
+                .collect(),
+            shift,
+            epsilon: (n * n) as u64,
+        }
+    }
+    fn run(&self, set: &dyn Kernels, src: SrcS16<'_>, wide: bool) -> Vec<i32> {
+        guarded(src.len(), wide, |dst| {
+            set.layer_norm_s16(LayerNormS16 {
+                gamma: &self.gamma,
+                beta: &self.beta,
+                epsilon: self.epsilon,
+                shift: self.shift,
+                src,
+                dst,
+            });
+        })
+    }
+}
+
+#[test]
+fn layer_normalisation_is_equal_and_near_the_real_one() {
+    let sets = fast_sets();
+    let mut random = Random::new(21);
+    let mut worst = [0f64; 2];
+    for case in 0..500 {
+        let n = match case % 10 {
+            0 => [128, 160, 192, 256, 320, 384, 768, 1024][random.below(8)],
+            _ => 1 + random.below(67),
+        };
+        let rows = 1 + random.below(4);
+        let fill = if case < 250 {
+            Fill::Random
+        } else {
+            FILLS[case % 4]
+        };
+        let wide = [case & 1 == 0, case & 2 == 0];
+        let mut src = Source::new(&mut random, rows * n, fill, wide[0]);
+        if let (Source::Words(words), true) = (&mut src, case % 3 == 0) {
+            let shift = random.below(14);
+            words.iter_mut().for_each(|x| *x >>= shift);
+        }
+        let norm = Norm::new(&mut random, n, wide[1], if wide[1] { 0 } else { -7 });
+        let expected = norm.run(&Scalar, src.view(), wide[1]);
+        for &set in &sets {
+            let what = format!("layer_norm_s16 case {case}, {rows} rows of {n}");
+            assert_same(&norm.run(set, src.view(), wide[1]), &expected, set, &what);
+        }
+        for row in 0..rows {
+            let numbers: Vec<f64> = (0..n).map(|i| src.real(row * n + i)).collect();
+            let mean = numbers.iter().sum::<f64>() / n as f64;
+            let variance = numbers.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n as f64;
+            for (i, x) in numbers.iter().enumerate() {
+                let [gamma, beta] = norm.real[i];
+                let normal = (x - mean) / (variance + 1.0).sqrt();
+                let limit = if wide[1] { 32767.0 } else { 127.0 };
+                let real = (gamma * normal + beta).clamp(-limit - 1.0, limit);
+                let error = (f64::from(expected[row * n + i]) - real).abs();
+                // In steps of the output: see docs/numerics.md.
+                let bound = 0.51
+                    + gamma * (0.76 / 1024.0 + normal.abs() / 32000.0)
+                    + normal.abs() * 1024.0 / f64::from(1u32 << norm.shift);
+                assert!(
+                    error <= bound,
+                    "case {case}, n {n}: off by {error}, {bound}"
+                );
+                worst[usize::from(wide[1])] = worst[usize::from(wide[1])].max(error);
+            }
+        }
+    }
+    println!(
+        "layer_norm_s16: largest error {:.3} steps of int8, {:.1} of int16",
+        worst[0], worst[1]
+    );
+}
+
+/// Sizes, operands and scales of an attention.
+struct Case {
+    windows: usize,
+    queries: usize,
+    keys: usize,
+    heads: Vec<HeadScale>,
+    head_width: usize,
+    /// Fused: one value of 3 · width columns.
+    fused: bool,
+    bias: Vec<i16>,
+    bias_window: [usize; 2],
+    bias_shift: u32,
+    q: Vec<i8>,
+    k: Vec<i8>,
+    v: Vec<i8>,
+    zero_point: i32,
+}
+
+impl Case {
+    fn width(&self) -> usize {
+        self.heads.len() * self.head_width
+    }
+    fn columns<'a>(&'a self, own: &'a [i8], part: usize) -> Columns<'a> {
+        if self.fused {
+            Columns {
+                data: &self.q,
+                stride: 3 * self.width(),
+                offset: part * self.width(),
+            }
+        } else {
+            Columns {
+                data: own,
+                stride: self.width(),
+                offset: 0,
+            }
+        }
+    }
+    fn bias(&self) -> ScoreBias<'_> {
+        match (self.bias.is_empty(), self.bias_window) {
+            (true, _) => ScoreBias::None,
+            (_, [0, 0]) => ScoreBias::Full(&self.bias),
+            (_, [height, width]) => ScoreBias::Relative {
+                table: &self.bias,
+                height,
+                width,
+            },
+        }
+    }
+    fn run(&self, set: &dyn Kernels) -> Vec<i8> {
+        let rows = self.windows * self.queries;
+        let bytes = attention_s8_scratch_bytes(self.keys, self.head_width).unwrap();
+        let mut scratch = Guarded::new(bytes / 4, 0x5A5A_5A5Ai32);
+        let mut dst = Guarded::new(rows * self.width(), 85i8);
+        set.attention_s8(AttentionS8 {
+            windows: self.windows,
+            queries: self.queries,
+            keys: self.keys,
+            head_width: self.head_width,
+            heads: &self.heads,
+            bias: self.bias(),
+            bias_shift: self.bias_shift,
+            q: self.columns(&self.q, 0),
+            k: self.columns(&self.k, 1),
+            v: self.columns(&self.v, 2),
+            output_zero_point: self.zero_point,
+            dst: dst.slice(),
+            scratch: scratch.slice(),
+        });
+        scratch.contents();
+        dst.contents().to_vec()
+    }
+}
+
+fn head(random: &mut Random, any: bool, score: f64, output: f64) -> HeadScale {
+    if any {
+        return HeadScale {
+            score_multiplier: random.within(1 << 15..=(1 << 16) - 1),
+            score_shift: random.within(-15..=15),
+            output_multiplier: random.within(1 << 30..=i32::MAX),
+            output_shift: random.within(-7..=7),
+        };
+    }
+    let (score_multiplier, score_shift) = ScoreScale::quantize(score).unwrap();
+    let (output_multiplier, output_shift) = quantize_multiplier(output);
+    HeadScale {
+        score_multiplier,
+        score_shift,
+        output_multiplier,
+        output_shift: output_shift.into(),
+    }
+}
+
+fn case(random: &mut Random, number: usize, score: f64, output: f64) -> Case {
+    let any = number % 4 == 3;
+    let num_heads = 1 + random.below(3);
+    let head_width = if number.is_multiple_of(2) {
+        [8, 16, 32, 64][random.below(4)]
+    } else {
+        1 + random.below(67)
+    };
+    let (mut queries, mut keys) = (1 + random.below(67), 1 + random.below(67));
+    let windows = 1 + random.below(3) * usize::from(number.is_multiple_of(3));
+    let fused = number % 5 < 2;
+    let kind = random.below(3);
+    let mut bias_window = [0, 0];
+    if fused || kind == 2 {
+        keys = queries;
+    }
+    if kind == 2 {
+        bias_window = [1 + random.below(8), 1 + random.below(8)];
+        queries = bias_window[0] * bias_window[1];
+        keys = queries;
+    }
+    let fill = FILLS[number / 4 % 4];
+    let bias_len = match kind {
+        0 => 0,
+        1 => num_heads * queries * keys,
+        _ => num_heads * (2 * bias_window[0] - 1) * (2 * bias_window[1] - 1),
+    };
+    let width = num_heads * head_width;
+    let bias_shift = if any && bias_len > 0 {
+        random.within(0..=14) as u32
+    } else {
+        0
+    };
+    Case {
+        windows,
+        queries,
+        keys,
+        heads: (0..num_heads)
+            .map(|_| head(random, any, score, output))
+            .collect(),
+        head_width,
+        fused,
+        bias: words(random, bias_len, Fill::Random)
+            .iter()
+            .map(|x| if any { *x } else { x >> 3 })
+            .collect(),
+        bias_window,
+        bias_shift,
+        q: random.bytes(windows * queries * width * if fused { 3 } else { 1 }, fill),
+        k: random.bytes(windows * keys * width, fill),
+        v: random.bytes(windows * keys * width, fill),
+        zero_point: random.within(-128..=127),
+    }
+}
+
+#[test]
+fn attention_is_equal_in_every_set() {
+    let sets = fast_sets();
+    let mut random = Random::new(22);
+    for number in 0..240 {
+        let score = [1e-4, 5e-4, 3e-3][number % 3];
+        let case = case(&mut random, number, score, 0.7);
+        let expected = case.run(&Scalar);
+        for &set in &sets {
+            let what = format!(
+                "attention_s8 case {number}: {} windows of {} by {}, {} heads of {}",
+                case.windows,
+                case.queries,
+                case.keys,
+                case.heads.len(),
+                case.head_width
+            );
+            assert_same(&case.run(set), &expected, set, &what);
+        }
+    }
+}
+
+/// 197 and 257 tokens as in ViTs of 224 pixels, and the most keys that there may be, all of them extreme.
+#[test]
+fn attention_over_real_shapes_and_extremes_is_equal() {
+    let sets = fast_sets();
+    let mut random = Random::new(23);
+    for (tokens, head_width, num_heads) in [
+        (197, 64, 2),
+        (257, 64, 1),
+        (49, 32, 4),
+        (50, 64, 1),
+        (1024, 16, 1),
+    ] {
+        for fill in FILLS {
+            let width = num_heads * head_width;
+            let queries = tokens.min(64);
+            let case = Case {
+                windows: 1,
+                queries,
+                keys: tokens,
+                heads: vec![head(&mut random, false, 2e-4, 1.0); num_heads],
+                head_width,
+                fused: false,
+                bias: Vec::new(),
+                bias_window: [0, 0],
+                bias_shift: 0,
+                q: random.bytes(queries * width, fill),
+                k: random.bytes(tokens * width, fill),
+                v: random.bytes(tokens * width, fill),
+                zero_point: 0,
+            };
+            let expected = case.run(&Scalar);
+            if let Fill::Constant(value) = fill {
+                assert!(
+                    expected.iter().all(|&x| x == value),
+                    "an average of {value} is another number"
+                );
+            }
+            for &set in &sets {
+                assert_same(
+                    &case.run(set),
+                    &expected,
+                    set,
+                    &format!("{tokens} tokens, {fill:?}"),
+                );
+            }
+        }
+    }
+}
+
+/// Scores in f64 of the same integers: how far the exponentials, their sum and the rounding take the output.
+#[test]
+fn scalar_attention_is_near_the_real_one() {
+    let mut random = Random::new(24);
+    let mut worst = 0f64;
+    for number in 0..120 {
+        let (score, output) = ([3e-5, 1e-4, 5e-4, 3e-3][number % 4], 0.83);
+        let case = case(&mut random, number & !3, score, output);
+        let found = case.run(&Scalar);
+        let (width, d) = (case.width(), case.head_width);
+        let (q, k, v) = (
+            case.columns(&case.q, 0),
+            case.columns(&case.k, 1),
+            case.columns(&case.v, 2),
+        );
+        for (index, &found) in found.iter().enumerate() {
+            let (row, column) = (index / width, index % width);
+            let (window, query, number) = (row / case.queries, row % case.queries, column / d);
+            let keys = window * case.keys..(window + 1) * case.keys;
+            let scores: Vec<f64> = keys
+                .clone()
+                .map(|key| {
+                    let pairs = q
+                        .row(row, number * d, d)
+                        .iter()
+                        .zip(k.row(key, number * d, d));
+                    let product: f64 = pairs.map(|(&q, &k)| f64::from(q) * f64::from(k)).sum();
+                    let bias =
+                        case.bias()
+                            .at(number, query, key - keys.start, [case.queries, case.keys]);
+                    (product + f64::from(bias)) * score
+                })
+                .collect();
+            let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let weights: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
+            let total: f64 = weights.iter().sum();
+            let mean: f64 = weights
+                .iter()
+                .zip(keys)
+                .map(|(weight, key)| weight * f64::from(v.row(key, column, 1)[0]))
+                .sum::<f64>()
+                / total;
+            let real = (mean * output + f64::from(case.zero_point)).clamp(-128.0, 127.0);
+            let error = (f64::from(found) - real).abs();
+            let bound =
+                0.51 + 255.0 * output * (1.5e-3 + case.keys as f64 * 0.75 / 16383.0 / total);
+            assert!(error <= bound, "{error} steps, {bound} allowed");
+            worst = worst.max(error);
+        }
+    }
+    println!("attention_s8: largest error {worst:.3} steps of the output");
+}
+
+#[test]
+fn softmax_is_equal_and_within_a_step() {
+    let sets = fast_sets();
+    let mut random = Random::new(25);
+    let mut worst = 0f64;
+    for case in 0..300 {
+        let columns = if case % 10 == 0 {
+            1000
+        } else {
+            1 + random.below(67)
+        };
+        let rows = 1 + random.below(3);
+        let scale = [0.01, 0.1, 0.5, 1.7][case % 4];
+        let src = random.bytes(rows * columns, FILLS[case / 4 % 4]);
+        let (score_multiplier, score_shift) = ScoreScale::quantize(scale).unwrap();
+        let run = |set: &dyn Kernels| {
+            let mut dst = Guarded::new(src.len(), 85i8);
+            let dst_slice = dst.slice();
+            set.softmax_s8(SoftmaxS8 {
+                columns,
+                score_multiplier,
+                score_shift,
+                src: &src,
+                dst: dst_slice,
+            });
+            dst.contents().to_vec()
+        };
+        let expected = run(&Scalar);
+        for &set in &sets {
+            assert_same(
+                &run(set),
+                &expected,
+                set,
+                &format!("softmax_s8 case {case}, {columns}"),
+            );
+        }
+        for (src, found) in src.chunks(columns).zip(expected.chunks(columns)) {
+            let total: f64 = src.iter().map(|&x| (scale * f64::from(x)).exp()).sum();
+            for (&x, &found) in src.iter().zip(found) {
+                let real =
+                    ((scale * f64::from(x)).exp() / total * 256.0 - 128.0).clamp(-128.0, 127.0);
+                worst = worst.max((f64::from(found) - real).abs());
+            }
+        }
+    }
+    println!("softmax_s8: largest error {worst:.3} steps");
+    assert!(worst <= 1.0);
+}
+
+#[test]
+fn means_in_16_bits_are_equal_and_near() {
+    let sets = fast_sets();
+    let mut random = Random::new(26);
+    for case in 0..300 {
+        let (rows, channels) = (1 + random.below(197), 1 + random.below(67));
+        let src = words(&mut random, rows * channels, FILLS[case % 4]);
+        let (multiplier, shift) = quantize_multiplier(0.9 / rows as f64);
+        let (wide, zero_point) = (case % 2 == 0, if case % 2 == 0 { 0 } else { 3 });
+        let limit = if wide { 32767 } else { 127 };
+        let run = |set: &dyn Kernels| {
+            guarded(channels, wide, |dst| {
+                set.mean_s16(MeanS16 {
+                    rows,
+                    channels,
+                    multiplier,
+                    shift: shift.into(),
+                    output_zero_point: zero_point,
+                    clamp_min: -limit - 1,
+                    clamp_max: limit,
+                    src: &src,
+                    dst,
+                });
+            })
+        };
+        let expected = run(&Scalar);
+        for &set in &sets {
+            assert_same(&run(set), &expected, set, &format!("mean_s16 case {case}"));
+        }
+        for (channel, &found) in expected.iter().enumerate() {
+            let sum: f64 = (0..rows)
+                .map(|row| f64::from(src[row * channels + channel]))
+                .sum();
+            let real = (sum * 0.9 / rows as f64 + f64::from(zero_point))
+                .clamp(f64::from(-limit - 1), limit.into());
+            assert!((f64::from(found) - real).abs() <= 1.01, "{found}, {real}");
+        }
+    }
+}
