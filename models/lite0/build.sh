@@ -45,18 +45,21 @@ pinhole features \
     --teacher "$lite2/efficientnet-lite2.pth" \
     --text-encoder "$minilm/model.safetensors" \
     --texts $model/texts.tsv --groups $model/groups.tsv \
-    --pictures "cifar10:$cifar10" --count 10000 \
+    --calibrate "$photos/ai-benchmark" --calibrate "cifar10:$cifar10" \
+    --pictures "cifar10:$cifar10" --count 20000 \
+    --photos "$photos/ai-benchmark" \
     --out $features
 pinhole train $model/recipe.toml --inputs $features --output $out
 
 pinhole import "$lite0/efficientnet-lite0.pth" --projection $out/projection.safetensors --out $out/image.phg
 pinhole import "$minilm/model.safetensors" --projection $out/projection.safetensors --out $out/text.phg
 pinhole convert $out/image.phg \
-    --calibrate "$photos" --calibrate "cifar10:$cifar10" --calibration-count 256 \
+    --calibrate "$photos/ai-benchmark" --calibrate "cifar10:$cifar10" --calibration-count 256 \
     --report $out/int8.json --out $out/image.phm
 pinhole pack $out/text.phg --weights i8 --out $out/text.phm
 cp $model/templates.txt $out/templates.txt
-pinhole embed --text-encoder $out/text.phm --classes everyday --model $out/image.phm --calibrate "$photos" --out $out/bank.phc
+pinhole embed --text-encoder $out/text.phm --classes everyday --model $out/image.phm \
+    --calibrate "$photos/ai-benchmark" --reject-rate 0.25 --out $out/bank.phc
 
 if $install; then
     for file in image.phg image.phm text.phm bank.phc; do

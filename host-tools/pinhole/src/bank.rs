@@ -21,6 +21,10 @@ const PAGE_BYTES: u32 = 4096;
 /// Classes that a device can add to a bank.
 const SPARE_SLOTS: u32 = 16;
 
+/// Temperature of the energy. At 1, many classes that fit a little outweigh one that fits well, and the energy says nothing
+/// about whether the best label is right; low enough, it follows the best score.
+const TEMPERATURE: f32 = 0.25;
+
 /// A bank that stays loaded until the process ends.
 pub(crate) fn load(
     name: impl std::fmt::Display,
@@ -90,7 +94,7 @@ pub(crate) fn make(
             100.0
         },
         logit_bias: header.logit_bias.get(),
-        temperature: 1.0,
+        temperature: TEMPERATURE,
         reject_threshold,
         templates: &templates,
         page_bytes: PAGE_BYTES,

@@ -15,6 +15,8 @@
 //! | pictures | `features` | `[M, D]` f32 | pooled features of M pictures without labels |
 //! | a teacher | `features` | `[M, T]` f32 | pooled features of the same pictures by another image encoder |
 //! | a teacher | `weight`, `bias` | `[C, T]`, `[C]` f32 | that encoder's classifier head, over the same classes |
+//! | photos | `features` | `[S·V, D]` f32 | pooled features of V views of photographs, sharp ones first, then the same V at each lower sharpness |
+//! | photos | `posteriors` | `[V, C]` f32 | what the heads see in each view when it is sharp: rows that sum to one |
 //!
 //! Group `c` for `c < C` is the class `c` alone. The groups after those name several classes (`dog`: 118 of them), or stand
 //! near classes without containing one (`deer`: the ruminants). `safetensors` names its tensors, so the order in the file is
@@ -105,6 +107,33 @@ pub fn write_teacher(path: &Path, view: &View) -> Result<(), TrainError> {
     write(path, &matrices, Some((&view.bias, view.weight.rows)))
 }
 
+/// Writes the photos file: `features` `[S·V, D]` and `posteriors` `[V, C]`.
+///
+/// # Errors
+/// When the disk refuses, or the rows of one are no multiple of the other's.
+pub fn write_photos(path: &Path, photos: &Photos) -> Result<(), TrainError> {
+    let Photos {
+        features,
+        posteriors,
+    } = photos;
+    if !whole_sharpnesses(features.rows, posteriors.rows) {
+        return Err(TrainError::Features {
+            path: path.to_path_buf(),
+            faults: vec![fault_of_sharpnesses(features.rows, posteriors.rows)],
+        });
+    }
+    let matrices = [("features", features), ("posteriors", posteriors)];
+    write(path, &matrices, None)
+}
+
+fn whole_sharpnesses(rows: usize, views: usize) -> bool {
+    views > 0 && rows > 0 && rows.is_multiple_of(views)
+}
+
+fn fault_of_sharpnesses(rows: usize, views: usize) -> String {
+    format!("tensor `features` has {rows} rows, expected a multiple of the {views} of `posteriors`")
+}
+
 /// Writes the texts file: `features` `[N, E]` of the sentences of `texts`, in their order.
 ///
 /// # Errors
@@ -190,6 +219,15 @@ pub struct View {
     pub bias: Vec<f32>,
 }
 
+/// Views of photographs at several sharpnesses, and what the heads see in the sharp ones.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Photos {
+    /// The image encoder's features, `[sharpnesses · views, image features]`: all views sharp, then all less sharp, and so on.
+    pub features: Matrix,
+    /// The heads' opinion of each view when it is sharp, `[views, classes]`; rows sum to one.
+    pub posteriors: Matrix,
+}
+
 /// All inputs of a run, checked.
 #[derive(Clone, Debug)]
 pub struct Features {
@@ -209,6 +247,8 @@ pub struct Features {
     pub pictures: Matrix,
     /// Other image encoders' views of the same pictures.
     pub teachers: Vec<View>,
+    /// Views of photographs.
+    pub photos: Option<Photos>,
     /// SHA-256 over all files, in hexadecimal: a checkpoint is continued with these inputs only.
     pub sha256: String,
 }
@@ -259,6 +299,20 @@ impl Features {
                 bias,
             });
         }
+        let photos = match &inputs.photos {
+            Some(name) => {
+                let (path, bytes) = read(name)?;
+                let mut file = Checked::open(&path, &bytes)?;
+                let photos = Photos {
+                    features: file.matrix("features", Some(prototypes.columns)),
+                    posteriors: file.matrix("posteriors", Some(prototypes.rows)),
+                };
+                file.expect_sharpnesses(&photos);
+                file.finish()?;
+                Some(photos)
+            }
+            None => None,
+        };
         let sha256 = hex(&digest.finalize());
         Ok(Self {
             prototypes,
@@ -269,6 +323,7 @@ impl Features {
             related,
             pictures,
             teachers,
+            photos,
             sha256,
         })
     }
@@ -393,6 +448,24 @@ impl<'a> Checked<'a> {
         }
     }
 
+    /// A fault where photos, which were read, are not whole sharpnesses of all views, or an opinion is no distribution.
+    fn expect_sharpnesses(&mut self, photos: &Photos) {
+        let (rows, views) = (photos.features.rows, photos.posteriors.rows);
+        if !self.faults.is_empty() {
+            return;
+        }
+        if !whole_sharpnesses(rows, views) {
+            self.faults.push(fault_of_sharpnesses(rows, views));
+        }
+        let sum = |view: &usize| photos.posteriors.row(*view).iter().sum::<f32>();
+        if let Some(view) = (0..views).find(|view| (sum(view) - 1.0).abs() > 1e-3) {
+            self.faults.push(format!(
+                "row {view} of tensor `posteriors` sums to {}, expected 1",
+                sum(&view)
+            ));
+        }
+    }
+
     fn vector(&mut self, name: &str, len: usize) -> Vec<f32> {
         let faults = self.faults.len();
         let (data, shape) = self.numbers(name);
@@ -506,113 +579,4 @@ impl<'a> Checked<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Features;
-    use crate::fixture::{Fixture, write_tensors};
-    use safetensors::Dtype;
-
-    #[test]
-    fn well_formed_files_are_read() {
-        let fixture = Fixture::new();
-        let features = Features::load(&fixture.inputs(), fixture.folder()).unwrap();
-        assert_eq!(
-            (
-                features.classes(),
-                features.members[features.classes()].len()
-            ),
-            (6, 3)
-        );
-        assert_eq!(features.pictures.columns, features.prototypes.columns);
-    }
-
-    #[test]
-    fn pictures_of_another_width_are_refused_with_both_widths() {
-        let fixture = Fixture::new();
-        write_tensors(
-            &fixture.folder().join("pictures.safetensors"),
-            &[("features", Dtype::F32, &[2, 3], &[0; 24])],
-        );
-        let message = Features::load(&fixture.inputs(), fixture.folder())
-            .unwrap_err()
-            .to_string();
-        assert!(
-            message.contains("[2, 3]") && message.contains("[rows, 8]"),
-            "{message}"
-        );
-    }
-
-    #[test]
-    fn a_teacher_of_other_pictures_is_refused_with_both_counts() {
-        let fixture = Fixture::new();
-        write_tensors(
-            &fixture.folder().join("teacher.safetensors"),
-            &[
-                ("features", Dtype::F32, &[2, 3], &[0; 24]),
-                ("weight", Dtype::F32, &[6, 3], &[0; 72]),
-                ("bias", Dtype::F32, &[6], &[0; 24]),
-            ],
-        );
-        let message = Features::load(&fixture.inputs(), fixture.folder())
-            .unwrap_err()
-            .to_string();
-        assert!(message.contains("has 2 rows, expected 20"), "{message}");
-    }
-
-    #[test]
-    fn a_missing_tensor_is_named_with_those_found() {
-        let fixture = Fixture::new();
-        write_tensors(
-            &fixture.folder().join("pictures.safetensors"),
-            &[("feature", Dtype::F32, &[1, 8], &[0; 32])],
-        );
-        let message = Features::load(&fixture.inputs(), fixture.folder())
-            .unwrap_err()
-            .to_string();
-        assert!(
-            message.contains("no tensor `features`, found `feature`"),
-            "{message}"
-        );
-    }
-
-    #[test]
-    fn a_feature_that_is_not_finite_is_refused() {
-        let fixture = Fixture::new();
-        let mut bytes = vec![0u8; 32];
-        bytes[4..8].copy_from_slice(&f32::INFINITY.to_le_bytes());
-        write_tensors(
-            &fixture.folder().join("pictures.safetensors"),
-            &[("features", Dtype::F32, &[1, 8], &bytes)],
-        );
-        let message = Features::load(&fixture.inputs(), fixture.folder())
-            .unwrap_err()
-            .to_string();
-        assert!(message.contains("inf at element 1"), "{message}");
-    }
-
-    #[test]
-    fn every_prefix_of_the_texts_is_refused_without_a_panic() {
-        let fixture = Fixture::new();
-        let path = fixture.folder().join("texts.safetensors");
-        let whole = std::fs::read(&path).unwrap();
-        for len in 0..whole.len() {
-            std::fs::write(&path, &whole[..len]).unwrap();
-            assert!(
-                Features::load(&fixture.inputs(), fixture.folder()).is_err(),
-                "{len} bytes were accepted"
-            );
-        }
-    }
-
-    #[test]
-    fn flipping_a_byte_of_the_texts_never_panics() {
-        let fixture = Fixture::new();
-        let path = fixture.folder().join("texts.safetensors");
-        let whole = std::fs::read(&path).unwrap();
-        for at in 0..whole.len() {
-            let mut bytes = whole.clone();
-            bytes[at] ^= 0xff;
-            std::fs::write(&path, &bytes).unwrap();
-            let _ = Features::load(&fixture.inputs(), fixture.folder());
-        }
-    }
-}
+mod tests;

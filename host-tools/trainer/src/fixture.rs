@@ -19,6 +19,7 @@ impl Fixture {
         let (weight, bias, pictures) = (floats(6 * 8), floats(6), floats(20 * 8));
         let sentences = floats(20 * 4);
         let (seen, head) = (floats(20 * 3), floats(6 * 3));
+        let (photos, opinions) = (floats(6 * 8), bytes((0..18).map(|_| 1.0 / 6.0)));
         let group: Vec<i32> = (0..20).map(|n| n % 10).collect();
         let path = |name: &str| folder.path().join(name);
         write_tensors(
@@ -38,6 +39,13 @@ impl Fixture {
                 ("features", Dtype::F32, &[20, 3], &seen),
                 ("weight", Dtype::F32, &[6, 3], &head),
                 ("bias", Dtype::F32, &[6], &bias),
+            ],
+        );
+        write_tensors(
+            &path("photos.safetensors"),
+            &[
+                ("features", Dtype::F32, &[6, 8], &photos),
+                ("posteriors", Dtype::F32, &[3, 6], &opinions),
             ],
         );
         write_tensors(
@@ -83,6 +91,7 @@ impl Fixture {
             texts: "texts.safetensors".into(),
             pictures: "pictures.safetensors".into(),
             teachers: vec!["teacher.safetensors".into()],
+            photos: Some("photos.safetensors".into()),
         }
     }
 }
@@ -96,9 +105,11 @@ prototypes = "prototypes.safetensors"
 texts = "texts.safetensors"
 pictures = "pictures.safetensors"
 teachers = ["teacher.safetensors"]
+photos = "photos.safetensors"
 
 [model]
 embedding = 4
+shared_centre = true
 
 [start]
 ridge = 0.3
@@ -122,6 +133,8 @@ weight_decay = 0.01
 anchor = 0.1
 text_rate = 0.5
 pictures = 7
+photos = 3
+blend = 0.75
 classes = 5
 groups = 2
 

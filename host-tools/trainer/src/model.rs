@@ -200,6 +200,7 @@ mod tests {
                 embedding: 4,
                 text_hidden,
                 centred: false,
+                shared_centre: false,
                 logit_scale: 10.0,
             };
             let projection = Projection::random(&model, 3, 6, &mut Rng::new(1));
@@ -221,6 +222,7 @@ mod tests {
             embedding: 2,
             text_hidden: 0,
             centred: false,
+            shared_centre: false,
             logit_scale: 14.0,
         };
         let mut projection = Projection::random(&model, 2, 2, &mut Rng::new(1));

@@ -102,6 +102,8 @@ mod tests {
             pictures: 1,
             classes: 2,
             groups: 2,
+            photos: 0,
+            blend: 1.0,
         };
         assert!((learning_rate(&recipe, 0) - 0.2).abs() < 1e-6);
         assert_eq!(learning_rate(&recipe, 10), 2.0);

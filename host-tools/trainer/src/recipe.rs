@@ -78,6 +78,9 @@ pub struct Inputs {
     /// Other image encoders' features of the same pictures, with their heads: they join the teacher.
     #[serde(default)]
     pub teachers: Vec<PathBuf>,
+    /// Views of photographs at several sharpnesses, with the teachers' opinion of the sharp ones.
+    #[serde(default)]
+    pub photos: Option<PathBuf>,
 }
 
 /// The shape of the projections.
@@ -90,6 +93,10 @@ pub struct Model {
     /// A trained one learns how frequent the teacher finds each class, which says nothing of pictures to come.
     #[serde(default)]
     pub centred: bool,
+    /// Start without the directions that lead from the pictures' mean to the photographs' mean at each sharpness, so that one
+    /// centre serves pictures of every sharpness. Needs `inputs.photos` and `start`.
+    #[serde(default)]
+    pub shared_centre: bool,
     /// Width of the text side's hidden layer (GELU); 0 for an affine text side.
     #[serde(default)]
     pub text_hidden: usize,
@@ -168,6 +175,13 @@ pub struct Optimiser {
     /// Real pictures a step, at least 1.
     #[serde(default = "default_pictures")]
     pub pictures: usize,
+    /// Views of photographs a step, beside the pictures; half of the synthetic pictures then take their noise from them.
+    #[serde(default)]
+    pub photos: usize,
+    /// Where the product lies between the start (0) and the trained parameters (1). What is between knows more of words that
+    /// training did not meet (Wortsman et al., 2022, arXiv 2109.01903).
+    #[serde(default = "default_blend")]
+    pub blend: f32,
     /// Synthetic pictures (each of another class) a step, at least 2.
     #[serde(default = "default_classes")]
     pub classes: usize,
@@ -194,6 +208,9 @@ fn initial_logit_scale() -> f32 {
     14.0
 }
 fn default_text_rate() -> f32 {
+    1.0
+}
+fn default_blend() -> f32 {
     1.0
 }
 fn default_pictures() -> usize {
@@ -337,6 +354,7 @@ impl Recipe {
             ("weight_decay", self.optimiser.weight_decay, 0.0, 10.0),
             ("anchor", self.optimiser.anchor, 0.0, 1000.0),
             ("text_rate", self.optimiser.text_rate, 0.0, 100.0),
+            ("blend", self.optimiser.blend, 0.0, 1.0),
             (
                 "ridge",
                 self.start.as_ref().map_or(1.0, |start| start.ridge),
@@ -359,6 +377,22 @@ impl Recipe {
             faults.push((
                 "text_hidden",
                 "must be 0 with a `start`, which is affine".to_owned(),
+            ));
+        }
+        let has_photos = self.inputs.photos.is_some();
+        if self.model.shared_centre && !(has_photos && self.start.is_some()) {
+            faults.push((
+                "shared_centre",
+                "needs `photos` among the inputs, and a `start`".to_owned(),
+            ));
+        }
+        if self.optimiser.photos > 0 && !has_photos {
+            faults.push((
+                "photos",
+                format!(
+                    "is {}, and the inputs name no `photos`",
+                    self.optimiser.photos
+                ),
             ));
         }
         if self.loss.clip + self.loss.pictures + self.loss.groups == 0.0 {
@@ -472,6 +506,14 @@ mod tests {
             "{message}"
         );
         assert!(message.contains("line 13"), "{message}");
+    }
+
+    #[test]
+    fn what_needs_photos_is_refused_without_them() {
+        let message = fault(&GOOD.replace("steps = 3", "steps = 3\nphotos = 5"));
+        assert!(message.contains("`photos` is 5"), "{message}");
+        let message = fault(&GOOD.replace("embedding = 8", "embedding = 8\nshared_centre = true"));
+        assert!(message.contains("`shared_centre` needs"), "{message}");
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! covariance `Σ` of real pictures, is the direction of the class mean in feature space. A synthetic picture of a class is that
 //! mean plus noise of covariance `Σ`, which differences of random pairs of real pictures have.
 
-use crate::features::{Features, Matrix};
+use crate::features::{Features, Matrix, Photos};
 use crate::model::elements;
 use crate::recipe::{Synthetic, Teacher};
 use crate::rng::Rng;
@@ -139,24 +139,38 @@ fn average_over_neighbours(posteriors: &Matrix, views: &Matrix, recipe: &Teacher
     }
 }
 
-/// The implied mean of every class, `[classes, D]`, in the standardised space of `pictures`.
-pub(crate) fn class_means(prototypes: &Matrix, pictures: &Matrix, recipe: &Synthetic) -> Matrix {
+/// The implied mean of every class, `[classes, D]`, in the standardised space of `pictures`. With `photos`, their covariance
+/// about their own mean counts as much as that of the pictures.
+pub(crate) fn class_means(
+    prototypes: &Matrix,
+    pictures: &Matrix,
+    photos: Option<&Matrix>,
+    recipe: &Synthetic,
+) -> Matrix {
     let mut rows = prototypes.clone();
     rows.standardise(&prototypes.mean(), 1.0);
     let directions = tensor(&rows);
-    let count = pictures.rows as f32;
+    let centred = photos.map(|photos| {
+        let mut centred = photos.clone();
+        centred.standardise(&photos.mean(), 1.0);
+        centred
+    });
+    let domains: Vec<&Matrix> = std::iter::once(pictures).chain(centred.as_ref()).collect();
     let mut means = Tensor::<2>::zeros([rows.rows, rows.columns], &Device::flex());
-    for chunk in chunks(pictures) {
-        means = means
-            + directions
-                .clone()
-                .matmul(chunk.clone().transpose())
-                .matmul(chunk)
-                .div_scalar(count);
+    let mut variance = 0f64;
+    for domain in &domains {
+        let count = (domain.rows * domains.len()) as f64;
+        for chunk in chunks(domain) {
+            means = means
+                + directions
+                    .clone()
+                    .matmul(chunk.clone().transpose())
+                    .matmul(chunk)
+                    .div_scalar(count as f32);
+        }
+        variance += domain.data.iter().map(|&x| f64::from(x * x)).sum::<f64>() / count;
     }
     // A thousandth of the mean variance on the diagonal, so that no direction of a small set is lost.
-    let variance =
-        pictures.data.iter().map(|&x| f64::from(x * x)).sum::<f64>() / pictures.rows as f64;
     let ridge = (variance / pictures.columns as f64 * 1e-3) as f32;
     let mut means = Matrix {
         data: elements(means + directions.mul_scalar(ridge)),
@@ -166,6 +180,41 @@ pub(crate) fn class_means(prototypes: &Matrix, pictures: &Matrix, recipe: &Synth
     let scale = (f64::from(recipe.distance) * (variance / squares.max(1e-30)).sqrt()) as f32;
     means.data.iter_mut().for_each(|x| *x *= scale);
     means
+}
+
+/// The directions from the centre (the mean of the pictures, which is zero) to the mean of the photographs at each sharpness:
+/// orthogonal, of length one.
+pub(crate) fn sharpness_directions(photos: &Photos) -> Vec<Vec<f32>> {
+    let Photos {
+        features,
+        posteriors,
+    } = photos;
+    let mut directions: Vec<Vec<f32>> = Vec::new();
+    for views in features.data.chunks(posteriors.rows * features.columns) {
+        let views = Matrix {
+            data: views.to_vec(),
+            rows: posteriors.rows,
+            columns: features.columns,
+        };
+        let mut mean = views.mean();
+        let before = length(&mean);
+        for earlier in &directions {
+            let along: f32 = mean.iter().zip(earlier).map(|(x, d)| x * d).sum();
+            mean.iter_mut()
+                .zip(earlier)
+                .for_each(|(x, d)| *x -= along * d);
+        }
+        let left = length(&mean);
+        // A mean that the earlier ones span has no direction of its own.
+        if left > 1e-3 * before {
+            directions.push(mean.iter().map(|x| x / left).collect());
+        }
+    }
+    directions
+}
+
+fn length(row: &[f32]) -> f32 {
+    row.iter().map(|x| x * x).sum::<f32>().sqrt()
 }
 
 /// Synthetic pictures of `classes`, row-major `[classes.len(), D]`.
@@ -213,9 +262,10 @@ fn chunks(matrix: &Matrix) -> impl Iterator<Item = Tensor<2>> + '_ {
 #[cfg(test)]
 mod tests {
     use super::{
-        average_over_neighbours, class_means, divide_by_mean, join, posteriors, synthetic,
+        average_over_neighbours, class_means, divide_by_mean, join, posteriors,
+        sharpness_directions, synthetic,
     };
-    use crate::features::{Features, Matrix};
+    use crate::features::{Features, Matrix, Photos};
     use crate::fixture::Fixture;
     use crate::recipe::{Synthetic, Teacher};
     use crate::rng::Rng;
@@ -296,6 +346,7 @@ mod tests {
         let means = class_means(
             &prototypes,
             &pictures,
+            None,
             &Synthetic {
                 distance: 0.5,
                 noise: 0.0,
@@ -308,6 +359,28 @@ mod tests {
             (means.row(0)[1] / means.row(0)[0] - 4.0).abs() < 0.02,
             "{means:?}"
         );
+    }
+
+    #[test]
+    fn sharpness_directions_are_orthogonal_and_a_mean_that_they_span_adds_none() {
+        let matrix = |data: &[f32], columns| Matrix {
+            data: data.to_vec(),
+            rows: data.len() / columns,
+            columns,
+        };
+        let photos = Photos {
+            features: matrix(
+                &[
+                    2.0, 1.0, 0.0, 2.0, -1.0, 0.0, // mean (2, 0, 0)
+                    1.0, 1.0, 1.0, 1.0, 1.0, -1.0, // mean (1, 1, 0)
+                    0.0, 3.0, 0.0, 0.0, 5.0, 0.0, // mean (0, 4, 0)
+                ],
+                3,
+            ),
+            posteriors: matrix(&[0.5; 4], 2),
+        };
+        let directions = sharpness_directions(&photos);
+        assert_eq!(directions, [vec![1.0, 0.0, 0.0], vec![0.0, 1.0, 0.0]]);
     }
 
     #[test]

@@ -129,6 +129,7 @@ mod tests {
             texts: "t".into(),
             pictures: "u".into(),
             teachers: Vec::new(),
+            photos: None,
         };
         let features = Features::load(&inputs, folder.path()).unwrap();
         assert_eq!(

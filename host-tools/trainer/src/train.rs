@@ -1,7 +1,7 @@
 //! The run: inputs, steps, checkpoints, products.
 //!
-//! One step draws synthetic pictures of some classes, real pictures without labels, one sentence of every class drawn and
-//! some group sentences; sums the weighted losses; and moves the parameters. All random choices of a step come from one
+//! One step draws synthetic pictures of some classes, real pictures without labels and views of photographs, one sentence of
+//! every class and some group sentences; sums the weighted losses; and moves the parameters. All random choices of a step come from one
 //! generator in a fixed order, so the state between two steps says everything about what follows.
 
 use crate::checkpoint::{Identity, State};
@@ -116,9 +116,10 @@ pub fn train(recipe_path: &Path, options: TrainOptions) -> Result<TrainReport, T
     if let Some(task) = task {
         std::fs::create_dir_all(&folder).map_err(TrainError::io("create", &folder))?;
         run(&task, &mut state, &checkpoint, &identity, &options)?;
+        let blended = task.blended(&state);
         write_projection(
             &projection,
-            &state,
+            &blended,
             &task.image,
             &task.text,
             &recipe,
@@ -278,6 +279,9 @@ struct Task<'a> {
     posteriors: Matrix,
     /// Implied class means, `[classes, D]`.
     means: Matrix,
+    /// Directions in which pictures differ by their sharpness alone, of length one and orthogonal; no input has any of them.
+    /// None where the recipe keeps them.
+    sharpness: Vec<Vec<f32>>,
     /// The parameters before the first step.
     anchors: Vec<Vec<f32>>,
     groups: Vec<usize>,
@@ -295,6 +299,15 @@ impl<'a> Task<'a> {
         let posteriors = teacher::posteriors(&features, &recipe.teacher);
         let image = standardise(&mut features.pictures);
         let text = standardise(&mut features.texts);
+        let mut sharpness = Vec::new();
+        if let Some(photos) = &mut features.photos {
+            photos.features.standardise(&image.centre, image.scale);
+            if recipe.model.shared_centre {
+                sharpness = teacher::sharpness_directions(photos);
+                remove(&mut photos.features, &sharpness);
+                remove(&mut features.pictures, &sharpness);
+            }
+        }
         if let Some(start) = &recipe.start {
             let Some(weights) = closed_form(&features, recipe.model.embedding, start) else {
                 let message = "`start` finds no sentences to regress on".to_owned();
@@ -306,11 +319,20 @@ impl<'a> Task<'a> {
             };
             begin_at(projection, weights, &features);
         }
+        project_out(projection, &sharpness, features.pictures.columns);
         let anchors = (0..projection.parameters.len())
             .map(|index| projection.data(index))
             .collect();
-        let means =
-            teacher::class_means(&features.prototypes, &features.pictures, &recipe.synthetic);
+        let photos = features
+            .photos
+            .as_ref()
+            .filter(|_| recipe.optimiser.photos > 0);
+        let means = teacher::class_means(
+            &features.prototypes,
+            &features.pictures,
+            photos.map(|photos| &photos.features),
+            &recipe.synthetic,
+        );
         let (groups, related) = (drawable(&features, false), drawable(&features, true));
         Ok(Self {
             recipe,
@@ -319,10 +341,29 @@ impl<'a> Task<'a> {
             text,
             posteriors,
             means,
+            sharpness,
             anchors,
             groups,
             related,
         })
+    }
+
+    /// The state that is written: between start and end as `optimiser.blend` says, and blind to the sharpness directions.
+    fn blended(&self, state: &State) -> State {
+        let mut blended = state.clone();
+        let blend = self.recipe.optimiser.blend;
+        for (index, anchor) in self.anchors.iter().enumerate() {
+            let parameter = &state.projection.parameters[index];
+            if parameter.name == "log_scale" {
+                continue;
+            }
+            let data = state.projection.data(index);
+            let between = data.iter().zip(anchor).map(|(x, a)| a + blend * (x - a));
+            blended.projection.set(index, between.collect());
+        }
+        let columns = self.features.pictures.columns;
+        project_out(&mut blended.projection, &self.sharpness, columns);
+        blended
     }
 
     /// One step: draws, computes the losses, moves the parameters.
@@ -374,22 +415,12 @@ impl<'a> Task<'a> {
         let scale = projection.logit_scale();
         let classes = rng.distinct(sizes.classes, self.features.classes());
         let all: Vec<usize> = (0..self.features.classes()).collect();
-        let drawn = teacher::synthetic(
-            &classes,
-            &self.means,
-            &self.features.pictures,
-            self.recipe.synthetic.noise,
-            rng,
-        );
+        let drawn = self.synthetic(&classes, rng);
         let synthetic = projection.image(projection.constant(drawn, self.means.columns));
-        let pictures: Vec<usize> = (0..sizes.pictures)
-            .map(|_| rng.index(self.features.pictures.rows))
-            .collect();
-        let rows = gather(&self.features.pictures, pictures.iter().copied());
+        let (rows, posteriors) = self.real(rng);
         let real = projection.image(projection.constant(rows, self.means.columns));
         let of_classes = self.sentences(projection, &all, rng);
 
-        let posteriors = gather(&self.posteriors, pictures.iter().copied());
         let targets = projection.constant(posteriors.clone(), all.len());
         let logits = real.clone().matmul(of_classes.clone().transpose()) * scale.clone();
         let of_pictures = info_nce(logits, targets);
@@ -428,6 +459,42 @@ impl<'a> Task<'a> {
             sum = sum + loss.mul_scalar(weights.related);
         }
         (sum, row)
+    }
+
+    /// Synthetic pictures of `classes`, `[classes.len(), D]`; the first half of them photographs where there are any.
+    fn synthetic(&self, classes: &[usize], rng: &mut Rng) -> Vec<f32> {
+        let noise = self.recipe.synthetic.noise;
+        let like = |classes: &[usize], pictures: &Matrix, rng: &mut Rng| {
+            teacher::synthetic(classes, &self.means, pictures, noise, rng)
+        };
+        match &self.features.photos {
+            Some(photos) if self.recipe.optimiser.photos > 0 => {
+                let (sharp, rest) = classes.split_at(classes.len() / 2);
+                let mut drawn = like(sharp, &photos.features, rng);
+                drawn.extend(like(rest, &self.features.pictures, rng));
+                drawn
+            }
+            _ => like(classes, &self.features.pictures, rng),
+        }
+    }
+
+    /// Drawn pictures and views of photographs `[rows, D]`, and the teachers' opinion of each `[rows, classes]`.
+    fn real(&self, rng: &mut Rng) -> (Vec<f32>, Vec<f32>) {
+        let sizes = &self.recipe.optimiser;
+        let pictures: Vec<usize> = (0..sizes.pictures)
+            .map(|_| rng.index(self.features.pictures.rows))
+            .collect();
+        let mut rows = gather(&self.features.pictures, pictures.iter().copied());
+        let mut posteriors = gather(&self.posteriors, pictures);
+        if let Some(photos) = &self.features.photos {
+            let views: Vec<usize> = (0..sizes.photos)
+                .map(|_| rng.index(photos.features.rows))
+                .collect();
+            let sharp = views.iter().map(|view| view % photos.posteriors.rows);
+            posteriors.extend(gather(&photos.posteriors, sharp));
+            rows.extend(gather(&photos.features, views));
+        }
+        (rows, posteriors)
     }
 
     /// Real and synthetic pictures against sentences of drawn groups: the mean of the two losses.
@@ -528,6 +595,33 @@ fn pull(gradient: &mut [f32], value: &[f32], anchor: &[f32], weight: f32) {
     }
 }
 
+/// Takes the components along `directions` out of every row.
+fn remove(matrix: &mut Matrix, directions: &[Vec<f32>]) {
+    for row in matrix.data.chunks_exact_mut(matrix.columns) {
+        for direction in directions {
+            let along: f32 = row.iter().zip(direction).map(|(x, d)| x * d).sum();
+            row.iter_mut()
+                .zip(direction)
+                .for_each(|(x, d)| *x -= along * d);
+        }
+    }
+}
+
+/// Takes the components along `directions` out of the rows of the image side's weight, `[embedding, columns]`.
+fn project_out(projection: &mut Projection, directions: &[Vec<f32>], columns: usize) {
+    if directions.is_empty() {
+        return;
+    }
+    let data = projection.data(0);
+    let mut weight = Matrix {
+        rows: data.len() / columns,
+        data,
+        columns,
+    };
+    remove(&mut weight, directions);
+    projection.set(0, weight.data);
+}
+
 /// Sets the affine sides to `[image weight, text weight, text bias]`, each side scaled so that its outputs have unit variance:
 /// only directions matter to the losses, and the optimiser's steps then fit the weights.
 fn begin_at(projection: &mut Projection, [image, text, bias]: [Vec<f32>; 3], features: &Features) {
@@ -566,206 +660,4 @@ fn standardise(matrix: &mut Matrix) -> Standard {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{TrainOptions, train};
-    use crate::TrainError;
-    use crate::fixture::Fixture;
-    use std::path::Path;
-    use std::sync::Arc;
-    use std::sync::atomic::AtomicBool;
-
-    fn quiet() -> TrainOptions {
-        TrainOptions {
-            quiet: true,
-            stop: Some(Arc::new(AtomicBool::new(false))),
-            ..TrainOptions::default()
-        }
-    }
-
-    fn bytes(folder: &Path, name: &str) -> Vec<u8> {
-        std::fs::read(folder.join("out").join(name)).unwrap()
-    }
-
-    #[test]
-    fn the_loss_falls_and_all_products_are_written() {
-        let fixture = Fixture::new();
-        let report = train(&fixture.recipe(), quiet()).unwrap();
-        let log = String::from_utf8(bytes(fixture.folder(), "log.csv")).unwrap();
-        let first: f32 = log
-            .lines()
-            .nth(1)
-            .unwrap()
-            .split(',')
-            .nth(1)
-            .unwrap()
-            .parse()
-            .unwrap();
-        assert!(report.loss < first, "{} is not below {first}", report.loss);
-        let file = bytes(fixture.folder(), "projection.safetensors");
-        let tensors = safetensors::SafeTensors::deserialize(&file).unwrap();
-        let mut shapes: Vec<_> = tensors
-            .tensors()
-            .iter()
-            .map(|(n, t)| (n.clone(), t.shape().to_vec()))
-            .collect();
-        shapes.sort();
-        let expected = [
-            ("image.bias", vec![4]),
-            ("image.weight", vec![4, 8]),
-            ("logit_scale", vec![1]),
-            ("text.bias", vec![4]),
-            ("text.weight", vec![4, 4]),
-        ];
-        assert_eq!(
-            shapes,
-            expected.map(|(name, shape)| (name.to_owned(), shape))
-        );
-        assert!(report.curve.exists());
-    }
-
-    #[test]
-    fn two_runs_give_the_same_bytes() {
-        let (one, other) = (Fixture::new(), Fixture::new());
-        for fixture in [&one, &other] {
-            train(&fixture.recipe(), quiet()).unwrap();
-        }
-        for name in [
-            "projection.safetensors",
-            "log.csv",
-            "loss.svg",
-            "checkpoint.safetensors",
-        ] {
-            assert_eq!(
-                bytes(one.folder(), name),
-                bytes(other.folder(), name),
-                "{name} differs"
-            );
-        }
-    }
-
-    #[test]
-    fn an_interrupted_and_resumed_run_ends_with_the_bytes_of_an_uninterrupted_one() {
-        let (whole, broken) = (Fixture::new(), Fixture::new());
-        train(&whole.recipe(), quiet()).unwrap();
-        let stop = TrainOptions {
-            stop: Some(Arc::new(AtomicBool::new(true))),
-            ..quiet()
-        };
-        for expected in 1..=3 {
-            let options = TrainOptions {
-                resume: true,
-                ..stop.clone()
-            };
-            match train(&broken.recipe(), options) {
-                Err(TrainError::Interrupted { step, .. }) => assert_eq!(step, expected),
-                other => panic!("{other:?} is not an interruption"),
-            }
-        }
-        train(
-            &broken.recipe(),
-            TrainOptions {
-                resume: true,
-                ..quiet()
-            },
-        )
-        .unwrap();
-        for name in [
-            "projection.safetensors",
-            "log.csv",
-            "checkpoint.safetensors",
-        ] {
-            assert_eq!(
-                bytes(whole.folder(), name),
-                bytes(broken.folder(), name),
-                "{name} differs"
-            );
-        }
-    }
-
-    #[test]
-    fn a_checkpoint_of_another_recipe_is_refused() {
-        let fixture = Fixture::new();
-        train(&fixture.recipe(), quiet()).unwrap();
-        let text = std::fs::read_to_string(fixture.recipe())
-            .unwrap()
-            .replace("seed = 3", "seed = 4");
-        std::fs::write(fixture.recipe(), text).unwrap();
-        let error = train(
-            &fixture.recipe(),
-            TrainOptions {
-                resume: true,
-                ..quiet()
-            },
-        )
-        .unwrap_err()
-        .to_string();
-        assert!(error.contains("recipe_sha256"), "{error}");
-    }
-
-    #[test]
-    fn a_checkpoint_cut_or_flipped_anywhere_never_panics() {
-        let fixture = Fixture::new();
-        train(&fixture.recipe(), quiet()).unwrap();
-        let path = fixture.folder().join("out/checkpoint.safetensors");
-        let whole = std::fs::read(&path).unwrap();
-        let resume = || {
-            train(
-                &fixture.recipe(),
-                TrainOptions {
-                    resume: true,
-                    dry_run: true,
-                    ..quiet()
-                },
-            )
-        };
-        for len in (0..whole.len()).step_by(97) {
-            std::fs::write(&path, &whole[..len]).unwrap();
-            assert!(resume().is_err(), "{len} bytes were accepted");
-        }
-        for at in 0..1200.min(whole.len()) {
-            let mut damaged = whole.clone();
-            damaged[at] ^= 0x15;
-            std::fs::write(&path, damaged).unwrap();
-            let _ = resume();
-        }
-    }
-
-    #[test]
-    fn a_dry_run_writes_nothing() {
-        let fixture = Fixture::new();
-        let report = train(
-            &fixture.recipe(),
-            TrainOptions {
-                dry_run: true,
-                ..quiet()
-            },
-        )
-        .unwrap();
-        assert_eq!((report.inputs, report.steps), ([6, 20, 20], 0));
-        assert!(!fixture.folder().join("out").exists());
-    }
-
-    #[test]
-    fn a_batch_larger_than_the_inputs_is_refused_with_both_numbers() {
-        let fixture = Fixture::new();
-        let text = std::fs::read_to_string(fixture.recipe())
-            .unwrap()
-            .replace("classes = 5", "classes = 9");
-        std::fs::write(fixture.recipe(), text).unwrap();
-        let error = train(&fixture.recipe(), quiet()).unwrap_err().to_string();
-        assert!(error.contains("is 9, the inputs have 6 classes"), "{error}");
-    }
-
-    #[test]
-    fn a_learning_rate_that_diverges_is_said_to() {
-        let fixture = Fixture::new();
-        let weight: Vec<u8> = (0..160).flat_map(|_| 3e38f32.to_le_bytes()).collect();
-        let path = fixture.folder().join("pictures.safetensors");
-        crate::fixture::write_tensors(
-            &path,
-            &[("features", safetensors::Dtype::F32, &[20, 8], &weight)],
-        );
-        let error = train(&fixture.recipe(), quiet()).unwrap_err();
-        assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
-    }
-}
+mod tests;

@@ -1,8 +1,11 @@
 //! `pinhole features`: what frozen encoders make of pictures and sentences, in the files that `pinhole train` reads.
 //!
 //! [`pinhole_trainer::features`] says what is in them. The encoders run in this runtime, so that training sees what a board
-//! will see: pictures in f32, sentences with the int8 weights that text encoders are shipped with. `features.json` beside the
-//! files says what each was made from; a file whose inputs are unchanged is not made again.
+//! will see: pictures in int8 where there are pictures to calibrate with (else in f32), sentences with the int8 weights that
+//! text encoders are shipped with. `features.json` beside the files says what each was made from; a file whose inputs are
+//! unchanged is not made again.
+
+mod photos;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +18,7 @@ use pinhole_runtime::interpreter::AlignedBytes;
 use pinhole_runtime::kernel::Kernels;
 use pinhole_trainer::TextList;
 use pinhole_trainer::features::{
-    Matrix, View, write_pictures, write_prototypes, write_teacher, write_texts,
+    Matrix, View, write_photos, write_pictures, write_prototypes, write_teacher, write_texts,
 };
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -25,6 +28,7 @@ use crate::encoder::{Embedding, ImageEncoder, LoadedModel, TextEncoder, kernels}
 use crate::failure::{Context, Failure, Outcome};
 use crate::output::say;
 use crate::verb::import;
+use crate::verb::quantize::{self, Calibration};
 use crate::{files, pictures, progress};
 
 /// Compute the features that pinhole train starts from.
@@ -35,7 +39,7 @@ Examples:
     --text-encoder minilm/model.safetensors --texts models/lite0/texts.tsv --groups models/lite0/groups.tsv \\
     --pictures cifar10:$(pinhole data get cifar10) --out features/
 
-Writes prototypes, texts and pictures.safetensors, and lite1.safetensors and so on for teachers. Files that are finished
+Writes prototypes, texts and pictures.safetensors, photos.safetensors, and lite1.safetensors and so on for teachers. Files that are finished
 are kept: after an interruption the same command goes on with the next file.")]
 pub(crate) struct Args {
     /// Checkpoint of the image encoder, an EfficientNet-Lite with its classifier head.
@@ -56,9 +60,19 @@ pub(crate) struct Args {
     /// cifar10:DIR (the training split, without its labels) or a folder of pictures.
     #[arg(long, value_name = "SOURCE")]
     pictures: String,
+    /// A folder of photographs, which the student also sees at low resolution.
+    #[arg(long, value_name = "DIR")]
+    photos: Option<PathBuf>,
     /// The first N pictures.
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     count: usize,
+    /// A folder of pictures, or cifar10:DIR, to quantise the image encoders with: features are then those of int8 encoders,
+    /// several times as fast. May be given more than once.
+    #[arg(long, value_name = "DIR")]
+    calibrate: Vec<String>,
+    /// Pictures taken for that, spread evenly over each source.
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    calibration_count: usize,
     /// Longest token sequence of the text encoder.
     #[arg(long, default_value_t = 64, value_name = "N")]
     max_tokens: usize,
@@ -74,8 +88,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> Outcome {
     let kernels = kernels(None)?;
     // Everything is opened and checked before the first hour of work.
-    let student = Tower::open(&args.image_encoder, kernels)?;
-    let teachers = teachers(&args.teacher, &student, kernels)?;
+    let student = Tower::open(&args.image_encoder, &args, kernels)?;
+    let teachers = teachers(&args, &student, kernels)?;
     let list = TextList::load(&args.texts, &args.groups).map_err(Failure::new)?;
     check_members(&args.groups, &list, student.weight.rows)?;
     let source = Source::open(&args.pictures, args.count)?;
@@ -103,6 +117,17 @@ pub(crate) fn run(args: Args) -> Outcome {
         write_pictures(path, &features).map_err(Failure::new)?;
         Ok([features.rows, features.columns])
     })?;
+    if let Some(photographs) = &args.photos {
+        let seen = Source::Folder(pictures::below(photographs)?);
+        let seen = seen.digest(seen.len())?;
+        let towers = std::iter::once(&student).chain(&teachers);
+        let inputs: Vec<&String> = towers.map(|t| &t.sha256).chain([&seen]).collect();
+        folder.make("photos.safetensors", &inputs, |path| {
+            let found = photos::photos(&student, &teachers, photographs)?;
+            write_photos(path, &found).map_err(Failure::new)?;
+            Ok([found.features.rows, found.features.columns])
+        })?;
+    }
     for teacher in teachers {
         let inputs = [&teacher.sha256, &seen];
         folder.make(&format!("{}.safetensors", teacher.name), &inputs, |path| {
@@ -121,7 +146,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     Ok(())
 }
 
-/// An image encoder in f32 and the classifier head that it was trained with.
+/// An image encoder and the classifier head that it was trained with.
 struct Tower {
     /// `lite1`.
     name: String,
@@ -130,16 +155,21 @@ struct Tower {
     weight: Matrix,
     /// (classes)
     bias: Vec<f32>,
-    /// Of the checkpoint.
+    /// Of the packed encoder.
     sha256: String,
 }
 
 impl Tower {
-    fn open(path: &Path, kernels: &'static dyn Kernels) -> Outcome<Self> {
+    fn open(path: &Path, args: &Args, kernels: &'static dyn Kernels) -> Outcome<Self> {
         let checkpoint = Checkpoint::load(path).map_err(Failure::new)?;
         let variant = efficientnet_lite::variant_of(&checkpoint).map_err(Failure::new)?;
-        let graph = import::imported(path, &import::Choices::features(64))?;
+        let mut graph = import::imported(path, &import::Choices::features(64))?;
+        if !args.calibrate.is_empty() {
+            let choices = Calibration::of(args.calibrate.clone(), args.calibration_count);
+            graph = quantize::calibrated(&graph, path, &choices)?.0;
+        }
         let packed = pack(&graph, &PackOptions::default()).context(path.display())?;
+        let sha256 = files::sha256(&packed.bytes);
         let bytes = AlignedBytes::from_slice(&packed.bytes);
         let loaded = LoadedModel::from_bytes(path.display(), bytes, kernels)?;
         let (weight, bias) = head(&checkpoint)?;
@@ -148,27 +178,43 @@ impl Tower {
             encoder: ImageEncoder::new(path.display(), loaded)?,
             weight,
             bias,
-            sha256: checkpoint.sha256,
+            sha256,
         })
+    }
+
+    /// The features of one picture as reals.
+    fn reals(&self, embedding: Embedding) -> Vec<f32> {
+        match embedding {
+            Embedding::F32(row) => row,
+            Embedding::I8(row) => {
+                let model = &self.encoder.loaded.model;
+                let output = model.outputs().next().map(|output| model.value(output));
+                let (scale, zero_point) = output.map_or((1.0, 0), |o| (o.scale, o.zero_point));
+                row.iter()
+                    .map(|&q| scale * (i32::from(q) - zero_point) as f32)
+                    .collect()
+            }
+        }
     }
 
     /// Features of the first `count` pictures, on all cores, in order: (count, features).
     fn features(&self, source: &Source, count: usize) -> Outcome<Matrix> {
+        self.features_of(count, &|index| source.picture(index))
+    }
+
+    /// Features of `count` pictures, on all cores, in order: (count, features).
+    fn features_of(
+        &self,
+        count: usize,
+        picture: &(dyn Fn(usize) -> Outcome<RgbImage> + Sync),
+    ) -> Outcome<Matrix> {
         let bar = progress::bar(&format!("{}: pictures", self.name), count);
         let rows: Vec<Vec<f32>> = (0..count)
             .into_par_iter()
             .map_init(
                 || self.encoder.session(),
                 |session, index| {
-                    let row = match session.encode(&source.picture(index)?)? {
-                        Embedding::F32(row) => row,
-                        Embedding::I8(_) => {
-                            return Err(Failure::new(format_args!(
-                                "{}: features are int8, expected f32",
-                                self.name
-                            )));
-                        }
-                    };
+                    let row = self.reals(session.encode(&picture(index)?)?);
                     bar.inc(1);
                     Ok(row)
                 },
@@ -206,14 +252,10 @@ fn head(checkpoint: &Checkpoint) -> Outcome<(Matrix, Vec<f32>)> {
 }
 
 /// The teachers, over as many classes as the student has, each another member of the family.
-fn teachers(
-    paths: &[PathBuf],
-    student: &Tower,
-    kernels: &'static dyn Kernels,
-) -> Outcome<Vec<Tower>> {
+fn teachers(args: &Args, student: &Tower, kernels: &'static dyn Kernels) -> Outcome<Vec<Tower>> {
     let mut found: Vec<Tower> = Vec::new();
-    for path in paths {
-        let teacher = Tower::open(path, kernels)?;
+    for path in &args.teacher {
+        let teacher = Tower::open(path, args, kernels)?;
         if teacher.weight.rows != student.weight.rows {
             return Err(Failure::new(format_args!(
                 "{}: found a head of {} classes, expected the {} of the image encoder",
@@ -308,10 +350,7 @@ impl Source {
             Some(dir) => Self::Cifar10(Box::new(Cifar10::train_unlabelled(dir)?)),
             None => Self::Folder(pictures::below(Path::new(text))?),
         };
-        let len = match &source {
-            Self::Cifar10(data) => data.len(),
-            Self::Folder(paths) => paths.len(),
-        };
+        let len = source.len();
         if count == 0 || count > len {
             return Err(Failure::new(format_args!(
                 "{text}: found {len} pictures, --count is {count}"
@@ -319,6 +358,13 @@ impl Source {
             .help(format_args!("--count takes 1 to {len} here")));
         }
         Ok(source)
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Cifar10(data) => data.len(),
+            Self::Folder(paths) => paths.len(),
+        }
     }
 
     fn picture(&self, index: usize) -> Outcome<RgbImage> {

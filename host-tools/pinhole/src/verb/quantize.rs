@@ -64,6 +64,23 @@ pub(crate) struct Calibration {
     pub(crate) report: Option<PathBuf>,
 }
 
+#[cfg(feature = "train")]
+impl Calibration {
+    /// The usual choices for `count` pictures of `sources`.
+    pub(crate) fn of(sources: Vec<String>, count: usize) -> Self {
+        Self {
+            calibrate: sources,
+            calibration_count: count,
+            observer: "mse".to_owned(),
+            percentile: 0.00001,
+            no_equalize: false,
+            no_bias_correction: false,
+            keep_float: Vec::new(),
+            report: None,
+        }
+    }
+}
+
 /// Runs the verb.
 pub(crate) fn run(args: Args) -> Outcome {
     let graph = Graph::load(&args.graph).map_err(Failure::new)?;
