@@ -5,7 +5,7 @@
 #     models/lite0/build.sh             into target/lite0/
 #     models/lite0/build.sh --install   and from there over models/lite0/
 #
-# It needs a network for the first run (about 290 MB of packages) and, on two cores, about ten minutes, seven of them for
+# It needs a network for the first run (about 290 MB of packages) and, on two cores, about eleven minutes, nine of them for
 # the features. A run that was interrupted goes on with the next unfinished feature file. $PINHOLE names a built command;
 # without it the command is built first. texts.tsv and groups.tsv, the sentences of training, are taken as they are:
 # texts.py makes them.
