@@ -1,5 +1,7 @@
 //! What tests that cross packages share: the default model, photographs, and the shortest way from a picture to an embedding.
 
+pub mod cortex_m;
+
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;

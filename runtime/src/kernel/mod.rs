@@ -6,6 +6,8 @@
 //! tolerance. The contract follows KleidiAI and CMSIS-NN: packing is apart from compute ([`packing`]), scratch is an
 //! argument, zero-point sums are folded into the bias when the model is packed.
 
+#[cfg(any(cortex_m_dsp, cortex_m_helium))]
+pub mod cortex_m;
 pub mod packing;
 pub mod requantize;
 pub mod row_scale;

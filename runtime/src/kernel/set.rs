@@ -1,6 +1,7 @@
 //! Which kernel sets exist and which of them this CPU can run.
 //!
-//! Without the feature `std` there is no detection, and the scalar set is the only one that is known to be safe.
+//! Without the feature `std` there is no detection. A microcontroller's program is compiled for its CPU, and has the sets of
+//! that CPU; elsewhere the scalar set is the only one that is known to be safe.
 
 use super::Kernels;
 
@@ -37,7 +38,18 @@ fn accelerated() -> [Option<&'static dyn Kernels>; 2] {
     [avx2, avx512_vnni]
 }
 
-#[cfg(not(all(target_arch = "x86_64", feature = "std")))]
+/// What the program is compiled for, slowest first: see `build.rs`.
+#[cfg(cortex_m_dsp)]
+fn accelerated() -> [Option<&'static dyn Kernels>; 2] {
+    let dsp: &'static dyn Kernels = super::cortex_m::Dsp::compiled_for();
+    #[cfg(cortex_m_helium)]
+    let helium = Some(super::cortex_m::Helium::compiled_for() as &dyn Kernels);
+    #[cfg(not(cortex_m_helium))]
+    let helium = None;
+    [Some(dsp), helium]
+}
+
+#[cfg(not(any(all(target_arch = "x86_64", feature = "std"), cortex_m_dsp)))]
 fn accelerated() -> [Option<&'static dyn Kernels>; 0] {
     []
 }

@@ -1,11 +1,13 @@
 //! Operations without a window.
 
+use alloc::vec::Vec;
+
 use pinhole_runtime::kernel::{AddS8, Kernels, MulS8, Scalar};
 
 use crate::support::{FILLS, Guarded, Random, assert_same, fast_sets, size};
 
-#[test]
-fn sums_and_products_of_tensors_are_equal() {
+#[cfg_attr(test, test)]
+pub(crate) fn sums_and_products_of_tensors_are_equal() {
     for set in fast_sets() {
         let mut random = Random::new(10);
         for case in 0..600 {
@@ -96,8 +98,8 @@ fn sums_and_products_of_tensors_are_equal() {
 }
 
 /// ADD against the real numbers that it stands for: at most one step off.
-#[test]
-fn scalar_add_is_the_sum_of_real_numbers() {
+#[cfg_attr(test, test)]
+pub(crate) fn scalar_add_is_the_sum_of_real_numbers() {
     use pinhole_runtime::kernel::requantize::quantize_multiplier;
     let scales = [0.05f64, 0.031, 0.07];
     let zero_points = [-3, 17, 5];
@@ -134,8 +136,8 @@ fn scalar_add_is_the_sum_of_real_numbers() {
     }
 }
 
-#[test]
-fn tables_dots_and_conversions_are_equal() {
+#[cfg_attr(test, test)]
+pub(crate) fn tables_dots_and_conversions_are_equal() {
     for set in fast_sets() {
         let mut random = Random::new(11);
         let table: [i8; 256] = std::array::from_fn(|_| random.next() as i8);
@@ -222,8 +224,8 @@ fn float(random: &mut Random, scale: f32) -> f32 {
     }
 }
 
-#[test]
-fn scalar_conversions_are_what_they_say() {
+#[cfg_attr(test, test)]
+pub(crate) fn scalar_conversions_are_what_they_say() {
     let mut bytes = [0i8; 9];
     let floats = [
         0.5,

@@ -1,5 +1,7 @@
 //! Matrix products and their requantisation.
 
+use alloc::vec::Vec;
+
 use pinhole_runtime::kernel::requantize::multiply_by_quantized_multiplier;
 use pinhole_runtime::kernel::{DstS8, GemmS8, Kernels, Requantize, Scalar, tile_scratch_bytes};
 
@@ -68,8 +70,8 @@ impl Gemm {
     }
 }
 
-#[test]
-fn requantisation_equals_the_golden_values() {
+#[cfg_attr(test, test)]
+pub(crate) fn requantisation_equals_the_golden_values() {
     let golden = include_str!("../golden/requantize.txt");
     let mut count = 0;
     for line in golden.lines() {
@@ -85,8 +87,8 @@ fn requantisation_equals_the_golden_values() {
 }
 
 /// Requantisation through every path of every set: sums of exactly the golden values, by a product with k = 1.
-#[test]
-fn every_set_requantises_golden_values() {
+#[cfg_attr(test, test)]
+pub(crate) fn every_set_requantises_golden_values() {
     for set in fast_sets() {
         for line in include_str!("../golden/requantize.txt").lines() {
             let numbers: Vec<i64> = line.split(' ').map(|word| word.parse().unwrap()).collect();
@@ -116,8 +118,8 @@ fn every_set_requantises_golden_values() {
     }
 }
 
-#[test]
-fn scalar_product_equals_a_plain_loop() {
+#[cfg_attr(test, test)]
+pub(crate) fn scalar_product_equals_a_plain_loop() {
     let mut random = Random::new(1);
     for _ in 0..60 {
         let [rows, k, n] = [size(&mut random), size(&mut random), size(&mut random)];
@@ -151,8 +153,8 @@ fn scalar_product_equals_a_plain_loop() {
     }
 }
 
-#[test]
-fn products_of_all_sizes_are_equal() {
+#[cfg_attr(test, test)]
+pub(crate) fn products_of_all_sizes_are_equal() {
     for set in fast_sets() {
         let mut random = Random::new(2);
         for case in 0..700 {
@@ -165,8 +167,8 @@ fn products_of_all_sizes_are_equal() {
     }
 }
 
-#[test]
-fn products_of_real_layers_are_equal() {
+#[cfg_attr(test, test)]
+pub(crate) fn products_of_real_layers_are_equal() {
     const LAYERS: [[usize; 3]; 10] = [
         [50, 32, 16],
         [50, 16, 96],

@@ -1,5 +1,7 @@
 //! What the tests of the integer kernels share: drawn arguments, guarded buffers, and the sets to compare.
 
+use alloc::vec::Vec;
+
 use pinhole_runtime::kernel::packing::{offset_s8, packed_bytes_s8};
 use pinhole_runtime::kernel::{Kernels, Requantize, Window, available};
 
@@ -105,7 +107,7 @@ pub(crate) struct Channels {
 
 impl Channels {
     pub(crate) fn new(random: &mut Random, n: usize, k: usize, scales: Scales) -> Self {
-        let sum_bits = 12 + (k.max(1) as f32).log2() as i32 / 2;
+        let sum_bits = 12 + k.max(1).ilog2() as i32 / 2;
         let mut this = Self {
             bias: vec![0; n],
             multiplier: vec![0; n],

@@ -13,7 +13,7 @@ mod uart;
 use cortex_m_rt::entry;
 use line::Line;
 use pinhole_firmware::App;
-use pinhole_runtime::kernel::Scalar;
+use pinhole_runtime::kernel;
 use semihosting::process::ExitCode;
 
 // The critical section that the log needs.
@@ -26,7 +26,7 @@ fn main() -> ! {
     let Some((memory, uart)) = memory::take().zip(uart::take()) else {
         defmt::panic!("main runs once");
     };
-    let mut app = App::new("qemu-an547", memory, &Scalar);
+    let mut app = App::new("qemu-an547", memory, kernel::detect());
     match Line::open(uart).and_then(|mut line| app.serve(&mut line)) {
         Ok(_) => ExitCode::SUCCESS.exit_process(),
         Err(fault) => {

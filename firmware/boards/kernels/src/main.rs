@@ -1,0 +1,105 @@
+//! The kernel sets of the Cortex-M on emulated boards: `check` runs the tests of `runtime/tests/kernels_s8`, `count` counts
+//! the instructions of single layers.
+//!
+//! One program for `mps2-an386` (M4), `mps2-an500` (M7) and `mps3-an547` (M55); the flags that it is compiled with say
+//! which CPU it is for, and so which sets there are. `cargo test -p pinhole-tests --test cortex_m_kernels` builds and runs
+//! it on all three; see `docs/boards/kernels.md`.
+#![no_std]
+#![no_main]
+
+#[macro_use]
+extern crate alloc;
+// What the tests use of the standard library is in `core`.
+extern crate core as std;
+
+macro_rules! println {
+    ($($words:tt)*) => { semihosting::println!($($words)*) };
+}
+
+mod count;
+#[path = "../../../../runtime/tests/kernels_s8/elementwise.rs"]
+mod elementwise;
+mod layers;
+#[path = "../../../../runtime/tests/kernels_s8/products.rs"]
+mod products;
+#[path = "../../../../runtime/tests/kernels_s8/support.rs"]
+mod support;
+#[path = "../../../../runtime/tests/kernels_s8/windows.rs"]
+mod windows;
+
+use cortex_m_rt::entry;
+use embedded_alloc::LlffHeap;
+use pinhole_runtime::kernel;
+use semihosting::process::ExitCode;
+
+// The critical section that the heap needs.
+use cortex_m as _;
+
+/// What the tests allocate; the rest of the memory is stack.
+const HEAP_BYTES: usize = 7 << 19;
+
+#[global_allocator]
+static HEAP: LlffHeap = LlffHeap::empty();
+
+/// The tests by name, as `cargo test` runs them on the host.
+macro_rules! tests {
+    ($($module:ident::$name:ident,)*) => {
+        [$((stringify!($name), $module::$name as fn()),)*]
+    };
+}
+
+#[entry]
+fn main() -> ! {
+    // SAFETY: Called once, before anything allocates; the memory is a static of the macro's own.
+    unsafe {
+        embedded_alloc::init!(HEAP, HEAP_BYTES);
+    }
+    // The arguments that QEMU got, the name of the program first.
+    let words = semihosting::experimental::env::args::<64>();
+    let counts = words.is_ok_and(|words| (&words).any(|word| word == Ok("count")));
+    if counts {
+        count::count()
+    } else {
+        check()
+    }
+    ExitCode::SUCCESS.exit_process()
+}
+
+fn check() {
+    for set in kernel::available() {
+        println!("set {}", set.name());
+    }
+    let tests = tests![
+        products::requantisation_equals_the_golden_values,
+        products::every_set_requantises_golden_values,
+        products::scalar_product_equals_a_plain_loop,
+        products::products_of_all_sizes_are_equal,
+        products::products_of_real_layers_are_equal,
+        windows::convolutions_of_all_windows_are_equal,
+        windows::depthwise_convolutions_of_all_windows_are_equal,
+        windows::depthwise_convolutions_of_real_layers_are_equal,
+        windows::scalar_windows_equal_plain_loops,
+        windows::pooling_is_equal_and_rounds_like_tflite,
+        windows::global_average_of_a_picture_is_equal,
+        elementwise::sums_and_products_of_tensors_are_equal,
+        elementwise::scalar_add_is_the_sum_of_real_numbers,
+        elementwise::tables_dots_and_conversions_are_equal,
+        elementwise::scalar_conversions_are_what_they_say,
+    ];
+    for (name, test) in tests {
+        test();
+        println!("passed {name}");
+    }
+}
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    println!("{info}");
+    ExitCode::FAILURE.exit_process()
+}
+
+#[cortex_m_rt::exception]
+unsafe fn HardFault(frame: &cortex_m_rt::ExceptionFrame) -> ! {
+    println!("hard fault at {:#010x}", frame.pc());
+    ExitCode::FAILURE.exit_process()
+}

@@ -1,0 +1,80 @@
+//! Requantisation in five instructions and a clamp, equal to [`crate::kernel::requantize`] where [`Outputs::new`] says so.
+//!
+//! For |sum| < 2³⁰ and a shift of −e < 0 the two roundings are, with m the multiplier:
+//! `h = ⌊(sum · m + 2³⁰) / 2³¹⌋ = ⌊(2 · sum · m + 2³¹) / 2³²⌋`, which `smmlar` computes and adds to a third number, and
+//! `h / 2ᵉ`, halves away from zero, which is `(h − [h < 0] + 2ᵉ⁻¹) >> e`. The sign of the sum may stand for the sign of h: they
+//! differ only for h = 0, and there both `2ᵉ⁻¹ >> e` and `(2ᵉ⁻¹ − 1) >> e` are 0.
+
+use super::instruction::{smmlar, usat8};
+use crate::kernel::Requantize;
+
+/// Zero point and clamp of 8-bit outputs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outputs {
+    /// Zero point less the smallest output.
+    offset: i32,
+    min: i32,
+    /// Largest less smallest output.
+    range: i32,
+}
+
+/// Factor of one channel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Channel {
+    multiplier: i32,
+    half: i32,
+    exponent: u32,
+}
+
+impl Outputs {
+    /// `None` where a channel of sums of `k` products may leave the range that the module states.
+    pub(super) fn new(requantize: &Requantize<'_>, k: usize) -> Option<Self> {
+        if k > 60_000 || requantize.zero_point.unsigned_abs() > 1 << 16 {
+            return None;
+        }
+        let limit = (1u32 << 30) - ((k as u32) << 14);
+        let small = requantize
+            .bias
+            .iter()
+            .all(|bias| bias.unsigned_abs() < limit);
+        let right = requantize
+            .shift
+            .iter()
+            .all(|&shift| (-31..0).contains(&shift));
+        let positive = requantize
+            .multiplier
+            .iter()
+            .all(|&multiplier| multiplier >= 0);
+        if !(small && right && positive) {
+            return None;
+        }
+        let min = requantize.clamp_min.clamp(-128, 127);
+        let max = requantize.clamp_max.clamp(-128, 127);
+        Some(Self {
+            offset: requantize.zero_point - min,
+            min,
+            range: max - min,
+        })
+    }
+
+    /// The output of a sum, the bias in it.
+    #[inline(always)]
+    pub(super) fn apply(self, channel: Channel, sum: i32) -> i8 {
+        let addend = channel.half + (sum >> 31);
+        let value = smmlar(sum << 1, channel.multiplier, addend) >> channel.exponent;
+        (usat8(value + self.offset).min(self.range) + self.min) as i8
+    }
+}
+
+impl Channel {
+    /// Channel `index`, whose shift [`Outputs::new`] has seen.
+    #[inline(always)]
+    pub(super) fn new(requantize: &Requantize<'_>, index: usize) -> Self {
+        let exponent = i32::from(requantize.shift[index]).unsigned_abs() & 31;
+        Self {
+            multiplier: requantize.multiplier[index],
+            half: (1u32 << exponent >> 1) as i32,
+            exponent,
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Integer 2-D convolution: patches of three output pixels are laid out in scratch, then multiplied as in
+//! [`super::gemm_s8`].
+
+use core::arch::asm;
+
+use super::gemm_s8::{Product, ROWS};
+use crate::kernel::cortex_m::patch::{Piece, pieces};
+use crate::kernel::{ConvS8, DstS8, scalar};
+
+/// See [`ConvS8`].
+pub(super) fn conv_s8(mut args: ConvS8<'_>) {
+    let window = args.window;
+    let k = window.kernel[0] * window.kernel[1] * args.in_channels;
+    let limits = [-128, 127];
+    let product = Product::new(k, args.out_channels, args.weights, args.requantize, limits);
+    let Some(product) = product.filter(|_| args.scratch.len() >= ROWS * k) else {
+        return scalar::conv_s8(args);
+    };
+    let mut dst = DstS8::I8(core::mem::take(&mut args.dst));
+    let rows = window.output[0] * window.output[1];
+    let pointwise = window.kernel == [1, 1] && window.padding == [0, 0];
+    if pointwise && window.input == window.output && window.stride == [1, 1] {
+        return product.run(&args.src[..rows * k], 0, rows, &mut dst);
+    }
+    let scratch = as_i8(core::mem::take(&mut args.scratch));
+    for row in (0..rows).step_by(ROWS) {
+        let count = (rows - row).min(ROWS);
+        for (index, patch) in scratch.chunks_exact_mut(k).take(count).enumerate() {
+            let row = row + index;
+            let position = [row / window.output[1], row % window.output[1]];
+            let mut done = 0;
+            pieces(&args, position, |piece| match piece {
+                Piece::Inside(bytes) => {
+                    copy(&mut patch[done..][..bytes.len()], bytes);
+                    done += bytes.len();
+                }
+                Piece::Outside(len) => {
+                    patch[done..][..len].fill(args.input_zero_point);
+                    done += len;
+                }
+            });
+        }
+        product.run(&scratch[..count * k], row, count, &mut dst);
+    }
+}
+
+/// `dst = src`, without the way to `memcpy` that short pieces do not pay for.
+#[inline(always)]
+fn copy(dst: &mut [i8], src: &[i8]) {
+    let len = dst.len().min(src.len());
+    // SAFETY: Reads and writes `len` bytes, which both slices have; the loop masks lanes beyond, and does not run for 0.
+    unsafe {
+        asm!(
+            "wlstp.8 lr, lr, 3f",
+            "2:",
+            "vldrb.u8 q0, [{src}], #16",
+            "vstrb.8 q0, [{dst}], #16",
+            "letp lr, 2b",
+            "3:",
+            inout("lr") len => _,
+            src = inout(reg) src.as_ptr() => _, dst = inout(reg) dst.as_mut_ptr() => _,
+            out("d0") _, out("d1") _,
+            options(nostack)
+        );
+    }
+}
+
+fn as_i8(bytes: &mut [u8]) -> &mut [i8] {
+    // SAFETY: Every byte is an `i8`.
+    let (_, bytes, _) = unsafe { bytes.align_to_mut() };
+    bytes
+}

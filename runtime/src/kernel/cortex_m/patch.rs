@@ -1,0 +1,50 @@
+//! The bytes under a sliding window, as the stretches in which they lie in the picture.
+
+use crate::kernel::ConvS8;
+
+/// A piece of a patch.
+pub(super) enum Piece<'a> {
+    /// Bytes of the picture.
+    Inside(&'a [i8]),
+    /// So many bytes outside, which read the zero point.
+    Outside(usize),
+}
+
+/// Calls `take` with the pieces of the patch of output `position`, in the order of the weights: by row of the window one
+/// piece, or one before, one inside and one behind the picture.
+#[inline]
+pub(super) fn pieces(args: &ConvS8<'_>, position: [usize; 2], mut take: impl FnMut(Piece<'_>)) {
+    let (window, c) = (args.window, args.in_channels);
+    let [height, width] = window.kernel;
+    if window.dilation[1] != 1 {
+        for tap in 0..height * width {
+            take(match window.pixel(position, [tap / width, tap % width]) {
+                Some(pixel) => Piece::Inside(&args.src[pixel * c..][..c]),
+                None => Piece::Outside(c),
+            });
+        }
+        return;
+    }
+    // Taps across that lie left of the picture, and those before its right edge.
+    let start = position[1] * window.stride[1];
+    let left = window.padding[1].saturating_sub(start).min(width);
+    let end = (window.input[1] + window.padding[1])
+        .saturating_sub(start)
+        .clamp(left, width);
+    for tap in 0..height {
+        let Some(y) = window.coordinate(0, position[0], tap) else {
+            take(Piece::Outside(width * c));
+            continue;
+        };
+        if left > 0 {
+            take(Piece::Outside(left * c));
+        }
+        if end > left {
+            let first = y * window.input[1] + start + left - window.padding[1];
+            take(Piece::Inside(&args.src[first * c..][..(end - left) * c]));
+        }
+        if end < width {
+            take(Piece::Outside((width - end) * c));
+        }
+    }
+}
