@@ -10,6 +10,7 @@ pub mod error;
 pub mod lower;
 mod lower_float;
 mod lower_int;
+mod lower_transformer;
 pub mod plan;
 mod weights;
 mod write;

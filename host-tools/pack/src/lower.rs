@@ -6,7 +6,8 @@
 
 use pinhole_graph::{Graph, Node, Op, QuantDType, Tensor, ValueId};
 use pinhole_runtime::model::format::{DType, MAX_RANK};
-use pinhole_runtime::model::op::OpKind;
+use pinhole_runtime::model::op::{OpKind, TransposeParams};
+use zerocopy::IntoBytes;
 
 use crate::error::{PackError, Refused};
 use crate::{PackOptions, lower_float, lower_int};
@@ -370,6 +371,52 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
+    /// Permutes the dimensions of `source`, of which those that stay neighbours count as one, so that four are enough for
+    /// windows of pictures.
+    pub(crate) fn transposed(
+        &mut self,
+        node: &Node,
+        permutation: &[usize],
+        source: usize,
+        dtype: DType,
+    ) -> Result<(), Reason> {
+        let graph = self.graph;
+        let shape = &graph.values[node.inputs[0]].shape;
+        let (merged, order) = merge_dimensions(shape, permutation);
+        if merged.len() > MAX_RANK {
+            return Err(format!(
+                "permutes {shape:?} to {permutation:?}, {} dimensions apart, at most {MAX_RANK} fit",
+                merged.len()
+            ));
+        }
+        let from = self.out.values[source].clone();
+        let plain = from.shape == *shape && shape.len() <= MAX_RANK;
+        let (view, order) = if plain {
+            (source, permutation.to_vec())
+        } else {
+            let index = self.add_value(
+                format!("{}.view", from.name),
+                dtype,
+                &merged,
+                from.place.clone(),
+            )?;
+            let value = &mut self.out.values[index];
+            (value.storage, value.scale, value.zero_point) =
+                (from.storage, from.scale, from.zero_point);
+            (index, order)
+        };
+        let output = self.add_value_like(node.output, dtype)?;
+        if !plain {
+            // More than four dimensions: whoever reads them reshapes or permutes, and needs only the elements.
+            let turned = order.iter().map(|&d| merged[d]).collect();
+            self.out.values[output].shape = turned;
+        }
+        let permutation = std::array::from_fn(|d| order.get(d).map_or(d as u8, |&d| d as u8));
+        self.push(node.name.clone(), OpKind::Transpose, vec![view], output)
+            .params = TransposeParams { permutation }.as_bytes().to_vec();
+        Ok(())
+    }
+
     /// After a refusal: a value to go on with, so that later faults are found too.
     fn stand_in(&mut self, id: ValueId) {
         if self.out.value_map[id].is_none() && self.add_value_like(id, DType::F32).is_err() {
@@ -432,15 +479,64 @@ impl<'a> Lowering<'a> {
     }
 }
 
-/// The shape with leading ones dropped until four dimensions are left; a scalar becomes (1).
+/// The shape with leading dimensions merged until four are left; a scalar becomes (1).
 fn four_dimensions(shape: &[usize]) -> Option<Vec<usize>> {
-    let mut shape = shape;
-    while shape.len() > MAX_RANK && shape[0] == 1 {
-        shape = &shape[1..];
+    let beyond = shape.len().saturating_sub(MAX_RANK);
+    match shape {
+        [] => Some(vec![1]),
+        _ if beyond == 0 => Some(shape.to_vec()),
+        _ => {
+            let (front, rest) = shape.split_at(beyond + 1);
+            let front = front
+                .iter()
+                .try_fold(1usize, |product, &d| product.checked_mul(d))?;
+            Some([&[front], rest].concat())
+        }
     }
-    match shape.len() {
-        0 => Some(vec![1]),
-        rank if rank <= MAX_RANK => Some(shape.to_vec()),
-        _ => None,
+}
+
+/// The fewest dimensions of which `permutation` is a permutation: those of size 1 go, neighbours that stay so are one.
+fn merge_dimensions(shape: &[usize], permutation: &[usize]) -> (Vec<usize>, Vec<usize>) {
+    let moved: Vec<usize> = permutation
+        .iter()
+        .copied()
+        .filter(|&d| shape[d] != 1)
+        .collect();
+    let kept: Vec<usize> = (0..shape.len()).filter(|&d| shape[d] != 1).collect();
+    let rank = |d: usize| kept.iter().position(|&other| other == d).unwrap_or(0);
+    // Runs of the permuted order that are consecutive in the original one.
+    let mut runs: Vec<Vec<usize>> = Vec::new();
+    for d in moved {
+        match runs.last_mut() {
+            Some(run) if run.last().is_some_and(|&last| rank(last) + 1 == rank(d)) => run.push(d),
+            _ => runs.push(vec![d]),
+        }
+    }
+    let mut sorted: Vec<usize> = (0..runs.len()).collect();
+    sorted.sort_by_key(|&run| runs[run][0]);
+    let merged = sorted
+        .iter()
+        .map(|&run| runs[run].iter().map(|&d| shape[d]).product())
+        .collect();
+    let mut place = vec![0; runs.len()];
+    for (position, &run) in sorted.iter().enumerate() {
+        place[run] = position;
+    }
+    (merged, place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::merge_dimensions;
+
+    #[test]
+    fn windows_of_a_picture_are_three_dimensions_and_a_row() {
+        let found = merge_dimensions(&[1, 4, 7, 4, 7, 128], &[0, 1, 3, 2, 4, 5]);
+        assert_eq!(found, (vec![4, 7, 4, 896], vec![0, 2, 1, 3]));
+        assert_eq!(merge_dimensions(&[5, 6], &[0, 1]), (vec![30], vec![0]));
+        assert_eq!(
+            merge_dimensions(&[5, 1, 6], &[2, 1, 0]),
+            (vec![5, 6], vec![1, 0])
+        );
     }
 }

@@ -7,7 +7,7 @@ use pinhole_runtime::model::format::DType;
 use pinhole_runtime::model::op::{
     AttentionParams, BinaryKind, BinaryParams, ConcatParams, ConvF32Params, EmbeddingParams,
     FloatWeights, GemmF32Params, LayerNormParams, MatmulParams, OpKind, PadParams, PoolParams,
-    ReduceKind, ReduceParams, SliceParams, TransposeParams, UnaryKind, UnaryParams, WindowRecord,
+    ReduceKind, ReduceParams, SliceParams, UnaryKind, UnaryParams, WindowRecord,
 };
 use zerocopy::IntoBytes;
 
@@ -476,13 +476,8 @@ fn four<T: Copy>(
 }
 
 fn transpose(state: &mut Lowering<'_>, node: &Node, permutation: &[usize]) -> Result<(), Reason> {
-    let permutation = four(permutation, |d| d as u8, |d| d as u8);
-    moved(
-        state,
-        node,
-        OpKind::Transpose,
-        TransposeParams { permutation }.as_bytes(),
-    )
+    let source = state.float(node.inputs[0])?;
+    state.transposed(node, permutation, source, DType::F32)
 }
 
 fn slice(

@@ -1,18 +1,19 @@
 //! Nodes in integers, as the TFLite quantisation specification has them.
 
-use pinhole_graph::op::{Activation, Binary, Unary};
+use pinhole_graph::op::{Activation, Binary, Reduce, Unary};
 use pinhole_graph::{Node, Op, QuantDType, QuantParams};
 use pinhole_runtime::kernel::requantize::quantize_multiplier;
 use pinhole_runtime::kernel::{Kernels, Scalar, tile_scratch_bytes};
 use pinhole_runtime::model::format::DType;
 use pinhole_runtime::model::op::{
     AddParams, ConcatParams, ConvParams, GemmParams, MeanParams, MulParams, OpKind, PadParams,
-    PoolParams, SliceParams, TransposeParams,
+    PoolParams, SliceParams,
 };
 use zerocopy::IntoBytes;
 
 use crate::lower::{Lowering, Reason};
 use crate::lower_float::{WindowSizes, elements, grouped, unary_kind, weight_shape, window};
+use crate::lower_transformer as transformer;
 use crate::weights::{i8_bytes, i32_bytes, pack_s8};
 
 /// TFLite's ADD shifts its inputs left by this before it scales them.
@@ -40,7 +41,21 @@ pub(crate) fn supports(state: &Lowering<'_>, node: &Node) -> bool {
         Op::Conv2d { .. } => bytes_in && bytes_out,
         Op::Linear { .. } => bytes_in,
         Op::NormalizeEmbedding => dtype(0) == Some(DType::I16) && bytes_out,
-        Op::Unary { .. } | Op::GlobalAvgPool => bytes_in && bytes_out,
+        Op::Unary { .. } | Op::GlobalAvgPool | Op::Attention { .. } => bytes_in && bytes_out,
+        Op::Softmax { axis } => {
+            let rank = state.graph.values[node.inputs[0]].shape.len();
+            bytes_in && axis + 1 == rank && output.scales == [1.0 / 256.0]
+        }
+        Op::LayerNorm { .. } => computed(0),
+        Op::Reduce {
+            function: Reduce::Mean,
+            axes,
+            ..
+        } => computed(0) && over_tokens(state, node, axes),
+        Op::Binary {
+            function: Binary::Add,
+            ..
+        } if is_wide_sum(state, node) => true,
         Op::Binary {
             function: Binary::Add | Binary::Mul,
             ..
@@ -61,13 +76,41 @@ pub(crate) fn supports(state: &Lowering<'_>, node: &Node) -> bool {
                 && same_quant(state, node)
                 && !(*count_include_pad && padding.iter().any(|&p| p > 0))
         }
-        Op::MaxPool { .. }
-        | Op::Transpose { .. }
-        | Op::Slice { .. }
-        | Op::Concat { .. }
-        | Op::Pad { .. } => bytes_in && bytes_out && same_quant(state, node),
+        Op::MaxPool { .. } | Op::Transpose { .. } | Op::Slice { .. } | Op::Pad { .. } => {
+            computed(0) && same_quant(state, node)
+        }
+        Op::Concat { .. } => same_quant(state, node),
         _ => false,
     }
+}
+
+/// Whether a mean runs over all dimensions but the last.
+fn over_tokens(state: &Lowering<'_>, node: &Node, axes: &[usize]) -> bool {
+    let rank = state.graph.values[node.inputs[0]].shape.len();
+    (0..rank - 1).all(|d| axes.contains(&d) || state.graph.values[node.inputs[0]].shape[d] == 1)
+        && !axes.contains(&(rank - 1))
+}
+
+/// Whether a sum has an operand in 16 bits, its output too, or a constant beside a computed value.
+fn is_wide_sum(state: &Lowering<'_>, node: &Node) -> bool {
+    let value = |id: usize| &state.graph.values[id];
+    let constants = node
+        .inputs
+        .iter()
+        .filter(|&&id| value(id).constant.is_some())
+        .count();
+    let same_shape = node
+        .inputs
+        .iter()
+        .all(|&id| value(id).constant.is_some() || value(id).shape == value(node.output).shape);
+    let wide_output = value(node.output)
+        .quant
+        .as_ref()
+        .is_some_and(|quant| quant.dtype == QuantDType::I16);
+    let wide_input = node.inputs.iter().any(|&id| {
+        state.out.value_map[id].is_some_and(|value| state.out.values[value].dtype == DType::I16)
+    });
+    same_shape && constants < 2 && (constants == 1 || wide_output || wide_input)
 }
 
 /// Whether every computed input has the output's scale and zero point.
@@ -75,14 +118,20 @@ fn same_quant(state: &Lowering<'_>, node: &Node) -> bool {
     let Some(output) = &state.graph.values[node.output].quant else {
         return false;
     };
+    let dtype = match output.dtype {
+        QuantDType::I8 => DType::I8,
+        QuantDType::I16 => DType::I16,
+    };
+    let joins = matches!(node.op, Op::Concat { .. });
     node.inputs.iter().all(|&id| {
-        state.out.value_map[id]
-            .map(|value| &state.out.values[value])
-            .is_some_and(|value| {
-                value.dtype == DType::I8
-                    && [value.scale] == output.scales[..]
-                    && value.zero_point == output.zero_point
-            })
+        joins && state.graph.values[id].constant.is_some()
+            || state.out.value_map[id]
+                .map(|value| &state.out.values[value])
+                .is_some_and(|value| {
+                    value.dtype == dtype
+                        && [value.scale] == output.scales[..]
+                        && value.zero_point == output.zero_point
+                })
     })
 }
 
@@ -130,7 +179,17 @@ pub(crate) fn lower(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason>
         Op::Binary {
             function: Binary::Add,
             activation,
+        } if is_wide_sum(state, node) => transformer::add(state, node, *activation),
+        Op::Binary {
+            function: Binary::Add,
+            activation,
         } => add(state, node, *activation),
+        Op::LayerNorm { epsilon } => transformer::layer_norm(state, node, *epsilon),
+        Op::Attention {
+            num_heads, scale, ..
+        } => transformer::attention(state, node, *num_heads, *scale, 1),
+        Op::Softmax { .. } => transformer::softmax(state, node),
+        Op::Reduce { .. } => transformer::mean(state, node),
         Op::Binary { activation, .. } => mul(state, node, *activation),
         Op::Unary { function } => table(state, node, *function),
         Op::AvgPool {
@@ -159,17 +218,12 @@ pub(crate) fn lower(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason>
             push(state, node, &node.inputs[..1], OpKind::NormalizeS16, &[]).map(drop)
         }
         Op::Transpose { permutation } => {
-            let permutation = four(permutation, |d| d as u8, |d| d as u8);
-            push(
-                state,
-                node,
-                &node.inputs[..1],
-                OpKind::Transpose,
-                TransposeParams { permutation }.as_bytes(),
-            )
-            .map(drop)
+            let dtype = activation_quant(state, node.output)?.dtype;
+            let source = state.computed(node.inputs[0])?;
+            state.transposed(node, permutation, source, dtype)
         }
         Op::Slice { starts, steps } => {
+            four_at_most(state, node)?;
             let params = SliceParams {
                 starts: four(starts, |v| (v as u32).into(), |_| 0.into()),
                 steps: four(steps, |v| (v as u32).into(), |_| 1.into()),
@@ -190,10 +244,20 @@ pub(crate) fn lower(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason>
                     node.inputs.len()
                 ));
             }
-            push(
+            four_at_most(state, node)?;
+            let quant = activation_quant(state, node.output)?;
+            let mut parts = Vec::new();
+            for &id in &node.inputs {
+                let value = &state.graph.values[id];
+                parts.push(match value.constant.as_ref().and_then(|c| c.as_f32()) {
+                    Some(data) => transformer::constant(state, id, data, &value.shape, quant)?,
+                    None => state.computed(id)?,
+                });
+            }
+            push_lowered(
                 state,
                 node,
-                &node.inputs,
+                parts,
                 OpKind::Concat,
                 ConcatParams {
                     axis: *axis as u8,
@@ -209,7 +273,9 @@ pub(crate) fn lower(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason>
             value,
         } => {
             let quant = activation_quant(state, node.output)?;
-            let fill = quantized(*value, &quant).clamp(-128, 127);
+            four_at_most(state, node)?;
+            let (lowest, highest) = clamp(Activation::None, &quant);
+            let fill = quantized(*value, &quant).clamp(lowest, highest);
             let side = |side: &[usize]| four(side, |v| (v as u32).into(), |_| 0.into());
             let params = PadParams {
                 before: side(before),
@@ -229,6 +295,15 @@ pub(crate) fn lower(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason>
     }
 }
 
+/// Values of more dimensions are merged in front, which these operators would have to know.
+fn four_at_most(state: &Lowering<'_>, node: &Node) -> Result<(), Reason> {
+    let rank = state.graph.values[node.output].shape.len();
+    if rank > 4 {
+        return Err(format!("has {rank} dimensions, at most 4 fit"));
+    }
+    Ok(())
+}
+
 fn four<T: Copy>(
     values: &[usize],
     convert: impl Fn(usize) -> T,
@@ -243,13 +318,13 @@ fn four<T: Copy>(
 
 /// Scale and zero point of a computed value, for its type.
 #[derive(Clone, Copy)]
-struct ActivationQuant {
-    dtype: DType,
-    scale: f32,
-    zero_point: i32,
+pub(crate) struct ActivationQuant {
+    pub(crate) dtype: DType,
+    pub(crate) scale: f32,
+    pub(crate) zero_point: i32,
 }
 
-fn activation_quant(state: &Lowering<'_>, id: usize) -> Result<ActivationQuant, Reason> {
+pub(crate) fn activation_quant(state: &Lowering<'_>, id: usize) -> Result<ActivationQuant, Reason> {
     let value = &state.graph.values[id];
     match &value.quant {
         Some(QuantParams {
@@ -276,7 +351,7 @@ fn quantized(real: f32, quant: &ActivationQuant) -> i32 {
 }
 
 /// Limits of the output: the type's and the activation's.
-fn clamp(activation: Activation, quant: &ActivationQuant) -> (i32, i32) {
+pub(crate) fn clamp(activation: Activation, quant: &ActivationQuant) -> (i32, i32) {
     let (lowest, highest) = if quant.dtype == DType::I8 {
         (-128, 127)
     } else {
@@ -588,7 +663,7 @@ fn pool(
 }
 
 /// Adds an operator over `inputs` that writes the node's output in its quantised type; returns its index.
-fn push(
+pub(crate) fn push(
     state: &mut Lowering<'_>,
     node: &Node,
     inputs: &[usize],
@@ -599,6 +674,17 @@ fn push(
         .iter()
         .map(|&input| state.computed(input))
         .collect::<Result<Vec<_>, _>>()?;
+    push_lowered(state, node, inputs, kind, params)
+}
+
+/// As [`push`], over lowered values.
+pub(crate) fn push_lowered(
+    state: &mut Lowering<'_>,
+    node: &Node,
+    inputs: Vec<usize>,
+    kind: OpKind,
+    params: &[u8],
+) -> Result<usize, Reason> {
     let dtype = activation_quant(state, node.output)?.dtype;
     let output = state.add_value_like(node.output, dtype)?;
     state.push(node.name.clone(), kind, inputs, output).params = params.to_vec();

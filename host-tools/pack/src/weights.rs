@@ -100,3 +100,11 @@ pub(crate) fn i32_bytes(values: &[i32]) -> Vec<u8> {
 pub(crate) fn i8_bytes(values: &[i8]) -> Vec<u8> {
     values.iter().map(|&value| value as u8).collect()
 }
+
+/// Little-endian bytes.
+pub(crate) fn i16_bytes(values: &[i16]) -> Vec<u8> {
+    values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect()
+}

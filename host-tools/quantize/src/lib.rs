@@ -12,6 +12,9 @@ pub mod observe;
 pub mod report;
 mod run;
 pub mod scheme;
+mod smooth;
+mod split;
+mod widths;
 
 pub use observe::Observer;
 pub use report::{LayerReport, Report};
@@ -80,6 +83,7 @@ pub fn quantize(
     options: &Options,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Quantized, QuantizeError> {
+    let graph = &split::split(graph);
     let graph = &if options.equalize {
         equalized(graph, inputs, progress)?
     } else {
@@ -117,5 +121,5 @@ fn equalized(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Graph, QuantizeError> {
     let absmax = observe::channel_absmax(&Runner::new(graph)?, graph, inputs, progress)?;
-    Ok(equalize::equalize(graph, &absmax))
+    Ok(smooth::smooth(&equalize::equalize(graph, &absmax), &absmax))
 }

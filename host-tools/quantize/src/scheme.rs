@@ -2,7 +2,7 @@
 //!
 //! Activations: int8 with a zero point, range from the observer, zero exactly representable. Weights: symmetric int8, one
 //! scale per output channel. The embedding before [`Op::NormalizeEmbedding`]: int16, symmetric, so that a picture with a
-//! short embedding keeps its direction. Operators that only move or select numbers keep the scale of their input.
+//! short embedding keeps its direction; and the residual stream of a transformer (`widths`). Operators that only move or select numbers keep the scale of their input.
 
 use std::collections::BTreeSet;
 
@@ -10,6 +10,12 @@ use pinhole_graph::op::{Binary, Unary};
 use pinhole_graph::{Graph, Node, Op, QuantDType, QuantParams, ValueId};
 
 use crate::observe::{Observer, Statistics};
+use crate::widths::{Groups, is_mean_over_tokens};
+
+/// Room of a 16-bit stream over the largest number seen.
+const STREAM_MARGIN: f32 = 1.25;
+/// Room of an embedding: 16 bits have it, and a clipped coordinate would turn the direction.
+const EMBEDDING_MARGIN: f32 = 2.0;
 
 /// Choices of the person who quantises.
 #[derive(Clone, Debug)]
@@ -41,7 +47,7 @@ pub(crate) fn apply(graph: &Graph, statistics: &[Option<Statistics>], options: &
     let integer: Vec<bool> = graph
         .nodes
         .iter()
-        .map(|node| is_integer(node, options))
+        .map(|node| is_integer(graph, node, options))
         .collect();
     let mut wanted = vec![false; graph.values.len()];
     for (node, _) in graph
@@ -55,12 +61,23 @@ pub(crate) fn apply(graph: &Graph, statistics: &[Option<Statistics>], options: &
             .iter()
             .for_each(|&input| wanted[input] |= graph.values[input].constant.is_none());
     }
+    let groups = Groups::new(graph, &integer);
     for value in
         (0..graph.values.len()).filter(|&value| wanted[value] && !graph.values[value].is_ids)
     {
         if let Some(statistics) = &statistics[value] {
             let (min, max) = statistics.range(options.observer);
-            quantized.values[value].quant = Some(asymmetric_i8(min, max));
+            let min = min.max(-vanishing(graph, value));
+            quantized.values[value].quant = Some(if groups.is_wide(value) {
+                symmetric_i16(
+                    statistics.min.abs().max(statistics.max.abs()),
+                    STREAM_MARGIN,
+                )
+            } else if groups.is_symmetric(value) {
+                symmetric_i8(min.abs().max(max.abs()))
+            } else {
+                asymmetric_i8(min, max)
+            });
         }
     }
     for (node, _) in graph
@@ -71,16 +88,26 @@ pub(crate) fn apply(graph: &Graph, statistics: &[Option<Statistics>], options: &
     {
         match node.op {
             Op::Conv2d { .. } | Op::Linear { .. } => weights(&mut quantized, node),
-            Op::NormalizeEmbedding => embedding(&mut quantized, node, statistics),
+            Op::Softmax { .. } => quantized.values[node.output].quant = Some(probabilities()),
             _ => {}
         }
     }
-    tie(&mut quantized, &integer);
+    tie(&mut quantized, &groups);
+    for (node, _) in graph
+        .nodes
+        .iter()
+        .zip(&integer)
+        .filter(|(_, integer)| **integer)
+    {
+        if node.op == Op::NormalizeEmbedding {
+            embedding(&mut quantized, node, &groups, statistics);
+        }
+    }
     quantized
 }
 
 /// Whether the runtime has an integer operator for it and nobody asked for f32.
-fn is_integer(node: &Node, options: &Options) -> bool {
+fn is_integer(graph: &Graph, node: &Node, options: &Options) -> bool {
     let has_operator = match &node.op {
         Op::Conv2d { .. }
         | Op::Linear { .. }
@@ -97,7 +124,9 @@ fn is_integer(node: &Node, options: &Options) -> bool {
         | Op::Slice { .. }
         | Op::Concat { .. }
         | Op::Pad { .. } => true,
-        Op::NormalizeEmbedding => true,
+        Op::NormalizeEmbedding | Op::LayerNorm { .. } | Op::Attention { .. } => true,
+        Op::Softmax { axis } => axis + 1 == graph.values[node.inputs[0]].shape.len(),
+        op @ Op::Reduce { .. } => is_mean_over_tokens(graph, node.inputs[0], op),
         _ => false,
     };
     has_operator && !options.float_nodes.contains(&node.name)
@@ -148,20 +177,63 @@ fn weights(graph: &mut Graph, node: &Node) {
     });
 }
 
-/// int16 in, int8 out.
-fn embedding(graph: &mut Graph, node: &Node, statistics: &[Option<Statistics>]) {
-    let input = node.inputs[0];
-    let largest = statistics[input]
-        .as_ref()
-        .map_or(1.0, |s| s.min.abs().max(s.max.abs()))
-        .max(1e-6);
-    // Twice what was seen: 16 bits have room, and a clipped coordinate would turn the direction.
-    let scale = 2.0 * largest / 32767.0;
-    graph.values[input].quant = Some(QuantParams {
-        dtype: QuantDType::I16,
-        scales: vec![scale],
-        zero_point: 0,
+/// How far below zero a value matters: functions that end in zero on the left forget the rest of what only they read.
+fn vanishing(graph: &Graph, value: ValueId) -> f32 {
+    let reads = |node: &&Node| node.inputs.contains(&value);
+    let limits = graph.nodes.iter().filter(reads).map(|node| match node.op {
+        Op::Unary { function } => match function {
+            Unary::Gelu | Unary::GeluTanh => 4.0,
+            Unary::HardSwish => 3.0,
+            Unary::QuickGelu => 5.0,
+            Unary::Silu | Unary::Sigmoid => 8.0,
+            _ => f32::INFINITY,
+        },
+        _ => f32::INFINITY,
     });
+    limits.reduce(f32::max).unwrap_or(f32::INFINITY)
+}
+
+/// 16 bits for magnitudes up to `margin` times `largest`.
+fn symmetric_i16(largest: f32, margin: f32) -> QuantParams {
+    QuantParams {
+        dtype: QuantDType::I16,
+        scales: vec![margin * largest.max(1e-6) / 32767.0],
+        zero_point: 0,
+    }
+}
+
+/// 8 bits with zero point 0.
+fn symmetric_i8(largest: f32) -> QuantParams {
+    QuantParams {
+        dtype: QuantDType::I8,
+        scales: vec![largest.max(1e-6) / 127.0],
+        zero_point: 0,
+    }
+}
+
+/// Of a softmax, as TFLite has it.
+fn probabilities() -> QuantParams {
+    QuantParams {
+        dtype: QuantDType::I8,
+        scales: vec![1.0 / 256.0],
+        zero_point: -128,
+    }
+}
+
+/// int16 in, int8 out.
+fn embedding(graph: &mut Graph, node: &Node, groups: &Groups, statistics: &[Option<Statistics>]) {
+    let root = groups.root(node.inputs[0]);
+    let members = (0..graph.values.len()).filter(|&value| groups.root(value) == root);
+    let largest = members
+        .filter_map(|value| statistics[value].as_ref())
+        .map(|s| s.min.abs().max(s.max.abs()))
+        .fold(0f32, f32::max);
+    for value in 0..graph.values.len() {
+        let quant = &mut graph.values[value].quant;
+        if groups.root(value) == root && (quant.is_some() || value == node.inputs[0]) {
+            *quant = Some(symmetric_i16(largest, EMBEDDING_MARGIN));
+        }
+    }
     graph.values[node.output].quant = Some(QuantParams {
         dtype: QuantDType::I8,
         scales: vec![1.0 / 127.0],
@@ -170,59 +242,42 @@ fn embedding(graph: &mut Graph, node: &Node, statistics: &[Option<Statistics>]) 
 }
 
 /// Gives values that are the same numbers moved about one scale: the widest of theirs.
-fn tie(graph: &mut Graph, integer: &[bool]) {
-    let mut group: Vec<ValueId> = (0..graph.values.len()).collect();
-    fn root(group: &[ValueId], mut value: ValueId) -> ValueId {
-        while group[value] != value {
-            value = group[value];
-        }
-        value
-    }
-    for (node, _) in graph
-        .nodes
-        .iter()
-        .zip(integer)
-        .filter(|(_, integer)| **integer)
-    {
-        let keeps_scale = matches!(
-            node.op,
-            Op::AvgPool { .. }
-                | Op::MaxPool { .. }
-                | Op::Reshape
-                | Op::Transpose { .. }
-                | Op::Slice { .. }
-                | Op::Concat { .. }
-                | Op::Pad { .. }
-        );
-        if keeps_scale {
-            for &input in &node.inputs {
-                let (a, b) = (root(&group, input), root(&group, node.output));
-                group[a.max(b)] = a.min(b);
-            }
-        }
-    }
-    for value in 0..graph.values.len() {
+fn tie(graph: &mut Graph, groups: &Groups) {
+    for root in 0..graph.values.len() {
         let members: Vec<ValueId> = (0..graph.values.len())
-            .filter(|&other| root(&group, other) == value)
+            .filter(|&value| groups.root(value) == root)
             .collect();
         if members.len() < 2 {
             continue;
         }
+        let constants = members
+            .iter()
+            .filter_map(|&member| graph.values[member].constant.as_ref()?.as_f32())
+            .flatten();
+        let start = constants.fold((0f32, 0f32), |(min, max), &x| (min.min(x), max.max(x)));
         let ranges = members
             .iter()
-            .filter_map(|&member| graph.values[member].quant.as_ref())
-            .filter(|q| q.dtype == QuantDType::I8);
-        let (min, max) = ranges.fold((0f32, 0f32), |(min, max), q| {
+            .filter_map(|&member| graph.values[member].quant.as_ref());
+        let (min, max) = ranges.fold(start, |(min, max), q| {
+            let (lowest, highest) = match q.dtype {
+                QuantDType::I8 => (-128, 127),
+                QuantDType::I16 => (-32767, 32767),
+            };
             let real = |quantized: i32| q.scales[0] * (quantized - q.zero_point) as f32;
-            (min.min(real(-128)), max.max(real(127)))
+            (min.min(real(lowest)), max.max(real(highest)))
         });
+        let largest = min.abs().max(max.abs());
+        let shared = if groups.is_wide(root) {
+            symmetric_i16(largest, 1.0)
+        } else if groups.is_symmetric(root) {
+            // The range of 8 bits reaches one step further down than up.
+            symmetric_i8(max.max(-min * (127.0 / 128.0)))
+        } else {
+            asymmetric_i8(min, max)
+        };
         for member in members {
-            if graph.values[member]
-                .quant
-                .as_ref()
-                .is_some_and(|q| q.dtype == QuantDType::I8)
-            {
-                graph.values[member].quant = Some(asymmetric_i8(min, max));
+            if graph.values[member].quant.is_some() {
+                graph.values[member].quant = Some(shared.clone());
             }
         }
     }

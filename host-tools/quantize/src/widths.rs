@@ -1,0 +1,165 @@
+//! Which values have 16 bits, and which share one scale.
+//!
+//! Operators that only move numbers tie their values into a group of one type and one scale. A group gets 16 bits when a
+//! layer normalisation, a mean over tokens, the embedding's end or a 16-bit sum reads it and nothing needs its bytes:
+//! products, tables, pooling, attention and float layers do. So the residual stream of a transformer is int16 from its first
+//! sum to its last, and a stream that convolutions read is int8.
+
+use pinhole_graph::op::{Binary, Reduce};
+use pinhole_graph::{Graph, Op, ValueId};
+
+/// What each group of values needs; indexed by its smallest member, see [`Groups::root`].
+pub(crate) struct Groups {
+    root: Vec<ValueId>,
+    wide: Vec<bool>,
+    symmetric: Vec<bool>,
+}
+
+impl Groups {
+    /// Groups of the nodes that `integer` marks.
+    pub(crate) fn new(graph: &Graph, integer: &[bool]) -> Self {
+        let root = roots(graph, integer);
+        let (mut wanted, mut bytes) = (vec![false; root.len()], vec![false; root.len()]);
+        let mut symmetric = vec![false; root.len()];
+        for &input in &graph.inputs {
+            bytes[root[input]] = true;
+        }
+        for (node, &integer) in graph.nodes.iter().zip(integer) {
+            let [input, output] = [node.inputs[0], node.output].map(|value| root[value]);
+            match &node.op {
+                _ if !integer => {
+                    node.inputs
+                        .iter()
+                        .for_each(|&value| bytes[root[value]] = true);
+                    bytes[output] = true;
+                }
+                Op::LayerNorm { .. } | Op::NormalizeEmbedding => wanted[input] = true,
+                Op::Reduce { .. } => wanted[input] = true,
+                Op::Linear { .. } => bytes[input] = true,
+                Op::Attention { .. } => {
+                    for &value in node.inputs.iter().take(3) {
+                        bytes[root[value]] = true;
+                        symmetric[root[value]] = true;
+                    }
+                    bytes[output] = true;
+                }
+                Op::Binary {
+                    function: Binary::Add,
+                    ..
+                } => {}
+                op if keeps_type(op) => {}
+                _ => {
+                    node.inputs
+                        .iter()
+                        .for_each(|&value| bytes[root[value]] = true);
+                    bytes[output] = true;
+                }
+            }
+        }
+        spread(graph, integer, &root, &bytes, &mut wanted);
+        let wide = wanted
+            .iter()
+            .zip(&bytes)
+            .map(|(wanted, bytes)| *wanted && !bytes)
+            .collect();
+        Self {
+            root,
+            wide,
+            symmetric,
+        }
+    }
+
+    /// The smallest member of a value's group.
+    pub(crate) fn root(&self, value: ValueId) -> ValueId {
+        self.root[value]
+    }
+    /// Whether a value has 16 bits.
+    pub(crate) fn is_wide(&self, value: ValueId) -> bool {
+        self.wide[self.root[value]]
+    }
+    /// Whether a value's zero point must be 0.
+    pub(crate) fn is_symmetric(&self, value: ValueId) -> bool {
+        self.symmetric[self.root[value]]
+    }
+}
+
+/// A sum in 16 bits wants its terms in 16 bits too.
+fn spread(graph: &Graph, integer: &[bool], root: &[ValueId], bytes: &[bool], wanted: &mut [bool]) {
+    loop {
+        let mut changed = false;
+        for (node, _) in graph
+            .nodes
+            .iter()
+            .zip(integer)
+            .filter(|(_, integer)| **integer)
+        {
+            let output = root[node.output];
+            let is_sum = matches!(
+                node.op,
+                Op::Binary {
+                    function: Binary::Add,
+                    ..
+                }
+            );
+            if is_sum && wanted[output] && !bytes[output] {
+                for &input in &node.inputs {
+                    changed |= !wanted[root[input]];
+                    wanted[root[input]] = true;
+                }
+            }
+        }
+        if !changed {
+            return;
+        }
+    }
+}
+
+/// Operators whose output has the type of their inputs, whatever it is.
+fn keeps_type(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::Concat { .. } | Op::Pad { .. }
+    )
+}
+
+/// Operators whose output has the scale of their inputs.
+fn keeps_scale(op: &Op) -> bool {
+    keeps_type(op) || matches!(op, Op::AvgPool { .. } | Op::MaxPool { .. })
+}
+
+fn roots(graph: &Graph, integer: &[bool]) -> Vec<ValueId> {
+    let mut parent: Vec<ValueId> = (0..graph.values.len()).collect();
+    fn find(parent: &[ValueId], mut value: ValueId) -> ValueId {
+        while parent[value] != value {
+            value = parent[value];
+        }
+        value
+    }
+    for (node, &integer) in graph.nodes.iter().zip(integer) {
+        if integer && keeps_scale(&node.op) {
+            for &input in &node.inputs {
+                let (a, b) = (find(&parent, input), find(&parent, node.output));
+                parent[a.max(b)] = a.min(b);
+            }
+        }
+    }
+    (0..parent.len())
+        .map(|value| find(&parent, value))
+        .collect()
+}
+
+/// Whether a reduction is a mean over all dimensions but the last.
+pub(crate) fn is_mean_over_tokens(graph: &Graph, input: ValueId, op: &Op) -> bool {
+    let shape = &graph.values[input].shape;
+    match op {
+        Op::Reduce {
+            function: Reduce::Mean,
+            axes,
+            ..
+        } => {
+            let last = shape.len().saturating_sub(1);
+            (0..last).all(|d| axes.contains(&d) || shape[d] == 1) && !axes.contains(&last)
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,125 @@
+//! A small vision transformer from f32 to integers: nothing stays in f32, and the direction of the embedding stays.
+
+#[path = "support/vit.rs"]
+mod vit;
+
+use pinhole_graph::pass::evaluate;
+use pinhole_graph::{QuantDType, Tensor};
+use pinhole_pack::{PackOptions, lower::lower, pack};
+use pinhole_quantize::{Options, Progress, quantize, report::report};
+use pinhole_runtime::interpreter::{AlignedBytes, Interpreter};
+use pinhole_runtime::kernel::available;
+use pinhole_runtime::model::Model;
+use vit::{Weights, random_weights, vit};
+
+fn pictures(weights: &Weights, name: &str) -> Vec<Vec<f32>> {
+    let tensor = &weights[name];
+    let size: usize = tensor.shape[1..].iter().product();
+    tensor
+        .as_f32()
+        .unwrap()
+        .chunks_exact(size)
+        .map(<[f32]>::to_vec)
+        .collect()
+}
+
+fn silent(_: Progress) {}
+
+#[test]
+fn a_vision_transformer_runs_wholly_in_integers() {
+    let weights = random_weights(48, 3, 8, 32);
+    let graph = vit(&weights, 3).unwrap();
+    let (calibration, test) = (
+        pictures(&weights, "calibration"),
+        pictures(&weights, "test"),
+    );
+    let quantized = quantize(&graph, &calibration, &Options::default(), &silent).unwrap();
+
+    let lowered = lower(&quantized.quantized, &PackOptions::default()).unwrap();
+    let floats: Vec<&str> = lowered
+        .ops
+        .iter()
+        .map(|op| op.kind.name())
+        .filter(|name| name.ends_with("_f32") || name.starts_with("dequantize"))
+        .collect();
+    assert!(floats.is_empty(), "{floats:?}");
+    let sums: Vec<_> = quantized
+        .quantized
+        .nodes
+        .iter()
+        .filter(|node| node.op.name() == "Binary")
+        .map(|node| {
+            quantized.quantized.values[node.output]
+                .quant
+                .as_ref()
+                .unwrap()
+                .dtype
+        })
+        .collect();
+    assert_eq!(sums, [QuantDType::I16; 7]);
+
+    let report = report(&quantized.prepared, &quantized.quantized, &test, &silent).unwrap();
+    println!(
+        "cosine {:.5}, {:.5} at least",
+        report.output_cosine_mean, report.output_cosine_min
+    );
+    assert!(
+        report.output_cosine_min > 0.98,
+        "{}",
+        report.output_cosine_min
+    );
+}
+
+#[test]
+fn preparing_a_graph_changes_nothing_in_f32() {
+    let weights = random_weights(48, 2, 8, 16);
+    let graph = vit(&weights, 3).unwrap();
+    let calibration = pictures(&weights, "calibration");
+    let options = Options {
+        correct_biases: false,
+        ..Options::default()
+    };
+    let prepared = quantize(&graph, &calibration, &options, &silent)
+        .unwrap()
+        .prepared;
+    assert!(prepared.nodes.len() > graph.nodes.len());
+    let shape = &graph.values[graph.inputs[0]].shape;
+    let input = Tensor::f32(shape, calibration[0].clone());
+    let [a, b] =
+        [&graph, &prepared].map(|graph| evaluate(graph, std::slice::from_ref(&input)).unwrap());
+    let (a, b) = (a[0].as_f32().unwrap(), b[0].as_f32().unwrap());
+    let largest = a.iter().fold(0f32, |m, x| m.max(x.abs()));
+    for (a, b) in a.iter().zip(b) {
+        assert!((a - b).abs() < 1e-3 * largest, "{a}, {b}");
+    }
+}
+
+#[test]
+fn every_kernel_set_gives_the_same_embedding() {
+    let weights = random_weights(32, 2, 8, 24);
+    let graph = vit(&weights, 2).unwrap();
+    let calibration = pictures(&weights, "calibration");
+    let quantized = quantize(&graph, &calibration, &Options::default(), &silent).unwrap();
+    let packed = pack(&quantized.quantized, &PackOptions::default()).unwrap();
+    let bytes = AlignedBytes::from_slice(&packed.bytes);
+    let model = Model::load(&bytes).unwrap();
+    let embeddings: Vec<(&str, Vec<i8>)> = available()
+        .map(|kernels| {
+            let mut arena = AlignedBytes::zeroed(model.arena_bytes());
+            let mut interpreter = Interpreter::new(&model, &mut arena, kernels).unwrap();
+            for (index, x) in interpreter.input_s8_mut(0).unwrap().iter_mut().enumerate() {
+                *x = (index * 37 % 251) as u8 as i8;
+            }
+            interpreter.run();
+            (kernels.name(), interpreter.output_s8(0).unwrap().to_vec())
+        })
+        .collect();
+    println!(
+        "kernel sets covered: {:?}",
+        embeddings.iter().map(|(name, _)| name).collect::<Vec<_>>()
+    );
+    assert!(embeddings[0].1.iter().any(|&x| x != 0));
+    for (name, embedding) in &embeddings[1..] {
+        assert_eq!(embedding, &embeddings[0].1, "{name}");
+    }
+}
