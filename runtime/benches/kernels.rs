@@ -4,7 +4,7 @@
 //! a name says how often the network has this layer.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use pinhole_runtime::kernel::packing::packed_bytes_s8;
+use pinhole_runtime::kernel::packing::{WeightLayout, packed_bytes_s8};
 use pinhole_runtime::kernel::{
     ConvS8, DepthwiseConvS8, DstS8, GemmS8, Kernels, Requantize, Window, available,
     tile_scratch_bytes,
@@ -104,6 +104,7 @@ fn gemm(criterion: &mut Criterion) {
                         n,
                         lhs: &lhs,
                         weights: &weights,
+                        layout: WeightLayout::Generic,
                         requantize: channels.requantize(),
                         dst: DstS8::I8(&mut dst),
                         scratch: &mut scratch,
@@ -164,6 +165,7 @@ fn conv(criterion: &mut Criterion) {
                         input_zero_point: -1,
                         src: &src,
                         weights: &weights,
+                        layout: WeightLayout::Generic,
                         requantize: channels.requantize(),
                         dst: &mut dst,
                         scratch: &mut scratch,

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use pinhole_runtime::kernel::packing::{offset_s8, packed_bytes_s8};
+use pinhole_runtime::kernel::packing::{WeightLayout, offset_s8, packed_bytes_s8};
 use pinhole_runtime::kernel::requantize::quantize_multiplier;
 use pinhole_runtime::kernel::{
     self, AddS8, ConvS8, DepthwiseConvS8, DstS8, GemmS8, Kernels, MeanS8, MulS8, PoolS8,
@@ -265,6 +265,7 @@ impl Case {
                 input_zero_point,
                 src: &self.input,
                 weights: &packed,
+                layout: WeightLayout::Generic,
                 requantize,
                 dst,
                 scratch: &mut scratch,
@@ -284,6 +285,7 @@ impl Case {
                 n: channels,
                 lhs: &self.input,
                 weights: &packed,
+                layout: WeightLayout::Generic,
                 requantize,
                 dst: DstS8::I8(dst),
                 scratch: &mut scratch,

@@ -16,6 +16,7 @@ mod weights;
 mod write;
 
 pub use error::PackError;
+pub use pinhole_runtime::kernel::packing::WeightLayout;
 pub use pinhole_runtime::model::op::FloatWeights;
 
 use pinhole_graph::Graph;
@@ -27,6 +28,8 @@ pub struct PackOptions {
     pub float_weights: FloatWeights,
     /// Keep names of values and operators in the file, for tools.
     pub names: bool,
+    /// How the weights of integer products lie.
+    pub layout: WeightLayout,
 }
 
 impl Default for PackOptions {
@@ -34,6 +37,7 @@ impl Default for PackOptions {
         Self {
             float_weights: FloatWeights::F32,
             names: true,
+            layout: WeightLayout::Generic,
         }
     }
 }

@@ -485,7 +485,7 @@ fn conv(
     let (kind, weights, scratch) = if groups == 1 {
         (
             OpKind::ConvS8,
-            pack_s8(&product.weights, n, k),
+            pack_s8(state.options.layout, &product.weights, n, k),
             tile_scratch_bytes(k, 1).ok_or("its scratch overflows")?,
         )
     } else if groups == n && per_group == 1 {
@@ -558,7 +558,10 @@ fn gemm(
         params.as_bytes(),
     )?;
     let op = &mut state.out.ops[index];
-    op.data = product_data(pack_s8(&product.weights, n, k), product);
+    op.data = product_data(
+        pack_s8(state.options.layout, &product.weights, n, k),
+        product,
+    );
     op.scratch_bytes = tile_scratch_bytes(k, 1).ok_or("its scratch overflows")?;
     op.macs = macs;
     Ok(())

@@ -1,14 +1,15 @@
 //! Weights in the layouts of [`pinhole_runtime::kernel::packing`], as bytes of the data section.
 
-use pinhole_runtime::kernel::packing::{offset_float, offset_s8, packed_bytes_s8};
+use pinhole_runtime::kernel::packing::{WeightLayout, offset_float};
 use pinhole_runtime::model::op::FloatWeights;
 
-/// Integer weights (n, k) row by row → blocks of 16 channels by 4 inputs.
-pub(crate) fn pack_s8(weights: &[i8], n: usize, k: usize) -> Vec<u8> {
-    let mut packed = vec![0u8; packed_bytes_s8(n, k).unwrap_or(0)];
+/// Integer weights (n, k) row by row → blocks of `layout`.
+pub(crate) fn pack_s8(layout: WeightLayout, weights: &[i8], n: usize, k: usize) -> Vec<u8> {
+    let mut packed = vec![0u8; layout.packed_bytes_s8(n, k).unwrap_or(0)];
     for channel in 0..n {
         for input in 0..k {
-            packed[offset_s8(n, k, channel, input)] = weights[channel * k + input] as u8;
+            let weight = weights[channel * k + input];
+            packed[layout.offset_s8(n, k, channel, input)] = weight as u8;
         }
     }
     packed

@@ -5,7 +5,7 @@ use pinhole_runtime::interpreter::AlignedBytes;
 use pinhole_runtime::model::Model;
 use pinhole_runtime::model::format::{
     self, ALIGN_BYTES, DataRef, GeometryRecord, Header, MAGIC, MAX_OPS, MAX_VALUES, NO_VALUE,
-    OpRecord, PARAMS_BYTES, PLACE_ARENA, PLACE_DATA, Section, VERSION, ValueRecord, WeightLayout,
+    OpRecord, PARAMS_BYTES, PLACE_ARENA, PLACE_DATA, Section, VERSION, ValueRecord,
 };
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -73,6 +73,7 @@ pub(crate) fn write(
     })?;
     let macs = lowered.ops.iter().map(|op| op.macs).sum();
     let mut header = header(graph, lowered, plan);
+    header.weight_layout = options.layout as u8;
     header.file_bytes = file_bytes.into();
     header.macs = u64::into(macs);
     (header.values, header.ops, header.data) = (values_section, ops_section, data_section);
@@ -120,7 +121,6 @@ fn header(graph: &Graph, lowered: &Lowered, plan: &Plan) -> Header {
     let mut header = Header::new_zeroed();
     header.magic = MAGIC;
     header.version = VERSION.into();
-    header.weight_layout = WeightLayout::Generic as u8;
     header.model_kind = match graph.meta.kind {
         ModelKind::Other => format::ModelKind::Other,
         ModelKind::ImageEncoder => format::ModelKind::ImageEncoder,

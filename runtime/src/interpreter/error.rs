@@ -1,6 +1,6 @@
 //! What can be wrong with what a caller gives to an interpreter.
 
-use crate::model::format::DType;
+use crate::model::format::{DType, WeightLayout};
 use core::fmt;
 
 /// A refusal of [`super::Interpreter`].
@@ -16,6 +16,13 @@ pub enum InputError {
     },
     /// The arena does not start at a 16-byte boundary.
     ArenaMisaligned,
+    /// The kernel set does not read the layout of the model's weights.
+    Layout {
+        /// Of the model.
+        model: WeightLayout,
+        /// The set asked for.
+        kernels: &'static str,
+    },
     /// The number of tokens is out of range.
     Tokens {
         /// Tokens given.
@@ -46,6 +53,14 @@ impl fmt::Display for InputError {
                 write!(f, "the arena has {given} bytes, the model needs {needed}")
             }
             Self::ArenaMisaligned => f.write_str("the arena does not start at a 16-byte boundary"),
+            Self::Layout { model, kernels } => {
+                write!(
+                    f,
+                    "the model's weights are laid out for {}, which the kernel set {kernels} does not read; scalar reads \
+                     it slowly, every set reads generic",
+                    model.name()
+                )
+            }
             Self::Tokens { given, max: 0 } => {
                 write!(f, "{given} tokens for a model without tokens")
             }

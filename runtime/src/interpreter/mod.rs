@@ -56,12 +56,19 @@ impl<'m, 'a> Interpreter<'m, 'a> {
     /// Takes an arena of at least [`Model::arena_bytes`], starting at a 16-byte boundary. What it holds does not matter.
     ///
     /// # Errors
-    /// [`InputError::ArenaTooSmall`], [`InputError::ArenaMisaligned`].
+    /// [`InputError::ArenaTooSmall`], [`InputError::ArenaMisaligned`], [`InputError::Layout`].
     pub fn new(
         model: &Model<'m>,
         arena: &'a mut [u8],
         kernels: &'static dyn Kernels,
     ) -> Result<Self, InputError> {
+        let layout = model.weight_layout();
+        if !kernels.reads(layout) {
+            return Err(InputError::Layout {
+                model: layout,
+                kernels: kernels.name(),
+            });
+        }
         let (needed, given) = (model.arena_bytes(), arena.len());
         let arena = arena
             .get_mut(..needed)

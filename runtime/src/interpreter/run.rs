@@ -87,6 +87,7 @@ fn integer(step: Step<'_>, slices: Slices<'_>, kernels: &dyn Kernels) -> Option<
             out_channels,
             input_zero_point,
             weights,
+            layout,
             requantize,
         } => {
             let (src, dst) = (elements(inputs[0])?, elements_mut(output)?);
@@ -97,6 +98,7 @@ fn integer(step: Step<'_>, slices: Slices<'_>, kernels: &dyn Kernels) -> Option<
                 input_zero_point,
                 src,
                 weights,
+                layout,
                 requantize,
                 dst,
                 scratch,
@@ -127,6 +129,7 @@ fn integer(step: Step<'_>, slices: Slices<'_>, kernels: &dyn Kernels) -> Option<
             n,
             wide,
             weights,
+            layout,
             requantize,
         } => {
             let lhs = elements(inputs[0])?;
@@ -141,6 +144,7 @@ fn integer(step: Step<'_>, slices: Slices<'_>, kernels: &dyn Kernels) -> Option<
                 n,
                 lhs,
                 weights,
+                layout,
                 requantize,
                 dst,
                 scratch,

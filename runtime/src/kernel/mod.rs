@@ -19,11 +19,13 @@ mod window;
 #[cfg(target_arch = "x86_64")]
 pub mod x86_64;
 
-pub use set::{Scalar, available, detect, named};
+pub use set::{Scalar, available, detect, detect_for, named};
 pub use transformer::{
     AddS16, AttentionS8, Columns, HeadScale, LayerNormS16, MeanS16, RescaleS16, ScoreBias,
     SoftmaxS8, SrcS16, attention_s8_scratch_bytes,
 };
+
+use packing::WeightLayout;
 
 use crate::model::op::{BinaryKind, ReduceKind, UnaryKind};
 
@@ -70,8 +72,10 @@ pub struct GemmS8<'a> {
     pub n: usize,
     /// (rows, k)
     pub lhs: &'a [i8],
-    /// (n, k) packed as [`packing`] says.
+    /// (n, k) packed in `layout`.
     pub weights: &'a [i8],
+    /// One that the set reads: [`Kernels::reads`].
+    pub layout: WeightLayout,
     /// Of the sums.
     pub requantize: Requantize<'a>,
     /// (rows, n)
@@ -119,8 +123,10 @@ pub struct ConvS8<'a> {
     pub input_zero_point: i8,
     /// (H, W, C)
     pub src: &'a [i8],
-    /// (n, kh·kw·c) packed.
+    /// (n, kh·kw·c) packed in `layout`.
     pub weights: &'a [i8],
+    /// One that the set reads: [`Kernels::reads`].
+    pub layout: WeightLayout,
     /// Of the sums.
     pub requantize: Requantize<'a>,
     /// (OH, OW, n)
@@ -383,6 +389,11 @@ pub struct PoolF32<'a> {
 pub trait Kernels: Sync {
     /// `{arch}-{level}`, or `scalar`.
     fn name(&self) -> &'static str;
+
+    /// Whether the integer products take weights of this layout. Every set takes `generic`.
+    fn reads(&self, layout: WeightLayout) -> bool {
+        layout == WeightLayout::Generic
+    }
 
     /// See [`GemmS8`].
     fn gemm_s8(&self, args: GemmS8<'_>) {

@@ -4,6 +4,7 @@
 //! that CPU; elsewhere the scalar set is the only one that is known to be safe.
 
 use super::Kernels;
+use super::packing::WeightLayout;
 
 /// The definition of every operation; runs everywhere.
 #[derive(Clone, Copy, Debug)]
@@ -12,6 +13,9 @@ pub struct Scalar;
 impl Kernels for Scalar {
     fn name(&self) -> &'static str {
         "scalar"
+    }
+    fn reads(&self, _: WeightLayout) -> bool {
+        true
     }
 }
 
@@ -24,6 +28,14 @@ pub fn available() -> impl Iterator<Item = &'static dyn Kernels> {
 /// The fastest kernel set that this CPU can run.
 pub fn detect() -> &'static dyn Kernels {
     available().last().unwrap_or(&Scalar)
+}
+
+/// The fastest kernel set that this CPU can run and that reads weights of `layout`.
+pub fn detect_for(layout: WeightLayout) -> &'static dyn Kernels {
+    available()
+        .filter(|kernels| kernels.reads(layout))
+        .last()
+        .unwrap_or(&Scalar)
 }
 
 /// The kernel set called `name`, if it exists and this CPU can run it.

@@ -295,7 +295,10 @@ impl fmt::Display for LoadError {
                 )
             }
             Self::Layout { found } => {
-                write!(f, "weight layout {found} is unknown, expected 0 (generic)")
+                write!(
+                    f,
+                    "weight layout {found} is unknown, expected 0 (generic) or 1 (aarch64)"
+                )
             }
             Self::Kind { found } => write!(f, "model kind {found} is unknown, expected 0 to 2"),
             Self::BadChecksum { stored, computed } => {

@@ -5,6 +5,8 @@
 //! structs. Every multi-byte field is little-endian; every record may lie at any address, but the file itself starts at
 //! a 16-byte boundary so that weights can be read in place.
 
+pub use crate::kernel::packing::WeightLayout;
+
 use zerocopy::little_endian::{F32, I32, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -117,25 +119,6 @@ pub struct GeometryRecord {
     pub mean: [F32; 3],
     /// Of channels in [0, 1].
     pub std: [F32; 3],
-}
-
-/// How weights of `gemm_s8` and `conv_s8` lie in the data section.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum WeightLayout {
-    /// Blocks of 16 output channels by 4 inputs, see [`crate::kernel::packing`]. Every kernel set reads it.
-    Generic = 0,
-}
-
-impl WeightLayout {
-    /// The layout of a header byte.
-    pub fn from_u8(byte: u8) -> Option<Self> {
-        (byte == 0).then_some(Self::Generic)
-    }
-    /// Its name as `--target` spells it.
-    pub fn name(self) -> &'static str {
-        "generic"
-    }
 }
 
 /// What the model is for.

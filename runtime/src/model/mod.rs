@@ -23,6 +23,7 @@ pub use plan::Totals;
 use crate::preprocess::InputGeometry;
 use format::{
     DType, GeometryRecord, Header, ModelKind, NO_VALUE, OpRecord, PLACE_DATA, Section, ValueRecord,
+    WeightLayout,
 };
 use step::Step;
 
@@ -130,6 +131,11 @@ impl<'a> Model<'a> {
     /// What the model is for.
     pub fn kind(&self) -> ModelKind {
         ModelKind::from_u8(self.header.model_kind).unwrap_or(ModelKind::Other)
+    }
+
+    /// How the weights of integer products lie.
+    pub fn weight_layout(&self) -> WeightLayout {
+        WeightLayout::from_u8(self.header.weight_layout).unwrap_or(WeightLayout::Generic)
     }
 
     /// Bytes of RAM that a run needs.

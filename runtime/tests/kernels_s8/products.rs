@@ -2,11 +2,12 @@
 
 use alloc::vec::Vec;
 
+use pinhole_runtime::kernel::packing::WeightLayout;
 use pinhole_runtime::kernel::requantize::multiply_by_quantized_multiplier;
 use pinhole_runtime::kernel::{DstS8, GemmS8, Kernels, Requantize, Scalar, tile_scratch_bytes};
 
 use crate::support::{
-    Channels, FILLS, Fill, Guarded, Random, SCALES, Scales, assert_same, fast_sets, pack,
+    Channels, FILLS, Fill, Guarded, Random, SCALES, Scales, assert_same, fast_sets, layouts, pack,
     plain_requantize, size,
 };
 
@@ -15,7 +16,7 @@ struct Gemm {
     k: usize,
     n: usize,
     lhs: Vec<i8>,
-    weights: Vec<i8>,
+    unpacked: Vec<i8>,
     channels: Channels,
 }
 
@@ -30,21 +31,25 @@ impl Gemm {
             k,
             n,
             lhs,
-            weights: pack(n, k, &unpacked),
+            unpacked,
             channels,
         }
     }
-    fn run(&self, set: &dyn Kernels) -> Vec<i8> {
+    fn run(&self, set: &dyn Kernels, layout: WeightLayout) -> Vec<i8> {
         let mut dst = Guarded::new(self.rows * self.n, 85);
         let mut scratch = Guarded::new(tile_scratch_bytes(self.k, 1).unwrap(), 170);
-        set.gemm_s8(self.args(DstS8::I8(dst.slice()), scratch.slice()));
+        let weights = pack(layout, self.n, self.k, &self.unpacked);
+        let dst_s8 = DstS8::I8(dst.slice());
+        set.gemm_s8(self.args(layout, &weights, dst_s8, scratch.slice()));
         scratch.contents();
         dst.contents().to_vec()
     }
-    fn run_i16(&self, set: &dyn Kernels) -> Vec<i16> {
+    fn run_i16(&self, set: &dyn Kernels, layout: WeightLayout) -> Vec<i16> {
         let mut dst = Guarded::new(self.rows * self.n, 0x5555);
         let mut scratch = Guarded::new(tile_scratch_bytes(self.k, 1).unwrap(), 170);
-        let mut args = self.args(DstS8::I16(dst.slice()), scratch.slice());
+        let weights = pack(layout, self.n, self.k, &self.unpacked);
+        let dst_s16 = DstS8::I16(dst.slice());
+        let mut args = self.args(layout, &weights, dst_s16, scratch.slice());
         args.requantize.zero_point = 0;
         args.requantize.clamp_min = -32768;
         args.requantize.clamp_max = 32767;
@@ -52,21 +57,33 @@ impl Gemm {
         scratch.contents();
         dst.contents().to_vec()
     }
-    fn args<'a>(&'a self, dst: DstS8<'a>, scratch: &'a mut [u8]) -> GemmS8<'a> {
+    fn args<'a>(
+        &'a self,
+        layout: WeightLayout,
+        weights: &'a [i8],
+        dst: DstS8<'a>,
+        scratch: &'a mut [u8],
+    ) -> GemmS8<'a> {
         GemmS8 {
             rows: self.rows,
             k: self.k,
             n: self.n,
             lhs: &self.lhs,
-            weights: &self.weights,
+            weights,
+            layout,
             requantize: self.channels.requantize(),
             dst,
             scratch,
         }
     }
     fn check(&self, set: &dyn Kernels, what: &str) {
-        assert_same(&self.run(set), &self.run(&Scalar), set, what);
-        assert_same(&self.run_i16(set), &self.run_i16(&Scalar), set, what);
+        let generic = WeightLayout::Generic;
+        let (expected, expected_i16) = (self.run(&Scalar, generic), self.run_i16(&Scalar, generic));
+        for layout in layouts(set) {
+            let what = format!("{what} {}", layout.name());
+            assert_same(&self.run(set, layout), &expected, set, &what);
+            assert_same(&self.run_i16(set, layout), &expected_i16, set, &what);
+        }
     }
 }
 
@@ -100,6 +117,7 @@ pub(crate) fn every_set_requantises_golden_values() {
                     n: 1,
                     lhs: &[0; 8],
                     weights: &[0; 16],
+                    layout: WeightLayout::Generic,
                     requantize: Requantize {
                         bias: &[numbers[0] as i32],
                         multiplier: &[numbers[1] as i32],
@@ -131,10 +149,10 @@ pub(crate) fn scalar_product_equals_a_plain_loop() {
             k,
             n,
             lhs,
-            weights: pack(n, k, &unpacked),
+            unpacked: unpacked.clone(),
             channels,
         };
-        let found = gemm.run(&Scalar);
+        let found = gemm.run(&Scalar, WeightLayout::Generic);
         for row in 0..rows {
             for channel in 0..n {
                 let sum: i64 = (0..k)
@@ -165,6 +183,18 @@ pub(crate) fn products_of_all_sizes_are_equal() {
             gemm.check(set, &format!("{dims:?} {fill:?} {scales:?}"));
         }
     }
+}
+
+/// The scalar set reads every layout, so that a file for another CPU can be checked anywhere.
+#[cfg_attr(test, test)]
+pub(crate) fn scalar_products_are_equal_in_every_layout() {
+    let mut random = Random::new(12);
+    for case in 0..100 {
+        let dims = [size(&mut random), size(&mut random), size(&mut random)];
+        let gemm = Gemm::new(&mut random, dims, Fill::Random, SCALES[case % SCALES.len()]);
+        gemm.check(&Scalar, &format!("{dims:?}"));
+    }
+    assert_eq!(layouts(&Scalar).count(), WeightLayout::ALL.len());
 }
 
 #[cfg_attr(test, test)]

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use pinhole_runtime::kernel::packing::{offset_s8, packed_bytes_s8};
+use pinhole_runtime::kernel::packing::WeightLayout;
 use pinhole_runtime::kernel::{Kernels, Requantize, Window, available};
 
 /// A small generator, so that a failure names its seed and repeats.
@@ -154,13 +154,25 @@ impl Channels {
     }
 }
 
-/// The sets to test, printed so that a set that is missing is seen.
+/// The sets to test, printed so that a set that is missing is seen. Fails when one is missing that
+/// `PINHOLE_EXPECT_KERNELS`, names between commas, lists.
 pub(crate) fn fast_sets() -> Vec<&'static dyn Kernels> {
     let sets: Vec<_> = available().collect();
     let names: Vec<_> = sets.iter().map(|set| set.name()).collect();
     println!("kernel sets covered: {}", names.join(", "));
     assert_eq!(names[0], "scalar");
+    #[cfg(test)]
+    if let Ok(expected) = std::env::var("PINHOLE_EXPECT_KERNELS") {
+        assert_eq!(names.join(","), expected, "kernel sets of this CPU");
+    }
     sets.into_iter().skip(1).collect()
+}
+
+/// The layouts that a set reads.
+pub(crate) fn layouts(set: &dyn Kernels) -> impl Iterator<Item = WeightLayout> {
+    WeightLayout::ALL
+        .into_iter()
+        .filter(|&layout| set.reads(layout))
 }
 
 /// Some of 0..=67: every small size, and sizes around the widths of vectors and blocks.
@@ -173,12 +185,12 @@ pub(crate) fn size(random: &mut Random) -> usize {
     }
 }
 
-/// Weights (n, k) in the layout of a model file.
-pub(crate) fn pack(n: usize, k: usize, unpacked: &[i8]) -> Vec<i8> {
-    let mut packed = vec![0; packed_bytes_s8(n, k).unwrap()];
+/// Weights (n, k) in a layout of model files.
+pub(crate) fn pack(layout: WeightLayout, n: usize, k: usize, unpacked: &[i8]) -> Vec<i8> {
+    let mut packed = vec![0; layout.packed_bytes_s8(n, k).unwrap()];
     for channel in 0..n {
         for input in 0..k {
-            packed[offset_s8(n, k, channel, input)] = unpacked[channel * k + input];
+            packed[layout.offset_s8(n, k, channel, input)] = unpacked[channel * k + input];
         }
     }
     packed

@@ -2,12 +2,13 @@
 
 use alloc::vec::Vec;
 
+use pinhole_runtime::kernel::packing::WeightLayout;
 use pinhole_runtime::kernel::{
     ConvS8, DepthwiseConvS8, Kernels, PoolS8, Scalar, Window, tile_scratch_bytes,
 };
 
 use crate::support::{
-    Channels, FILLS, Fill, Guarded, Random, SCALES, Scales, assert_same, fast_sets, pack,
+    Channels, FILLS, Fill, Guarded, Random, SCALES, Scales, assert_same, fast_sets, layouts, pack,
     plain_requantize, same_window, size, window,
 };
 
@@ -23,10 +24,10 @@ fn check_conv(
     let scales = SCALES[case % SCALES.len()];
     let src = random.bytes(window.input[0] * window.input[1] * c, fill);
     let unpacked = random.bytes(n * k, fill);
-    let weights = pack(n, k, &unpacked);
     let channels = Channels::new(random, n, k, scales);
     let input_zero_point = [-128, 127, -1, 5][random.below(4)];
-    let run = |set: &dyn Kernels| {
+    let run = |set: &dyn Kernels, layout: WeightLayout| {
+        let weights = pack(layout, n, k, &unpacked);
         let mut dst = Guarded::new(window.output[0] * window.output[1] * n, 85i8);
         let mut scratch = Guarded::new(tile_scratch_bytes(k, 1).unwrap(), 170u8);
         set.conv_s8(ConvS8 {
@@ -36,6 +37,7 @@ fn check_conv(
             input_zero_point,
             src: &src,
             weights: &weights,
+            layout,
             requantize: channels.requantize(),
             dst: dst.slice(),
             scratch: scratch.slice(),
@@ -43,12 +45,11 @@ fn check_conv(
         scratch.contents();
         dst.contents().to_vec()
     };
-    assert_same(
-        &run(set),
-        &run(&Scalar),
-        set,
-        &format!("{window:?} {c} {n} {fill:?} {scales:?}"),
-    );
+    let expected = run(&Scalar, WeightLayout::Generic);
+    for layout in layouts(set) {
+        let what = format!("{window:?} {c} {n} {fill:?} {scales:?} {}", layout.name());
+        assert_same(&run(set, layout), &expected, set, &what);
+    }
 }
 
 #[cfg_attr(test, test)]
@@ -157,7 +158,8 @@ pub(crate) fn scalar_windows_equal_plain_loops() {
             out_channels: n,
             input_zero_point: zero_point,
             src: &src,
-            weights: &pack(n, taps * c, &unpacked),
+            weights: &pack(WeightLayout::Generic, n, taps * c, &unpacked),
+            layout: WeightLayout::Generic,
             requantize: channels.requantize(),
             dst: &mut conv,
             scratch: &mut [],

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use pinhole_runtime::kernel::packing::WeightLayout;
 use pinhole_runtime::kernel::packing::packed_bytes_s8;
 use pinhole_runtime::kernel::{
     ConvS8, DepthwiseConvS8, DstS8, GemmS8, Kernels, Requantize, Window, tile_scratch_bytes,
@@ -151,6 +152,7 @@ impl Operands {
                 input_zero_point: 3,
                 src: &self.src,
                 weights: &self.weights,
+                layout: WeightLayout::Generic,
                 requantize,
                 dst: &mut self.dst,
                 scratch: &mut self.scratch,
@@ -170,6 +172,7 @@ impl Operands {
                 n,
                 lhs: &self.src,
                 weights: &self.weights,
+                layout: WeightLayout::Generic,
                 requantize,
                 dst: DstS8::I8(&mut self.dst),
                 scratch: &mut self.scratch,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use pinhole_graph::Graph;
-use pinhole_pack::{FloatWeights, PackOptions, PackReport, pack};
+use pinhole_pack::{FloatWeights, PackOptions, PackReport, WeightLayout, pack};
 
 use crate::failure::{Context, Failure, Outcome};
 use crate::files;
@@ -35,12 +35,41 @@ pub(crate) struct Choices {
     /// How float layers store their weights: f32, f16, or i8 with a scale a channel.
     #[arg(long, default_value = "f32", value_parser = ["f32", "f16", "i8"])]
     weights: String,
-    /// Weight layout: generic runs on every CPU.
-    #[arg(long, default_value = "generic", value_parser = ["generic"])]
-    target: String,
+    /// CPU that the weights are laid out for: generic runs on every one.
+    #[arg(long, value_enum, default_value_t = Target::Generic)]
+    target: Target,
     /// Leave out the names of layers.
     #[arg(long)]
     strip_names: bool,
+}
+
+/// CPUs; those without a layout of their own take the generic one.
+#[derive(clap::ValueEnum, Clone, Copy)]
+#[value(rename_all = "verbatim")]
+enum Target {
+    #[value(name = "generic")]
+    Generic,
+    #[value(name = "x86_64")]
+    X86_64,
+    #[value(name = "aarch64")]
+    Aarch64,
+    #[value(name = "cortex-m4")]
+    CortexM4,
+    #[value(name = "cortex-m7")]
+    CortexM7,
+    #[value(name = "cortex-m55")]
+    CortexM55,
+}
+
+impl Target {
+    fn layout(self) -> WeightLayout {
+        match self {
+            Self::Generic | Self::X86_64 | Self::CortexM4 | Self::CortexM7 | Self::CortexM55 => {
+                WeightLayout::Generic
+            }
+            Self::Aarch64 => WeightLayout::Aarch64,
+        }
+    }
 }
 
 impl Choices {
@@ -53,6 +82,7 @@ impl Choices {
         PackOptions {
             float_weights,
             names: !self.strip_names,
+            layout: self.target.layout(),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Integer 2-D convolution, as TFLite's `CONV_2D` with per-channel weights.
 
 use crate::kernel::ConvS8;
-use crate::kernel::packing::offset_s8;
 
 /// One product per output pixel over the taps of its window; a tap outside the picture reads the zero point.
 pub fn conv_s8(args: ConvS8<'_>) {
@@ -27,7 +26,7 @@ pub fn conv_s8(args: ConvS8<'_>) {
                         Some(pixel) => src[pixel * in_channels + input % in_channels],
                         None => args.input_zero_point,
                     };
-                    let weight = weights[offset_s8(out_channels, k, channel, input)];
+                    let weight = weights[args.layout.offset_s8(out_channels, k, channel, input)];
                     sum = sum.wrapping_add(i32::from(value) * i32::from(weight));
                 }
                 let pixel = y * window.output[1] + x;

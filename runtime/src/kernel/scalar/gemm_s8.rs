@@ -1,6 +1,5 @@
 //! Integer matrix product, as TFLite's `FULLY_CONNECTED` with per-channel weights.
 
-use crate::kernel::packing::offset_s8;
 use crate::kernel::{DstS8, GemmS8};
 
 /// `dst[row, channel] = requantize(Σ lhs[row, input] · weights[channel, input])`; sums wrap at 32 bits.
@@ -11,6 +10,7 @@ pub fn gemm_s8(args: GemmS8<'_>) {
         n,
         lhs,
         weights,
+        layout,
         requantize,
         mut dst,
         ..
@@ -20,7 +20,7 @@ pub fn gemm_s8(args: GemmS8<'_>) {
         for channel in 0..n {
             let mut sum = 0i32;
             for (input, &value) in lhs.iter().enumerate() {
-                let weight = weights[offset_s8(n, k, channel, input)];
+                let weight = weights[layout.offset_s8(n, k, channel, input)];
                 sum = sum.wrapping_add(i32::from(value) * i32::from(weight));
             }
             let output = requantize.apply(channel, sum);

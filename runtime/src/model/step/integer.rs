@@ -12,7 +12,8 @@ use super::operands::{
     right_aligned,
 };
 use super::{Step, expect, size, taps};
-use crate::kernel::{Requantize, packing};
+use crate::kernel::Requantize;
+use crate::kernel::packing::WeightLayout;
 
 /// Shifts of a requantisation, left when positive.
 const SHIFTS: (i64, i64) = (-31, 30);
@@ -31,13 +32,17 @@ pub(super) fn conv<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
     let params: &ConvParams = operands.params()?;
     let (window, in_channels, out_channels) = operands.window(&params.window, DType::I8)?;
     let k = product_k(size(&[taps(&window), in_channels])?)?;
-    let bytes = packing::packed_bytes_s8(out_channels, k).ok_or(OpFault::Overflow)?;
+    let layout = operands.weight_layout();
+    let bytes = layout
+        .packed_bytes_s8(out_channels, k)
+        .ok_or(OpFault::Overflow)?;
     Ok(Step::ConvS8 {
         window,
         in_channels,
         out_channels,
         input_zero_point: zero_point_s8(&operands.input(0, DType::I8)?),
         weights: operands.data(0, bytes)?,
+        layout,
         requantize: requantize(
             operands,
             out_channels,
@@ -70,7 +75,8 @@ pub(super) fn gemm<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
     let (input, output) = (operands.input(0, DType::I8)?, operands.any_output());
     let (rows, k, n) = matrix(operands, &input, &output)?;
     product_k(k)?;
-    let bytes = packing::packed_bytes_s8(n, k).ok_or(OpFault::Overflow)?;
+    let layout = operands.weight_layout();
+    let bytes = layout.packed_bytes_s8(n, k).ok_or(OpFault::Overflow)?;
     let wide = output.dtype == DType::I16;
     if !wide {
         operands.output(DType::I8)?;
@@ -81,6 +87,7 @@ pub(super) fn gemm<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
         n,
         wide,
         weights: operands.data(0, bytes)?,
+        layout,
         requantize: requantize(operands, n, params.clamp_min.get(), params.clamp_max.get())?,
     })
 }
@@ -277,15 +284,17 @@ pub(super) fn check_requantize(requantize: &Requantize<'_>, k: usize) -> Result<
 
 /// What fills the packed weights up to whole groups is zero, so that a kernel may multiply it by whatever its scratch
 /// holds there.
-pub(super) fn check_padding(weights: &[i8], n: usize, k: usize) -> Result<(), OpFault> {
-    let (channels, inputs) = (
-        n.next_multiple_of(4),
-        k.next_multiple_of(packing::GROUP_INPUTS),
-    );
+pub(super) fn check_padding(
+    layout: WeightLayout,
+    weights: &[i8],
+    n: usize,
+    k: usize,
+) -> Result<(), OpFault> {
+    let [channels, inputs] = layout.stored(n, k);
     for channel in 0..channels {
         let first = if channel < n { k } else { 0 };
         for input in first..inputs {
-            let found = weights.get(packing::offset_s8(n, k, channel, input));
+            let found = weights.get(layout.offset_s8(n, k, channel, input));
             if found.is_some_and(|&weight| weight != 0) {
                 return Err(OpFault::Padding { channel, input });
             }

@@ -13,7 +13,7 @@ mod transformer;
 
 pub(crate) use self::moves::{ConcatStep, PadStep, StridedCopy, natural_strides};
 
-use super::format::{NO_VALUE, OpRecord};
+use super::format::{NO_VALUE, OpRecord, WeightLayout};
 use super::op::{
     AddParams, AddS16Params, BinaryKind, MeanParams, MulParams, OpKind, ReduceKind,
     RescaleS16Params, UnaryKind,
@@ -35,6 +35,7 @@ pub(crate) enum Step<'m> {
         out_channels: usize,
         input_zero_point: i8,
         weights: &'m [i8],
+        layout: WeightLayout,
         requantize: Requantize<'m>,
     },
     DepthwiseConvS8 {
@@ -51,6 +52,7 @@ pub(crate) enum Step<'m> {
         /// The output is i16.
         wide: bool,
         weights: &'m [i8],
+        layout: WeightLayout,
         requantize: Requantize<'m>,
     },
     AddS8 {
@@ -385,11 +387,12 @@ impl<'m> Step<'m> {
                 in_channels,
                 out_channels,
                 weights,
+                layout,
                 requantize,
                 ..
             } => {
                 let k = taps(window).saturating_mul(*in_channels);
-                integer::check_padding(weights, *out_channels, k)?;
+                integer::check_padding(*layout, weights, *out_channels, k)?;
                 integer::check_requantize(requantize, k)
             }
             Self::DepthwiseConvS8 {
@@ -399,10 +402,11 @@ impl<'m> Step<'m> {
                 k,
                 n,
                 weights,
+                layout,
                 requantize,
                 ..
             } => {
-                integer::check_padding(weights, *n, *k)?;
+                integer::check_padding(*layout, weights, *n, *k)?;
                 integer::check_requantize(requantize, *k)
             }
             Self::LayerNormS16 { gamma, beta, .. } => transformer::check_layer_norm(gamma, beta),

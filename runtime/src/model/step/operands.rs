@@ -1,6 +1,6 @@
 //! The operands of one record: its values, its data and its parameters, each checked as far as every kind needs it.
 
-use super::super::format::{ALIGN_BYTES, DType, MAX_INPUTS, NO_VALUE, OpRecord};
+use super::super::format::{ALIGN_BYTES, DType, MAX_INPUTS, NO_VALUE, OpRecord, WeightLayout};
 use super::super::op::{FloatWeights, WindowRecord};
 use super::super::op_fault::{OUTPUT, OpFault};
 use super::super::{Model, ValueView, view};
@@ -109,6 +109,11 @@ impl<'m> Operands<'m> {
     /// The output of whatever type.
     pub(super) fn any_output(&self) -> ValueView {
         self.output
+    }
+
+    /// How the weights of integer products lie.
+    pub(super) fn weight_layout(&self) -> WeightLayout {
+        self.model.weight_layout()
     }
 
     /// Largest number of tokens.

@@ -40,6 +40,7 @@ pub(crate) fn gemm_s8(args: GemmS8<'_>) {
         requantize,
         mut dst,
         scratch,
+        layout: _,
     } = args;
     let product = Product {
         k,
