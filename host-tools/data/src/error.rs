@@ -187,7 +187,13 @@ impl DataError {
             Self::DiskFull { .. } => {
                 Some("free some space, or set PINHOLE_CACHE to a folder on another disk".into())
             }
-            Self::Spec { .. } => Some("pinhole data get NAME prints a folder to name here".into()),
+            Self::Spec { .. } | Self::Layout { .. } => {
+                Some("pinhole data get NAME prints a folder to name here".into())
+            }
+            Self::Picture { .. } => Some(
+                "pictures are png, jpg, webp, bmp, gif or ppm files; convert others first".into(),
+            ),
+            Self::UnknownName { .. } => Some("pinhole data list says what each is".into()),
             _ => None,
         }
     }

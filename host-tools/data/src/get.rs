@@ -33,13 +33,13 @@ pub struct GetOptions {
     pub clients: Option<PathBuf>,
 }
 
-/// A data set that is in the cache, every file of it just verified.
+/// A data set that is in the cache, every file of it just verified. As JSON, its keys are in the order of the fields.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Fetched {
-    /// The name it was asked for by.
-    pub name: String,
     /// Its folder, absolute.
     pub path: PathBuf,
+    /// The name it was asked for by.
+    pub name: String,
     /// How many files it has.
     pub files: usize,
     /// Their length together.

@@ -9,8 +9,8 @@ use pinhole_text::ensemble;
 use pinhole_text::templates::Templates;
 
 use crate::encoder::TextEncoder;
-use crate::failure::{Context, Failure, Outcome};
-use crate::files;
+use crate::failure::{Failure, Outcome, refused_bank};
+use crate::files::{self, FileKind};
 use crate::progress;
 
 /// Prompts that are encoded between two steps of the progress bar.
@@ -31,12 +31,14 @@ pub(crate) fn load(
     bytes: AlignedBytes,
 ) -> Outcome<ClassBank<'static>> {
     let bytes: &'static AlignedBytes = Box::leak(Box::new(bytes));
-    ClassBank::load(bytes).context(name)
+    ClassBank::load(bytes).map_err(|error| refused_bank(name, &error))
 }
 
 /// Opens `bank.phc`.
 pub(crate) fn open(path: &Path) -> Outcome<ClassBank<'static>> {
-    load(path.display(), files::read_aligned(path)?)
+    let bytes = files::read_aligned(path)?;
+    files::expect(path, &bytes, FileKind::Bank)?;
+    load(path.display(), bytes)
 }
 
 /// Unit embeddings of all classes, in order.

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
-use pinhole_graph::Graph;
 use pinhole_pack::{PackOptions, pack};
 use pinhole_runtime::bank::quantise_embedding;
 use pinhole_runtime::interpreter::{AlignedBytes, Interpreter};
@@ -16,8 +15,9 @@ use pinhole_runtime::preprocess::{
 use pinhole_text::wordpiece::Tokenizer;
 use rayon::prelude::*;
 
-use crate::failure::{Context, Failure, Outcome};
-use crate::files;
+use crate::failure::{Context, Failure, Outcome, refused_model};
+use crate::files::{self, FileKind};
+use crate::graph_file;
 
 /// A model that stays loaded until the process ends.
 #[derive(Clone, Copy)]
@@ -37,7 +37,7 @@ impl LoadedModel {
     ) -> Outcome<Self> {
         let bytes: &'static AlignedBytes = Box::leak(Box::new(bytes));
         Ok(Self {
-            model: Model::load(bytes).context(name)?,
+            model: Model::load(bytes).map_err(|error| refused_model(name, &error))?,
             kernels,
         })
     }
@@ -50,9 +50,11 @@ impl LoadedModel {
             path.to_path_buf()
         };
         if !is_graph(&path) {
-            return Self::from_bytes(path.display(), files::read_aligned(&path)?, kernels);
+            let bytes = files::read_aligned(&path)?;
+            files::expect(&path, &bytes, FileKind::Model)?;
+            return Self::from_bytes(path.display(), bytes, kernels);
         }
-        let mut graph = Graph::load(&path).map_err(Failure::new)?;
+        let mut graph = graph_file::open(&path)?;
         if float {
             graph.values.iter_mut().for_each(|value| value.quant = None);
         }
@@ -62,6 +64,15 @@ impl LoadedModel {
             AlignedBytes::from_slice(&packed.bytes),
             kernels,
         )
+    }
+}
+
+/// What a model is for, in words.
+pub(crate) fn kind_name(kind: ModelKind) -> &'static str {
+    match kind {
+        ModelKind::ImageEncoder => "an image encoder",
+        ModelKind::TextEncoder => "a text encoder",
+        _ => "a model of another kind",
     }
 }
 
@@ -77,7 +88,7 @@ fn float_graph(path: &Path) -> Outcome<PathBuf> {
         return Ok(graph);
     }
     Err(Failure::new(format_args!(
-        "{}: a packed model holds no f32 graph, and {} does not exist",
+        "{}: found a packed model, which holds no f32 graph, expected {} beside it",
         path.display(),
         graph.display()
     ))
@@ -92,7 +103,7 @@ pub(crate) fn kernels(name: Option<&str>) -> Outcome<&'static dyn Kernels> {
     kernel::named(name).ok_or_else(|| {
         let names: Vec<&str> = kernel::available().map(Kernels::name).collect();
         Failure::new(format_args!(
-            "no kernel set {name} on this CPU; it can run {}",
+            "found no kernel set {name} on this CPU, expected one of {}",
             names.join(", ")
         ))
         .help("pinhole bench --list-kernels")
@@ -157,7 +168,8 @@ impl ImageEncoder {
                 Ok(Self { loaded, geometry })
             }
             _ => Err(Failure::new(format_args!(
-                "{name}: not an image encoder, it takes no pictures"
+                "{name}: found {}, expected an image encoder",
+                kind_name(loaded.model.kind())
             ))
             .help("pinhole inspect FILE says what a file is")),
         }
@@ -261,10 +273,16 @@ impl TextEncoder {
             || loaded.model.vocabulary().is_empty()
             || max_tokens == 0
         {
-            return Err(
-                Failure::new(format_args!("{name}: not a text encoder with a vocabulary"))
-                    .help("pinhole inspect FILE says what a file is"),
-            );
+            let without = if loaded.model.kind() == ModelKind::TextEncoder {
+                " without a vocabulary"
+            } else {
+                ""
+            };
+            return Err(Failure::new(format_args!(
+                "{name}: found {}{without}, expected a text encoder with its vocabulary",
+                kind_name(loaded.model.kind())
+            ))
+            .help("pinhole inspect FILE says what a file is"));
         }
         let tokenizer = Tokenizer::load_bytes(loaded.model.vocabulary())
             .and_then(|tokenizer| tokenizer.with_max_tokens(max_tokens))

@@ -1,33 +1,151 @@
 //! Files in and out: read whole with a clear error, written beside and renamed, so that nothing is ever half there.
 
-use std::io::Write;
-use std::path::Path;
+use std::fmt;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pinhole_runtime::interpreter::AlignedBytes;
 use sha2::{Digest, Sha256};
 
-use crate::failure::{Context, Failure, Outcome};
+use crate::failure::{Failure, Outcome};
+use crate::interrupt::Unfinished;
 
 /// Larger model and bank files are refused before they are read.
 const LARGEST_BYTES: u64 = 2 << 30;
 
+/// What a file is, by its first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    /// `.phm`
+    Model,
+    /// `.phc`
+    Bank,
+    /// `.phg`, or another safetensors file when it does not name itself a graph.
+    Graph,
+    /// Tensors that are no graph.
+    Safetensors,
+    /// A zip archive, as PyTorch checkpoints are, or a bare pickle.
+    Checkpoint,
+    /// A picture of a format that is read.
+    Picture,
+    /// No byte at all.
+    Empty,
+    /// Anything else.
+    Unknown,
+}
+
+impl FileKind {
+    /// Looks at the beginning of a file.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        // A safetensors header: its length in eight bytes, then JSON.
+        let header = bytes.get(8..).unwrap_or_default();
+        match bytes {
+            [] => Self::Empty,
+            [b'P', b'H', b'M', b'0'..=b'9', ..] => Self::Model,
+            [b'P', b'H', b'C', b'0'..=b'9', ..] => Self::Bank,
+            [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => Self::Checkpoint,
+            _ if image::guess_format(bytes).is_ok() => Self::Picture,
+            _ if header.starts_with(b"{") => {
+                let start = &header[..header.len().min(256)];
+                match start.windows(13).any(|word| word == b"pinhole_graph") {
+                    true => Self::Graph,
+                    false => Self::Safetensors,
+                }
+            }
+            _ => Self::Unknown,
+        }
+    }
+
+    /// The next thing to type for a person who gave this where a model was wanted.
+    fn help_instead_of_model(self) -> &'static str {
+        match self {
+            Self::Graph => "pack it first: pinhole pack GRAPH.phg --out model.phm",
+            Self::Safetensors | Self::Checkpoint => {
+                "convert it first: pinhole convert CHECKPOINT --calibrate photos/ --out model.phm"
+            }
+            Self::Bank => "class banks go to --bank",
+            _ => "pinhole inspect FILE says what a file is",
+        }
+    }
+}
+
+impl fmt::Display for FileKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Model => "a packed model (.phm)",
+            Self::Bank => "a class bank (.phc)",
+            Self::Graph => "a graph (.phg)",
+            Self::Safetensors => "a safetensors file that is no graph",
+            Self::Checkpoint => "a PyTorch checkpoint or another archive",
+            Self::Picture => "a picture",
+            Self::Empty => "an empty file",
+            Self::Unknown => "a file of an unknown kind",
+        })
+    }
+}
+
+/// Refuses bytes that begin like something else.
+pub(crate) fn expect(path: &Path, bytes: &[u8], expected: FileKind) -> Outcome {
+    let found = FileKind::of(bytes);
+    // Where the metadata is not at the beginning, the reader of graphs finds out.
+    let may_be = expected == FileKind::Graph && found == FileKind::Safetensors;
+    if found == expected || may_be {
+        return Ok(());
+    }
+    let failure = Failure::new(format_args!(
+        "{}: found {found}, expected {expected}",
+        path.display()
+    ));
+    Err(match (expected, found) {
+        (FileKind::Model, _) => failure.help(found.help_instead_of_model()),
+        (FileKind::Bank, FileKind::Model) => failure.help(
+            "models go to --model; pinhole embed --text-encoder text.phm --classes LIST --out bank.phc makes a bank",
+        ),
+        (FileKind::Bank, _) => failure.help(
+            "make a bank: pinhole embed --text-encoder text.phm --classes LIST --out bank.phc",
+        ),
+        (FileKind::Graph, FileKind::Checkpoint) => {
+            failure.help("import it first: pinhole import CHECKPOINT --out graph.phg")
+        }
+        _ => failure.help("pinhole inspect FILE says what a file is"),
+    })
+}
+
 /// A whole file.
 pub(crate) fn read(path: &Path) -> Outcome<Vec<u8>> {
-    let metadata = std::fs::metadata(path).context(path.display())?;
+    let metadata = fs::metadata(path).map_err(|error| cannot_read(path, &error))?;
     if metadata.is_dir() {
         return Err(Failure::new(format_args!(
             "{}: found a folder, expected a file",
             path.display()
-        )));
+        ))
+        .help(format_args!("ls {}", path.display())));
     }
     if metadata.len() > LARGEST_BYTES {
         return Err(Failure::new(format_args!(
-            "{}: found {} bytes, at most {LARGEST_BYTES} are read",
+            "{}: found {} bytes, expected at most {LARGEST_BYTES}",
             path.display(),
             metadata.len()
         )));
     }
-    std::fs::read(path).context(path.display())
+    fs::read(path).map_err(|error| cannot_read(path, &error))
+}
+
+/// Why a file could not be read.
+pub(crate) fn cannot_read(path: &Path, error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::NotFound {
+        return Failure::new(format_args!(
+            "{}: found no such file, expected one to read",
+            path.display()
+        ))
+        .help(format_args!(
+            "check the name: ls {}",
+            folder_of(path).display()
+        ));
+    }
+    Failure::new(format_args!("{}: cannot read it: {error}", path.display()))
 }
 
 /// A whole file at a boundary that models and banks can be read in place from.
@@ -35,7 +153,13 @@ pub(crate) fn read_aligned(path: &Path) -> Outcome<AlignedBytes> {
     Ok(AlignedBytes::from_slice(&read(path)?))
 }
 
-/// Refuses to write where something other than a file is.
+fn folder_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+/// Refuses to write where no file can be; asked before the work that makes the file.
 pub(crate) fn check_target(path: &Path) -> Outcome {
     // A rename would replace a device or a pipe by a file.
     if path.exists() && !path.is_file() {
@@ -47,48 +171,70 @@ pub(crate) fn check_target(path: &Path) -> Outcome {
         return Err(Failure::new(format_args!(
             "{}: found {found}, expected a file or a new name",
             path.display()
-        )));
+        ))
+        .help("give the name of a file to write"));
+    }
+    let folder = folder_of(path);
+    if !folder.is_dir() {
+        let found = if folder.exists() {
+            "a file"
+        } else {
+            "no such folder"
+        };
+        return Err(Failure::new(format_args!(
+            "{}: found {found} at {}, expected a folder to write in",
+            path.display(),
+            folder.display()
+        ))
+        .help(format_args!("mkdir -p {}", folder.display())));
     }
     Ok(())
 }
 
-/// Writes a file under a temporary name in its folder and renames it.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Outcome {
-    let folder = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let failed = |error: std::io::Error| {
-        Failure::new(format_args!(
-            "{}: cannot write {} bytes: {error}",
-            path.display(),
-            bytes.len()
-        ))
-        .help("check that the folder exists, may be written and has room")
-    };
+/// Makes a file with `make`, which is given another path, and renames it: whole or not at all, after Ctrl-C too.
+pub(crate) fn produce<T>(path: &Path, make: impl FnOnce(&Path) -> Outcome<T>) -> Outcome<T> {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
     check_target(path)?;
-    let mut file = tempfile::Builder::new()
-        .prefix(".pinhole-")
-        .suffix(".tmp")
-        .tempfile_in(folder)
-        .map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    set_ordinary_mode(file.as_file());
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
+    let name = format!(
+        ".pinhole-{}-{}.tmp",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    );
+    let failed = |error: io::Error| cannot_write(path, &error);
+    let unfinished = Unfinished::folder(folder_of(path).join(name)).map_err(failed)?;
+    let inside: PathBuf = unfinished
+        .path()
+        .join(path.file_name().unwrap_or("file".as_ref()));
+    let made = make(&inside)?;
+    unfinished.release(&inside, path).map_err(failed)?;
+    Ok(made)
 }
 
-/// Temporary files are private; a product is as readable as any new file.
-#[cfg(unix)]
-fn set_ordinary_mode(file: &std::fs::File) {
-    use std::os::unix::fs::PermissionsExt;
-    // A file system without modes keeps what it has.
-    let _ = file.set_permissions(std::fs::Permissions::from_mode(0o644));
+/// Writes a whole file or none.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Outcome {
+    produce(path, |unfinished| {
+        let written = fs::File::create(unfinished)
+            .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
+        written.map_err(|error| cannot_write(path, &error))
+    })
 }
 
-#[cfg(not(unix))]
-fn set_ordinary_mode(_file: &std::fs::File) {}
+/// Why a file could not be written.
+pub(crate) fn cannot_write(path: &Path, error: &io::Error) -> Failure {
+    let failure = Failure::new(format_args!("{}: cannot write it: {error}", path.display()));
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            failure.help(format_args!(
+                "make room, or name another folder; df {} shows the room left",
+                folder_of(path).display()
+            ))
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            failure.help("name a folder that you may write in")
+        }
+        _ => failure,
+    }
+}
 
 /// Lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -7,6 +7,8 @@ mod bank;
 mod encoder;
 mod failure;
 mod files;
+mod graph_file;
+mod interrupt;
 mod output;
 mod pictures;
 mod progress;
@@ -16,20 +18,24 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::output::note;
+
 /// Zero-shot vision for camera boards: a sentence instead of a training set.
 #[derive(Parser)]
 #[command(
     name = "pinhole",
     version,
     arg_required_else_help = true,
+    max_term_width = 100,
     after_help = "\
 Examples:
   pinhole demo
-  pinhole classify --model models/lite0/image.phm --bank models/lite0/bank.phc photo.jpg
-  pinhole classify --model models/lite0/image.phm --text-encoder models/lite0/text.phm --classes \"cat,dog,teapot\" photo.jpg
+  pinhole classify --model models/lite0/image.phm --bank models/lite0/bank.phc \\
+    photo.jpg
+  pinhole classify --model models/lite0/image.phm --classes \"cat,dog\" photo.jpg
   pinhole convert efficientnet-lite0.pth --calibrate photos/ --out image.phm
 
-Exit codes: 0 done, 1 a check failed, 2 could not run."
+Exit codes: 0 done, 1 a check failed, 2 could not run or was interrupted."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -49,7 +55,6 @@ enum Verb {
     Inspect(verb::inspect::Args),
     Bench(verb::bench::Args),
     Board(verb::board::Args),
-
     Data(verb::data::Args),
     #[cfg(feature = "train")]
     Features(verb::features::Args),
@@ -63,6 +68,8 @@ fn main() -> ExitCode {
         .with_env_filter(tracing_subscriber::EnvFilter::from_env("PINHOLE_LOG"))
         .with_writer(std::io::stderr)
         .init();
+    report_plainly();
+    interrupt::install();
     let outcome = match Cli::parse().verb {
         Verb::Demo(args) => verb::demo::run(args),
         Verb::Classify(args) => verb::classify::run(args),
@@ -86,8 +93,15 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let code = failure.code();
-            eprintln!("{:?}", miette::Report::new(failure));
+            note!("{:?}", miette::Report::new(failure));
             ExitCode::from(code)
         }
     }
+}
+
+/// Messages hold paths and commands: they are copied and searched for, so that no line of them is broken.
+fn report_plainly() {
+    let options = miette::MietteHandlerOpts::new().wrap_lines(false);
+    // An error means that a hook is set already, which then serves.
+    let _ = miette::set_hook(Box::new(move |_| Box::new(options.clone().build())));
 }

@@ -1,19 +1,9 @@
-//! Lines on standard output, without a panic when the reader has gone.
+//! Lines on standard output and standard error, without a panic when the reader has gone.
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
 
-/// Prints a line. A closed pipe (`pinhole … | head`) ends the process quietly; any other fault of the output ends it with
-/// exit code 2.
-pub(crate) fn line(text: Arguments<'_>) {
-    if let Err(error) = writeln!(std::io::stdout().lock(), "{text}") {
-        if error.kind() == ErrorKind::BrokenPipe {
-            std::process::exit(0);
-        }
-        eprintln!("cannot write to standard output: {error}");
-        std::process::exit(2);
-    }
-}
+use crate::failure::{Failure, Outcome};
 
 /// [`line()`] with a format string.
 macro_rules! say {
@@ -21,4 +11,35 @@ macro_rules! say {
     ($($argument:tt)*) => { $crate::output::line(format_args!($($argument)*)) };
 }
 
-pub(crate) use say;
+/// [`aside()`] with a format string.
+macro_rules! note {
+    ($($argument:tt)*) => { $crate::output::aside(format_args!($($argument)*)) };
+}
+
+pub(crate) use {note, say};
+
+/// Prints a line. A closed pipe (`pinhole … | head`) ends the process quietly; any other fault of the output, such as a full
+/// disk behind `>`, ends it with exit code 2.
+pub(crate) fn line(text: Arguments<'_>) {
+    // A program that reads lines gets each as soon as it is there.
+    let mut stdout = std::io::stdout().lock();
+    let Err(error) = writeln!(stdout, "{text}").and_then(|()| stdout.flush()) else {
+        return;
+    };
+    if error.kind() == ErrorKind::BrokenPipe {
+        std::process::exit(0);
+    }
+    note!("cannot write to standard output: {error}");
+    std::process::exit(2);
+}
+
+/// Prints a line for people; one that nobody can read is dropped.
+pub(crate) fn aside(text: Arguments<'_>) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// A result for programs: one line of JSON, its keys in the order of the fields.
+pub(crate) fn json<T: serde::Serialize + ?Sized>(result: &T) -> Outcome {
+    say!("{}", serde_json::to_string(result).map_err(Failure::new)?);
+    Ok(())
+}

@@ -11,18 +11,25 @@ const MAX_DEPTH: usize = 16;
 pub(crate) fn below(folder: &Path) -> Outcome<Vec<PathBuf>> {
     if !folder.is_dir() {
         return Err(Failure::new(format_args!(
-            "{}: expected a folder of pictures",
-            folder.display()
-        )));
+            "{}: found {}, expected a folder of pictures",
+            folder.display(),
+            if folder.exists() {
+                "a file"
+            } else {
+                "no such folder"
+            }
+        ))
+        .help("name a folder with png, jpg, webp, bmp, gif or ppm files in it"));
     }
     let mut found = Vec::new();
     walk(folder, MAX_DEPTH, &mut found)?;
     found.sort();
     if found.is_empty() {
         return Err(Failure::new(format_args!(
-            "{}: no picture in it (png, jpg, webp, bmp, gif, ppm)",
+            "{}: found no picture in it, expected some",
             folder.display()
-        )));
+        ))
+        .help("name a folder with png, jpg, webp, bmp, gif or ppm files in it"));
     }
     Ok(found)
 }

@@ -1,17 +1,23 @@
 //! The saved state of a run: parameters, optimiser moments, random state, step and log, in one `safetensors` file.
 //!
 //! It is written to a temporary file beside the old one and renamed over it, so that a kill at any moment leaves either the
-//! old state or the new one. It names the recipe and the inputs by SHA-256 and is continued with those only.
+//! old state or the new one. It names the recipe and the inputs by SHA-256 and is continued with those only; a SHA-256 of its
+//! own content finds a flipped bit.
 
 use crate::curve::Row;
 use crate::features::Matrix;
 use crate::model::Projection;
 use crate::optim::Moments;
+use crate::recipe::hex;
 use crate::rng::Rng;
 use crate::{TrainError, output};
 use safetensors::{Dtype, SafeTensors};
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::Path;
+
+/// The version of this layout; another is refused.
+const VERSION: u32 = 1;
 
 /// What has to be equal for a checkpoint to be continued.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,12 +76,20 @@ impl State {
             .iter()
             .map(|word| format!("{word:016x}"))
             .collect();
-        let metadata = HashMap::from([
+        let mut metadata = HashMap::from([
+            ("version".to_owned(), VERSION.to_string()),
             ("recipe_sha256".to_owned(), identity.recipe_sha256.clone()),
             ("inputs_sha256".to_owned(), identity.inputs_sha256.clone()),
             ("step".to_owned(), self.step.to_string()),
             ("rng".to_owned(), words.join(" ")),
         ]);
+        let sha256 = digest(
+            &metadata,
+            tensors
+                .iter()
+                .map(|(n, s, d)| (n.as_str(), &s[..], output::floats(d))),
+        );
+        metadata.insert("sha256".to_owned(), sha256);
         output::write_tensors(path, &tensors, metadata)
     }
 
@@ -98,6 +112,25 @@ impl State {
                 .get(key)
                 .ok_or_else(|| fault(format!("has no `{key}`")))
         };
+        let found = entry("version")?;
+        if *found != VERSION.to_string() {
+            return Err(fault(format!(
+                "is of version {found}, this program reads {VERSION}; update it, or train without `--resume` to start anew"
+            )));
+        }
+        let tensors = SafeTensors::deserialize(&bytes).map_err(damaged)?;
+        let stored = entry("sha256")?;
+        let computed = digest(
+            &metadata,
+            tensors
+                .iter()
+                .map(|(name, view)| (name, view.shape().to_vec(), view.data().to_vec())),
+        );
+        if *stored != computed {
+            return Err(fault(format!(
+                "is damaged: its content has SHA-256 {computed:.12}…, expected {stored:.12}…; train without `--resume` to start anew"
+            )));
+        }
         let expectations = [
             ("recipe_sha256", &identity.recipe_sha256),
             ("inputs_sha256", &identity.inputs_sha256),
@@ -116,7 +149,6 @@ impl State {
         let rng =
             parse_rng(entry("rng")?).ok_or_else(|| fault("`rng` is not four words".to_owned()))?;
 
-        let tensors = SafeTensors::deserialize(&bytes).map_err(damaged)?;
         let read = |name: &str, shape: &[usize]| read_tensor(&tensors, name, shape).map_err(fault);
         let State {
             mut projection,
@@ -147,6 +179,27 @@ impl State {
             rows,
         })
     }
+}
+
+/// SHA-256 over the metadata but its own entry and over names, shapes and bytes of the tensors, each sorted by name.
+fn digest<'a, S: AsRef<[usize]>>(
+    metadata: &HashMap<String, String>,
+    tensors: impl Iterator<Item = (&'a str, S, Vec<u8>)>,
+) -> String {
+    let mut entries: Vec<_> = metadata
+        .iter()
+        .filter(|(key, _)| *key != "sha256")
+        .collect();
+    entries.sort();
+    let mut tensors: Vec<_> = tensors.collect();
+    tensors.sort_by_key(|(name, ..)| *name);
+    let mut hasher = Sha256::new();
+    hasher.update(format!("{entries:?}"));
+    for (name, shape, bytes) in tensors {
+        hasher.update(format!("{name:?} {:?} ", shape.as_ref()));
+        hasher.update(bytes);
+    }
+    hex(&hasher.finalize())
 }
 
 /// Tensor `name` of f32 with exactly `shape`, or what is wrong with it.

@@ -20,7 +20,7 @@ pub enum TrainError {
         source: std::io::Error,
     },
     /// The recipe is not what the format asks for.
-    #[error("{path}, line {line}: {message}", path = path.display())]
+    #[error("{path}{place}: {message}", path = path.display(), place = place(*line))]
     Recipe {
         /// The recipe.
         path: PathBuf,
@@ -73,6 +73,14 @@ pub enum TrainError {
         /// Where the state was saved.
         checkpoint: PathBuf,
     },
+}
+
+/// `, line 7`, and nothing where no line is at fault.
+fn place(line: usize) -> String {
+    match line {
+        0 => String::new(),
+        line => format!(", line {line}"),
+    }
 }
 
 impl TrainError {

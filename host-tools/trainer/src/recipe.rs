@@ -405,16 +405,30 @@ impl Recipe {
     }
 }
 
-/// The line of the first `key = …` or `[key]` in `text`, counted from 1; 0 when there is none.
-fn line_of_key(text: &str, key: &str) -> usize {
-    let is_here = |line: &str| {
-        let line = line.trim_start();
-        line.starts_with(&format!("[{key}]"))
-            || line
-                .strip_prefix(key)
-                .is_some_and(|rest| rest.trim_start().starts_with('='))
+/// The line of the first `key = …` or `[key]` in `text`, counted from 1; 0 when there is none. Of `section.key` only the one
+/// in that section counts.
+pub(crate) fn line_of_key(text: &str, key: &str) -> usize {
+    let (wanted, key) = match key.split_once('.') {
+        Some((section, key)) => (Some(section), key),
+        None => (None, key),
     };
-    text.lines().position(is_here).map_or(0, |index| index + 1)
+    let mut section = "";
+    for (line, number) in text.lines().zip(1..) {
+        let line = line.trim_start();
+        if let Some((name, _)) = line.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            section = name.trim();
+            if wanted.is_none() && section == key {
+                return number;
+            }
+        }
+        let is_here = line
+            .strip_prefix(key)
+            .is_some_and(|rest| rest.trim_start().starts_with('='));
+        if is_here && wanted.is_none_or(|wanted| wanted == section) {
+            return number;
+        }
+    }
+    0
 }
 
 /// Adds the nearest known key to an "unknown field" message of the TOML reader, which lists all of them.

@@ -11,7 +11,7 @@ use crate::loss::{clip_loss, group_loss, group_targets, info_nce};
 use crate::model::{Projection, elements, gather};
 use crate::optim::{Moments, learning_rate};
 use crate::output::{Standard, write_projection};
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, line_of_key};
 use crate::rng::Rng;
 use crate::start::closed_form;
 use crate::{TrainError, teacher};
@@ -171,18 +171,22 @@ fn check_batches(recipe: &Recipe, features: &Features, path: &Path) -> Result<()
     ];
     for (key, asked, found, what, used) in asked {
         if used && asked > found {
-            faults.push(format!(
-                "`{key}` is {asked}, the inputs have {found} {what}"
+            faults.push((
+                key,
+                format!("`{key}` is {asked}, the inputs have {found} {what}"),
             ));
         }
     }
-    if faults.is_empty() {
+    let Some((key, _)) = faults.first() else {
         return Ok(());
-    }
+    };
+    // Only for the number of the line; a recipe that has gone meanwhile leaves it out.
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let messages: Vec<&str> = faults.iter().map(|(_, message)| message.as_str()).collect();
     Err(TrainError::Recipe {
         path: path.to_path_buf(),
-        line: 0,
-        message: faults.join("; "),
+        line: line_of_key(&text, key),
+        message: messages.join("; "),
     })
 }
 
@@ -311,9 +315,10 @@ impl<'a> Task<'a> {
         if let Some(start) = &recipe.start {
             let Some(weights) = closed_form(&features, recipe.model.embedding, start) else {
                 let message = "`start` finds no sentences to regress on".to_owned();
+                let text = std::fs::read_to_string(path).unwrap_or_default();
                 return Err(TrainError::Recipe {
                     path: path.to_path_buf(),
-                    line: 0,
+                    line: line_of_key(&text, "start"),
                     message,
                 });
             };

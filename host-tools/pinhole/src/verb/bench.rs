@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use crate::encoder::{LoadedModel, kernels};
 use crate::failure::{Failure, Outcome};
-use crate::output::say;
+use crate::output::{json, say};
+use crate::verb::classify::at_least_one;
 
 /// Time a model, operator by operator.
 #[derive(clap::Args)]
@@ -31,10 +32,10 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1, value_name = "N")]
     threads: usize,
     /// Inferences that are timed, after 3 that are not.
-    #[arg(long, default_value_t = 20, value_name = "N")]
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = at_least_one)]
     runs: usize,
     /// Tokens of a text encoder's input.
-    #[arg(long, default_value_t = 16, value_name = "N")]
+    #[arg(long, default_value_t = 16, value_name = "N", value_parser = at_least_one)]
     tokens: usize,
     /// Print the kernel sets that this CPU can run, one a line.
     #[arg(long)]
@@ -56,18 +57,18 @@ struct OpRow {
     data_bytes: usize,
 }
 
-/// The whole.
+/// The whole; the order of keys is part of the output.
 #[derive(Debug, Serialize)]
 struct Result {
     kernels: String,
-    threads: usize,
     median_us: f64,
     min_us: f64,
     macs: u64,
     arena_bytes: usize,
     arena_lower_bound_bytes: usize,
-    runs: usize,
     ops: Vec<OpRow>,
+    threads: usize,
+    runs: usize,
 }
 
 /// Runs the verb.
@@ -78,15 +79,12 @@ pub(crate) fn run(args: Args) -> Outcome {
     }
     if args.threads != 1 {
         return Err(Failure::new(format_args!(
-            "--threads is {}; this version computes an inference on one thread",
+            "--threads: found {}, expected 1: this version computes an inference on one thread",
             args.threads
         ))
         .help(
             "leave --threads out; several pictures at once already use all cores in pinhole eval",
         ));
-    }
-    if args.runs == 0 {
-        return Err(Failure::new("--runs is 0, expected at least 1"));
     }
     let Some(path) = &args.model else {
         return Err(Failure::new("--model is missing"));
@@ -94,10 +92,9 @@ pub(crate) fn run(args: Args) -> Outcome {
     let loaded = LoadedModel::open(path, false, kernels(args.kernels.as_deref())?)?;
     let result = measure(loaded, args.runs, args.tokens)?;
     if args.json {
-        say!("{}", serde_json::to_string(&result).map_err(Failure::new)?);
-    } else {
-        print(&result);
+        return json(&result);
     }
+    print(&result);
     Ok(())
 }
 
@@ -160,14 +157,14 @@ fn measure(
     let min_us = whole.iter().min().copied().unwrap_or(0) as f64 / 1000.0;
     Ok(Result {
         kernels: kernels.name().to_string(),
-        threads: 1,
         median_us: median_us(&mut whole),
         min_us,
         macs: model.header().macs.get(),
         arena_bytes: model.arena_bytes(),
         arena_lower_bound_bytes: model.header().arena_lower_bound_bytes.get() as usize,
-        runs,
         ops: rows(&model, &mut stopwatch),
+        threads: 1,
+        runs,
     })
 }
 

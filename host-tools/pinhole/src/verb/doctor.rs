@@ -3,13 +3,20 @@
 use std::process::{Command, Stdio};
 
 use pinhole_runtime::kernel::{self, Kernels};
+use serde::Serialize;
 
 use crate::failure::{Failure, Outcome};
-use crate::output::say;
+use crate::output::{json, say};
 
 /// Say what is missing on this machine and how to get it.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  pinhole doctor --json")]
+#[command(after_help = "\
+Examples:
+  pinhole doctor
+  pinhole doctor --json
+
+Exit code 1 when something is missing. Only the verbs named beside a tool need
+it.")]
 pub(crate) struct Args {
     /// Print JSON.
     #[arg(long)]
@@ -77,17 +84,43 @@ const TOOLS: [Tool; 7] = [
     },
 ];
 
+/// Everything; the order of keys is part of the output.
+#[derive(Serialize)]
+struct Findings<'a> {
+    kernels: &'a [&'a str],
+    tools: Vec<ToolRow>,
+}
+
+/// One tool.
+#[derive(Serialize)]
+struct ToolRow {
+    tool: &'static str,
+    expects: &'static str,
+    found: bool,
+    needed_for: &'static str,
+    get: &'static str,
+}
+
 /// Runs the verb; a missing tool is exit code 1.
 pub(crate) fn run(args: Args) -> Outcome {
     let found: Vec<bool> = TOOLS.iter().map(works).collect();
     let sets: Vec<&str> = kernel::available().map(Kernels::name).collect();
     if args.json {
-        let tools: Vec<_> = TOOLS
+        let tools = TOOLS
             .iter()
             .zip(&found)
-            .map(|(tool, found)| serde_json::json!({"tool": tool.program, "expects": tool.expected, "found": found, "needed_for": tool.needed_for, "get": tool.get}))
+            .map(|(tool, &found)| ToolRow {
+                tool: tool.program,
+                expects: tool.expected,
+                found,
+                needed_for: tool.needed_for,
+                get: tool.get,
+            })
             .collect();
-        say!("{}", serde_json::json!({"kernels": sets, "tools": tools}));
+        json(&Findings {
+            kernels: &sets,
+            tools,
+        })?;
     } else {
         say!("kernel sets of this CPU: {}", sets.join(", "));
         for (tool, found) in TOOLS.iter().zip(&found) {
@@ -111,7 +144,8 @@ pub(crate) fn run(args: Args) -> Outcome {
         missing => Err(Failure::check(format_args!(
             "{missing} of {} tools are missing",
             TOOLS.len()
-        ))),
+        ))
+        .help("the lines above say how to get each; verbs that do not need it work without")),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `pinhole embed`: class names to a class bank.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pinhole_data::load_picture;
 use pinhole_runtime::kernel::Kernels;
@@ -9,7 +9,7 @@ use pinhole_text::classes::ClassList;
 
 use crate::encoder::{ImageEncoder, TextEncoder, kernels};
 use crate::failure::{Failure, Outcome};
-use crate::output::say;
+use crate::output::{json, say};
 use crate::verb::classify;
 use crate::{bank, files, pictures, progress};
 
@@ -17,12 +17,17 @@ use crate::{bank, files, pictures, progress};
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  pinhole embed --text-encoder models/lite0/text.phm --classes \"cat,dog,teapot\" --out bank.phc
-  pinhole embed --text-encoder text.phm --classes classes.txt --templates imagenet --out bank.phc
-  pinhole embed --text-encoder text.phm --classes classes.txt --model image.phm --calibrate photos/ --out bank.phc
+  pinhole embed --text-encoder models/lite0/text.phm \\
+    --classes \"cat,dog,teapot\" --out bank.phc
+  pinhole embed --text-encoder text.phm --classes classes.txt \\
+    --templates imagenet --out bank.phc
+  pinhole embed --text-encoder text.phm --classes classes.txt \\
+    --model image.phm --calibrate photos/ --out bank.phc
 
-A line of a class file is a name, or a name and sentences that describe it: cat | a small furry animal | a kitten.
-With --calibrate, pictures that are in one of the classes set the threshold above which a picture is rejected.")]
+A line of a class file is a name, or a name and sentences that describe it:
+cat | a small furry animal | a kitten. With --calibrate, pictures that are in
+one of the classes set the threshold above which a picture is rejected; without
+it nothing is rejected.")]
 pub(crate) struct Args {
     /// Packed text encoder (.phm).
     #[arg(long, value_name = "FILE")]
@@ -52,8 +57,9 @@ pub(crate) struct Args {
 
 /// Runs the verb.
 pub(crate) fn run(args: Args) -> Outcome {
+    files::check_target(&args.out)?;
     let kernels = kernels(None)?;
-    let classes = ClassList::from_arg(&args.classes).map_err(Failure::new)?;
+    let classes = ClassList::from_arg(&args.classes)?;
     let text = TextEncoder::open(&args.text_encoder, kernels)?;
     let templates = classify::templates(args.templates.as_deref(), &args.text_encoder)?;
     let embeddings = bank::class_embeddings(&text, &classes, &templates)?;
@@ -70,8 +76,18 @@ pub(crate) fn run(args: Args) -> Outcome {
         threshold = Some(found);
     }
     files::write(&args.out, &bytes)?;
-    report(&args, &classes, &bytes, threshold, kernels);
-    Ok(())
+    report(&args, &classes, &bytes, threshold, kernels)
+}
+
+/// What was made; the order of keys is part of the output.
+#[derive(serde::Serialize)]
+struct Embedded<'a> {
+    bank: &'a Path,
+    classes: usize,
+    bytes: usize,
+    sha256: String,
+    reject_threshold: Option<f32>,
+    kernels: &'a str,
 }
 
 /// The energy that all but `reject_rate` of the pictures stay below.
@@ -79,7 +95,7 @@ fn reject_threshold(
     args: &Args,
     bank_bytes: Vec<u8>,
     encoder: ImageEncoder,
-    folder: &std::path::Path,
+    folder: &Path,
 ) -> Outcome<f32> {
     if !(0.0..1.0).contains(&args.reject_rate) {
         return Err(Failure::new(format_args!(
@@ -117,15 +133,17 @@ fn report(
     bytes: &[u8],
     threshold: Option<f32>,
     kernels: &dyn Kernels,
-) {
+) -> Outcome {
     let count = classes.as_slice().len();
     if args.json {
-        let object = serde_json::json!({
-            "bank": args.out, "classes": count, "bytes": bytes.len(), "sha256": files::sha256(bytes),
-            "reject_threshold": threshold, "kernels": kernels.name(),
+        return json(&Embedded {
+            bank: &args.out,
+            classes: count,
+            bytes: bytes.len(),
+            sha256: files::sha256(bytes),
+            reject_threshold: threshold,
+            kernels: kernels.name(),
         });
-        say!("{object}");
-        return;
     }
     say!(
         "{}: {count} classes, {} bytes",
@@ -136,4 +154,5 @@ fn report(
         Some(threshold) => say!("pictures with an energy above {threshold:.3} are rejected"),
         None => say!("nothing is rejected; --model M --calibrate DIR sets a threshold"),
     }
+    Ok(())
 }

@@ -8,24 +8,30 @@ use pinhole_data::stamps::{Stamp, distinct_captions};
 use pinhole_data::{Cifar10, DataSpec, ImageFolder, Split, Stamps, load_picture};
 use pinhole_text::classes::ClassList;
 use rayon::prelude::*;
-use serde_json::{Value, json};
+use serde::{Serialize, Serializer};
 
 use crate::encoder::{Embedding, ImageEncoder, TextEncoder, kernels};
 use crate::failure::{Failure, Outcome};
-use crate::output::say;
-use crate::verb::classify;
+use crate::output::{json, note, say};
+use crate::verb::classify::{self, at_least_one};
 use crate::{bank, files, progress};
 
 /// Measure zero-shot accuracy.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  pinhole eval --model models/lite0/image.phm --text-encoder models/lite0/text.phm --data cifar10:$(pinhole data get cifar10)
-  pinhole eval --model models/lite0/image.phm --text-encoder models/lite0/text.phm --data stamps:$(pinhole data get stamps) --json
-  pinhole eval --model image.phm --text-encoder text.phm --data imagefolder:photos --float --limit 500
+  pinhole eval --model models/lite0/image.phm \\
+    --text-encoder models/lite0/text.phm \\
+    --data cifar10:$(pinhole data get cifar10)
+  pinhole eval --model models/lite0/image.phm \\
+    --text-encoder models/lite0/text.phm \\
+    --data stamps:$(pinhole data get stamps) --json
+  pinhole eval --model image.phm --text-encoder text.phm \\
+    --data imagefolder:photos --float --limit 500
 
-cifar10: the test split. imagefolder: one folder of pictures a class, named by the class. stamps: captioned pictures; each
-picture looks for its caption among all distinct captions.")]
+cifar10: the test split. imagefolder: one folder of pictures a class, named by
+the class. stamps: captioned pictures; each picture looks for its caption among
+all distinct captions.")]
 pub(crate) struct Args {
     /// Packed image encoder (.phm) or a graph (.phg).
     #[arg(long, value_name = "FILE")]
@@ -36,7 +42,7 @@ pub(crate) struct Args {
     /// cifar10:DIR, imagefolder:DIR or stamps:DIR.
     #[arg(long, value_name = "SPEC")]
     data: String,
-    /// Names for the classes of the data, in its order: a file, a list or a built-in list.
+    /// Names for the classes of the data, in its order: a file, a list or a built-in list; the data's own when left out.
     #[arg(long, value_name = "LIST")]
     classes: Option<String>,
     /// A file with one template a line, or a built-in set; templates.txt beside the text encoder when left out.
@@ -45,8 +51,8 @@ pub(crate) struct Args {
     /// Run the f32 graph (the .phg beside a .phm) and f32 scores.
     #[arg(long)]
     float: bool,
-    /// Only the first N pictures.
-    #[arg(long, value_name = "N")]
+    /// Only the first N pictures; all of them when left out.
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     limit: Option<usize>,
     /// Kernel set; the fastest when left out.
     #[arg(long, value_name = "NAME")]
@@ -58,9 +64,6 @@ pub(crate) struct Args {
 
 /// Runs the verb.
 pub(crate) fn run(args: Args) -> Outcome {
-    if args.limit == Some(0) {
-        return Err(Failure::new("--limit is 0, expected at least 1"));
-    }
     let spec = DataSpec::parse(&args.data)?;
     let kernels = kernels(args.kernels.as_deref())?;
     let text = TextEncoder::open(&args.text_encoder, kernels)?;
@@ -71,44 +74,101 @@ pub(crate) fn run(args: Args) -> Outcome {
     );
     if image_space != text_space {
         return Err(Failure::new(format_args!(
-            "{} and {} are not halves of one dual encoder: embedding spaces {} and {}",
-            args.model.display(),
+            "{}: found embedding space {}, expected {} as in {}: they are not halves of one dual encoder",
             args.text_encoder.display(),
+            files::hex(&text_space),
             files::hex(&image_space),
-            files::hex(&text_space)
-        )));
+            args.model.display()
+        ))
+        .help("name the text encoder that was trained with this image encoder"));
     }
-    let mut result = match &spec {
+    let about = About {
+        model_sha256: files::sha256(&files::read(&args.model)?),
+        model: args.model.clone(),
+        data: args.data.clone(),
+        float: args.float,
+        kernels: kernels.name(),
+    };
+    match &spec {
         DataSpec::Cifar10(dir) => {
             let data = Cifar10::open(dir, Split::Test)?;
-            let names: Vec<String> = CLASSNAMES.iter().map(ToString::to_string).collect();
-            let count = data.len().min(args.limit.unwrap_or(usize::MAX));
-            accuracy(&args, &encoder, &text, &names, count, &|i| {
-                let label = data
-                    .label(i)
-                    .ok_or_else(|| Failure::new("the test split has no labels"))?;
-                Ok((data.picture(i), label))
-            })?
+            let labelled = Labelled {
+                names: CLASSNAMES.iter().map(ToString::to_string).collect(),
+                count: data.len(),
+                picture: &|i| Ok(data.picture(i)),
+                label: &|i| data.label(i),
+            };
+            print_accuracy(&args, &accuracy(&args, &encoder, &text, &labelled, about)?)
         }
         DataSpec::ImageFolder(dir) => {
             let data = ImageFolder::open(dir)?;
             for (path, reason) in &data.broken {
-                eprintln!("left out {}: {reason}", path.display());
+                note!("left out {}: {reason}", path.display());
             }
-            let count = data.len().min(args.limit.unwrap_or(usize::MAX));
-            accuracy(&args, &encoder, &text, &data.classnames, count, &|i| {
-                Ok((load_picture(&data.samples[i].path)?, data.samples[i].label))
-            })?
+            let labelled = Labelled {
+                names: data.classnames.clone(),
+                count: data.len(),
+                picture: &|i| Ok(load_picture(&data.samples[i].path)?),
+                label: &|i| Some(data.samples[i].label),
+            };
+            print_accuracy(&args, &accuracy(&args, &encoder, &text, &labelled, about)?)
         }
-        DataSpec::Stamps(dir) => retrieval(&args, &encoder, &text, &Stamps::open(dir)?)?,
-    };
-    result["model"] = json!(args.model);
-    result["model_sha256"] = json!(files::sha256(&files::read(&args.model)?));
-    result["float"] = json!(args.float);
-    result["kernels"] = json!(kernels.name());
-    result["data"] = json!(args.data);
-    print(&args, &result);
-    Ok(())
+        DataSpec::Stamps(dir) => {
+            let stamps = Stamps::open(dir)?;
+            print_retrieval(&args, &retrieval(&args, &encoder, &text, &stamps, about)?)
+        }
+    }
+}
+
+/// What was measured, with what.
+#[derive(Serialize)]
+struct About {
+    model_sha256: String,
+    model: PathBuf,
+    data: String,
+    float: bool,
+    kernels: &'static str,
+}
+
+/// Of labelled pictures; the order of keys is part of the output.
+#[derive(Serialize)]
+struct Accuracy {
+    top1: f64,
+    top5: f64,
+    count: usize,
+    classes: usize,
+    #[serde(flatten)]
+    about: About,
+    templates: String,
+    #[serde(serialize_with = "in_order")]
+    per_class_top1: Vec<(String, f64)>,
+}
+
+/// Of captioned pictures; the order of keys is part of the output.
+#[derive(Serialize)]
+struct Retrieval {
+    recall1: f64,
+    recall5: f64,
+    count: usize,
+    captions: usize,
+    #[serde(flatten)]
+    about: About,
+    /// The pictures that are no drawings.
+    photos: Recall,
+    pictures_in_all: usize,
+}
+
+/// Of some of the captioned pictures.
+#[derive(Serialize)]
+struct Recall {
+    recall1: f64,
+    recall5: f64,
+    count: usize,
+}
+
+/// Pairs as an object that keeps their order.
+fn in_order<S: Serializer>(pairs: &[(String, f64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
 }
 
 /// Embeds pictures 0..count on all cores, in order.
@@ -171,25 +231,36 @@ fn recall(ranks: &[usize], k: usize) -> f64 {
     ranks.iter().filter(|&&rank| rank < k).count() as f64 / ranks.len().max(1) as f64
 }
 
-type Labelled<'a> = dyn Fn(usize) -> Outcome<(RgbImage, usize)> + Sync + 'a;
+/// Pictures with the index of their class.
+struct Labelled<'a> {
+    names: Vec<String>,
+    count: usize,
+    picture: &'a (dyn Fn(usize) -> Outcome<RgbImage> + Sync),
+    label: &'a dyn Fn(usize) -> Option<usize>,
+}
 
 fn accuracy(
     args: &Args,
     encoder: &ImageEncoder,
     text: &TextEncoder,
-    names: &[String],
-    count: usize,
-    sample: &Labelled<'_>,
-) -> Outcome<Value> {
+    data: &Labelled<'_>,
+    about: About,
+) -> Outcome<Accuracy> {
+    let names = &data.names;
+    let count = data.count.min(args.limit.unwrap_or(usize::MAX));
     let classes = match &args.classes {
-        Some(list) => ClassList::from_arg(list).map_err(Failure::new)?,
-        None => ClassList::from_names(&args.data, names).map_err(Failure::new)?,
+        Some(list) => ClassList::from_arg(list)?,
+        None => ClassList::from_names(&args.data, names)?,
     };
     let found = classes.as_slice().len();
     if found != names.len() {
         return Err(Failure::new(format_args!(
-            "--classes names {found} classes, the data has {}",
+            "--classes: found {found} classes, expected the {} of the data",
             names.len()
+        ))
+        .help(format_args!(
+            "the data has, in this order: {}",
+            names.join(", ")
         )));
     }
     let templates = classify::templates(args.templates.as_deref(), &args.text_encoder)?;
@@ -197,16 +268,18 @@ fn accuracy(
         bank::class_embeddings(text, &classes, &templates)?,
         args.float,
     );
-    let embeddings = embed(encoder, args.float, count, &|index| Ok(sample(index)?.0))?;
-    let labels: Vec<usize> = (0..count)
-        .map(|index| Ok(sample(index)?.1))
-        .collect::<Outcome<_>>()?;
+    let label = |index| {
+        (data.label)(index)
+            .ok_or_else(|| Failure::new(format_args!("{}: has no labels", args.data)))
+    };
+    let labels: Vec<usize> = (0..count).map(label).collect::<Outcome<_>>()?;
+    let embeddings = embed(encoder, args.float, count, data.picture)?;
     let ranks: Vec<usize> = embeddings
         .iter()
         .zip(&labels)
         .map(|(embedding, &label)| rank(embedding, &class_embeddings, label))
         .collect();
-    let per_class: serde_json::Map<String, Value> = classes
+    let per_class_top1 = classes
         .as_slice()
         .iter()
         .enumerate()
@@ -217,13 +290,18 @@ fn accuracy(
                 .filter(|(_, label)| **label == class)
                 .map(|(r, _)| *r)
                 .collect();
-            (listed.name().to_string(), json!(recall(&ranks, 1)))
+            (listed.name().to_string(), recall(&ranks, 1))
         })
         .collect();
-    Ok(json!({
-        "top1": recall(&ranks, 1), "top5": recall(&ranks, 5), "count": count, "classes": names.len(),
-        "templates": templates.name(), "per_class_top1": per_class,
-    }))
+    Ok(Accuracy {
+        top1: recall(&ranks, 1),
+        top5: recall(&ranks, 5),
+        count,
+        classes: names.len(),
+        about,
+        templates: templates.name().to_string(),
+        per_class_top1,
+    })
 }
 
 fn retrieval(
@@ -231,14 +309,17 @@ fn retrieval(
     encoder: &ImageEncoder,
     text: &TextEncoder,
     stamps: &Stamps,
-) -> Outcome<Value> {
+    about: About,
+) -> Outcome<Retrieval> {
     let captions = distinct_captions(&stamps.stamps);
     let single: Vec<&Stamp> = stamps.single_objects();
     let count = single.len().min(args.limit.unwrap_or(usize::MAX));
     if count == 0 {
-        return Err(Failure::new(
-            "no stamp has a caption that is a sentence of one object",
-        ));
+        return Err(Failure::new(format_args!(
+            "{}: found no caption that is a sentence of one object, expected some",
+            args.data
+        ))
+        .help("pinhole data get stamps prints a folder that has them"));
     }
     let prompts: Vec<Vec<u32>> = captions
         .iter()
@@ -267,46 +348,61 @@ fn retrieval(
         .filter(|(_, stamp)| !stamp.is_cartoon)
         .map(|(r, _)| *r)
         .collect();
-    Ok(json!({
-        "recall1": recall(&ranks, 1), "recall5": recall(&ranks, 5), "count": count, "captions": captions.len(),
-        "photos": {"recall1": recall(&photos, 1), "recall5": recall(&photos, 5), "count": photos.len()},
-        "pictures_in_all": stamps.stamps.len(),
-    }))
+    Ok(Retrieval {
+        recall1: recall(&ranks, 1),
+        recall5: recall(&ranks, 5),
+        count,
+        captions: captions.len(),
+        about,
+        photos: Recall {
+            recall1: recall(&photos, 1),
+            recall5: recall(&photos, 5),
+            count: photos.len(),
+        },
+        pictures_in_all: stamps.stamps.len(),
+    })
 }
 
-fn print(args: &Args, result: &Value) {
+/// How the numbers came about, for people.
+fn kind(args: &Args) -> &'static str {
+    if args.float { "f32" } else { "int8" }
+}
+
+fn print_accuracy(args: &Args, result: &Accuracy) -> Outcome {
+    /// Classes that are listed for people; `--json` has all.
+    const LISTED: usize = 20;
     if args.json {
-        say!("{result}");
-        return;
+        return json(result);
     }
-    let percent = |key: &str| 100.0 * result[key].as_f64().unwrap_or(0.0);
-    let kind = if args.float { "f32" } else { "int8" };
-    if result.get("top1").is_some() {
-        say!(
-            "{kind}: top-1 {:.2} %, top-5 {:.2} % of {} pictures, {} classes",
-            percent("top1"),
-            percent("top5"),
-            result["count"],
-            result["classes"]
-        );
-        for (name, share) in result["per_class_top1"]
-            .as_object()
-            .into_iter()
-            .flatten()
-            .take(20)
-        {
-            say!(
-                "    {name:<20} {:.1} %",
-                100.0 * share.as_f64().unwrap_or(0.0)
-            );
-        }
-    } else {
-        say!(
-            "{kind}: recall@1 {:.2} %, recall@5 {:.2} % of {} pictures among {} captions",
-            percent("recall1"),
-            percent("recall5"),
-            result["count"],
-            result["captions"]
-        );
+    say!(
+        "{}: top-1 {:.2} %, top-5 {:.2} % of {} pictures, {} classes",
+        kind(args),
+        100.0 * result.top1,
+        100.0 * result.top5,
+        result.count,
+        result.classes
+    );
+    for (name, share) in result.per_class_top1.iter().take(LISTED) {
+        say!("    {name:<20} {:.1} %", 100.0 * share);
     }
+    match result.per_class_top1.len().saturating_sub(LISTED) {
+        0 => {}
+        more => say!("    and {more} more classes: --json"),
+    }
+    Ok(())
+}
+
+fn print_retrieval(args: &Args, result: &Retrieval) -> Outcome {
+    if args.json {
+        return json(result);
+    }
+    say!(
+        "{}: recall@1 {:.2} %, recall@5 {:.2} % of {} pictures among {} captions",
+        kind(args),
+        100.0 * result.recall1,
+        100.0 * result.recall5,
+        result.count,
+        result.captions
+    );
+    Ok(())
 }

@@ -26,7 +26,7 @@ use sha2::{Digest, Sha256};
 
 use crate::encoder::{Embedding, ImageEncoder, LoadedModel, TextEncoder, kernels};
 use crate::failure::{Context, Failure, Outcome};
-use crate::output::say;
+use crate::output::{json, note, say};
 use crate::verb::import;
 use crate::verb::quantize::{self, Calibration};
 use crate::{files, pictures, progress};
@@ -35,12 +35,15 @@ use crate::{files, pictures, progress};
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  pinhole features --image-encoder efficientnet-lite0.pth --teacher efficientnet-lite1.pth --teacher efficientnet-lite2.pth \\
-    --text-encoder minilm/model.safetensors --texts models/lite0/texts.tsv --groups models/lite0/groups.tsv \\
+  pinhole features --image-encoder efficientnet-lite0.pth \\
+    --teacher efficientnet-lite1.pth --teacher efficientnet-lite2.pth \\
+    --text-encoder minilm/model.safetensors --texts models/lite0/texts.tsv \\
+    --groups models/lite0/groups.tsv \\
     --pictures cifar10:$(pinhole data get cifar10) --out features/
 
-Writes prototypes, texts and pictures.safetensors, photos.safetensors, and lite1.safetensors and so on for teachers. Files that are finished
-are kept: after an interruption the same command goes on with the next file.")]
+Writes prototypes, texts, pictures and photos.safetensors, and lite1.safetensors
+and so on for teachers. Files that are finished are kept: after an interruption
+the same command goes on with the next file.")]
 pub(crate) struct Args {
     /// Checkpoint of the image encoder, an EfficientNet-Lite with its classifier head.
     #[arg(long, value_name = "FILE")]
@@ -142,8 +145,7 @@ pub(crate) fn run(args: Args) -> Outcome {
             Ok(shape)
         })?;
     }
-    print(&args, &folder.files, kernels);
-    Ok(())
+    print(&args, &folder.files, kernels)
 }
 
 /// An image encoder and the classifier head that it was trained with.
@@ -435,10 +437,10 @@ impl Folder {
             && path.is_file()
             && files::sha256(&files::read(&path)?) == made.sha256
         {
-            eprintln!("{}: finished already, kept", path.display());
+            note!("{}: finished already, kept", path.display());
             return Ok(());
         }
-        let shape = write(&path)?;
+        let shape = files::produce(&path, write)?;
         let made = Made {
             inputs_sha256,
             sha256: files::sha256(&files::read(&path)?),
@@ -450,18 +452,28 @@ impl Folder {
     }
 }
 
-fn print(args: &Args, made: &BTreeMap<String, Made>, kernels: &dyn Kernels) {
+/// What was made; the order of keys is part of the output.
+#[derive(Serialize)]
+struct Features<'a> {
+    folder: &'a Path,
+    files: &'a BTreeMap<String, Made>,
+    kernels: &'a str,
+}
+
+fn print(args: &Args, made: &BTreeMap<String, Made>, kernels: &dyn Kernels) -> Outcome {
     if args.json {
-        let object =
-            serde_json::json!({"folder": args.out, "files": made, "kernels": kernels.name()});
-        say!("{object}");
-        return;
+        return json(&Features {
+            folder: &args.out,
+            files: made,
+            kernels: kernels.name(),
+        });
     }
     for (name, Made { shape, .. }) in made {
         let path = args.out.join(name);
         say!("{}: {} × {}", path.display(), shape[0], shape[1]);
     }
     say!("pinhole train RECIPE --inputs {}", args.out.display());
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,27 +1,34 @@
 //! `pinhole import`: a checkpoint or an ONNX file to a graph.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use pinhole_graph::import::projection::{Projection, Tower};
 use pinhole_graph::import::{Checkpoint, bert, efficientnet_lite};
 use pinhole_graph::{Graph, pass};
+use pinhole_text::wordpiece::Tokenizer;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::failure::{Failure, Outcome};
-use crate::files;
-use crate::output::say;
-use crate::verb::quantize::save;
+use crate::files::{self, FileKind};
+use crate::graph_file;
+use crate::output::{json, note, say};
 
 /// Import a checkpoint (.pth, .safetensors) or an ONNX file as a graph.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   pinhole import efficientnet-lite0.pth --out lite0.phg
-  pinhole import efficientnet-lite0.pth --projection projection.safetensors --out image.phg
-  pinhole import minilm/model.safetensors --projection projection.safetensors --max-tokens 64 --out text.phg
+  pinhole import efficientnet-lite0.pth \\
+    --projection projection.safetensors --out image.phg
+  pinhole import minilm/model.safetensors \\
+    --projection projection.safetensors --max-tokens 64 --out text.phg
   pinhole import mobilenet.onnx --out mobilenet.phg
 
-The architecture is recognised from the checkpoint's keys: EfficientNet-Lite0 to 4, BERT and MiniLM.")]
+The architecture is recognised from the checkpoint's keys: EfficientNet-Lite0 to
+4, BERT and MiniLM. The vocabulary of a text encoder is read from vocab.txt or
+tokenizer.json beside the checkpoint.")]
 pub(crate) struct Args {
     /// Checkpoint or ONNX file.
     #[arg(value_name = "FILE")]
@@ -38,6 +45,7 @@ pub(crate) struct Args {
 
 /// What import needs beside a file.
 #[derive(clap::Args, Clone)]
+#[group(id = "import choices")]
 pub(crate) struct Choices {
     /// Append the projection into a shared embedding space that pinhole train made.
     #[arg(long, value_name = "FILE")]
@@ -64,27 +72,43 @@ impl Choices {
 
 /// Runs the verb.
 pub(crate) fn run(args: Args) -> Outcome {
+    files::check_target(&args.out)?;
     let graph = imported(&args.source, &args.choices)?;
-    save(&graph, &args.out)?;
+    graph_file::save(&graph, &args.out)?;
     if args.json {
-        let object = serde_json::json!({
-            "graph": args.out, "name": graph.name, "nodes": graph.nodes.len(),
-            "parameters": graph.parameter_count(), "macs": graph.macs(), "source": graph.meta.source,
+        return json(&Imported {
+            graph: &args.out,
+            name: &graph.name,
+            nodes: graph.nodes.len(),
+            parameters: graph.parameter_count(),
+            macs: graph.macs(),
+            source: &graph.meta.source,
         });
-        say!("{object}");
-    } else {
-        say!("{}", graph.summary());
     }
+    say!("{}", graph.summary());
     Ok(())
+}
+
+/// What was imported; the order of keys is part of the output.
+#[derive(Serialize)]
+struct Imported<'a> {
+    graph: &'a Path,
+    name: &'a str,
+    nodes: usize,
+    parameters: usize,
+    macs: u64,
+    source: &'a BTreeMap<String, String>,
 }
 
 /// Reads, recognises, simplifies.
 pub(crate) fn imported(source: &Path, choices: &Choices) -> Outcome<Graph> {
+    let bytes = files::read(source)?;
     let mut graph = match extension(source).as_str() {
         "onnx" => onnx(source, choices)?,
-        "phg" => Graph::load(source).map_err(Failure::new)?,
-        _ => checkpoint(source, choices)?,
+        "phg" => graph_file::open(source)?,
+        _ => checkpoint(source, &bytes, choices)?,
     };
+    check_vocabulary(&graph, source)?;
     pass::standard(&mut graph)
         .map_err(|faults| Failure::new(format_args!("{}: {faults}", source.display())))?;
     graph.meta.source.insert(
@@ -95,7 +119,7 @@ pub(crate) fn imported(source: &Path, choices: &Choices) -> Outcome<Graph> {
             .to_string_lossy()
             .into_owned(),
     );
-    let digest = Sha256::digest(files::read(source)?);
+    let digest = Sha256::digest(&bytes);
     graph
         .meta
         .source
@@ -110,8 +134,34 @@ fn extension(path: &Path) -> String {
         .to_ascii_lowercase()
 }
 
-fn checkpoint(source: &Path, choices: &Choices) -> Outcome<Graph> {
-    let checkpoint = Checkpoint::load(source).map_err(Failure::new)?;
+/// A tokenizer that no text can be split with is found here, not on the board's desk.
+fn check_vocabulary(graph: &Graph, source: &Path) -> Outcome {
+    let Some(vocabulary) = &graph.meta.vocabulary else {
+        return Ok(());
+    };
+    match Tokenizer::load_bytes(vocabulary.as_bytes()) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::new(format_args!(
+            "{}: its vocabulary is not one that texts can be split with: {error}",
+            source.display()
+        ))
+        .help("expected is the vocab.txt or tokenizer.json that was published with this checkpoint, beside it")),
+    }
+}
+
+fn checkpoint(source: &Path, bytes: &[u8], choices: &Choices) -> Outcome<Graph> {
+    let kind = FileKind::of(bytes);
+    if !matches!(
+        kind,
+        FileKind::Safetensors | FileKind::Checkpoint | FileKind::Unknown
+    ) {
+        return Err(Failure::new(format_args!(
+            "{}: found {kind}, expected a checkpoint (.pth, .safetensors), an ONNX file (.onnx) or a graph (.phg)",
+            source.display()
+        ))
+        .help("pinhole inspect FILE says what a file is"));
+    }
+    let checkpoint = Checkpoint::load(source)?;
     let (mut graph, tower) = if efficientnet_lite::recognises(&checkpoint) {
         let output = if choices.head {
             efficientnet_lite::Output::Logits
@@ -119,18 +169,17 @@ fn checkpoint(source: &Path, choices: &Choices) -> Outcome<Graph> {
             efficientnet_lite::Output::Features
         };
         (
-            efficientnet_lite::import(&checkpoint, output).map_err(Failure::new)?,
+            efficientnet_lite::import(&checkpoint, output)?,
             Tower::Image,
         )
     } else if bert::recognises(&checkpoint) {
-        let config = bert::config_beside(&checkpoint).map_err(Failure::new)?;
+        let config = bert::config_beside(&checkpoint)?;
         config
             .assumed
             .iter()
-            .for_each(|assumption| eprintln!("assumed: {assumption}"));
-        let mut graph =
-            bert::import(&checkpoint, &config, choices.max_tokens).map_err(Failure::new)?;
-        graph.meta.vocabulary = bert::vocabulary_beside(source).map_err(Failure::new)?;
+            .for_each(|assumption| note!("assumed: {assumption}"));
+        let mut graph = bert::import(&checkpoint, &config, choices.max_tokens)?;
+        graph.meta.vocabulary = bert::vocabulary_beside(source)?;
         (graph, Tower::Text)
     } else {
         let keys: Vec<&str> = checkpoint
@@ -148,8 +197,8 @@ fn checkpoint(source: &Path, choices: &Choices) -> Outcome<Graph> {
         .help("known are EfficientNet-Lite0 to 4, BERT and MiniLM; other networks come as ONNX: pinhole import model.onnx"));
     };
     if let Some(path) = &choices.projection {
-        let projection = Projection::load(path).map_err(Failure::new)?;
-        projection.append(&mut graph, tower).map_err(Failure::new)?;
+        let projection = Projection::load(path)?;
+        projection.append(&mut graph, tower)?;
     }
     Ok(graph)
 }
@@ -162,12 +211,12 @@ fn onnx(source: &Path, choices: &Choices) -> Outcome<Graph> {
         tokens: choices.max_tokens,
         ..Options::default()
     };
-    let mut graph = load(source, &options).map_err(Failure::new)?;
+    let mut graph = load(source, &options)?;
     if let Some(assumed) = graph.meta.source.get("assumed") {
-        eprintln!("assumed: {assumed}");
+        note!("assumed: {assumed}");
     }
     if graph.meta.kind == pinhole_graph::ModelKind::TextEncoder {
-        graph.meta.vocabulary = bert::vocabulary_beside(source).map_err(Failure::new)?;
+        graph.meta.vocabulary = bert::vocabulary_beside(source)?;
     }
     Ok(graph)
 }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use pinhole_graph::Graph;
 use pinhole_pack::{FloatWeights, PackOptions, PackReport, WeightLayout, pack};
 
-use crate::failure::{Context, Failure, Outcome};
-use crate::files;
-use crate::output::say;
+use crate::failure::{Context, Outcome};
+use crate::output::{json as json_line, say};
+use crate::{files, graph_file};
 
 /// Pack a graph into a model file that devices read in place.
 #[derive(clap::Args)]
@@ -31,6 +31,7 @@ pub(crate) struct Args {
 
 /// How a model is packed.
 #[derive(clap::Args, Clone)]
+#[group(id = "pack choices")]
 pub(crate) struct Choices {
     /// How float layers store their weights: f32, f16, or i8 with a scale a channel.
     #[arg(long, default_value = "f32", value_parser = ["f32", "f16", "i8"])]
@@ -89,7 +90,8 @@ impl Choices {
 
 /// Runs the verb.
 pub(crate) fn run(args: Args) -> Outcome {
-    let graph = Graph::load(&args.graph).map_err(Failure::new)?;
+    files::check_target(&args.out)?;
+    let graph = graph_file::open(&args.graph)?;
     let report = packed(&graph, &args.graph, &args.choices, &args.out)?;
     print(&args.out, &report, args.json)
 }
@@ -109,8 +111,7 @@ pub(crate) fn packed(
 /// What it costs.
 pub(crate) fn print(out: &Path, report: &PackReport, json: bool) -> Outcome {
     if json {
-        say!("{}", serde_json::to_string(report).map_err(Failure::new)?);
-        return Ok(());
+        return json_line(report);
     }
     say!(
         "{}: {} bytes ({} of weights and tables), {} operators, {} MAC",

@@ -9,18 +9,21 @@ use pinhole_quantize::{Observer, Options, Progress, Quantized, Report, quantize,
 
 use crate::encoder::{ImageEncoder, LoadedModel};
 use crate::failure::{Context, Failure, Outcome};
-use crate::output::say;
-use crate::{files, pictures, progress};
+use crate::output::{json, note, say};
+use crate::verb::classify::at_least_one;
+use crate::{files, graph_file, pictures, progress};
 
 /// Quantise a graph to int8 with calibration pictures.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   pinhole quantize lite0.phg --calibrate photos/ --out lite0-int8.phg
-  pinhole quantize lite0.phg --calibrate photos/ --observer mse --report report.json --out lite0-int8.phg
+  pinhole quantize lite0.phg --calibrate photos/ --observer percentile \\
+    --report report.json --out lite0-int8.phg
 
-Use pictures like those that the camera will see, and none that accuracy is measured on. --calibrate may be given more than
-once; cifar10:DIR takes pictures of the training split, without their labels.")]
+Use pictures like those that the camera will see, and none that accuracy is
+measured on. --calibrate may be given more than once; cifar10:DIR takes pictures
+of the training split, without their labels.")]
 pub(crate) struct Args {
     /// Graph (.phg).
     #[arg(value_name = "GRAPH")]
@@ -42,7 +45,7 @@ pub(crate) struct Calibration {
     #[arg(long, value_name = "DIR", required = true)]
     pub(crate) calibrate: Vec<String>,
     /// Pictures taken, spread evenly over each source.
-    #[arg(long, default_value_t = 128, value_name = "N")]
+    #[arg(long, default_value_t = 128, value_name = "N", value_parser = at_least_one)]
     pub(crate) calibration_count: usize,
     /// How ranges are chosen: min-max, percentile or mse.
     #[arg(long, default_value = "mse", value_parser = ["min-max", "percentile", "mse"])]
@@ -83,21 +86,18 @@ impl Calibration {
 
 /// Runs the verb.
 pub(crate) fn run(args: Args) -> Outcome {
-    let graph = Graph::load(&args.graph).map_err(Failure::new)?;
-    let (quantized, report) = calibrated(&graph, &args.graph, &args.calibration)?;
-    save(&quantized, &args.out)?;
-    if args.json {
-        say!("{}", serde_json::to_string(&report).map_err(Failure::new)?);
-    } else {
-        say!("{}", report.table().trim_end());
+    files::check_target(&args.out)?;
+    if let Some(path) = &args.calibration.report {
+        files::check_target(path)?;
     }
+    let graph = graph_file::open(&args.graph)?;
+    let (quantized, report) = calibrated(&graph, &args.graph, &args.calibration)?;
+    graph_file::save(&quantized, &args.out)?;
+    if args.json {
+        return json(&report);
+    }
+    say!("{}", report.table().trim_end());
     Ok(())
-}
-
-/// Writes a graph.
-pub(crate) fn save(graph: &Graph, path: &Path) -> Outcome {
-    files::check_target(path)?;
-    graph.save(path).map_err(Failure::new)
 }
 
 /// Quantises and reports.
@@ -117,7 +117,7 @@ pub(crate) fn calibrated(
     let graph = &without_scales(graph);
     let inputs = inputs(graph, name, choices)?;
     if inputs.len() < 16 {
-        eprintln!(
+        note!(
             "only {} calibration pictures: ranges may be too narrow; 100 or more are usual",
             inputs.len()
         );
@@ -190,10 +190,7 @@ fn inputs(graph: &Graph, name: &Path, choices: &Calibration) -> Outcome<Vec<Vec<
     let encoder = ImageEncoder::new(name.display(), loaded)?;
     let mut inputs = Vec::new();
     for source in &choices.calibrate {
-        let share = choices
-            .calibration_count
-            .max(1)
-            .div_ceil(choices.calibrate.len());
+        let share = choices.calibration_count.div_ceil(choices.calibrate.len());
         match source.strip_prefix("cifar10:") {
             Some(dir) => {
                 let data = Cifar10::train_unlabelled(dir)?;
@@ -206,7 +203,7 @@ fn inputs(graph: &Graph, name: &Path, choices: &Calibration) -> Outcome<Vec<Vec<
                 for path in pictures::spread(&pictures::below(Path::new(source))?, share) {
                     match load_picture(&path) {
                         Ok(picture) => inputs.push(encoder.input_f32(&picture)?),
-                        Err(error) => eprintln!("left out: {error}"),
+                        Err(error) => note!("left out: {error}"),
                     }
                 }
             }

@@ -1,21 +1,24 @@
 //! `pinhole train`: runs a recipe.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use pinhole_trainer::TrainOptions;
+use pinhole_trainer::{TrainError, TrainOptions};
 
 use crate::failure::{Failure, Outcome};
-use crate::output::say;
+use crate::interrupt;
+use crate::output::{json, say};
 
 /// Train the projections of a dual encoder from a recipe.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   pinhole train models/lite0/recipe.toml --inputs features/ --output out/
-  pinhole train models/lite0/recipe.toml --inputs features/ --output out/ --resume
-  pinhole train models/lite0/recipe.toml --dry-run
+  pinhole train models/lite0/recipe.toml --inputs features/ --output out/ \\
+    --resume
+  pinhole train models/lite0/recipe.toml --inputs features/ --dry-run
 
-Ctrl-C stops after the current step and keeps a checkpoint; --resume goes on and ends with the same bytes.")]
+Ctrl-C stops after the current step, keeps a checkpoint and ends with exit code
+2; --resume goes on and ends with the bytes of a run that was not interrupted.")]
 pub(crate) struct Args {
     /// Recipe (TOML).
     #[arg(value_name = "RECIPE")]
@@ -45,11 +48,12 @@ pub(crate) fn run(args: Args) -> Outcome {
         quiet: args.json,
         inputs: args.inputs,
         output: args.output,
-        stop: None,
+        stop: Some(interrupt::stop_flag()),
     };
-    let report = pinhole_trainer::train(&args.recipe, options).map_err(Failure::new)?;
+    let report = pinhole_trainer::train(&args.recipe, options)
+        .map_err(|error| with_help(error, &args.recipe))?;
     if args.json {
-        say!("{}", serde_json::to_string(&report).map_err(Failure::new)?);
+        json(&report)?;
     } else if args.dry_run {
         say!(
             "{} classes, {} sentences, {} pictures; nothing was trained",
@@ -72,4 +76,32 @@ pub(crate) fn run(args: Args) -> Outcome {
         );
     }
     Ok(())
+}
+
+/// A failed run and the next thing to type.
+fn with_help(error: TrainError, recipe: &Path) -> Failure {
+    let failure = Failure::new(&error);
+    let recipe = recipe.display();
+    match error {
+        TrainError::Interrupted { .. } => failure.help(format_args!(
+            "go on with the same options and --resume: pinhole train {recipe} --resume"
+        )),
+        TrainError::Checkpoint { path, .. } => failure.help(format_args!(
+            "start anew: the same options without --resume; {} is then written again",
+            path.display()
+        )),
+        TrainError::Features { .. } => {
+            failure.help("pinhole features --help says how feature files are made")
+        }
+        TrainError::Recipe { .. } => failure.help(format_args!(
+            "edit {recipe}; models/lite0/recipe.toml is a whole one"
+        )),
+        TrainError::Io { action: "read", .. } => failure.help(
+            "name the folder of the feature files with --inputs; pinhole features --help says how they are made",
+        ),
+        TrainError::Io { .. } => {
+            failure.help("name a folder with room that you may write in with --output")
+        }
+        _ => failure.help(format_args!("edit {recipe} and start again")),
+    }
 }
