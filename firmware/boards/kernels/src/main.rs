@@ -35,8 +35,12 @@ use semihosting::process::ExitCode;
 // The critical section that the heap needs.
 use cortex_m as _;
 
-/// What the tests allocate; the rest of the memory is stack.
-const HEAP_BYTES: usize = 7 << 19;
+unsafe extern "C" {
+    /// First byte of the memory that the tests allocate from, 8-byte aligned; the linker script places it.
+    static mut __heap_start: u8;
+    /// Its length: the address is the number of bytes.
+    static __heap_bytes: u8;
+}
 
 #[global_allocator]
 static HEAP: LlffHeap = LlffHeap::empty();
@@ -50,10 +54,9 @@ macro_rules! tests {
 
 #[entry]
 fn main() -> ! {
-    // SAFETY: Called once, before anything allocates; the memory is a static of the macro's own.
-    unsafe {
-        embedded_alloc::init!(HEAP, HEAP_BYTES);
-    }
+    let heap_bytes = (&raw const __heap_bytes).addr();
+    // SAFETY: Called once, before anything allocates; the linker script places nothing else in this memory.
+    unsafe { HEAP.init((&raw mut __heap_start).addr(), heap_bytes) };
     // The arguments that QEMU got, the name of the program first.
     let words = semihosting::experimental::env::args::<64>();
     let counts = words.is_ok_and(|words| (&words).any(|word| word == Ok("count")));
