@@ -48,7 +48,7 @@ impl Observer for Unobserved {
 pub struct Interpreter<'m, 'a> {
     model: Model<'m>,
     arena: &'a mut [u8],
-    kernels: &'static dyn Kernels,
+    kernels: &'a dyn Kernels,
     tokens: usize,
 }
 
@@ -60,7 +60,7 @@ impl<'m, 'a> Interpreter<'m, 'a> {
     pub fn new(
         model: &Model<'m>,
         arena: &'a mut [u8],
-        kernels: &'static dyn Kernels,
+        kernels: &'a dyn Kernels,
     ) -> Result<Self, InputError> {
         let layout = model.weight_layout();
         if !kernels.reads(layout) {

@@ -14,12 +14,16 @@ pub mod row_scale;
 pub mod scalar;
 mod set;
 pub mod softmax;
+#[cfg(feature = "threads")]
+mod threads;
 pub mod transformer;
 mod window;
 #[cfg(target_arch = "x86_64")]
 pub mod x86_64;
 
 pub use set::{Scalar, available, detect, detect_for, named};
+#[cfg(feature = "threads")]
+pub use threads::Threads;
 pub use transformer::{
     AddS16, AttentionS8, Columns, HeadScale, LayerNormS16, MeanS16, RescaleS16, ScoreBias,
     SoftmaxS8, SrcS16, attention_s8_scratch_bytes,

@@ -8,7 +8,7 @@ use pinhole_runtime::model::format::ModelKind;
 
 /// Runs a model on inputs of random bytes, which as floats hold NaN and infinities, in an arena of random bytes, with a
 /// random number of tokens.
-pub fn run(model: &Model<'_>, kernels: &'static dyn Kernels, seed: u64) -> Vec<Vec<u8>> {
+pub fn run(model: &Model<'_>, kernels: &dyn Kernels, seed: u64) -> Vec<Vec<u8>> {
     let mut random = Random(seed);
     let mut arena = Aligned::zeroed(model.arena_bytes());
     arena.fill_with(|| random.next() as u8);

@@ -154,8 +154,8 @@ impl Channels {
     }
 }
 
-/// The sets to test, printed so that a set that is missing is seen. Fails when one is missing that
-/// `PINHOLE_EXPECT_KERNELS`, names between commas, lists.
+/// The sets to test, printed so that a set that is missing is seen, and each of them on three threads. Fails when one is
+/// missing that `PINHOLE_EXPECT_KERNELS`, names between commas, lists.
 pub(crate) fn fast_sets() -> Vec<&'static dyn Kernels> {
     let sets: Vec<_> = available().collect();
     let names: Vec<_> = sets.iter().map(|set| set.name()).collect();
@@ -165,7 +165,24 @@ pub(crate) fn fast_sets() -> Vec<&'static dyn Kernels> {
     if let Ok(expected) = std::env::var("PINHOLE_EXPECT_KERNELS") {
         assert_eq!(names.join(","), expected, "kernel sets of this CPU");
     }
-    sets.into_iter().skip(1).collect()
+    let sets = sets.into_iter().skip(1);
+    #[cfg(test)]
+    let sets = sets.chain(on_threads());
+    sets.collect()
+}
+
+/// Every set on three threads, cutting whatever can be cut.
+#[cfg(test)]
+fn on_threads() -> impl Iterator<Item = &'static dyn Kernels> {
+    use pinhole_runtime::kernel::Threads;
+    static SETS: std::sync::OnceLock<Vec<Threads>> = std::sync::OnceLock::new();
+    let sets = SETS.get_or_init(|| {
+        available()
+            .map(|set| Threads::new(set, 3).expect("threads").cutting_everything())
+            .collect()
+    });
+    println!("on {} threads each: {} sets", sets[0].count(), sets.len());
+    sets.iter().map(|set| set as &dyn Kernels)
 }
 
 /// The layouts that a set reads.

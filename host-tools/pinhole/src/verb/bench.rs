@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use pinhole_runtime::interpreter::{AlignedBytes, Interpreter, Observer};
-use pinhole_runtime::kernel;
+use pinhole_runtime::kernel::{self, Kernels, Threads};
 use pinhole_runtime::model::Model;
 use pinhole_runtime::model::op::OpKind;
 use serde::Serialize;
@@ -19,6 +19,7 @@ use crate::verb::classify::at_least_one;
 #[command(after_help = "\
 Examples:
   pinhole bench --model models/lite0/image.phm
+  pinhole bench --model models/lite0/image.phm --threads 2
   pinhole bench --model models/lite0/image.phm --kernels scalar --json
   pinhole bench --list-kernels")]
 pub(crate) struct Args {
@@ -28,8 +29,8 @@ pub(crate) struct Args {
     /// Kernel set; the fastest when left out.
     #[arg(long, value_name = "NAME")]
     kernels: Option<String>,
-    /// Threads of one inference. This version computes an inference on one.
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    /// Threads of one inference.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = number_of_threads)]
     threads: usize,
     /// Inferences that are timed, after 3 that are not.
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = at_least_one)]
@@ -77,25 +78,26 @@ pub(crate) fn run(args: Args) -> Outcome {
         kernel::available().for_each(|set| say!("{}", set.name()));
         return Ok(());
     }
-    if args.threads != 1 {
-        return Err(Failure::new(format_args!(
-            "--threads: found {}, expected 1: this version computes an inference on one thread",
-            args.threads
-        ))
-        .help(
-            "leave --threads out; several pictures at once already use all cores in pinhole eval",
-        ));
-    }
     let Some(path) = &args.model else {
         return Err(Failure::new("--model is missing"));
     };
     let loaded = LoadedModel::open(path, false, kernels(args.kernels.as_deref())?)?;
-    let result = measure(loaded, args.runs, args.tokens)?;
+    let result = measure(loaded, args.runs, args.tokens, args.threads)?;
     if args.json {
         return json(&result);
     }
     print(&result);
     Ok(())
+}
+
+/// Most threads of an inference.
+const MOST_THREADS: usize = 256;
+
+fn number_of_threads(text: &str) -> std::result::Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|count| (1..=MOST_THREADS).contains(count))
+        .ok_or_else(|| format!("expected a whole number from 1 to {MOST_THREADS}"))
 }
 
 /// Takes the time between operators.
@@ -122,9 +124,15 @@ fn measure(
     LoadedModel { model, kernels }: LoadedModel,
     runs: usize,
     tokens: usize,
+    threads: usize,
 ) -> Outcome<Result> {
+    let pool = match threads {
+        1 => None,
+        _ => Some(Threads::new(kernels, threads).map_err(Failure::new)?),
+    };
+    let set = pool.as_ref().map_or(kernels as &dyn Kernels, |pool| pool);
     let mut arena = AlignedBytes::zeroed(model.arena_bytes());
-    let mut interpreter = Interpreter::new(&model, &mut arena, kernels).map_err(Failure::new)?;
+    let mut interpreter = Interpreter::new(&model, &mut arena, set).map_err(Failure::new)?;
     let max_tokens = model.header().max_tokens.get() as usize;
     if max_tokens > 0 {
         interpreter
@@ -138,22 +146,14 @@ fn measure(
             *x = (state >> 24) as u8 as i8;
         });
     }
-    (0..3).for_each(|_| interpreter.run());
-    let mut whole: Vec<u64> = (0..runs)
-        .map(|_| {
-            let start = Instant::now();
-            interpreter.run();
-            start.elapsed().as_nanos() as u64
-        })
-        .collect();
     let mut stopwatch = Stopwatch {
         last: Instant::now(),
         nanoseconds: vec![Vec::new(); model.ops().len()],
     };
-    for _ in 0..runs {
-        stopwatch.last = Instant::now();
-        interpreter.run_observed(&mut stopwatch);
-    }
+    let mut whole = match &pool {
+        Some(pool) => pool.install(|| time(&mut interpreter, &mut stopwatch, runs)),
+        None => time(&mut interpreter, &mut stopwatch, runs),
+    };
     let min_us = whole.iter().min().copied().unwrap_or(0) as f64 / 1000.0;
     Ok(Result {
         kernels: kernels.name().to_string(),
@@ -163,9 +163,26 @@ fn measure(
         arena_bytes: model.arena_bytes(),
         arena_lower_bound_bytes: model.header().arena_lower_bound_bytes.get() as usize,
         ops: rows(&model, &mut stopwatch),
-        threads: 1,
+        threads,
         runs,
     })
+}
+
+/// Nanoseconds of whole runs; then as many runs by the stopwatch.
+fn time(interpreter: &mut Interpreter<'_, '_>, stopwatch: &mut Stopwatch, runs: usize) -> Vec<u64> {
+    (0..3).for_each(|_| interpreter.run());
+    let whole = (0..runs)
+        .map(|_| {
+            let start = Instant::now();
+            interpreter.run();
+            start.elapsed().as_nanos() as u64
+        })
+        .collect();
+    for _ in 0..runs {
+        stopwatch.last = Instant::now();
+        interpreter.run_observed(stopwatch);
+    }
+    whole
 }
 
 fn rows(model: &Model<'_>, stopwatch: &mut Stopwatch) -> Vec<OpRow> {
@@ -222,11 +239,15 @@ fn print(result: &Result) {
         );
     }
     say!(
-        "{}: median {:.0} µs, least {:.0} µs of {} runs, 1 thread; {} MAC, {:.1} GMAC/s",
+        "{}: median {:.0} µs, least {:.0} µs of {} runs, {}; {} MAC, {:.1} GMAC/s",
         result.kernels,
         result.median_us,
         result.min_us,
         result.runs,
+        match result.threads {
+            1 => "1 thread".to_string(),
+            count => format!("{count} threads"),
+        },
         result.macs,
         result.macs as f64 / (result.median_us.max(1e-3) * 1000.0)
     );

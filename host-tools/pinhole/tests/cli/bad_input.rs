@@ -522,8 +522,8 @@ fn arguments_that_make_no_sense_are_refused_by_name() {
         &["--runs <N>", "at least 1"],
     );
     said(
-        &["bench", "--model", IMAGE, "--threads", "2"],
-        &["found 2, expected 1"],
+        &["bench", "--model", IMAGE, "--threads", "0"],
+        &["--threads <N>", "from 1 to 256"],
     );
     said(
         &[

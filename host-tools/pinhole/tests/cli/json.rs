@@ -237,6 +237,9 @@ fn bench_prints_one_object_and_the_kernel_sets_one_a_line() {
         ]
     );
     assert!(output.contains(r#""ops":[{"index":0,"name":""#), "{output}");
+    let two = ["bench", "--model", IMAGE, "--threads", "2", "--runs", "1"];
+    let output = run(two.into_iter().chain(["--json"])).done();
+    assert!(output.contains(r#""threads":2,"runs":1"#), "{output}");
     let sets = run(["bench", "--list-kernels"]).done();
     assert_eq!(sets.lines().next(), Some("scalar"));
     let is_name = |set: &str| set == "scalar" || set.contains('-') && !set.contains(' ');

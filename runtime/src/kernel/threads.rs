@@ -1,0 +1,599 @@
+//! A kernel set that computes each large operation on several threads, with the bits of the set that it wraps.
+//!
+//! The output is cut into bands of rows, and every band is one call of the wrapped set, with scratch of its own:
+//!
+//! ```text
+//! rows of a product, of a picture, of a norm:  | band 0 | band 1 | … |     one thread each, the last one on the caller's
+//! ```
+//!
+//! Bands begin at multiples of [`TILE_ROWS`] where a kernel works in tiles, so that float products meet the same tiles, in
+//! the same order, as on one thread. Integer operations have the same bits however they are cut. What is too small to gain,
+//! or depends on where it stands in the whole (attention with a bias inside one window), stays on one thread.
+//!
+//! The pool is `rayon`'s: its threads wait for work without sleeping between operators that follow each other closely, and
+//! it lends borrowed slices to them safely. Run a whole inference inside [`Threads::install`], so that the calling thread is
+//! one of them.
+
+use core::ops::Range;
+use std::vec;
+
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+
+use super::packing::WeightLayout;
+use super::{
+    AddS8, AddS16, AttentionF32, AttentionS8, Columns, ConvF32, ConvS8, DepthwiseConvF32,
+    DepthwiseConvS8, DstS8, GemmF32, GemmS8, Kernels, LayerNormS16, MatmulF32, MeanS8, MeanS16,
+    MulS8, PoolF32, PoolS8, RescaleS16, ScoreBias, SoftmaxS8, SrcS16, TILE_ROWS, Window,
+};
+use crate::model::op::{BinaryKind, ReduceKind, UnaryKind};
+
+/// Multiply-accumulates below which a product stays on one thread: about 10 µs of one.
+const LEAST_MACS: usize = 1 << 18;
+/// Elements below which an element-wise operation does.
+const LEAST_ELEMENTS: usize = 1 << 14;
+/// Element-wise bands begin at multiples of this: a cache line.
+const ELEMENTS_UNIT: usize = 64;
+
+/// A kernel set on several threads.
+#[derive(Debug)]
+pub struct Threads {
+    inner: Inner,
+    pool: ThreadPool,
+    least_macs: usize,
+    least_elements: usize,
+}
+
+/// The wrapped set; a trait object has no `Debug` of its own.
+struct Inner(&'static dyn Kernels);
+
+impl core::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.0.name())
+    }
+}
+
+impl Threads {
+    /// `inner` on `threads` threads; 0 counts as 1.
+    ///
+    /// # Errors
+    /// When the system has no more threads to give.
+    pub fn new(inner: &'static dyn Kernels, threads: usize) -> Result<Self, ThreadPoolBuildError> {
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads.max(1))
+            .thread_name(|index| std::format!("pinhole-{index}"))
+            .build()?;
+        Ok(Self {
+            inner: Inner(inner),
+            pool,
+            least_macs: LEAST_MACS,
+            least_elements: LEAST_ELEMENTS,
+        })
+    }
+
+    /// Cuts everything that can be cut, however small: for tests.
+    #[must_use]
+    pub fn cutting_everything(self) -> Self {
+        Self {
+            least_macs: 0,
+            least_elements: 0,
+            ..self
+        }
+    }
+
+    /// Threads of the pool.
+    pub fn count(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+
+    /// Runs `work` on a thread of the pool. Operations inside of it start their bands without a detour.
+    pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.pool.install(work)
+    }
+
+    /// Calls `body` for bands of `rows`, with the stretch of `dst` that each owns: `per_row` elements a row.
+    ///
+    /// Bands begin at multiples of `unit`; there are as many as threads, or fewer.
+    fn bands<D: Divide>(
+        &self,
+        rows: usize,
+        unit: usize,
+        per_row: usize,
+        dst: D,
+        body: impl Fn(Range<usize>, D) + Sync,
+    ) {
+        let units = rows / unit;
+        let count = self.count().min(units).max(1);
+        self.pool.scope(|scope| {
+            let (body, mut rest, mut start) = (&body, dst, 0);
+            for band in 1..count {
+                let end = band * units / count * unit;
+                let (own, others) = rest.divide((end - start) * per_row);
+                scope.spawn(move |_| body(start..end, own));
+                (rest, start) = (others, end);
+            }
+            body(start..rows, rest);
+        });
+    }
+
+    /// Whether a product of `macs` over `rows` is worth it.
+    fn cuts_product(&self, rows: usize, macs: usize) -> bool {
+        self.count() > 1 && rows >= 2 * TILE_ROWS && macs >= self.least_macs
+    }
+
+    /// Whether `len` elements are.
+    fn cuts_elements(&self, len: usize) -> bool {
+        self.count() > 1 && len >= self.least_elements.max(2 * ELEMENTS_UNIT)
+    }
+
+    /// Whether rows of an operation over `len` elements are.
+    fn cuts_rows(&self, rows: usize, len: usize) -> bool {
+        self.count() > 1 && rows > 1 && len >= self.least_elements
+    }
+
+    /// Whether the rows of a picture are: a band must begin inside the input.
+    fn cuts_window(&self, window: &Window, macs: usize) -> bool {
+        let last = (window.output[0].saturating_sub(1) * window.stride[0])
+            .saturating_sub(window.padding[0]);
+        self.count() > 1
+            && window.output[0] > 1
+            && macs >= self.least_macs
+            && last < window.input[0]
+    }
+}
+
+/// What can be cut in two at an element.
+trait Divide: Sized + Send {
+    fn divide(self, at: usize) -> (Self, Self);
+}
+
+impl<T: Send> Divide for &mut [T] {
+    fn divide(self, at: usize) -> (Self, Self) {
+        self.split_at_mut(at)
+    }
+}
+
+impl Divide for DstS8<'_> {
+    fn divide(self, at: usize) -> (Self, Self) {
+        match self {
+            Self::I8(dst) => {
+                let (own, rest) = dst.split_at_mut(at);
+                (Self::I8(own), Self::I8(rest))
+            }
+            Self::I16(dst) => {
+                let (own, rest) = dst.split_at_mut(at);
+                (Self::I16(own), Self::I16(rest))
+            }
+        }
+    }
+}
+
+impl SrcS16<'_> {
+    /// Some of the elements.
+    fn part(&self, range: Range<usize>) -> Self {
+        match *self {
+            Self::I8(src) => SrcS16::I8(&src[range]),
+            Self::I16(src) => SrcS16::I16(&src[range]),
+        }
+    }
+}
+
+impl Window {
+    /// The window over the output rows `rows`, and the first input row that it may read. What lies below the band in the
+    /// input stays part of it, so that taps outside the picture are the same ones.
+    fn band(&self, rows: Range<usize>) -> (Self, usize) {
+        let top = rows.start * self.stride[0];
+        let first = top.saturating_sub(self.padding[0]);
+        let band = Self {
+            input: [self.input[0] - first, self.input[1]],
+            output: [rows.len(), self.output[1]],
+            padding: [self.padding[0].saturating_sub(top), self.padding[1]],
+            ..*self
+        };
+        (band, first)
+    }
+
+    /// Multiply-accumulates for each channel of input and output.
+    fn taps(&self) -> usize {
+        self.output[0] * self.output[1] * self.kernel[0] * self.kernel[1]
+    }
+}
+
+impl Kernels for Threads {
+    fn name(&self) -> &'static str {
+        self.inner.0.name()
+    }
+
+    fn reads(&self, layout: WeightLayout) -> bool {
+        self.inner.0.reads(layout)
+    }
+
+    fn gemm_s8(&self, args: GemmS8<'_>) {
+        if !self.cuts_product(args.rows, args.rows * args.k * args.n) {
+            return self.inner.0.gemm_s8(args);
+        }
+        let scratch_bytes = args.scratch.len();
+        self.bands(args.rows, TILE_ROWS, args.n, args.dst, |rows, dst| {
+            self.inner.0.gemm_s8(GemmS8 {
+                rows: rows.len(),
+                lhs: &args.lhs[rows.start * args.k..rows.end * args.k],
+                scratch: &mut vec![0; scratch_bytes],
+                dst,
+                ..args
+            });
+        });
+    }
+
+    fn conv_s8(&self, args: ConvS8<'_>) {
+        let macs = args.window.taps() * args.in_channels * args.out_channels;
+        if !self.cuts_window(&args.window, macs) {
+            return self.inner.0.conv_s8(args);
+        }
+        let per_row = args.window.output[1] * args.out_channels;
+        let scratch_bytes = args.scratch.len();
+        self.bands(args.window.output[0], 1, per_row, args.dst, |rows, dst| {
+            let (window, first) = args.window.band(rows);
+            self.inner.0.conv_s8(ConvS8 {
+                window,
+                src: &args.src[first * window.input[1] * args.in_channels..],
+                scratch: &mut vec![0; scratch_bytes],
+                dst,
+                ..args
+            });
+        });
+    }
+
+    fn depthwise_conv_s8(&self, args: DepthwiseConvS8<'_>) {
+        if !self.cuts_window(&args.window, args.window.taps() * args.channels) {
+            return self.inner.0.depthwise_conv_s8(args);
+        }
+        let per_row = args.window.output[1] * args.channels;
+        self.bands(args.window.output[0], 1, per_row, args.dst, |rows, dst| {
+            let (window, first) = args.window.band(rows);
+            self.inner.0.depthwise_conv_s8(DepthwiseConvS8 {
+                window,
+                src: &args.src[first * window.input[1] * args.channels..],
+                dst,
+                ..args
+            });
+        });
+    }
+
+    fn add_s8(&self, args: AddS8<'_>) {
+        if !self.cuts_elements(args.lhs.len()) {
+            return self.inner.0.add_s8(args);
+        }
+        self.bands(args.lhs.len(), ELEMENTS_UNIT, 1, args.dst, |range, dst| {
+            self.inner.0.add_s8(AddS8 {
+                lhs: &args.lhs[range.clone()],
+                rhs: &args.rhs[range],
+                dst,
+                ..args
+            });
+        });
+    }
+
+    fn mul_s8(&self, args: MulS8<'_>) {
+        if !self.cuts_elements(args.lhs.len()) || args.rhs.is_empty() {
+            return self.inner.0.mul_s8(args);
+        }
+        // The second operand repeats, or is as long as the first: then it is cut alike.
+        let repeats = args.rhs.len() < args.lhs.len();
+        let period = if repeats { args.rhs.len() } else { 1 };
+        self.bands(args.lhs.len() / period, 1, period, args.dst, |rows, dst| {
+            let range = rows.start * period..rows.end * period;
+            self.inner.0.mul_s8(MulS8 {
+                lhs: &args.lhs[range.clone()],
+                rhs: if repeats { args.rhs } else { &args.rhs[range] },
+                dst,
+                ..args
+            });
+        });
+    }
+
+    fn avg_pool_s8(&self, args: PoolS8<'_>) {
+        self.pool_s8(args, |args| self.inner.0.avg_pool_s8(args));
+    }
+
+    fn max_pool_s8(&self, args: PoolS8<'_>) {
+        self.pool_s8(args, |args| self.inner.0.max_pool_s8(args));
+    }
+
+    fn mean_s8(&self, args: MeanS8<'_>) {
+        self.inner.0.mean_s8(args);
+    }
+
+    fn lut_s8(&self, table: &[i8; 256], src: &[i8], dst: &mut [i8]) {
+        if !self.cuts_elements(src.len()) {
+            return self.inner.0.lut_s8(table, src, dst);
+        }
+        self.bands(src.len(), ELEMENTS_UNIT, 1, dst, |range, dst| {
+            self.inner.0.lut_s8(table, &src[range], dst);
+        });
+    }
+
+    fn normalize_s16(&self, src: &[i16], dst: &mut [i8]) {
+        self.inner.0.normalize_s16(src, dst);
+    }
+
+    fn add_s16(&self, args: AddS16<'_>) {
+        if !self.cuts_elements(args.lhs.len()) {
+            return self.inner.0.add_s16(args);
+        }
+        self.bands(args.lhs.len(), ELEMENTS_UNIT, 1, args.dst, |range, dst| {
+            self.inner.0.add_s16(AddS16 {
+                lhs: args.lhs.part(range.clone()),
+                rhs: args.rhs.part(range),
+                dst,
+                ..args
+            });
+        });
+    }
+
+    fn rescale_s16(&self, args: RescaleS16<'_>) {
+        if !self.cuts_elements(args.src.len()) {
+            return self.inner.0.rescale_s16(args);
+        }
+        self.bands(args.src.len(), ELEMENTS_UNIT, 1, args.dst, |range, dst| {
+            self.inner.0.rescale_s16(RescaleS16 {
+                src: args.src.part(range),
+                dst,
+                ..args
+            });
+        });
+    }
+
+    fn layer_norm_s16(&self, args: LayerNormS16<'_>) {
+        let n = args.gamma.len().max(1);
+        let rows = args.src.len() / n;
+        if !self.cuts_rows(rows, args.src.len()) {
+            return self.inner.0.layer_norm_s16(args);
+        }
+        self.bands(rows, 1, n, args.dst, |rows, dst| {
+            self.inner.0.layer_norm_s16(LayerNormS16 {
+                src: args.src.part(rows.start * n..rows.end * n),
+                dst,
+                ..args
+            });
+        });
+    }
+
+    fn attention_s8(&self, args: AttentionS8<'_>) {
+        let width = args.heads.len() * args.head_width;
+        let macs = 2 * args.windows * args.queries * args.keys * width;
+        if !self.cuts_rows(2, macs) || macs < self.least_macs {
+            return self.inner.0.attention_s8(args);
+        }
+        let words = args.scratch.len();
+        if args.windows > 1 {
+            let per_window = args.queries * width;
+            return self.bands(args.windows, 1, per_window, args.dst, |windows, dst| {
+                self.inner.0.attention_s8(AttentionS8 {
+                    windows: windows.len(),
+                    q: args.q.rows(&windows, args.queries),
+                    k: args.k.rows(&windows, args.keys),
+                    v: args.v.rows(&windows, args.keys),
+                    scratch: &mut vec![0; words],
+                    dst,
+                    ..args
+                });
+            });
+        }
+        if !matches!(args.bias, ScoreBias::None) || args.queries < 2 * TILE_ROWS {
+            return self.inner.0.attention_s8(args);
+        }
+        self.bands(args.queries, TILE_ROWS, width, args.dst, |rows, dst| {
+            self.inner.0.attention_s8(AttentionS8 {
+                queries: rows.len(),
+                q: args.q.rows(&rows, 1),
+                scratch: &mut vec![0; words],
+                dst,
+                ..args
+            });
+        });
+    }
+
+    fn softmax_s8(&self, args: SoftmaxS8<'_>) {
+        let columns = args.columns.max(1);
+        let rows = args.src.len() / columns;
+        if !self.cuts_rows(rows, args.src.len()) {
+            return self.inner.0.softmax_s8(args);
+        }
+        self.bands(rows, 1, columns, args.dst, |rows, dst| {
+            self.inner.0.softmax_s8(SoftmaxS8 {
+                src: &args.src[rows.start * columns..rows.end * columns],
+                dst,
+                ..args
+            });
+        });
+    }
+
+    fn mean_s16(&self, args: MeanS16<'_>) {
+        self.inner.0.mean_s16(args);
+    }
+
+    fn dot_s8(&self, lhs: &[i8], rhs: &[i8]) -> i32 {
+        self.inner.0.dot_s8(lhs, rhs)
+    }
+
+    fn quantize_f32(&self, src: &[f32], scale: f32, zero_point: i32, dst: &mut [i8]) {
+        if !self.cuts_elements(src.len()) {
+            return self.inner.0.quantize_f32(src, scale, zero_point, dst);
+        }
+        self.bands(src.len(), ELEMENTS_UNIT, 1, dst, |range, dst| {
+            self.inner
+                .0
+                .quantize_f32(&src[range], scale, zero_point, dst);
+        });
+    }
+
+    fn dequantize_s8(&self, src: &[i8], scale: f32, zero_point: i32, dst: &mut [f32]) {
+        if !self.cuts_elements(src.len()) {
+            return self.inner.0.dequantize_s8(src, scale, zero_point, dst);
+        }
+        self.bands(src.len(), ELEMENTS_UNIT, 1, dst, |range, dst| {
+            self.inner
+                .0
+                .dequantize_s8(&src[range], scale, zero_point, dst);
+        });
+    }
+
+    fn gemm_f32(&self, args: GemmF32<'_>) {
+        if !self.cuts_product(args.rows, args.rows * args.k * args.n) {
+            return self.inner.0.gemm_f32(args);
+        }
+        self.bands(args.rows, TILE_ROWS, args.n, args.dst, |rows, dst| {
+            self.inner.0.gemm_f32(GemmF32 {
+                rows: rows.len(),
+                lhs: &args.lhs[rows.start * args.k..rows.end * args.k],
+                dst,
+                ..args
+            });
+        });
+    }
+
+    fn conv_f32(&self, args: ConvF32<'_>) {
+        let macs = args.window.taps() * args.in_channels * args.out_channels;
+        if !self.cuts_window(&args.window, macs) {
+            return self.inner.0.conv_f32(args);
+        }
+        let per_row = args.window.output[1] * args.out_channels;
+        let scratch_len = args.scratch.len();
+        self.bands(args.window.output[0], 1, per_row, args.dst, |rows, dst| {
+            let (window, first) = args.window.band(rows);
+            self.inner.0.conv_f32(ConvF32 {
+                window,
+                src: &args.src[first * window.input[1] * args.in_channels..],
+                scratch: &mut vec![0.0; scratch_len],
+                dst,
+                ..args
+            });
+        });
+    }
+
+    fn depthwise_conv_f32(&self, args: DepthwiseConvF32<'_>) {
+        if !self.cuts_window(&args.window, args.window.taps() * args.channels) {
+            return self.inner.0.depthwise_conv_f32(args);
+        }
+        let per_row = args.window.output[1] * args.channels;
+        self.bands(args.window.output[0], 1, per_row, args.dst, |rows, dst| {
+            let (window, first) = args.window.band(rows);
+            self.inner.0.depthwise_conv_f32(DepthwiseConvF32 {
+                window,
+                src: &args.src[first * window.input[1] * args.channels..],
+                dst,
+                ..args
+            });
+        });
+    }
+
+    fn matmul_f32(&self, args: MatmulF32<'_>) {
+        if !self.cuts_product(args.m, args.m * args.k * args.n) {
+            return self.inner.0.matmul_f32(args);
+        }
+        self.bands(args.m, TILE_ROWS, args.n, args.dst, |rows, dst| {
+            self.inner.0.matmul_f32(MatmulF32 {
+                m: rows.len(),
+                lhs: &args.lhs[rows.start * args.k..rows.end * args.k],
+                dst,
+                ..args
+            });
+        });
+    }
+
+    fn attention_f32(&self, args: AttentionF32<'_>) {
+        self.inner.0.attention_f32(args);
+    }
+
+    fn avg_pool_f32(&self, args: PoolF32<'_>) {
+        self.inner.0.avg_pool_f32(args);
+    }
+
+    fn max_pool_f32(&self, args: PoolF32<'_>) {
+        self.inner.0.max_pool_f32(args);
+    }
+
+    fn unary_f32(&self, function: UnaryKind, constants: [f32; 2], src: &[f32], dst: &mut [f32]) {
+        if !self.cuts_elements(src.len()) {
+            return self.inner.0.unary_f32(function, constants, src, dst);
+        }
+        self.bands(src.len(), ELEMENTS_UNIT, 1, dst, |range, dst| {
+            self.inner
+                .0
+                .unary_f32(function, constants, &src[range], dst);
+        });
+    }
+
+    fn binary_f32(&self, function: BinaryKind, lhs: &[f32], rhs: &[f32], dst: &mut [f32]) {
+        if !self.cuts_elements(lhs.len()) {
+            return self.inner.0.binary_f32(function, lhs, rhs, dst);
+        }
+        self.bands(lhs.len(), ELEMENTS_UNIT, 1, dst, |range, dst| {
+            self.inner
+                .0
+                .binary_f32(function, &lhs[range.clone()], &rhs[range], dst);
+        });
+    }
+
+    fn softmax_f32(&self, columns: usize, src: &[f32], dst: &mut [f32]) {
+        let rows = src.len() / columns.max(1);
+        if !self.cuts_rows(rows, src.len()) {
+            return self.inner.0.softmax_f32(columns, src, dst);
+        }
+        self.bands(rows, 1, columns, dst, |rows, dst| {
+            let src = &src[rows.start * columns..rows.end * columns];
+            self.inner.0.softmax_f32(columns, src, dst);
+        });
+    }
+
+    fn layer_norm_f32(
+        &self,
+        epsilon: f32,
+        gamma: &[f32],
+        beta: &[f32],
+        src: &[f32],
+        dst: &mut [f32],
+    ) {
+        let n = gamma.len().max(1);
+        let rows = src.len() / n;
+        if !self.cuts_rows(rows, src.len()) {
+            return self.inner.0.layer_norm_f32(epsilon, gamma, beta, src, dst);
+        }
+        self.bands(rows, 1, n, dst, |rows, dst| {
+            let src = &src[rows.start * n..rows.end * n];
+            self.inner.0.layer_norm_f32(epsilon, gamma, beta, src, dst);
+        });
+    }
+
+    fn reduce_f32(&self, function: ReduceKind, dims: [usize; 3], src: &[f32], dst: &mut [f32]) {
+        self.inner.0.reduce_f32(function, dims, src, dst);
+    }
+}
+
+impl Threads {
+    fn pool_s8(&self, args: PoolS8<'_>, body: impl Fn(PoolS8<'_>) + Sync) {
+        if !self.cuts_window(&args.window, args.window.taps() * args.channels) {
+            return body(args);
+        }
+        let per_row = args.window.output[1] * args.channels;
+        self.bands(args.window.output[0], 1, per_row, args.dst, |rows, dst| {
+            let (window, first) = args.window.band(rows);
+            body(PoolS8 {
+                window,
+                src: &args.src[first * window.input[1] * args.channels..],
+                dst,
+                ..args
+            });
+        });
+    }
+}
+
+impl Columns<'_> {
+    /// The rows of some windows of `rows` rows.
+    fn rows(&self, windows: &Range<usize>, rows: usize) -> Self {
+        let row = rows * self.stride;
+        Columns {
+            data: &self.data[windows.start * row..windows.end * row],
+            ..*self
+        }
+    }
+}
