@@ -11,7 +11,10 @@ mod avx2;
 mod avx512;
 mod float;
 
-use super::{AddS8, ConvS8, DepthwiseConvS8, GemmS8, Kernels, MulS8, PoolS8};
+use super::{
+    AddS8, AddS16, AttentionS8, ConvS8, DepthwiseConvS8, GemmS8, Kernels, LayerNormS16, MeanS8,
+    MeanS16, MulS8, PoolS8, RescaleS16, SoftmaxS8,
+};
 use float::float_methods;
 
 /// Proof of AVX2, FMA and F16C; the set `x86_64-avx2`.
@@ -57,6 +60,19 @@ macro_rules! integer_methods {
             unsafe { $level::$name($($arg),*) }
         }
     )*};
+    ($level:ident: transformers) => {
+        integer_methods! { $level:
+            mean_s8(args: MeanS8<'_>);
+            lut_s8(table: &[i8; 256], src: &[i8], dst: &mut [i8]);
+            normalize_s16(src: &[i16], dst: &mut [i8]);
+            add_s16(args: AddS16<'_>);
+            rescale_s16(args: RescaleS16<'_>);
+            layer_norm_s16(args: LayerNormS16<'_>);
+            attention_s8(args: AttentionS8<'_>);
+            softmax_s8(args: SoftmaxS8<'_>);
+            mean_s16(args: MeanS16<'_>);
+        }
+    };
     ($level:ident) => {
         integer_methods! { $level:
             gemm_s8(args: GemmS8<'_>);
@@ -86,6 +102,7 @@ impl Kernels for Avx512Vnni {
         "x86_64-avx512vnni"
     }
     integer_methods!(avx512);
+    integer_methods!(avx512: transformers);
     float_methods!(
         Avx512Vnni,
         "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"

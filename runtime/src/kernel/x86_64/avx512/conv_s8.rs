@@ -1,7 +1,10 @@
 //! Integer 2-D convolution: patches of 8 output pixels are laid out as rows in scratch, then multiplied as in
 //! [`super::gemm_s8`].
 
-use super::gemm_s8::{Outputs, Product, as_bytes, tile_rows};
+use core::arch::x86_64::*;
+
+use super::dot_tile::{as_bytes, raise};
+use super::gemm_s8::{Outputs, Product, tile_rows};
 use super::memory::{load_i8, load_i8x16, store_i8, store_i8x16};
 use crate::kernel::packing::{BLOCK_CHANNELS, GROUP_INPUTS};
 use crate::kernel::{ConvS8, DstS8, scalar};
@@ -35,14 +38,13 @@ pub(crate) fn conv_s8(mut args: ConvS8<'_>) {
             for index in 0..tile {
                 lay_out_patch(&mut args, row + index, index * pitch, tile * pitch);
             }
-            let patches = as_bytes(&mut args.scratch[..tile * pitch]);
-            product.tile(&chunk, patches, tile, &mut dst, row);
+            product.tile(&chunk, &args.scratch[..tile * pitch], tile, &mut dst, row);
             row += tile;
         }
     }
 }
 
-/// Writes the patch of output pixel `row` to scratch from `start` on, in ascending order; may write on, up to `end`, what
+/// Writes the patch of output pixel `row`, raised by 128, to scratch from `start` on, in ascending order; may write on, up to `end`, what
 /// the next patch overwrites or what meets zero weights.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 fn lay_out_patch(args: &mut ConvS8<'_>, row: usize, start: usize, end: usize) {
@@ -61,26 +63,31 @@ fn lay_out_patch(args: &mut ConvS8<'_>, row: usize, start: usize, end: usize) {
         }
         for (kx, tap) in taps[..width * c].chunks_exact_mut(c).enumerate() {
             match window.pixel(position, [ky, kx]) {
-                Some(pixel) => tap.copy_from_slice(&args.src[pixel * c..][..c]),
-                None => tap.fill(args.input_zero_point),
+                Some(pixel) => {
+                    for (to, &from) in tap.iter_mut().zip(&args.src[pixel * c..][..c]) {
+                        *to = from ^ i8::MIN;
+                    }
+                }
+                None => tap.fill(args.input_zero_point ^ i8::MIN),
             }
         }
     }
 }
 
-/// Copies `src` to the start of `dst`, where up to 63 bytes beyond it may be overwritten.
+/// Copies `src`, raised by 128, to the start of `dst`, where up to 63 bytes beyond it may be overwritten.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 fn copy(dst: &mut [i8], src: &[i8]) {
     if src.len() <= 16 && dst.len() >= 16 {
-        return store_i8x16(&mut dst[..16], load_i8x16(src));
+        let raised = _mm_xor_si128(load_i8x16(src), _mm_set1_epi8(i8::MIN));
+        return store_i8x16(&mut dst[..16], raised);
     }
     for (index, bytes) in src.chunks(64).enumerate() {
         let dst = &mut dst[index * 64..];
         if dst.len() >= 64 {
-            store_i8(dst, load_i8(bytes));
+            store_i8(dst, raise(load_i8(bytes)));
         } else {
-            dst[..bytes.len()].copy_from_slice(bytes);
+            store_i8(&mut dst[..bytes.len()], raise(load_i8(bytes)));
         }
     }
 }

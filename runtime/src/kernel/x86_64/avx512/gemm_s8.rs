@@ -1,18 +1,15 @@
-//! Integer matrix product by `vpdpbusd`: 8 rows by up to 48 channels of sums in registers.
+//! Integer matrix product: 8 rows by up to 48 channels of sums in registers.
 //!
 //! ```text
 //! for 256 channels: starts = bias − 128 · Σ weights
-//!     for 8 rows: for 48 channels: sums = starts
-//!         for each group of 4 inputs: sums += (lhs + 128) · weights      one vector holds 16 channels of the group
-//!         dst = requantize(sums)
+//!     for 8 rows: raised = lhs + 128
+//!         for 48 channels: dst = requantize(starts + raised · weights)      see super::dot_tile
 //! ```
-//!
-//! `vpdpbusd` multiplies unsigned by signed bytes, so the left side is raised by 128, a flip of its top bit, and the starts
-//! take back what that adds. All of it wraps at 32 bits, so it is exact.
 
 use core::arch::x86_64::*;
 
-use super::memory::{load_i8, mask16, store_i8x16, store_i16x16};
+use super::dot_tile::{Rows, dot_tile, raise_row, sum_weights};
+use super::memory::{store_i8x16, store_i16x16};
 use super::requantize::{Channels, Outputs8, Path};
 use crate::kernel::packing::{BLOCK_CHANNELS, GROUP_INPUTS, block_width_s8};
 use crate::kernel::{DstS8, GemmS8, Requantize, TILE_ROWS, scalar};
@@ -50,19 +47,14 @@ pub(crate) fn gemm_s8(args: GemmS8<'_>) {
         let mut row = 0;
         while row < rows {
             let tile = tile_rows(rows - row);
-            if pitch == k {
-                product.tile(&chunk, &lhs[row * k..][..tile * k], tile, &mut dst, row);
-            } else {
-                let scratch = as_bytes(&mut scratch[..tile * pitch]);
-                for (to, from) in scratch
-                    .chunks_exact_mut(pitch)
-                    .zip(lhs[row * k..].chunks_exact(k))
-                {
-                    to[..k].copy_from_slice(from);
-                    to[k..].fill(0);
-                }
-                product.tile(&chunk, scratch, tile, &mut dst, row);
+            let raised = &mut scratch[..tile * pitch];
+            for (to, from) in raised
+                .chunks_exact_mut(pitch.max(1))
+                .zip(lhs[row * k..].chunks_exact(k.max(1)))
+            {
+                raise_row(from, to);
             }
+            product.tile(&chunk, raised, tile, &mut dst, row);
             row += tile;
         }
     }
@@ -74,12 +66,6 @@ pub(super) fn tile_rows(left: usize) -> usize {
         .into_iter()
         .find(|&rows| rows <= left)
         .unwrap_or(1)
-}
-
-/// Scratch as signed bytes.
-pub(super) fn as_bytes(scratch: &mut [u8]) -> &mut [i8] {
-    // SAFETY: i8 has the size, the alignment and the valid values of u8, and the borrow is handed on.
-    unsafe { core::slice::from_raw_parts_mut(scratch.as_mut_ptr().cast(), scratch.len()) }
 }
 
 /// Where and how outputs are written.
@@ -171,7 +157,8 @@ impl Product<'_> {
         for (index, block) in blocks[..len].iter_mut().enumerate() {
             let channel = (first_block + index) * BLOCK_CHANNELS;
             *block = Channels::new(&self.requantize, channel, self.n, self.k);
-            let sums = self.sum_weights(channel);
+            let group_bytes = block_width_s8(self.n, channel) * GROUP_INPUTS;
+            let sums = sum_weights(self.block_weights(channel), group_bytes);
             block.bias = _mm512_sub_epi32(block.bias, _mm512_slli_epi32::<7>(sums));
         }
         Chunk {
@@ -181,38 +168,19 @@ impl Product<'_> {
         }
     }
 
-    /// Sum of the weights of each channel of the block beginning at `channel`.
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    fn sum_weights(&self, channel: usize) -> __m512i {
-        let ones = _mm512_set1_epi8(1);
-        let bytes = block_width_s8(self.n, channel) * GROUP_INPUTS;
-        // Four sums, so that one product need not wait for the one before.
-        let mut sums = [_mm512_setzero_si512(); 4];
-        let mut groups = self.block_weights(channel).chunks_exact(4 * bytes);
-        for four in &mut groups {
-            for (sum, group) in sums.iter_mut().zip(four.chunks_exact(bytes)) {
-                *sum = _mm512_dpbusd_epi32(*sum, ones, load_i8(group));
-            }
-        }
-        for group in groups.remainder().chunks_exact(bytes) {
-            sums[0] = _mm512_dpbusd_epi32(sums[0], ones, load_i8(group));
-        }
-        let [a, b, c, d] = sums;
-        _mm512_add_epi32(_mm512_add_epi32(a, b), _mm512_add_epi32(c, d))
-    }
-
     /// Packed weights of the block beginning at `channel`.
     fn block_weights(&self, channel: usize) -> &[i8] {
         let k = self.k.next_multiple_of(GROUP_INPUTS);
         &self.weights[channel * k..][..block_width_s8(self.n, channel) * k]
     }
 
-    /// Rows `row..row + rows` of `dst` in the channels of `chunk`; `lhs` is (rows, k rounded up to 4).
+    /// Rows `row..row + rows` of `dst` in the channels of `chunk`; `lhs` is (rows, k rounded up to 4), raised
+    /// by 128.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
     pub(super) fn tile(
         &self,
         chunk: &Chunk,
-        lhs: &[i8],
+        lhs: &[u8],
         rows: usize,
         dst: &mut DstS8<'_>,
         row: usize,
@@ -226,7 +194,7 @@ impl Product<'_> {
 
     /// [`Self::tile`] of a fixed number of rows: 3, 2 or 1 blocks at a time.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    fn tile_of<const R: usize>(&self, chunk: &Chunk, lhs: &[i8], dst: &mut DstS8<'_>, row: usize) {
+    fn tile_of<const R: usize>(&self, chunk: &Chunk, lhs: &[u8], dst: &mut DstS8<'_>, row: usize) {
         let mut block = 0;
         while block < chunk.len {
             block += match chunk.len - block {
@@ -246,7 +214,7 @@ impl Product<'_> {
         &self,
         chunk: &Chunk,
         block: usize,
-        lhs: &[i8],
+        lhs: &[u8],
         dst: &mut DstS8<'_>,
         row: usize,
     ) -> usize {
@@ -257,10 +225,12 @@ impl Product<'_> {
         let starts = channels.map(|channels| channels.bias);
         let last_width = block_width_s8(self.n, channel + (B - 1) * BLOCK_CHANNELS);
         let pitch = self.k.next_multiple_of(GROUP_INPUTS);
+        let groups = pitch / GROUP_INPUTS;
+        let lhs = Rows { data: lhs, pitch };
         let sums = if last_width == BLOCK_CHANNELS {
-            dot_tile::<R, B, false>(lhs, pitch, weights, BLOCK_CHANNELS, starts)
+            dot_tile::<R, B, false>(lhs, groups, weights, BLOCK_CHANNELS, starts)
         } else {
-            dot_tile::<R, B, true>(lhs, pitch, weights, last_width, starts)
+            dot_tile::<R, B, true>(lhs, groups, weights, last_width, starts)
         };
         finish_four!(0, 0, self, channels, sums, dst, row, channel);
         finish_four!(0, 1, self, channels, sums, dst, row, channel);
@@ -328,61 +298,4 @@ fn store_rows<const R: usize>(dst: &mut [i8], pitch: usize, width: usize, bytes:
         // SAFETY: as above.
         unsafe { _mm_storeu_si128(to.cast(), row) };
     }
-}
-
-/// `R` rows of `lhs` (R, pitch), raised by 128, times `B` blocks, onto `starts`. With `NARROW`, the last block has
-/// `last_width` channels, not 16.
-#[inline]
-#[expect(
-    clippy::needless_range_loop,
-    reason = "tiles are indexed by row and block"
-)]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn dot_tile<const R: usize, const B: usize, const NARROW: bool>(
-    lhs: &[i8],
-    pitch: usize,
-    weights: [&[i8]; B],
-    last_width: usize,
-    starts: [__m512i; B],
-) -> [[__m512i; R]; B] {
-    let groups = pitch / GROUP_INPUTS;
-    assert!(lhs.len() >= R * pitch);
-    for (b, block) in weights.iter().enumerate() {
-        let width = if NARROW && b == B - 1 {
-            last_width
-        } else {
-            BLOCK_CHANNELS
-        };
-        assert!(block.len() >= groups * width * GROUP_INPUTS);
-    }
-    let last_mask = mask16(last_width);
-    let raise = _mm512_set1_epi8(i8::MIN);
-    let mut sums: [[__m512i; R]; B] = core::array::from_fn(|b| [starts[b]; R]);
-    for group in 0..groups {
-        let mut vectors = [_mm512_setzero_si512(); B];
-        for b in 0..B {
-            let narrow = NARROW && b == B - 1;
-            let bytes = GROUP_INPUTS * if narrow { last_width } else { BLOCK_CHANNELS };
-            // SAFETY: `group < groups`, and the block has `groups` times `bytes` bytes, asserted above.
-            let from = unsafe { weights[b].as_ptr().add(group * bytes) };
-            vectors[b] = if narrow {
-                // SAFETY: the mask leaves `last_width` lanes of 4 bytes, which are `bytes`.
-                unsafe { _mm512_maskz_loadu_epi32(last_mask, from.cast()) }
-            } else {
-                // SAFETY: 64 bytes are `bytes`.
-                unsafe { _mm512_loadu_si512(from.cast()) }
-            };
-        }
-        for r in 0..R {
-            // SAFETY: row r has `pitch` bytes, 4 for each group; `lhs` has R rows, asserted above.
-            let from = unsafe { lhs.as_ptr().add(r * pitch + group * GROUP_INPUTS) };
-            // SAFETY: as above, 4 bytes; any bytes are an i32.
-            let four = unsafe { from.cast::<i32>().read_unaligned() };
-            let four = _mm512_xor_si512(_mm512_set1_epi32(four), raise);
-            for b in 0..B {
-                sums[b][r] = _mm512_dpbusd_epi32(sums[b][r], four, vectors[b]);
-            }
-        }
-    }
-    sums
 }
