@@ -19,7 +19,12 @@ pub(crate) fn add_s8(args: AddS8<'_>) {
         .iter()
         .all(|offset| offset.unsigned_abs() <= MAX_OFFSET)
         && (0..=20).contains(&args.left_shift)
-        && shifts.iter().all(|shift| (-31..=0).contains(shift));
+        && shifts.iter().all(|shift| (-31..=0).contains(shift))
+        && args
+            .input_multiplier
+            .iter()
+            .all(|&multiplier| multiplier >= 0)
+        && args.output_multiplier >= 0;
     let outputs = Outputs8::new(args.output_offset, args.clamp_min, args.clamp_max);
     let (true, Some(outputs)) = (bounded, outputs) else {
         return scalar::add_s8(args);
@@ -56,6 +61,7 @@ pub(crate) fn mul_s8(args: MulS8<'_>) {
         .iter()
         .all(|offset| offset.unsigned_abs() <= MAX_OFFSET)
         && (-31..=12).contains(&args.shift)
+        && args.multiplier >= 0
         && !args.rhs.is_empty();
     let outputs = Outputs8::new(args.output_offset, args.clamp_min, args.clamp_max);
     let (true, Some(outputs)) = (bounded, outputs) else {

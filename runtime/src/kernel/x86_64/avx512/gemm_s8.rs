@@ -9,7 +9,7 @@
 use core::arch::x86_64::*;
 
 use super::dot_tile::{Rows, dot_tile, raise_row, sum_weights};
-use super::memory::{store_i8x16, store_i16x16};
+use super::memory::{store_i8, store_i8x16, store_i8x32, store_i16x16};
 use super::requantize::{Channels, Outputs8, Path};
 use crate::kernel::packing::{BLOCK_CHANNELS, GROUP_INPUTS, block_width_s8};
 use crate::kernel::{DstS8, GemmS8, Requantize, TILE_ROWS, scalar};
@@ -60,9 +60,13 @@ pub(crate) fn gemm_s8(args: GemmS8<'_>) {
     }
 }
 
-/// Rows of the next tile when `left` are left: 8, 4 or 1.
+/// Rows of the next tile when `left` are left: 8; 7 where tiles of 7 and 8 use up what tiles of 8 would not; else 4, 2 or 1.
 pub(super) fn tile_rows(left: usize) -> usize {
-    [TILE_ROWS, 4, 1]
+    let short = TILE_ROWS - 1;
+    if !left.is_multiple_of(TILE_ROWS) && left >= left.div_ceil(TILE_ROWS) * short {
+        return short;
+    }
+    [TILE_ROWS, 4, 2, 1]
         .into_iter()
         .find(|&rows| rows <= left)
         .unwrap_or(1)
@@ -95,38 +99,23 @@ impl Outputs {
     }
 }
 
-/// Requantises rows `4 * $group..` of block `$b` of a tile, and writes them.
+/// Repeats `$body` for the rows `$r` of a tile of `R`, or for its blocks `$b` of `B`.
 ///
-/// A macro with literal indices, because the compiler keeps vectors in registers only where it knows their index early, and
-/// it does not unroll loops of this size.
-macro_rules! finish_four {
-    ($b:literal, $group:literal, $this:expr, $channels:expr, $sums:expr, $dst:expr, $row:expr, $channel:expr) => {
-        if $b < B && $group * 4 < R {
-            let channels = $channels[$b];
-            let sums = |r: usize| $sums[$b][($group * 4 + r).min(R - 1)];
-            let four = match channels.path {
-                Path::HalfUp => [
-                    channels.half_up(sums(0)),
-                    channels.half_up(sums(1)),
-                    channels.half_up(sums(2)),
-                    channels.half_up(sums(3)),
-                ],
-                Path::HalfAway => [
-                    channels.half_away(sums(0)),
-                    channels.half_away(sums(1)),
-                    channels.half_away(sums(2)),
-                    channels.half_away(sums(3)),
-                ],
-                Path::Any => [
-                    channels.any(sums(0)),
-                    channels.any(sums(1)),
-                    channels.any(sums(2)),
-                    channels.any(sums(3)),
-                ],
-            };
-            let channel = $channel + $b * BLOCK_CHANNELS;
-            $this.write_four::<R>(four, $dst, $row + $group * 4, channel);
-        }
+/// Written out with literal indices, because the compiler keeps vectors in registers only where it knows their index early,
+/// and it does not unroll loops of this size.
+macro_rules! unrolled {
+    ($r:ident < R: $body:expr) => {
+        unrolled!(@ $r, R, [0 1 2 3 4 5 6 7], $body)
+    };
+    ($b:ident < B: $body:expr) => {
+        unrolled!(@ $b, B, [0 1 2], $body)
+    };
+    (@ $index:ident, $end:ident, [$($literal:literal)*], $body:expr) => {
+        $(if $literal < $end {
+            #[allow(non_upper_case_globals, reason = "reads like the variable of a loop")]
+            const $index: usize = $literal;
+            $body;
+        })*
     };
 }
 
@@ -187,7 +176,9 @@ impl Product<'_> {
     ) {
         match rows {
             TILE_ROWS => self.tile_of::<TILE_ROWS>(chunk, lhs, dst, row),
+            7 => self.tile_of::<7>(chunk, lhs, dst, row),
             4 => self.tile_of::<4>(chunk, lhs, dst, row),
+            2 => self.tile_of::<2>(chunk, lhs, dst, row),
             _ => self.tile_of::<1>(chunk, lhs, dst, row),
         }
     }
@@ -227,75 +218,68 @@ impl Product<'_> {
         let pitch = self.k.next_multiple_of(GROUP_INPUTS);
         let groups = pitch / GROUP_INPUTS;
         let lhs = Rows { data: lhs, pitch };
-        let sums = if last_width == BLOCK_CHANNELS {
+        let mut sums = if last_width == BLOCK_CHANNELS {
             dot_tile::<R, B, false>(lhs, groups, weights, BLOCK_CHANNELS, starts)
         } else {
             dot_tile::<R, B, true>(lhs, groups, weights, last_width, starts)
         };
-        finish_four!(0, 0, self, channels, sums, dst, row, channel);
-        finish_four!(0, 1, self, channels, sums, dst, row, channel);
-        finish_four!(1, 0, self, channels, sums, dst, row, channel);
-        finish_four!(1, 1, self, channels, sums, dst, row, channel);
-        finish_four!(2, 0, self, channels, sums, dst, row, channel);
-        finish_four!(2, 1, self, channels, sums, dst, row, channel);
-        B
-    }
-
-    /// Writes 16 channels of the rows from `row` on; one row when `R` is 1, else 4.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    fn write_four<const R: usize>(
-        &self,
-        values: [__m512i; 4],
-        dst: &mut DstS8<'_>,
-        row: usize,
-        channel: usize,
-    ) {
+        match channels.iter().map(|channels| channels.path).max() {
+            Some(Path::HalfUp) => {
+                unrolled!(b < B: unrolled!(r < R: sums[b][r] = channels[b].half_up(sums[b][r])));
+            }
+            Some(Path::HalfAway) => {
+                unrolled!(b < B: unrolled!(r < R: sums[b][r] = channels[b].half_away(sums[b][r])));
+            }
+            _ => {
+                for (sums, channels) in sums.iter_mut().zip(channels) {
+                    for sum in sums {
+                        *sum = channels.any(*sum);
+                    }
+                }
+            }
+        }
         let start = row * self.n + channel;
-        let width = (self.n - channel).min(BLOCK_CHANNELS);
+        let width = (self.n - channel).min(B * BLOCK_CHANNELS);
         match (&self.outputs, dst) {
             (Outputs::I8(outputs), DstS8::I8(dst)) => {
-                let bytes = outputs.pack_in_order(values);
-                store_rows::<R>(&mut dst[start..], self.n, width, bytes);
+                unrolled!(r < R: {
+                    let bytes = outputs.pack_in_order(core::array::from_fn(|b| sums[b.min(B - 1)][r]));
+                    store_columns::<B>(&mut dst[start + r * self.n..][..width], bytes);
+                });
             }
             (&Outputs::I16([clamp_min, clamp_max]), DstS8::I16(dst)) => {
-                for (r, value) in values.into_iter().enumerate().take(R) {
-                    let value = _mm512_cvtsepi32_epi16(value);
-                    let value = _mm256_max_epi16(value, _mm256_set1_epi16(clamp_min));
-                    let value = _mm256_min_epi16(value, _mm256_set1_epi16(clamp_max));
-                    store_i16x16(&mut dst[start + r * self.n..][..width], value);
-                }
+                let bounds = [clamp_min, clamp_max].map(|bound| _mm256_set1_epi16(bound));
+                unrolled!(r < R: {
+                    let dst = &mut dst[start + r * self.n..][..width];
+                    unrolled!(b < B: {
+                        let value = _mm512_cvtsepi32_epi16(sums[b][r]);
+                        let value = _mm256_min_epi16(_mm256_max_epi16(value, bounds[0]), bounds[1]);
+                        let end = width.min((b + 1) * BLOCK_CHANNELS);
+                        store_i16x16(&mut dst[b * BLOCK_CHANNELS..end], value);
+                    });
+                });
             }
             _ => unreachable!("outputs are made for dst"),
         }
+        B
     }
 }
 
-/// Writes `width` of each 16 bytes to rows of `dst` that begin `pitch` apart; one row when `R` is 1, else 4.
+/// Writes as many bytes as `dst` has, at most 16 times `B`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn store_rows<const R: usize>(dst: &mut [i8], pitch: usize, width: usize, bytes: __m512i) {
-    let first = _mm512_castsi512_si128(bytes);
-    if R == 1 {
-        return store_i8x16(&mut dst[..width], first);
+fn store_columns<const B: usize>(dst: &mut [i8], bytes: __m512i) {
+    if dst.len() < B * BLOCK_CHANNELS {
+        return store_i8(dst, bytes);
     }
-    let rows = [
-        first,
-        _mm512_extracti32x4_epi32::<1>(bytes),
-        _mm512_extracti32x4_epi32::<2>(bytes),
-        _mm512_extracti32x4_epi32::<3>(bytes),
-    ];
-    if width < BLOCK_CHANNELS {
-        for (r, row) in rows.into_iter().enumerate() {
-            store_i8x16(&mut dst[r * pitch..][..width], row);
+    let low = _mm512_castsi512_si256(bytes);
+    match B {
+        1 => store_i8x16(dst, _mm256_castsi256_si128(low)),
+        2 => store_i8x32(dst, low),
+        _ => {
+            let (first, second) = dst.split_at_mut(32);
+            store_i8x32(first, low);
+            store_i8x16(second, _mm512_extracti32x4_epi32::<2>(bytes));
         }
-        return;
-    }
-    assert!(dst.len() >= 3 * pitch + BLOCK_CHANNELS);
-    for (r, row) in rows.into_iter().enumerate() {
-        // SAFETY: `r` is at most 3, and 16 bytes from `3 * pitch` on are within `dst`, asserted above.
-        let to = unsafe { dst.as_mut_ptr().add(r * pitch) };
-        // SAFETY: as above.
-        unsafe { _mm_storeu_si128(to.cast(), row) };
     }
 }
