@@ -231,8 +231,14 @@ impl Head {
             pitch: scratch.starts.len(),
         };
         let zero = [_mm512_setzero_si512(); B];
-        let sums =
-            dot_tile::<{ 2 * ROWS }, B, false>(weights, groups, values, BLOCK_CHANNELS, zero);
+        let sums = dot_tile::<{ 2 * ROWS }, B, false>(
+            weights,
+            groups,
+            values,
+            BLOCK_CHANNELS,
+            zero,
+            values[0].as_ptr(),
+        );
         let width = args.heads.len() * args.head_width;
         let rows = ROWS.min(args.queries - query);
         for (b, sums) in sums.iter().enumerate() {
@@ -345,7 +351,14 @@ fn score_blocks<const B: usize>(pitch: usize, block: usize, scratch: &mut Scratc
         data: scratch.queries,
         pitch,
     };
-    let sums = dot_tile::<ROWS, B, false>(queries, groups, keys, BLOCK_CHANNELS, starts);
+    let sums = dot_tile::<ROWS, B, false>(
+        queries,
+        groups,
+        keys,
+        BLOCK_CHANNELS,
+        starts,
+        keys[0].as_ptr(),
+    );
     let keys_up = scratch.starts.len();
     for (b, sums) in sums.into_iter().enumerate() {
         for (row, sums) in sums.into_iter().enumerate() {

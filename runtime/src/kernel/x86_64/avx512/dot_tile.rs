@@ -20,7 +20,7 @@ pub(super) struct Rows<'a> {
 }
 
 /// `R` rows times `B` blocks over `groups` groups of inputs, onto `starts`. With `NARROW`, the last block has `last_width`
-/// channels, not 16.
+/// channels, not 16. What lies at `ahead`, 64 bytes a group, is asked for meanwhile: weights that a later call reads.
 #[inline]
 #[expect(
     clippy::needless_range_loop,
@@ -33,6 +33,7 @@ pub(super) fn dot_tile<const R: usize, const B: usize, const NARROW: bool>(
     weights: [&[i8]; B],
     last_width: usize,
     starts: [__m512i; B],
+    ahead: *const i8,
 ) -> [[__m512i; R]; B] {
     assert!(lhs.data.len() >= (R - 1) * lhs.pitch + groups * GROUP_INPUTS);
     for (b, block) in weights.iter().enumerate() {
@@ -46,6 +47,9 @@ pub(super) fn dot_tile<const R: usize, const B: usize, const NARROW: bool>(
     let last_mask = mask16(last_width);
     let mut sums: [[__m512i; R]; B] = core::array::from_fn(|b| [starts[b]; R]);
     for group in 0..groups {
+        let next = ahead.wrapping_add(group * GROUP_INPUTS * BLOCK_CHANNELS);
+        // SAFETY: a hint, which reads nothing and may name any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(next) };
         let mut vectors = [_mm512_setzero_si512(); B];
         for b in 0..B {
             let narrow = NARROW && b == B - 1;

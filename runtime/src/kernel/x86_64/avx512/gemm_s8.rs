@@ -218,10 +218,13 @@ impl Product<'_> {
         let pitch = self.k.next_multiple_of(GROUP_INPUTS);
         let groups = pitch / GROUP_INPUTS;
         let lhs = Rows { data: lhs, pitch };
+        // Each row of tiles asks for a part of the next chunk.
+        let part = weights[row / TILE_ROWS % B].as_ptr();
+        let ahead = part.wrapping_add(CHUNK_BLOCKS * BLOCK_CHANNELS * pitch);
         let mut sums = if last_width == BLOCK_CHANNELS {
-            dot_tile::<R, B, false>(lhs, groups, weights, BLOCK_CHANNELS, starts)
+            dot_tile::<R, B, false>(lhs, groups, weights, BLOCK_CHANNELS, starts, ahead)
         } else {
-            dot_tile::<R, B, true>(lhs, groups, weights, last_width, starts)
+            dot_tile::<R, B, true>(lhs, groups, weights, last_width, starts, ahead)
         };
         match channels.iter().map(|channels| channels.path).max() {
             Some(Path::HalfUp) => {
