@@ -7,6 +7,7 @@
     reason = "intrinsics, and loads and stores whose bounds are proved beside them"
 )]
 
+mod attention;
 mod avx2;
 mod avx512;
 mod float;
@@ -60,19 +61,6 @@ macro_rules! integer_methods {
             unsafe { $level::$name($($arg),*) }
         }
     )*};
-    ($level:ident: transformers) => {
-        integer_methods! { $level:
-            mean_s8(args: MeanS8<'_>);
-            lut_s8(table: &[i8; 256], src: &[i8], dst: &mut [i8]);
-            normalize_s16(src: &[i16], dst: &mut [i8]);
-            add_s16(args: AddS16<'_>);
-            rescale_s16(args: RescaleS16<'_>);
-            layer_norm_s16(args: LayerNormS16<'_>);
-            attention_s8(args: AttentionS8<'_>);
-            softmax_s8(args: SoftmaxS8<'_>);
-            mean_s16(args: MeanS16<'_>);
-        }
-    };
     ($level:ident) => {
         integer_methods! { $level:
             gemm_s8(args: GemmS8<'_>);
@@ -82,6 +70,15 @@ macro_rules! integer_methods {
             mul_s8(args: MulS8<'_>);
             avg_pool_s8(args: PoolS8<'_>);
             max_pool_s8(args: PoolS8<'_>);
+            mean_s8(args: MeanS8<'_>);
+            lut_s8(table: &[i8; 256], src: &[i8], dst: &mut [i8]);
+            normalize_s16(src: &[i16], dst: &mut [i8]);
+            add_s16(args: AddS16<'_>);
+            rescale_s16(args: RescaleS16<'_>);
+            layer_norm_s16(args: LayerNormS16<'_>);
+            attention_s8(args: AttentionS8<'_>);
+            softmax_s8(args: SoftmaxS8<'_>);
+            mean_s16(args: MeanS16<'_>);
             dot_s8(lhs: &[i8], rhs: &[i8]) -> i32;
             quantize_f32(src: &[f32], scale: f32, zero_point: i32, dst: &mut [i8]);
             dequantize_s8(src: &[i8], scale: f32, zero_point: i32, dst: &mut [f32]);
@@ -102,7 +99,6 @@ impl Kernels for Avx512Vnni {
         "x86_64-avx512vnni"
     }
     integer_methods!(avx512);
-    integer_methods!(avx512: transformers);
     float_methods!(
         Avx512Vnni,
         "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"

@@ -14,17 +14,17 @@
 
 use core::arch::x86_64::*;
 
-use super::dot_tile::{Rows, as_bytes, dot_tile, raise_row, sum_weights};
+use super::super::attention::{Place, Scratch, signed};
+use super::dot_tile::{Rows, dot_tile, raise_row, sum_weights};
 use super::elementwise_s8::widen;
 use super::exponential::{Exponential, add_words};
 use super::memory::{
-    load_i8, load_i8x16, load_i16x16, load_i32, mask16, mask32, store_i8, store_i8x16, store_i8x32,
-    store_i32,
+    load_i8, load_i8x16, load_i32, mask16, mask32, store_i8, store_i8x16, store_i8x32, store_i32,
 };
 use super::requantize::{Channels, Outputs8};
 use crate::kernel::packing::{BLOCK_CHANNELS, GROUP_INPUTS};
 use crate::kernel::softmax::{normalized_quotient, row_multiplier};
-use crate::kernel::{AttentionS8, Columns, ScoreBias, SoftmaxS8, scalar};
+use crate::kernel::{AttentionS8, SoftmaxS8, scalar};
 
 /// Queries at once: their weights are 8 rows of bytes.
 const ROWS: usize = 4;
@@ -37,13 +37,16 @@ pub(crate) fn attention_s8(mut args: AttentionS8<'_>) {
     let Some(outputs) = Outputs8::new(args.output_zero_point, -128, 127) else {
         return scalar::attention_s8(args);
     };
-    let Some(mut scratch) = Scratch::split(args.scratch, args.keys, args.head_width) else {
-        return;
-    };
-    args.scratch = &mut [];
+    let whole = core::mem::take(&mut args.scratch);
+    let mut scratch = Scratch::split(whole, args.keys, args.head_width);
     for window in 0..args.windows {
         for head in 0..args.heads.len() {
-            let this = Head::pack(&args, outputs, window, head, &mut scratch);
+            let place = Place {
+                window,
+                number: head,
+                start: head * args.head_width,
+            };
+            let this = Head::pack(&args, outputs, place, &mut scratch);
             for query in (0..args.queries).step_by(ROWS) {
                 this.attend(&mut args, query, &mut scratch);
             }
@@ -51,98 +54,41 @@ pub(crate) fn attention_s8(mut args: AttentionS8<'_>) {
     }
 }
 
-/// The parts of scratch.
-#[derive(Debug)]
-struct Scratch<'a> {
-    /// (keys / 16, ⌈head_width / 4⌉, 16, 4)
-    keys: &'a mut [i8],
-    /// (⌈head_width / 16⌉, ⌈keys / 4⌉, 16, 4)
-    values: &'a mut [i8],
-    /// (4, head_width rounded up to 4)
-    queries: &'a mut [u8],
-    /// (keys rounded up to 16)
-    starts: &'a mut [i32],
-    /// (4, keys rounded up to 16)
-    scores: &'a mut [i32],
-    /// (4, 2, keys rounded up to 16), low bytes before high ones.
-    weights: &'a mut [u8],
-}
-
-impl<'a> Scratch<'a> {
-    /// `None` for an attention without keys or columns of more bytes than there are.
-    fn split(scratch: &'a mut [i32], keys: usize, head_width: usize) -> Option<Self> {
-        let keys_up = keys.checked_next_multiple_of(BLOCK_CHANNELS)?;
-        let width_up = head_width.checked_next_multiple_of(BLOCK_CHANNELS)?;
-        let packed = keys_up.checked_mul(width_up)? / 4;
-        let (keys, rest) = scratch.split_at_mut_checked(packed)?;
-        let (values, rest) = rest.split_at_mut_checked(packed)?;
-        let (queries, rest) = rest.split_at_mut_checked(width_up)?;
-        let (starts, rest) = rest.split_at_mut_checked(keys_up)?;
-        let (scores, rest) = rest.split_at_mut_checked(ROWS * keys_up)?;
-        let (weights, _) = rest.split_at_mut_checked(ROWS * 2 * keys_up / 4)?;
-        Some(Self {
-            keys: as_bytes(bytes_of(keys)),
-            values: as_bytes(bytes_of(values)),
-            queries: bytes_of(queries),
-            starts,
-            scores,
-            weights: bytes_of(weights),
-        })
-    }
-}
-
-/// Words as bytes.
-fn bytes_of(words: &mut [i32]) -> &mut [u8] {
-    // SAFETY: the bytes are those of the slice, u8 has no alignment and no invalid values, nor has i32, and the borrow is
-    // handed on.
-    unsafe { core::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), size_of_val(words)) }
-}
-
 /// One head in one window, its keys and values packed.
 #[derive(Debug)]
 struct Head {
-    window: usize,
-    number: usize,
-    /// First column.
-    start: usize,
+    place: Place,
     exponential: Exponential,
     outputs: Outputs8,
 }
 
 impl Head {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    fn pack<'a>(
-        args: &AttentionS8<'a>,
+    fn pack(
+        args: &AttentionS8<'_>,
         outputs: Outputs8,
-        window: usize,
-        number: usize,
+        place: Place,
         scratch: &mut Scratch<'_>,
     ) -> Self {
-        let scale = &args.heads[number];
-        let this = Self {
-            window,
-            number,
-            start: number * args.head_width,
-            exponential: Exponential::new(scale.score_multiplier, scale.score_shift),
-            outputs,
-        };
         let groups = args.head_width.div_ceil(GROUP_INPUTS);
-        let rows = |columns: Columns<'a>, key: usize| {
-            (key < args.keys)
-                .then(|| columns.row(window * args.keys + key, this.start, args.head_width))
-        };
         for (block, start) in scratch.starts.chunks_exact_mut(BLOCK_CHANNELS).enumerate() {
             let packed = &mut scratch.keys[block * groups * 64..][..groups * 64];
-            pack_keys(|lane| rows(args.k, block * BLOCK_CHANNELS + lane), packed);
+            place.pack_keys(args, block * BLOCK_CHANNELS, packed);
             let sums = _mm512_slli_epi32::<7>(sum_weights(packed, 64));
             store_i32(start, _mm512_sub_epi32(_mm512_setzero_si512(), sums));
         }
         let groups = args.keys.div_ceil(GROUP_INPUTS);
         for column in (0..args.head_width).step_by(BLOCK_CHANNELS) {
             let packed = &mut scratch.values[column * groups * GROUP_INPUTS..][..groups * 64];
-            pack_values(|key| rows(args.v, key).map(|row| &row[column..]), packed);
+            let row = |key| place.key_row(args, args.v, key);
+            pack_values(|key| row(key).map(|row| &row[column..]), packed);
         }
-        this
+        let scale = &args.heads[place.number];
+        Self {
+            place,
+            exponential: Exponential::new(scale.score_multiplier, scale.score_shift),
+            outputs,
+        }
     }
 
     /// The outputs of up to 4 queries.
@@ -156,20 +102,20 @@ impl Head {
             .enumerate()
             .take(rows)
         {
-            let row = self.window * args.queries + query + row;
-            raise_row(args.q.row(row, self.start, args.head_width), raised);
+            raise_row(self.place.query_row(args, query + row), raised);
         }
         score(pitch, scratch);
         let keys_up = scratch.starts.len();
         let mut sums = [0; ROWS];
         for (row, sum) in sums.iter_mut().enumerate().take(rows) {
             let scores = &mut scratch.scores[row * keys_up..][..keys_up];
-            self.add_bias(args, query + row, &mut scores[..args.keys]);
+            let scores_of_keys = &mut scores[..args.keys];
+            self.place.add_bias(args, query + row, scores_of_keys);
             let weights = &mut scratch.weights[row * 2 * keys_up..][..2 * keys_up];
             *sum = weigh(&self.exponential, scores, args.keys, weights);
         }
         let factors = sums.map(|sum| {
-            let (multiplier, shift) = row_multiplier(&args.heads[self.number], sum);
+            let (multiplier, shift) = row_multiplier(&args.heads[self.place.number], sum);
             Channels::uniform(multiplier, shift)
         });
         let factors = Factors {
@@ -184,31 +130,6 @@ impl Head {
                     2 | 4 => self.average::<2>(args, query, column, scratch, &factors),
                     _ => self.average::<3>(args, query, column, scratch, &factors),
                 };
-        }
-    }
-
-    /// Adds the bias of a query.
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    fn add_bias(&self, args: &AttentionS8<'_>, query: usize, scores: &mut [i32]) {
-        match args.bias {
-            ScoreBias::None => {}
-            ScoreBias::Full(table) => {
-                let row = (self.number * args.queries + query) * args.keys;
-                add_shifted(scores, &table[row..], args.bias_shift);
-            }
-            ScoreBias::Relative {
-                table,
-                height,
-                width,
-            } => {
-                let (rows, columns) = (2 * height - 1, 2 * width - 1);
-                let first = self.number * rows + height - 1 - query / width;
-                let column = width - 1 - query % width;
-                for (y, scores) in scores.chunks_mut(width).enumerate() {
-                    let row = &table[(first + y) * columns + column..];
-                    add_shifted(scores, row, args.bias_shift);
-                }
-            }
         }
     }
 
@@ -251,10 +172,10 @@ impl Head {
                 _mm512_extracti32x4_epi32::<3>(bytes),
             ];
             for (row, quarter) in quarters.into_iter().enumerate().take(rows) {
-                let row = self.window * args.queries + query + row;
+                let row = self.place.window * args.queries + query + row;
                 let len = (args.head_width - column).min(BLOCK_CHANNELS);
                 store_i8x16(
-                    &mut args.dst[row * width + self.start + column..][..len],
+                    &mut args.dst[row * width + self.place.start + column..][..len],
                     quarter,
                 );
             }
@@ -284,24 +205,6 @@ impl Factors {
                 self.rows[row].any(sum)
             }
         })
-    }
-}
-
-/// Packs 16 keys, `None` for one that is not there: (⌈head_width / 4⌉, 16, 4).
-fn pack_keys<'a>(row: impl Fn(usize) -> Option<&'a [i8]>, packed: &mut [i8]) {
-    let (groups, _) = packed.as_chunks_mut::<64>();
-    for lane in 0..BLOCK_CHANNELS {
-        let place = lane * GROUP_INPUTS..(lane + 1) * GROUP_INPUTS;
-        let (fours, rest) = row(lane).unwrap_or(&[]).as_chunks::<GROUP_INPUTS>();
-        for (group, four) in groups.iter_mut().zip(fours) {
-            group[place.clone()].copy_from_slice(four);
-        }
-        for group in groups.iter_mut().skip(fours.len()) {
-            group[place.clone()].fill(0);
-        }
-        if let (Some(group), false) = (groups.get_mut(fours.len()), rest.is_empty()) {
-            group[place][..rest.len()].copy_from_slice(rest);
-        }
     }
 }
 
@@ -369,17 +272,6 @@ fn score_blocks<const B: usize>(pitch: usize, block: usize, scratch: &mut Scratc
     B
 }
 
-/// `scores += table << shift`.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn add_shifted(scores: &mut [i32], table: &[i16], shift: u32) {
-    let shift = _mm_cvtsi32_si128(shift as i32);
-    let table = table[..scores.len()].chunks(16);
-    for (scores, table) in scores.chunks_mut(16).zip(table) {
-        let bias = _mm512_sll_epi32(_mm512_cvtepi16_epi32(load_i16x16(table)), shift);
-        store_i32(scores, _mm512_add_epi32(load_i32(scores), bias));
-    }
-}
-
 /// Turns the scores of a row, of which `keys` count, into weights; gives their sum.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 fn weigh(exponential: &Exponential, scores: &[i32], keys: usize, weights: &mut [u8]) -> u32 {
@@ -390,7 +282,7 @@ fn weigh(exponential: &Exponential, scores: &[i32], keys: usize, weights: &mut [
     }
     let largest = _mm512_set1_epi32(_mm512_reduce_max_epi32(largest));
     let mut sums = _mm512_setzero_si512();
-    let (low, high) = as_bytes(weights).split_at_mut(scores.len());
+    let (low, high) = signed(weights).split_at_mut(scores.len());
     let bytes = low.chunks_mut(32).zip(high.chunks_mut(32));
     for (index, (scores, (low, high))) in scores.chunks(32).zip(bytes).enumerate() {
         let (first, second) = scores.split_at(16);

@@ -3,7 +3,8 @@
 
 use core::arch::x86_64::*;
 
-use super::dot_tile::{as_bytes, raise};
+use super::super::attention::signed;
+use super::dot_tile::raise;
 use super::gemm_s8::{Outputs, Product, tile_rows};
 use super::memory::{load_i8, load_i8x16, store_i8, store_i8x16};
 use crate::kernel::packing::{BLOCK_CHANNELS, GROUP_INPUTS};
@@ -51,7 +52,7 @@ fn lay_out_patch(args: &mut ConvS8<'_>, row: usize, start: usize, end: usize) {
     let (window, c) = (args.window, args.in_channels);
     let [height, width] = window.kernel;
     let position = [row / window.output[1], row % window.output[1]];
-    let scratch = as_bytes(&mut args.scratch[..end]);
+    let scratch = signed(&mut args.scratch[..end]);
     let first = window.coordinate(1, position[1], 0);
     let last = window.coordinate(1, position[1], width - 1);
     let dense = window.dilation[1] == 1 && first.is_some() && last.is_some();

@@ -9,6 +9,7 @@
 
 use core::arch::x86_64::*;
 
+use super::super::attention::signed;
 use super::memory::{load_i8, mask16, store_i8};
 use crate::kernel::packing::{BLOCK_CHANNELS, GROUP_INPUTS};
 
@@ -48,8 +49,8 @@ pub(super) fn dot_tile<const R: usize, const B: usize, const NARROW: bool>(
     let mut sums: [[__m512i; R]; B] = core::array::from_fn(|b| [starts[b]; R]);
     for group in 0..groups {
         let next = ahead.wrapping_add(group * GROUP_INPUTS * BLOCK_CHANNELS);
-        // SAFETY: a hint, which reads nothing and may name any address.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(next) };
+        // A hint, which may name any address.
+        _mm_prefetch::<_MM_HINT_T1>(next);
         let mut vectors = [_mm512_setzero_si512(); B];
         for b in 0..B {
             let narrow = NARROW && b == B - 1;
@@ -108,17 +109,11 @@ pub(super) fn raise(bytes: __m512i) -> __m512i {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub(super) fn raise_row(src: &[i8], dst: &mut [u8]) {
-    let dst = as_bytes(dst);
+    let dst = signed(dst);
     for (dst, src) in dst.chunks_mut(64).zip(src.chunks(64)) {
         store_i8(dst, raise(load_i8(src)));
     }
     if let Some(rest) = dst.get_mut(src.len().next_multiple_of(64)..) {
         rest.fill(i8::MIN);
     }
-}
-
-/// Scratch as signed bytes.
-pub(super) fn as_bytes(scratch: &mut [u8]) -> &mut [i8] {
-    // SAFETY: i8 has the size, the alignment and the valid values of u8, and the borrow is handed on.
-    unsafe { core::slice::from_raw_parts_mut(scratch.as_mut_ptr().cast(), scratch.len()) }
 }
