@@ -15,7 +15,7 @@
 use core::arch::x86_64::*;
 
 use super::super::attention::{Place, Scratch, signed};
-use super::dot_tile::{Rows, dot_tile, raise_row, sum_weights};
+use super::dot_tile::{GROUP_BYTES, Rows, dot_tile, raise_row, sum_weights};
 use super::elementwise_s8::widen;
 use super::exponential::{Exponential, add_words};
 use super::memory::{
@@ -72,14 +72,15 @@ impl Head {
     ) -> Self {
         let groups = args.head_width.div_ceil(GROUP_INPUTS);
         for (block, start) in scratch.starts.chunks_exact_mut(BLOCK_CHANNELS).enumerate() {
-            let packed = &mut scratch.keys[block * groups * 64..][..groups * 64];
+            let packed = &mut scratch.keys[block * groups * GROUP_BYTES..][..groups * GROUP_BYTES];
             place.pack_keys(args, block * BLOCK_CHANNELS, packed);
-            let sums = _mm512_slli_epi32::<7>(sum_weights(packed, 64));
+            let sums = _mm512_slli_epi32::<7>(sum_weights(packed, GROUP_BYTES));
             store_i32(start, _mm512_sub_epi32(_mm512_setzero_si512(), sums));
         }
         let groups = args.keys.div_ceil(GROUP_INPUTS);
         for column in (0..args.head_width).step_by(BLOCK_CHANNELS) {
-            let packed = &mut scratch.values[column * groups * GROUP_INPUTS..][..groups * 64];
+            let packed =
+                &mut scratch.values[column * groups * GROUP_INPUTS..][..groups * GROUP_BYTES];
             let row = |key| place.key_row(args, args.v, key);
             pack_values(|key| row(key).map(|row| &row[column..]), packed);
         }
@@ -144,21 +145,20 @@ impl Head {
         factors: &Factors,
     ) -> usize {
         let groups = args.keys.div_ceil(GROUP_INPUTS);
-        let values: [&[i8]; B] = core::array::from_fn(|b| {
-            &scratch.values[(column + b * BLOCK_CHANNELS) * groups * GROUP_INPUTS..][..groups * 64]
-        });
+        let values = &scratch.values[column * groups * GROUP_INPUTS..];
         let weights = Rows {
             data: scratch.weights,
             pitch: scratch.starts.len(),
         };
         let zero = [_mm512_setzero_si512(); B];
+        let ahead = values.as_ptr();
         let sums = dot_tile::<{ 2 * ROWS }, B, false>(
             weights,
             groups,
             values,
             BLOCK_CHANNELS,
             zero,
-            values[0].as_ptr(),
+            ahead,
         );
         let width = args.heads.len() * args.head_width;
         let rows = ROWS.min(args.queries - query);
@@ -211,7 +211,7 @@ impl Factors {
 /// Packs up to 16 columns of all keys, `None` for one that is not there: (⌈keys / 4⌉, 16, 4).
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 fn pack_values<'a>(row: impl Fn(usize) -> Option<&'a [i8]>, packed: &mut [i8]) {
-    for (group, packed) in packed.chunks_exact_mut(64).enumerate() {
+    for (group, packed) in packed.chunks_exact_mut(GROUP_BYTES).enumerate() {
         let [a, b, c, d] = core::array::from_fn(|key| match row(group * GROUP_INPUTS + key) {
             Some(row) => load_i8x16(&row[..row.len().min(BLOCK_CHANNELS)]),
             None => _mm_setzero_si128(),
@@ -245,8 +245,7 @@ fn score(pitch: usize, scratch: &mut Scratch<'_>) {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn score_blocks<const B: usize>(pitch: usize, block: usize, scratch: &mut Scratch<'_>) -> usize {
     let groups = pitch / GROUP_INPUTS;
-    let keys: [&[i8]; B] =
-        core::array::from_fn(|b| &scratch.keys[(block + b) * groups * 64..][..groups * 64]);
+    let keys = &scratch.keys[block * groups * GROUP_BYTES..];
     let starts = core::array::from_fn(|b| {
         load_i32(&scratch.starts[(block + b) * BLOCK_CHANNELS..][..BLOCK_CHANNELS])
     });
@@ -254,14 +253,8 @@ fn score_blocks<const B: usize>(pitch: usize, block: usize, scratch: &mut Scratc
         data: scratch.queries,
         pitch,
     };
-    let sums = dot_tile::<ROWS, B, false>(
-        queries,
-        groups,
-        keys,
-        BLOCK_CHANNELS,
-        starts,
-        keys[0].as_ptr(),
-    );
+    let ahead = keys.as_ptr();
+    let sums = dot_tile::<ROWS, B, false>(queries, groups, keys, BLOCK_CHANNELS, starts, ahead);
     let keys_up = scratch.starts.len();
     for (b, sums) in sums.into_iter().enumerate() {
         for (row, sums) in sums.into_iter().enumerate() {

@@ -13,6 +13,9 @@ use super::super::attention::signed;
 use super::memory::{load_i8, mask16, store_i8};
 use crate::kernel::packing::{BLOCK_CHANNELS, GROUP_INPUTS};
 
+/// Bytes of a group of a whole block.
+pub(super) const GROUP_BYTES: usize = BLOCK_CHANNELS * GROUP_INPUTS;
+
 /// Rows of bytes as `vpdpbusd` takes them, `pitch` bytes apart.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rows<'a> {
@@ -20,8 +23,9 @@ pub(super) struct Rows<'a> {
     pub(super) pitch: usize,
 }
 
-/// `R` rows times `B` blocks over `groups` groups of inputs, onto `starts`. With `NARROW`, the last block has `last_width`
-/// channels, not 16. What lies at `ahead`, 64 bytes a group, is asked for meanwhile: weights that a later call reads.
+/// `R` rows times `B` blocks over `groups` groups of inputs, onto `starts`. The blocks follow each other; with `NARROW`, the
+/// last one has `last_width` channels, not 16. What lies at `ahead`, 64 bytes a group, is asked for meanwhile: weights that a
+/// later call reads.
 #[inline]
 #[expect(
     clippy::needless_range_loop,
@@ -31,32 +35,26 @@ pub(super) struct Rows<'a> {
 pub(super) fn dot_tile<const R: usize, const B: usize, const NARROW: bool>(
     lhs: Rows<'_>,
     groups: usize,
-    weights: [&[i8]; B],
+    weights: &[i8],
     last_width: usize,
     starts: [__m512i; B],
     ahead: *const i8,
 ) -> [[__m512i; R]; B] {
+    let block_bytes = groups * GROUP_BYTES;
+    let last_bytes = GROUP_INPUTS * if NARROW { last_width } else { BLOCK_CHANNELS };
     assert!(lhs.data.len() >= (R - 1) * lhs.pitch + groups * GROUP_INPUTS);
-    for (b, block) in weights.iter().enumerate() {
-        let width = if NARROW && b == B - 1 {
-            last_width
-        } else {
-            BLOCK_CHANNELS
-        };
-        assert!(block.len() >= groups * width * GROUP_INPUTS);
-    }
+    assert!(weights.len() >= (B - 1) * block_bytes + groups * last_bytes);
     let last_mask = mask16(last_width);
     let mut sums: [[__m512i; R]; B] = core::array::from_fn(|b| [starts[b]; R]);
     for group in 0..groups {
-        let next = ahead.wrapping_add(group * GROUP_INPUTS * BLOCK_CHANNELS);
         // A hint, which may name any address.
-        _mm_prefetch::<_MM_HINT_T1>(next);
+        _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(group * GROUP_BYTES));
         let mut vectors = [_mm512_setzero_si512(); B];
         for b in 0..B {
             let narrow = NARROW && b == B - 1;
-            let bytes = GROUP_INPUTS * if narrow { last_width } else { BLOCK_CHANNELS };
-            // SAFETY: `group < groups`, and the block has `groups` times `bytes` bytes, asserted above.
-            let from = unsafe { weights[b].as_ptr().add(group * bytes) };
+            let bytes = if narrow { last_bytes } else { GROUP_BYTES };
+            // SAFETY: block b begins at `b * block_bytes` and has `bytes` bytes for each group, asserted above.
+            let from = unsafe { weights.as_ptr().add(b * block_bytes + group * bytes) };
             vectors[b] = if narrow {
                 // SAFETY: the mask leaves `last_width` lanes of 4 bytes, which are `bytes`.
                 unsafe { _mm512_maskz_loadu_epi32(last_mask, from.cast()) }
@@ -105,15 +103,12 @@ pub(super) fn raise(bytes: __m512i) -> __m512i {
     _mm512_xor_si512(bytes, _mm512_set1_epi8(i8::MIN))
 }
 
-/// Writes `src`, raised by 128, to the start of `dst`; what is left of `dst` becomes zeros raised alike.
+/// Writes `src`, raised by 128, to the start of `dst`; beyond it, up to the next multiple of 64 that `dst` has, zeros raised
+/// alike. Whole vectors are stored where `dst` has room, because masked stores of bytes are slow on some CPUs.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub(super) fn raise_row(src: &[i8], dst: &mut [u8]) {
-    let dst = signed(dst);
-    for (dst, src) in dst.chunks_mut(64).zip(src.chunks(64)) {
+    for (dst, src) in signed(dst).chunks_mut(64).zip(src.chunks(64)) {
         store_i8(dst, raise(load_i8(src)));
-    }
-    if let Some(rest) = dst.get_mut(src.len().next_multiple_of(64)..) {
-        rest.fill(i8::MIN);
     }
 }

@@ -9,7 +9,7 @@
 use core::arch::x86_64::*;
 
 use super::dot_tile::{Rows, dot_tile, raise_row, sum_weights};
-use super::memory::{store_i8, store_i8x16, store_i8x32, store_i16x16};
+use super::memory::{store_i8, store_i16x16};
 use super::requantize::{Channels, Outputs8, Path};
 use crate::kernel::packing::{BLOCK_CHANNELS, GROUP_INPUTS, block_width_s8};
 use crate::kernel::{DstS8, GemmS8, Requantize, TILE_ROWS, scalar};
@@ -47,14 +47,16 @@ pub(crate) fn gemm_s8(args: GemmS8<'_>) {
         let mut row = 0;
         while row < rows {
             let tile = tile_rows(rows - row);
-            let raised = &mut scratch[..tile * pitch];
-            for (to, from) in raised
-                .chunks_exact_mut(pitch.max(1))
-                .zip(lhs[row * k..].chunks_exact(k.max(1)))
-            {
-                raise_row(from, to);
+            let src = &lhs[row * k..][..tile * k];
+            if pitch == k {
+                raise_row(src, &mut scratch[..src.len().next_multiple_of(64)]);
+            } else {
+                let row_bytes = k.next_multiple_of(64);
+                for (index, src) in src.chunks_exact(k).enumerate() {
+                    raise_row(src, &mut scratch[index * pitch..][..row_bytes]);
+                }
             }
-            product.tile(&chunk, raised, tile, &mut dst, row);
+            product.tile(&chunk, scratch, tile, &mut dst, row);
             row += tile;
         }
     }
@@ -209,18 +211,21 @@ impl Product<'_> {
         dst: &mut DstS8<'_>,
         row: usize,
     ) -> usize {
-        let channels: [&Channels; B] = core::array::from_fn(|b| &chunk.blocks[block + b]);
+        let (channels, _) = chunk.blocks[block..].split_at(B);
+        let mut starts = [_mm512_setzero_si512(); B];
+        for (start, channels) in starts.iter_mut().zip(channels) {
+            *start = channels.bias;
+        }
         let channel = (chunk.first_block + block) * BLOCK_CHANNELS;
-        let weights: [&[i8]; B] =
-            core::array::from_fn(|b| self.block_weights(channel + b * BLOCK_CHANNELS));
-        let starts = channels.map(|channels| channels.bias);
-        let last_width = block_width_s8(self.n, channel + (B - 1) * BLOCK_CHANNELS);
         let pitch = self.k.next_multiple_of(GROUP_INPUTS);
         let groups = pitch / GROUP_INPUTS;
         let lhs = Rows { data: lhs, pitch };
+        let weights = &self.weights[channel * pitch..];
         // Each row of tiles asks for a part of the next chunk.
-        let part = weights[row / TILE_ROWS % B].as_ptr();
-        let ahead = part.wrapping_add(CHUNK_BLOCKS * BLOCK_CHANNELS * pitch);
+        let part = (CHUNK_BLOCKS + row / TILE_ROWS % B) * BLOCK_CHANNELS * pitch;
+        let ahead = weights.as_ptr().wrapping_add(part);
+        let width = (self.n - channel).min(B * BLOCK_CHANNELS);
+        let last_width = block_width_s8(self.n, channel + (B - 1) * BLOCK_CHANNELS);
         let mut sums = if last_width == BLOCK_CHANNELS {
             dot_tile::<R, B, false>(lhs, groups, weights, BLOCK_CHANNELS, starts, ahead)
         } else {
@@ -242,12 +247,17 @@ impl Product<'_> {
             }
         }
         let start = row * self.n + channel;
-        let width = (self.n - channel).min(B * BLOCK_CHANNELS);
         match (&self.outputs, dst) {
             (Outputs::I8(outputs), DstS8::I8(dst)) => {
+                let dst = &mut dst[start..][..(R - 1) * self.n + width];
                 unrolled!(r < R: {
                     let bytes = outputs.pack_in_order(core::array::from_fn(|b| sums[b.min(B - 1)][r]));
-                    store_columns::<B>(&mut dst[start + r * self.n..][..width], bytes);
+                    if width == B * BLOCK_CHANNELS {
+                        // SAFETY: `dst` has R rows `n` apart, the last one of `width` bytes, as many as are stored.
+                        unsafe { store_columns::<B>(dst.as_mut_ptr().add(r * self.n), bytes) };
+                    } else {
+                        store_i8(&mut dst[r * self.n..][..width], bytes);
+                    }
                 });
             }
             (&Outputs::I16([clamp_min, clamp_max]), DstS8::I16(dst)) => {
@@ -268,21 +278,24 @@ impl Product<'_> {
     }
 }
 
-/// Writes as many bytes as `dst` has, at most 16 times `B`.
+/// Writes the first 16 · `B` bytes.
+///
+/// # Safety
+/// `dst` points to as many bytes that may be written.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn store_columns<const B: usize>(dst: &mut [i8], bytes: __m512i) {
-    if dst.len() < B * BLOCK_CHANNELS {
-        return store_i8(dst, bytes);
-    }
+unsafe fn store_columns<const B: usize>(dst: *mut i8, bytes: __m512i) {
     let low = _mm512_castsi512_si256(bytes);
-    match B {
-        1 => store_i8x16(dst, _mm256_castsi256_si128(low)),
-        2 => store_i8x32(dst, low),
-        _ => {
-            let (first, second) = dst.split_at_mut(32);
-            store_i8x32(first, low);
-            store_i8x16(second, _mm512_extracti32x4_epi32::<2>(bytes));
-        }
+    if B == 1 {
+        // SAFETY: 16 bytes, as the caller states.
+        return unsafe { _mm_storeu_si128(dst.cast(), _mm256_castsi256_si128(low)) };
+    }
+    // SAFETY: the first 32 bytes of 32 or 48, as the caller states.
+    unsafe { _mm256_storeu_si256(dst.cast(), low) };
+    if B == 3 {
+        // SAFETY: inside of the 48 bytes that the caller states.
+        let last = unsafe { dst.add(32) };
+        // SAFETY: the last 16 of them.
+        unsafe { _mm_storeu_si128(last.cast(), _mm512_extracti32x4_epi32::<2>(bytes)) };
     }
 }
