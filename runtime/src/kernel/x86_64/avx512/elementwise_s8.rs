@@ -33,7 +33,8 @@ pub(crate) fn add_s8(args: AddS8<'_>) {
         Channels::uniform(args.input_multiplier[side], args.input_shift[side])
     });
     let output = Channels::uniform(args.output_multiplier, args.output_shift);
-    let left_shift = _mm512_set1_epi32(args.left_shift);
+    // One more: see [`Channels::half_away_of_half`].
+    let left_shift = _mm_cvtsi32_si128(args.left_shift + 1);
     let offsets = args.input_offset.map(|offset| _mm512_set1_epi32(offset));
     let chunks = args
         .dst
@@ -42,13 +43,14 @@ pub(crate) fn add_s8(args: AddS8<'_>) {
         .zip(args.rhs.chunks(64));
     for ((dst, lhs), rhs) in chunks {
         let sides = [widen(load_i8(lhs)), widen(load_i8(rhs))];
-        let sums = core::array::from_fn(|part| {
-            let common = |side: usize| {
-                let value = _mm512_add_epi32(sides[side][part], offsets[side]);
-                inputs[side].half_away(_mm512_sllv_epi32(value, left_shift))
-            };
-            output.half_away(_mm512_add_epi32(common(0), common(1)))
-        });
+        let mut sums = [_mm512_setzero_si512(); 4];
+        for (part, sum) in sums.iter_mut().enumerate() {
+            let lhs = _mm512_add_epi32(sides[0][part], offsets[0]);
+            let lhs = inputs[0].half_away_of_half(_mm512_sll_epi32(lhs, left_shift));
+            let rhs = _mm512_add_epi32(sides[1][part], offsets[1]);
+            let rhs = inputs[1].half_away_of_half(_mm512_sll_epi32(rhs, left_shift));
+            *sum = output.half_away(_mm512_add_epi32(lhs, rhs));
+        }
         store_i8(dst, outputs.pack_in_order(sums));
     }
 }

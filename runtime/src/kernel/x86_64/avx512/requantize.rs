@@ -151,7 +151,13 @@ impl Channels {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     pub(super) fn half_away(&self, sum: __m512i) -> __m512i {
         let left_shift = _mm512_add_epi32(self.left_shift, _mm512_set1_epi32(1));
-        let doubled = _mm512_sllv_epi32(sum, left_shift);
+        self.half_away_of_half(_mm512_sllv_epi32(sum, left_shift))
+    }
+
+    /// [`Self::half_away`] of half of a sum that is shifted left already.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub(super) fn half_away_of_half(&self, doubled: __m512i) -> __m512i {
         let raised = self.raised_high_product(doubled);
         // −1 where the sum is negative: a half then goes down. Nothing to round where nothing is shifted out.
         let down = _mm512_srai_epi32::<31>(doubled);
