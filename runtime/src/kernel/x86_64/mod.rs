@@ -7,11 +7,15 @@
     reason = "intrinsics, and loads and stores whose bounds are proved beside them"
 )]
 
+mod attention;
 mod avx2;
 mod avx512;
 mod float;
 
-use super::{AddS8, ConvS8, DepthwiseConvS8, GemmS8, Kernels, MulS8, PoolS8};
+use super::{
+    AddS8, AddS16, AttentionS8, ConvS8, DepthwiseConvS8, GemmS8, Kernels, LayerNormS16, MeanS8,
+    MeanS16, MulS8, PoolS8, RescaleS16, SoftmaxS8,
+};
 use float::float_methods;
 
 /// Proof of AVX2, FMA and F16C; the set `x86_64-avx2`.
@@ -66,6 +70,15 @@ macro_rules! integer_methods {
             mul_s8(args: MulS8<'_>);
             avg_pool_s8(args: PoolS8<'_>);
             max_pool_s8(args: PoolS8<'_>);
+            mean_s8(args: MeanS8<'_>);
+            lut_s8(table: &[i8; 256], src: &[i8], dst: &mut [i8]);
+            normalize_s16(src: &[i16], dst: &mut [i8]);
+            add_s16(args: AddS16<'_>);
+            rescale_s16(args: RescaleS16<'_>);
+            layer_norm_s16(args: LayerNormS16<'_>);
+            attention_s8(args: AttentionS8<'_>);
+            softmax_s8(args: SoftmaxS8<'_>);
+            mean_s16(args: MeanS16<'_>);
             dot_s8(lhs: &[i8], rhs: &[i8]) -> i32;
             quantize_f32(src: &[f32], scale: f32, zero_point: i32, dst: &mut [i8]);
             dequantize_s8(src: &[i8], scale: f32, zero_point: i32, dst: &mut [f32]);

@@ -3,7 +3,7 @@
 use core::arch::x86_64::*;
 
 use super::memory::{load_f32x8, load_i8x16, store_f32x8, store_i8x16};
-use super::requantize::{Channels, Outputs};
+use super::requantize::{Channels, Outputs, sum_lanes};
 use crate::kernel::{AddS8, MulS8, scalar};
 
 /// See [`AddS8`].
@@ -13,9 +13,10 @@ pub(crate) fn add_s8(args: AddS8<'_>) {
     let Some(outputs) = Outputs::new(args.output_offset, clamp, [-128, 127]) else {
         return scalar::add_s8(args);
     };
-    let inputs: [Channels; 2] =
-        core::array::from_fn(|side| uniform(args.input_multiplier[side], args.input_shift[side]));
-    let output = uniform(args.output_multiplier, args.output_shift);
+    let inputs: [Channels; 2] = core::array::from_fn(|side| {
+        Channels::uniform(args.input_multiplier[side], args.input_shift[side])
+    });
+    let output = Channels::uniform(args.output_multiplier, args.output_shift);
     // The scalar shift takes its count modulo 32.
     let left_shift = _mm256_set1_epi32(args.left_shift & 31);
     let chunks = args
@@ -45,7 +46,7 @@ pub(crate) fn mul_s8(args: MulS8<'_>) {
     let (false, Some(outputs)) = (args.rhs.is_empty(), outputs) else {
         return scalar::mul_s8(args);
     };
-    let product = uniform(args.multiplier, args.shift);
+    let product = Channels::uniform(args.multiplier, args.shift);
     let offsets = args.input_offset.map(|offset| _mm256_set1_epi32(offset));
     let period = args.rhs.len();
     for (dst, lhs) in args.dst.chunks_mut(period).zip(args.lhs.chunks(period)) {
@@ -63,12 +64,6 @@ pub(crate) fn mul_s8(args: MulS8<'_>) {
             store_i8x16(dst, outputs.to_i8(products));
         }
     }
-}
-
-/// One factor for every lane.
-#[target_feature(enable = "avx2")]
-fn uniform(multiplier: i32, shift: i32) -> Channels {
-    Channels::new(_mm256_set1_epi32(multiplier), _mm256_set1_epi32(shift))
 }
 
 /// 16 bytes to 2 vectors of 8, in order.
@@ -91,10 +86,7 @@ pub(crate) fn dot_s8(lhs: &[i8], rhs: &[i8]) -> i32 {
         let rhs = _mm256_cvtepi8_epi16(load_i8x16(rhs));
         sums = _mm256_add_epi32(sums, _mm256_madd_epi16(lhs, rhs));
     }
-    let mut lanes = [0i32; 8];
-    // SAFETY: `lanes` has the size of a vector.
-    unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), sums) };
-    lanes.into_iter().fold(0, i32::wrapping_add)
+    sum_lanes(sums)
 }
 
 /// `clamp(round(src / scale) + zero_point, −128, 127)`.
@@ -135,5 +127,53 @@ pub(crate) fn dequantize_s8(src: &[i8], scale: f32, zero_point: i32, dst: &mut [
             dst,
             _mm256_mul_ps(_mm256_cvtepi32_ps(value), _mm256_set1_ps(scale)),
         );
+    }
+}
+
+/// `dst[i] = table[src[i] + 128]`: 16 tables of 16 bytes, looked up one after the other.
+///
+/// A shuffle of bytes looks up the lower half of an index and gives 0 where its top bit is set. Of the indexes from 0 on, the
+/// table of the first 16 serves all, and each further one holds what turns the one before into its own; indexes lowered by
+/// 16 a step drop out below 0. Indexes below 0 are raised by 128 and do the same with the other half of the table.
+#[target_feature(enable = "avx2")]
+pub(crate) fn lut_s8(table: &[i8; 256], src: &[i8], dst: &mut [i8]) {
+    let mut changes = [[_mm256_setzero_si256(); 8]; 2];
+    for (changes, table) in changes.iter_mut().zip([&table[128..], &table[..128]]) {
+        let mut before = _mm_setzero_si128();
+        for (change, sixteen) in changes.iter_mut().zip(table.chunks_exact(16)) {
+            let own = load_i8x16(sixteen);
+            *change = _mm256_broadcastsi128_si256(_mm_xor_si128(own, before));
+            before = own;
+        }
+    }
+    for (dst, src) in dst.chunks_mut(32).zip(src.chunks(32)) {
+        let (low, high) = src.split_at(src.len().min(16));
+        let bytes = _mm256_set_m128i(load_i8x16(high), load_i8x16(low));
+        let mut found = _mm256_setzero_si256();
+        let mut indexes = [bytes, _mm256_xor_si256(bytes, _mm256_set1_epi8(i8::MIN))];
+        for (index, changes) in indexes.iter_mut().zip(&changes) {
+            for &change in changes {
+                found = _mm256_xor_si256(found, _mm256_shuffle_epi8(change, *index));
+                *index = _mm256_subs_epi8(*index, _mm256_set1_epi8(16));
+            }
+        }
+        let (first, second) = dst.split_at_mut(dst.len().min(16));
+        store_i8x16(first, _mm256_castsi256_si128(found));
+        store_i8x16(second, _mm256_extracti128_si256::<1>(found));
+    }
+}
+
+/// `src · 127 / max |src|`, halves away from zero.
+///
+/// In f32: numerators and denominators are below 2²⁴, and a quotient below an integer n ≤ 127 stays below it when it is
+/// rounded, because it is at least 2⁻¹⁶ away. Of nothing but zeros the quotient is not a number, which becomes 0.
+#[target_feature(enable = "avx2")]
+pub(crate) fn normalize_s16(src: &[i16], dst: &mut [i8]) {
+    let magnitude = |src: i16| i32::from(src).abs();
+    let largest = src.iter().map(|&src| magnitude(src)).max().unwrap_or(0);
+    for (dst, &src) in dst.iter_mut().zip(src) {
+        let numerator = (magnitude(src) * 127 * 2 + largest) as f32;
+        let rounded = (numerator / (2 * largest) as f32) as i8;
+        *dst = if src < 0 { -rounded } else { rounded };
     }
 }

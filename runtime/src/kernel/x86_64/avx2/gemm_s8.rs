@@ -185,7 +185,7 @@ impl Product<'_> {
 /// Two rows of 16-bit inputs times a block of `width` channels.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn dot_tile(rows: [&[u8]; ROWS], weights: &[i8], width: usize) -> [[__m256i; 2]; ROWS] {
+pub(super) fn dot_tile(rows: [&[u8]; ROWS], weights: &[i8], width: usize) -> [[__m256i; 2]; ROWS] {
     let mut sums = [[_mm256_setzero_si256(); 4]; ROWS];
     let groups = weights.chunks_exact(width * GROUP_INPUTS);
     let inputs = rows[0].chunks_exact(8).zip(rows[1].chunks_exact(8));

@@ -1,7 +1,8 @@
 //! Integer pooling: 32 channels side by side, in loops that the compiler turns into vectors.
 
+use crate::kernel::requantize::multiply_by_quantized_multiplier;
 use crate::kernel::scalar::rounded_mean;
-use crate::kernel::{PoolS8, Window};
+use crate::kernel::{MeanS8, PoolS8, Window};
 
 /// Channels that are pooled at once.
 const BLOCK: usize = 32;
@@ -16,6 +17,25 @@ pub(crate) fn avg_pool_s8(args: PoolS8<'_>) {
 #[target_feature(enable = "avx2")]
 pub(crate) fn max_pool_s8(args: PoolS8<'_>) {
     pool(args, i32::from(i8::MIN), i32::max, |largest, _| largest);
+}
+
+/// See [`MeanS8`].
+#[target_feature(enable = "avx2")]
+pub(crate) fn mean_s8(args: MeanS8<'_>) {
+    for (block, dst) in args.dst[..args.channels].chunks_mut(BLOCK).enumerate() {
+        let mut sums = [0i32; BLOCK];
+        for pixel in 0..args.pixels {
+            let values = &args.src[pixel * args.channels + block * BLOCK..][..dst.len()];
+            for (sum, &value) in sums.iter_mut().zip(values) {
+                *sum += i32::from(value) - args.input_zero_point;
+            }
+        }
+        for (dst, sum) in dst.iter_mut().zip(sums) {
+            let scaled = multiply_by_quantized_multiplier(sum, args.multiplier, args.shift);
+            let mean = scaled.saturating_add(args.output_zero_point);
+            *dst = mean.clamp(args.clamp_min, args.clamp_max) as i8;
+        }
+    }
 }
 
 /// Folds the taps of each window from `start`, then makes the output of the result and the number of taps.

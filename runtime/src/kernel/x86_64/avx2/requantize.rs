@@ -29,6 +29,13 @@ impl Channels {
         }
     }
 
+    /// One factor for every lane.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(super) fn uniform(multiplier: i32, shift: i32) -> Self {
+        Self::new(_mm256_set1_epi32(multiplier), _mm256_set1_epi32(shift))
+    }
+
     /// Requantises sums, the bias already in them; without zero point and clamp.
     #[inline]
     #[target_feature(enable = "avx2")]
@@ -109,4 +116,16 @@ impl Outputs {
     pub(super) fn to_i8(self, values: [__m256i; 2]) -> __m128i {
         _mm_packs_epi16(self.to_i16(values[0]), self.to_i16(values[1]))
     }
+}
+
+/// The sum of all lanes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn sum_lanes(lanes: __m256i) -> i32 {
+    let four = _mm_add_epi32(
+        _mm256_castsi256_si128(lanes),
+        _mm256_extracti128_si256::<1>(lanes),
+    );
+    let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b01_00_11_10>(four));
+    _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<0b10_11_00_01>(two)))
 }

@@ -1,7 +1,11 @@
 //! Integer 2-D convolution: patches of 8 output pixels are laid out as rows in scratch, then multiplied as in
 //! [`super::gemm_s8`].
 
-use super::gemm_s8::{Outputs, Product, as_bytes, tile_rows};
+use core::arch::x86_64::*;
+
+use super::super::attention::signed;
+use super::dot_tile::raise;
+use super::gemm_s8::{Outputs, Product, tile_rows};
 use super::memory::{load_i8, load_i8x16, store_i8, store_i8x16};
 use crate::kernel::packing::{BLOCK_CHANNELS, GROUP_INPUTS};
 use crate::kernel::{ConvS8, DstS8, scalar};
@@ -27,60 +31,71 @@ pub(crate) fn conv_s8(mut args: ConvS8<'_>) {
         outputs,
     };
     let rows = args.window.output[0] * args.window.output[1];
+    let across = args.window.output[1];
     for first_block in (0..n.div_ceil(BLOCK_CHANNELS)).step_by(super::gemm_s8::CHUNK_BLOCKS) {
         let chunk = product.chunk(first_block);
-        let mut row = 0;
+        let (mut row, mut position) = (0, [0, 0]);
         while row < rows {
             let tile = tile_rows(rows - row);
             for index in 0..tile {
-                lay_out_patch(&mut args, row + index, index * pitch, tile * pitch);
+                lay_out_patch(&mut args, position, index * pitch);
+                position = match position {
+                    [y, x] if x + 1 < across => [y, x + 1],
+                    [y, _] => [y + 1, 0],
+                };
             }
-            let patches = as_bytes(&mut args.scratch[..tile * pitch]);
-            product.tile(&chunk, patches, tile, &mut dst, row);
+            product.tile(&chunk, args.scratch, tile, &mut dst, row);
             row += tile;
         }
     }
 }
 
-/// Writes the patch of output pixel `row` to scratch from `start` on, in ascending order; may write on, up to `end`, what
-/// the next patch overwrites or what meets zero weights.
+/// Writes the patch of the output pixel at `position`, raised by 128, to scratch from `start` on, in ascending order; may
+/// write on, over what the next patch overwrites, what meets zero weights, or what lies behind the last patch.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn lay_out_patch(args: &mut ConvS8<'_>, row: usize, start: usize, end: usize) {
-    let (window, c) = (args.window, args.in_channels);
+fn lay_out_patch(args: &mut ConvS8<'_>, position: [usize; 2], start: usize) {
+    let (window, c) = (&args.window, args.in_channels);
     let [height, width] = window.kernel;
-    let position = [row / window.output[1], row % window.output[1]];
-    let scratch = as_bytes(&mut args.scratch[..end]);
+    let scratch = signed(&mut args.scratch[start..]);
     let first = window.coordinate(1, position[1], 0);
     let last = window.coordinate(1, position[1], width - 1);
-    let dense = window.dilation[1] == 1 && first.is_some() && last.is_some();
+    // The first column, where all of them are inside the picture and side by side.
+    let dense = first.filter(|_| window.dilation[1] == 1 && last.is_some());
     for ky in 0..height {
-        let taps = &mut scratch[start + ky * width * c..];
-        if let (true, Some(pixel)) = (dense, window.pixel(position, [ky, 0])) {
+        let taps = &mut scratch[ky * width * c..];
+        if let (Some(y), Some(x)) = (window.coordinate(0, position[0], ky), dense) {
+            let pixel = y * window.input[1] + x;
             copy(taps, &args.src[pixel * c..][..width * c]);
             continue;
         }
         for (kx, tap) in taps[..width * c].chunks_exact_mut(c).enumerate() {
             match window.pixel(position, [ky, kx]) {
-                Some(pixel) => tap.copy_from_slice(&args.src[pixel * c..][..c]),
-                None => tap.fill(args.input_zero_point),
+                Some(pixel) => {
+                    for (to, &from) in tap.iter_mut().zip(&args.src[pixel * c..][..c]) {
+                        *to = from ^ i8::MIN;
+                    }
+                }
+                None => tap.fill(args.input_zero_point ^ i8::MIN),
             }
         }
     }
 }
 
-/// Copies `src` to the start of `dst`, where up to 63 bytes beyond it may be overwritten.
+/// Copies `src`, raised by 128, to the start of `dst`, where up to 63 bytes beyond it may be overwritten.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 fn copy(dst: &mut [i8], src: &[i8]) {
     if src.len() <= 16 && dst.len() >= 16 {
-        return store_i8x16(&mut dst[..16], load_i8x16(src));
+        let raised = _mm_xor_si128(load_i8x16(src), _mm_set1_epi8(i8::MIN));
+        return store_i8x16(&mut dst[..16], raised);
     }
     for (index, bytes) in src.chunks(64).enumerate() {
         let dst = &mut dst[index * 64..];
         if dst.len() >= 64 {
-            store_i8(dst, load_i8(bytes));
+            store_i8(dst, raise(load_i8(bytes)));
         } else {
-            dst[..bytes.len()].copy_from_slice(bytes);
+            store_i8(&mut dst[..bytes.len()], raise(load_i8(bytes)));
         }
     }
 }

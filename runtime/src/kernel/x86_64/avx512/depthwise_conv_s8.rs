@@ -15,6 +15,7 @@
 
 use core::arch::x86_64::*;
 
+use super::dot_tile::raise;
 use super::memory::{load_i8, load_i8x32, store_i8, store_i8x32};
 use super::requantize::{Channels, Outputs8, Path, requantize_sums};
 use crate::kernel::{DepthwiseConvS8, Requantize, Window, scalar};
@@ -364,13 +365,6 @@ fn load_twice(src: &[i8]) -> __m512i {
     } else {
         load_i8(src)
     }
-}
-
-/// Signed bytes to unsigned ones, 128 higher.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn raise(bytes: __m512i) -> __m512i {
-    _mm512_xor_si512(bytes, _mm512_set1_epi8(i8::MIN))
 }
 
 /// Bytes of four taps of a channel side by side.

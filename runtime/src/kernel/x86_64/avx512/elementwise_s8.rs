@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use super::memory::{load_f32, load_i8, load_i8x16, store_f32, store_i8};
+use super::memory::{load_f32, load_i8, load_i8x16, load_i16, load_i16x16, store_f32, store_i8};
 use super::requantize::{Channels, Outputs8};
 use crate::kernel::{AddS8, MulS8, scalar};
 
@@ -19,7 +19,12 @@ pub(crate) fn add_s8(args: AddS8<'_>) {
         .iter()
         .all(|offset| offset.unsigned_abs() <= MAX_OFFSET)
         && (0..=20).contains(&args.left_shift)
-        && shifts.iter().all(|shift| (-31..=0).contains(shift));
+        && shifts.iter().all(|shift| (-31..=0).contains(shift))
+        && args
+            .input_multiplier
+            .iter()
+            .all(|&multiplier| multiplier >= 0)
+        && args.output_multiplier >= 0;
     let outputs = Outputs8::new(args.output_offset, args.clamp_min, args.clamp_max);
     let (true, Some(outputs)) = (bounded, outputs) else {
         return scalar::add_s8(args);
@@ -28,7 +33,8 @@ pub(crate) fn add_s8(args: AddS8<'_>) {
         Channels::uniform(args.input_multiplier[side], args.input_shift[side])
     });
     let output = Channels::uniform(args.output_multiplier, args.output_shift);
-    let left_shift = _mm512_set1_epi32(args.left_shift);
+    // One more: see [`Channels::half_away_of_half`].
+    let left_shift = _mm_cvtsi32_si128(args.left_shift + 1);
     let offsets = args.input_offset.map(|offset| _mm512_set1_epi32(offset));
     let chunks = args
         .dst
@@ -37,13 +43,14 @@ pub(crate) fn add_s8(args: AddS8<'_>) {
         .zip(args.rhs.chunks(64));
     for ((dst, lhs), rhs) in chunks {
         let sides = [widen(load_i8(lhs)), widen(load_i8(rhs))];
-        let sums = core::array::from_fn(|part| {
-            let common = |side: usize| {
-                let value = _mm512_add_epi32(sides[side][part], offsets[side]);
-                inputs[side].half_away(_mm512_sllv_epi32(value, left_shift))
-            };
-            output.half_away(_mm512_add_epi32(common(0), common(1)))
-        });
+        let mut sums = [_mm512_setzero_si512(); 4];
+        for (part, sum) in sums.iter_mut().enumerate() {
+            let lhs = _mm512_add_epi32(sides[0][part], offsets[0]);
+            let lhs = inputs[0].half_away_of_half(_mm512_sll_epi32(lhs, left_shift));
+            let rhs = _mm512_add_epi32(sides[1][part], offsets[1]);
+            let rhs = inputs[1].half_away_of_half(_mm512_sll_epi32(rhs, left_shift));
+            *sum = output.half_away(_mm512_add_epi32(lhs, rhs));
+        }
         store_i8(dst, outputs.pack_in_order(sums));
     }
 }
@@ -56,6 +63,7 @@ pub(crate) fn mul_s8(args: MulS8<'_>) {
         .iter()
         .all(|offset| offset.unsigned_abs() <= MAX_OFFSET)
         && (-31..=12).contains(&args.shift)
+        && args.multiplier >= 0
         && !args.rhs.is_empty();
     let outputs = Outputs8::new(args.output_offset, args.clamp_min, args.clamp_max);
     let (true, Some(outputs)) = (bounded, outputs) else {
@@ -84,7 +92,7 @@ pub(crate) fn mul_s8(args: MulS8<'_>) {
 /// 64 bytes to 4 vectors of 16, in order.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn widen(bytes: __m512i) -> [__m512i; 4] {
+pub(super) fn widen(bytes: __m512i) -> [__m512i; 4] {
     [
         _mm512_cvtepi8_epi32(_mm512_castsi512_si128(bytes)),
         _mm512_cvtepi8_epi32(_mm512_extracti32x4_epi32::<1>(bytes)),
@@ -144,5 +152,79 @@ pub(crate) fn dequantize_s8(src: &[i8], scale: f32, zero_point: i32, dst: &mut [
             dst,
             _mm512_mul_ps(_mm512_cvtepi32_ps(value), _mm512_set1_ps(scale)),
         );
+    }
+}
+
+/// `dst[i] = table[src[i] + 128]`: the table as 128 words, of which the upper 7 bits of an index pick one and the lowest bit
+/// a half. Of the 64 bytes of a vector, those at even places are looked up first, then those at odd ones.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(crate) fn lut_s8(table: &[i8; 256], src: &[i8], dst: &mut [i8]) {
+    // An index is the byte as it is, without a sign: the table begins at 0, and what is below 0 follows 127.
+    let quarter = |start: usize| load_i8(&table[(start + 128) % 256..][..64]);
+    let words = [quarter(0), quarter(64), quarter(128), quarter(192)];
+    let ones = _mm512_set1_epi16(1);
+    for (dst, src) in dst.chunks_mut(64).zip(src.chunks(64)) {
+        let bytes = load_i8(src);
+        let upper = _mm512_test_epi16_mask(bytes, _mm512_set1_epi16(0x80));
+        let even = pick(&words, _mm512_srli_epi16::<1>(bytes), upper);
+        let shift = _mm512_slli_epi16::<3>(_mm512_and_si512(bytes, ones));
+        let even = _mm512_srlv_epi16(even, shift);
+        let odd = pick(
+            &words,
+            _mm512_srli_epi16::<9>(bytes),
+            _mm512_movepi16_mask(bytes),
+        );
+        let lower_half = _mm512_andnot_si512(_mm512_srli_epi16::<8>(bytes), ones);
+        let odd = _mm512_sllv_epi16(odd, _mm512_slli_epi16::<3>(lower_half));
+        store_i8(
+            dst,
+            _mm512_mask_blend_epi8(0xAAAA_AAAA_AAAA_AAAA, even, odd),
+        );
+    }
+}
+
+/// Words of a table of 128 by the lowest 6 bits of each index and `upper`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn pick(words: &[__m512i; 4], index: __m512i, upper: __mmask32) -> __m512i {
+    let low = _mm512_permutex2var_epi16(words[0], index, words[1]);
+    let high = _mm512_permutex2var_epi16(words[2], index, words[3]);
+    _mm512_mask_blend_epi16(upper, low, high)
+}
+
+/// `src · 127 / max |src|`, halves away from zero.
+///
+/// In f32: numerators and denominators are below 2²⁴, and a quotient below an integer n ≤ 127 stays below it when it is
+/// rounded, because it is at least 2⁻¹⁶ away.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(crate) fn normalize_s16(src: &[i16], dst: &mut [i8]) {
+    let Some(outputs) = Outputs8::new(0, -128, 127) else {
+        return scalar::normalize_s16(src, dst);
+    };
+    let mut largest = _mm512_setzero_si512();
+    for src in src.chunks(32) {
+        largest = _mm512_max_epu16(largest, _mm512_abs_epi16(load_i16(src)));
+    }
+    let halves = [
+        _mm512_castsi512_si256(largest),
+        _mm512_extracti64x4_epi64::<1>(largest),
+    ];
+    let [low, high] = halves.map(|half| _mm512_cvtepu16_epi32(half));
+    let largest = _mm512_set1_epi32(_mm512_reduce_max_epi32(_mm512_max_epi32(low, high)));
+    let divisor = _mm512_cvtepi32_ps(_mm512_slli_epi32::<1>(largest));
+    for (dst, src) in dst.chunks_mut(64).zip(src.chunks(64)) {
+        let mut parts = [_mm512_setzero_si512(); 4];
+        for (part, src) in parts.iter_mut().zip(src.chunks(16)) {
+            let value = _mm512_cvtepi16_epi32(load_i16x16(src));
+            let doubled = _mm512_mullo_epi32(_mm512_abs_epi32(value), _mm512_set1_epi32(254));
+            let numerator = _mm512_cvtepi32_ps(_mm512_add_epi32(doubled, largest));
+            // Nothing but zeros: the quotient, not a number, counts as 0.
+            let nonzero = _mm512_test_epi32_mask(largest, largest);
+            let quotient = _mm512_maskz_div_ps(nonzero, numerator, divisor);
+            let rounded = _mm512_cvttps_epi32(quotient);
+            let negative = _mm512_movepi32_mask(value);
+            *part = _mm512_mask_sub_epi32(rounded, negative, _mm512_setzero_si512(), rounded);
+        }
+        store_i8(dst, outputs.pack_in_order(parts));
     }
 }

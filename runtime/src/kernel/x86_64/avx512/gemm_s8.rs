@@ -1,18 +1,15 @@
-//! Integer matrix product by `vpdpbusd`: 8 rows by up to 48 channels of sums in registers.
+//! Integer matrix product: 8 rows by up to 48 channels of sums in registers.
 //!
 //! ```text
 //! for 256 channels: starts = bias − 128 · Σ weights
-//!     for 8 rows: for 48 channels: sums = starts
-//!         for each group of 4 inputs: sums += (lhs + 128) · weights      one vector holds 16 channels of the group
-//!         dst = requantize(sums)
+//!     for 8 rows: raised = lhs + 128
+//!         for 48 channels: dst = requantize(starts + raised · weights)      see super::dot_tile
 //! ```
-//!
-//! `vpdpbusd` multiplies unsigned by signed bytes, so the left side is raised by 128, a flip of its top bit, and the starts
-//! take back what that adds. All of it wraps at 32 bits, so it is exact.
 
 use core::arch::x86_64::*;
 
-use super::memory::{load_i8, mask16, store_i8x16, store_i16x16};
+use super::dot_tile::{Rows, dot_tile, raise_row, sum_weights};
+use super::memory::{store_i8, store_i16x16};
 use super::requantize::{Channels, Outputs8, Path};
 use crate::kernel::packing::{BLOCK_CHANNELS, GROUP_INPUTS, block_width_s8};
 use crate::kernel::{DstS8, GemmS8, Requantize, TILE_ROWS, scalar};
@@ -50,36 +47,31 @@ pub(crate) fn gemm_s8(args: GemmS8<'_>) {
         let mut row = 0;
         while row < rows {
             let tile = tile_rows(rows - row);
+            let src = &lhs[row * k..][..tile * k];
             if pitch == k {
-                product.tile(&chunk, &lhs[row * k..][..tile * k], tile, &mut dst, row);
+                raise_row(src, &mut scratch[..src.len().next_multiple_of(64)]);
             } else {
-                let scratch = as_bytes(&mut scratch[..tile * pitch]);
-                for (to, from) in scratch
-                    .chunks_exact_mut(pitch)
-                    .zip(lhs[row * k..].chunks_exact(k))
-                {
-                    to[..k].copy_from_slice(from);
-                    to[k..].fill(0);
+                let row_bytes = k.next_multiple_of(64);
+                for (index, src) in src.chunks_exact(k).enumerate() {
+                    raise_row(src, &mut scratch[index * pitch..][..row_bytes]);
                 }
-                product.tile(&chunk, scratch, tile, &mut dst, row);
             }
+            product.tile(&chunk, scratch, tile, &mut dst, row);
             row += tile;
         }
     }
 }
 
-/// Rows of the next tile when `left` are left: 8, 4 or 1.
+/// Rows of the next tile when `left` are left: 8; 7 where tiles of 7 and 8 use up what tiles of 8 would not; else 4, 2 or 1.
 pub(super) fn tile_rows(left: usize) -> usize {
-    [TILE_ROWS, 4, 1]
+    let short = TILE_ROWS - 1;
+    if !left.is_multiple_of(TILE_ROWS) && left >= left.div_ceil(TILE_ROWS) * short {
+        return short;
+    }
+    [TILE_ROWS, 4, 2, 1]
         .into_iter()
         .find(|&rows| rows <= left)
         .unwrap_or(1)
-}
-
-/// Scratch as signed bytes.
-pub(super) fn as_bytes(scratch: &mut [u8]) -> &mut [i8] {
-    // SAFETY: i8 has the size, the alignment and the valid values of u8, and the borrow is handed on.
-    unsafe { core::slice::from_raw_parts_mut(scratch.as_mut_ptr().cast(), scratch.len()) }
 }
 
 /// Where and how outputs are written.
@@ -109,38 +101,23 @@ impl Outputs {
     }
 }
 
-/// Requantises rows `4 * $group..` of block `$b` of a tile, and writes them.
+/// Repeats `$body` for the rows `$r` of a tile of `R`, or for its blocks `$b` of `B`.
 ///
-/// A macro with literal indices, because the compiler keeps vectors in registers only where it knows their index early, and
-/// it does not unroll loops of this size.
-macro_rules! finish_four {
-    ($b:literal, $group:literal, $this:expr, $channels:expr, $sums:expr, $dst:expr, $row:expr, $channel:expr) => {
-        if $b < B && $group * 4 < R {
-            let channels = $channels[$b];
-            let sums = |r: usize| $sums[$b][($group * 4 + r).min(R - 1)];
-            let four = match channels.path {
-                Path::HalfUp => [
-                    channels.half_up(sums(0)),
-                    channels.half_up(sums(1)),
-                    channels.half_up(sums(2)),
-                    channels.half_up(sums(3)),
-                ],
-                Path::HalfAway => [
-                    channels.half_away(sums(0)),
-                    channels.half_away(sums(1)),
-                    channels.half_away(sums(2)),
-                    channels.half_away(sums(3)),
-                ],
-                Path::Any => [
-                    channels.any(sums(0)),
-                    channels.any(sums(1)),
-                    channels.any(sums(2)),
-                    channels.any(sums(3)),
-                ],
-            };
-            let channel = $channel + $b * BLOCK_CHANNELS;
-            $this.write_four::<R>(four, $dst, $row + $group * 4, channel);
-        }
+/// Written out with literal indices, because the compiler keeps vectors in registers only where it knows their index early,
+/// and it does not unroll loops of this size.
+macro_rules! unrolled {
+    ($r:ident < R: $body:expr) => {
+        unrolled!(@ $r, R, [0 1 2 3 4 5 6 7], $body)
+    };
+    ($b:ident < B: $body:expr) => {
+        unrolled!(@ $b, B, [0 1 2], $body)
+    };
+    (@ $index:ident, $end:ident, [$($literal:literal)*], $body:expr) => {
+        $(if $literal < $end {
+            #[allow(non_upper_case_globals, reason = "reads like the variable of a loop")]
+            const $index: usize = $literal;
+            $body;
+        })*
     };
 }
 
@@ -171,7 +148,8 @@ impl Product<'_> {
         for (index, block) in blocks[..len].iter_mut().enumerate() {
             let channel = (first_block + index) * BLOCK_CHANNELS;
             *block = Channels::new(&self.requantize, channel, self.n, self.k);
-            let sums = self.sum_weights(channel);
+            let group_bytes = block_width_s8(self.n, channel) * GROUP_INPUTS;
+            let sums = sum_weights(self.block_weights(channel), group_bytes);
             block.bias = _mm512_sub_epi32(block.bias, _mm512_slli_epi32::<7>(sums));
         }
         Chunk {
@@ -181,52 +159,35 @@ impl Product<'_> {
         }
     }
 
-    /// Sum of the weights of each channel of the block beginning at `channel`.
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    fn sum_weights(&self, channel: usize) -> __m512i {
-        let ones = _mm512_set1_epi8(1);
-        let bytes = block_width_s8(self.n, channel) * GROUP_INPUTS;
-        // Four sums, so that one product need not wait for the one before.
-        let mut sums = [_mm512_setzero_si512(); 4];
-        let mut groups = self.block_weights(channel).chunks_exact(4 * bytes);
-        for four in &mut groups {
-            for (sum, group) in sums.iter_mut().zip(four.chunks_exact(bytes)) {
-                *sum = _mm512_dpbusd_epi32(*sum, ones, load_i8(group));
-            }
-        }
-        for group in groups.remainder().chunks_exact(bytes) {
-            sums[0] = _mm512_dpbusd_epi32(sums[0], ones, load_i8(group));
-        }
-        let [a, b, c, d] = sums;
-        _mm512_add_epi32(_mm512_add_epi32(a, b), _mm512_add_epi32(c, d))
-    }
-
     /// Packed weights of the block beginning at `channel`.
     fn block_weights(&self, channel: usize) -> &[i8] {
         let k = self.k.next_multiple_of(GROUP_INPUTS);
         &self.weights[channel * k..][..block_width_s8(self.n, channel) * k]
     }
 
-    /// Rows `row..row + rows` of `dst` in the channels of `chunk`; `lhs` is (rows, k rounded up to 4).
+    /// Rows `row..row + rows` of `dst` in the channels of `chunk`; `lhs` is (rows, k rounded up to 4), raised
+    /// by 128.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
     pub(super) fn tile(
         &self,
         chunk: &Chunk,
-        lhs: &[i8],
+        lhs: &[u8],
         rows: usize,
         dst: &mut DstS8<'_>,
         row: usize,
     ) {
         match rows {
             TILE_ROWS => self.tile_of::<TILE_ROWS>(chunk, lhs, dst, row),
+            7 => self.tile_of::<7>(chunk, lhs, dst, row),
             4 => self.tile_of::<4>(chunk, lhs, dst, row),
+            2 => self.tile_of::<2>(chunk, lhs, dst, row),
             _ => self.tile_of::<1>(chunk, lhs, dst, row),
         }
     }
 
     /// [`Self::tile`] of a fixed number of rows: 3, 2 or 1 blocks at a time.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    fn tile_of<const R: usize>(&self, chunk: &Chunk, lhs: &[i8], dst: &mut DstS8<'_>, row: usize) {
+    fn tile_of<const R: usize>(&self, chunk: &Chunk, lhs: &[u8], dst: &mut DstS8<'_>, row: usize) {
         let mut block = 0;
         while block < chunk.len {
             block += match chunk.len - block {
@@ -246,143 +207,95 @@ impl Product<'_> {
         &self,
         chunk: &Chunk,
         block: usize,
-        lhs: &[i8],
+        lhs: &[u8],
         dst: &mut DstS8<'_>,
         row: usize,
     ) -> usize {
-        let channels: [&Channels; B] = core::array::from_fn(|b| &chunk.blocks[block + b]);
+        let (channels, _) = chunk.blocks[block..].split_at(B);
+        let mut starts = [_mm512_setzero_si512(); B];
+        for (start, channels) in starts.iter_mut().zip(channels) {
+            *start = channels.bias;
+        }
         let channel = (chunk.first_block + block) * BLOCK_CHANNELS;
-        let weights: [&[i8]; B] =
-            core::array::from_fn(|b| self.block_weights(channel + b * BLOCK_CHANNELS));
-        let starts = channels.map(|channels| channels.bias);
-        let last_width = block_width_s8(self.n, channel + (B - 1) * BLOCK_CHANNELS);
         let pitch = self.k.next_multiple_of(GROUP_INPUTS);
-        let sums = if last_width == BLOCK_CHANNELS {
-            dot_tile::<R, B, false>(lhs, pitch, weights, BLOCK_CHANNELS, starts)
+        let groups = pitch / GROUP_INPUTS;
+        let lhs = Rows { data: lhs, pitch };
+        let weights = &self.weights[channel * pitch..];
+        // Each row of tiles asks for a part of the next chunk.
+        let part = (CHUNK_BLOCKS + row / TILE_ROWS % B) * BLOCK_CHANNELS * pitch;
+        let ahead = weights.as_ptr().wrapping_add(part);
+        let width = (self.n - channel).min(B * BLOCK_CHANNELS);
+        let last_width = block_width_s8(self.n, channel + (B - 1) * BLOCK_CHANNELS);
+        let mut sums = if last_width == BLOCK_CHANNELS {
+            dot_tile::<R, B, false>(lhs, groups, weights, BLOCK_CHANNELS, starts, ahead)
         } else {
-            dot_tile::<R, B, true>(lhs, pitch, weights, last_width, starts)
+            dot_tile::<R, B, true>(lhs, groups, weights, last_width, starts, ahead)
         };
-        finish_four!(0, 0, self, channels, sums, dst, row, channel);
-        finish_four!(0, 1, self, channels, sums, dst, row, channel);
-        finish_four!(1, 0, self, channels, sums, dst, row, channel);
-        finish_four!(1, 1, self, channels, sums, dst, row, channel);
-        finish_four!(2, 0, self, channels, sums, dst, row, channel);
-        finish_four!(2, 1, self, channels, sums, dst, row, channel);
-        B
-    }
-
-    /// Writes 16 channels of the rows from `row` on; one row when `R` is 1, else 4.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    fn write_four<const R: usize>(
-        &self,
-        values: [__m512i; 4],
-        dst: &mut DstS8<'_>,
-        row: usize,
-        channel: usize,
-    ) {
+        match channels.iter().map(|channels| channels.path).max() {
+            Some(Path::HalfUp) => {
+                unrolled!(b < B: unrolled!(r < R: sums[b][r] = channels[b].half_up(sums[b][r])));
+            }
+            Some(Path::HalfAway) => {
+                unrolled!(b < B: unrolled!(r < R: sums[b][r] = channels[b].half_away(sums[b][r])));
+            }
+            _ => {
+                for (sums, channels) in sums.iter_mut().zip(channels) {
+                    for sum in sums {
+                        *sum = channels.any(*sum);
+                    }
+                }
+            }
+        }
         let start = row * self.n + channel;
-        let width = (self.n - channel).min(BLOCK_CHANNELS);
         match (&self.outputs, dst) {
             (Outputs::I8(outputs), DstS8::I8(dst)) => {
-                let bytes = outputs.pack_in_order(values);
-                store_rows::<R>(&mut dst[start..], self.n, width, bytes);
+                let dst = &mut dst[start..][..(R - 1) * self.n + width];
+                unrolled!(r < R: {
+                    let bytes = outputs.pack_in_order(core::array::from_fn(|b| sums[b.min(B - 1)][r]));
+                    if width == B * BLOCK_CHANNELS {
+                        // SAFETY: `dst` has R rows `n` apart, the last one of `width` bytes, as many as are stored.
+                        unsafe { store_columns::<B>(dst.as_mut_ptr().add(r * self.n), bytes) };
+                    } else {
+                        store_i8(&mut dst[r * self.n..][..width], bytes);
+                    }
+                });
             }
             (&Outputs::I16([clamp_min, clamp_max]), DstS8::I16(dst)) => {
-                for (r, value) in values.into_iter().enumerate().take(R) {
-                    let value = _mm512_cvtsepi32_epi16(value);
-                    let value = _mm256_max_epi16(value, _mm256_set1_epi16(clamp_min));
-                    let value = _mm256_min_epi16(value, _mm256_set1_epi16(clamp_max));
-                    store_i16x16(&mut dst[start + r * self.n..][..width], value);
-                }
+                let bounds = [clamp_min, clamp_max].map(|bound| _mm256_set1_epi16(bound));
+                unrolled!(r < R: {
+                    let dst = &mut dst[start + r * self.n..][..width];
+                    unrolled!(b < B: {
+                        let value = _mm512_cvtsepi32_epi16(sums[b][r]);
+                        let value = _mm256_min_epi16(_mm256_max_epi16(value, bounds[0]), bounds[1]);
+                        let end = width.min((b + 1) * BLOCK_CHANNELS);
+                        store_i16x16(&mut dst[b * BLOCK_CHANNELS..end], value);
+                    });
+                });
             }
             _ => unreachable!("outputs are made for dst"),
         }
+        B
     }
 }
 
-/// Writes `width` of each 16 bytes to rows of `dst` that begin `pitch` apart; one row when `R` is 1, else 4.
+/// Writes the first 16 · `B` bytes.
+///
+/// # Safety
+/// `dst` points to as many bytes that may be written.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn store_rows<const R: usize>(dst: &mut [i8], pitch: usize, width: usize, bytes: __m512i) {
-    let first = _mm512_castsi512_si128(bytes);
-    if R == 1 {
-        return store_i8x16(&mut dst[..width], first);
+unsafe fn store_columns<const B: usize>(dst: *mut i8, bytes: __m512i) {
+    let low = _mm512_castsi512_si256(bytes);
+    if B == 1 {
+        // SAFETY: 16 bytes, as the caller states.
+        return unsafe { _mm_storeu_si128(dst.cast(), _mm256_castsi256_si128(low)) };
     }
-    let rows = [
-        first,
-        _mm512_extracti32x4_epi32::<1>(bytes),
-        _mm512_extracti32x4_epi32::<2>(bytes),
-        _mm512_extracti32x4_epi32::<3>(bytes),
-    ];
-    if width < BLOCK_CHANNELS {
-        for (r, row) in rows.into_iter().enumerate() {
-            store_i8x16(&mut dst[r * pitch..][..width], row);
-        }
-        return;
+    // SAFETY: the first 32 bytes of 32 or 48, as the caller states.
+    unsafe { _mm256_storeu_si256(dst.cast(), low) };
+    if B == 3 {
+        // SAFETY: inside of the 48 bytes that the caller states.
+        let last = unsafe { dst.add(32) };
+        // SAFETY: the last 16 of them.
+        unsafe { _mm_storeu_si128(last.cast(), _mm512_extracti32x4_epi32::<2>(bytes)) };
     }
-    assert!(dst.len() >= 3 * pitch + BLOCK_CHANNELS);
-    for (r, row) in rows.into_iter().enumerate() {
-        // SAFETY: `r` is at most 3, and 16 bytes from `3 * pitch` on are within `dst`, asserted above.
-        let to = unsafe { dst.as_mut_ptr().add(r * pitch) };
-        // SAFETY: as above.
-        unsafe { _mm_storeu_si128(to.cast(), row) };
-    }
-}
-
-/// `R` rows of `lhs` (R, pitch), raised by 128, times `B` blocks, onto `starts`. With `NARROW`, the last block has
-/// `last_width` channels, not 16.
-#[inline]
-#[expect(
-    clippy::needless_range_loop,
-    reason = "tiles are indexed by row and block"
-)]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn dot_tile<const R: usize, const B: usize, const NARROW: bool>(
-    lhs: &[i8],
-    pitch: usize,
-    weights: [&[i8]; B],
-    last_width: usize,
-    starts: [__m512i; B],
-) -> [[__m512i; R]; B] {
-    let groups = pitch / GROUP_INPUTS;
-    assert!(lhs.len() >= R * pitch);
-    for (b, block) in weights.iter().enumerate() {
-        let width = if NARROW && b == B - 1 {
-            last_width
-        } else {
-            BLOCK_CHANNELS
-        };
-        assert!(block.len() >= groups * width * GROUP_INPUTS);
-    }
-    let last_mask = mask16(last_width);
-    let raise = _mm512_set1_epi8(i8::MIN);
-    let mut sums: [[__m512i; R]; B] = core::array::from_fn(|b| [starts[b]; R]);
-    for group in 0..groups {
-        let mut vectors = [_mm512_setzero_si512(); B];
-        for b in 0..B {
-            let narrow = NARROW && b == B - 1;
-            let bytes = GROUP_INPUTS * if narrow { last_width } else { BLOCK_CHANNELS };
-            // SAFETY: `group < groups`, and the block has `groups` times `bytes` bytes, asserted above.
-            let from = unsafe { weights[b].as_ptr().add(group * bytes) };
-            vectors[b] = if narrow {
-                // SAFETY: the mask leaves `last_width` lanes of 4 bytes, which are `bytes`.
-                unsafe { _mm512_maskz_loadu_epi32(last_mask, from.cast()) }
-            } else {
-                // SAFETY: 64 bytes are `bytes`.
-                unsafe { _mm512_loadu_si512(from.cast()) }
-            };
-        }
-        for r in 0..R {
-            // SAFETY: row r has `pitch` bytes, 4 for each group; `lhs` has R rows, asserted above.
-            let from = unsafe { lhs.as_ptr().add(r * pitch + group * GROUP_INPUTS) };
-            // SAFETY: as above, 4 bytes; any bytes are an i32.
-            let four = unsafe { from.cast::<i32>().read_unaligned() };
-            let four = _mm512_xor_si512(_mm512_set1_epi32(four), raise);
-            for b in 0..B {
-                sums[b][r] = _mm512_dpbusd_epi32(sums[b][r], four, vectors[b]);
-            }
-        }
-    }
-    sums
 }

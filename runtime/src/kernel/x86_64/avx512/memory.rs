@@ -10,7 +10,7 @@ pub(super) fn mask16(len: usize) -> __mmask16 {
 }
 
 /// Mask of the first `len` of 32 lanes.
-fn mask32(len: usize) -> __mmask32 {
+pub(super) fn mask32(len: usize) -> __mmask32 {
     if len >= 32 { !0 } else { (1 << len) - 1 }
 }
 
@@ -40,6 +40,10 @@ loads! {
     load_i8x16(i8) -> __m128i = _mm_maskz_loadu_epi8(mask16);
     /// Up to 16 elements, zeros beyond the slice.
     load_i32(i32) -> __m512i = _mm512_maskz_loadu_epi32(mask16);
+    /// Up to 32 elements, zeros beyond the slice.
+    load_i16(i16) -> __m512i = _mm512_maskz_loadu_epi16(mask32);
+    /// Up to 16 elements, zeros beyond the slice.
+    load_i16x16(i16) -> __m256i = _mm256_maskz_loadu_epi16(mask16);
     /// Up to 16 elements, zeros beyond the slice.
     load_f32(f32) -> __m512 = _mm512_maskz_loadu_ps(mask16);
 }
@@ -71,6 +75,10 @@ stores! {
     store_i8x16(i8, __m128i) = 16: _mm_storeu_si128, _mm_mask_storeu_epi8(mask16);
     /// Up to 16 elements; what lies beyond the slice is dropped.
     store_i16x16(i16, __m256i) = 16: _mm256_storeu_si256, _mm256_mask_storeu_epi16(mask16);
+    /// Up to 32 elements; what lies beyond the slice is dropped.
+    store_i16(i16, __m512i) = 32: _mm512_storeu_si512, _mm512_mask_storeu_epi16(mask32);
+    /// Up to 16 elements; what lies beyond the slice is dropped.
+    store_i32(i32, __m512i) = 16: _mm512_storeu_si512, _mm512_mask_storeu_epi32(mask16);
     /// Up to 16 elements; what lies beyond the slice is dropped.
     store_f32(f32, __m512) = 16: _mm512_storeu_ps, _mm512_mask_storeu_ps(mask16);
 }

@@ -2,9 +2,10 @@
 
 use core::arch::x86_64::*;
 
+use super::elementwise_s8::widen;
 use super::memory::{load_i8, load_i8x16, store_i8};
-use crate::kernel::scalar::rounded_mean;
-use crate::kernel::{PoolS8, Window};
+use super::requantize::{Channels, Outputs8};
+use crate::kernel::{MeanS8, PoolS8, Window, scalar};
 
 /// See [`crate::kernel::scalar::avg_pool_s8`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
@@ -31,7 +32,9 @@ pub(crate) fn avg_pool_s8(args: PoolS8<'_>) {
             // SAFETY: `lanes` has the size of a vector.
             unsafe { _mm512_storeu_si512(lanes.as_mut_ptr().cast(), sums) };
             for (dst, sum) in dst.iter_mut().zip(lanes) {
-                let mean = rounded_mean(sum, count).max(clamp_min).min(clamp_max);
+                let mean = scalar::rounded_mean(sum, count)
+                    .max(clamp_min)
+                    .min(clamp_max);
                 *dst = mean.clamp(-128, 127) as i8;
             }
         }
@@ -60,6 +63,33 @@ pub(crate) fn max_pool_s8(args: PoolS8<'_>) {
             }
             store_i8(dst, _mm512_min_epi8(largest, clamp_max));
         }
+    }
+}
+
+/// See [`MeanS8`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(crate) fn mean_s8(args: MeanS8<'_>) {
+    let outputs = Outputs8::new(args.output_zero_point, args.clamp_min, args.clamp_max);
+    let limits = -128..=127;
+    let (true, true, Some(outputs)) = (
+        limits.contains(&args.clamp_min),
+        limits.contains(&args.clamp_max),
+        outputs,
+    ) else {
+        return scalar::mean_s8(args);
+    };
+    let factor = Channels::uniform(args.multiplier, args.shift);
+    let start = (args.pixels as i32).wrapping_mul(args.input_zero_point);
+    let start = _mm512_set1_epi32(start.wrapping_neg());
+    for (block, dst) in args.dst[..args.channels].chunks_mut(64).enumerate() {
+        let mut sums = [start; 4];
+        for pixel in 0..args.pixels {
+            let bytes = load_i8(&args.src[pixel * args.channels + block * 64..][..dst.len()]);
+            for (sum, values) in sums.iter_mut().zip(widen(bytes)) {
+                *sum = _mm512_add_epi32(*sum, values);
+            }
+        }
+        store_i8(dst, outputs.pack_in_order(sums.map(|sum| factor.any(sum))));
     }
 }
 

@@ -3,7 +3,8 @@
 //! gemmlowp's high product rounds `sum · multiplier` at bit 31. Doubling the sum first moves that to bit 32, where the
 //! result of an odd lane already stands in place; this needs sums below 2³⁰, which [`Channels::new`] proves from the bias
 //! and the number of products. Then a rounding shift: halves go away from zero, except that with a fused ReLU
-//! (`clamp_min >= zero_point`) every negative result becomes `clamp_min` anyway, so halves may go up, which is cheaper.
+//! (`clamp_min >= zero_point`) every negative result becomes `clamp_min` anyway, so halves may go up, which is cheaper. The
+//! half of either rounding is added to the 64-bit product at once. Multipliers of 0 or more keep the sign of a sum.
 
 use core::arch::x86_64::*;
 
@@ -56,8 +57,11 @@ pub(super) struct Channels {
     multiplier: __m512i,
     left_shift: __m512i,
     right_shift: __m512i,
-    /// Half of a unit of the result before the right shift, 0 where nothing is shifted out.
-    half: __m512i,
+    /// Of the odd lanes, in even ones.
+    odd_multiplier: __m512i,
+    /// What the products of even and of odd lanes, doubled, are raised by: half of 2³² for the first rounding, and 2³²
+    /// times half of a unit of the result before the right shift, 0 where nothing is shifted out.
+    rounding: [__m512i; 2],
     /// Lanes with a right shift.
     shifted: __mmask16,
     /// The cheapest path that is exact; a dearer one is exact too.
@@ -88,9 +92,8 @@ impl Channels {
         let zero = _mm512_setzero_si512();
         let left_shift = _mm512_max_epi32(shift, zero);
         let right_shift = _mm512_max_epi32(_mm512_sub_epi32(zero, shift), zero);
-        let one = _mm512_set1_epi32(1);
-        let half = _mm512_srli_epi32::<1>(_mm512_sllv_epi32(one, right_shift));
-        let path = if !sums_are_bounded(bias, left_shift, products) {
+        let signs = _mm512_movepi32_mask(multiplier);
+        let path = if signs != 0 || !sums_are_bounded(bias, left_shift, products) {
             Path::Any
         } else if requantize.clamp_min >= requantize.zero_point
             && _mm512_test_epi32_mask(left_shift, left_shift) == 0
@@ -99,33 +102,37 @@ impl Channels {
         } else {
             Path::HalfAway
         };
-        let shifted = _mm512_cmpgt_epi32_mask(right_shift, zero);
+        let one = _mm512_set1_epi32(1);
+        let half = _mm512_srli_epi32::<1>(_mm512_sllv_epi32(one, right_shift));
+        let nudge = _mm512_set1_epi64(1 << 31);
         Self {
             bias,
             multiplier,
+            odd_multiplier: _mm512_srli_epi64::<32>(multiplier),
+            rounding: [
+                _mm512_add_epi64(nudge, _mm512_slli_epi64::<32>(half)),
+                _mm512_add_epi64(nudge, _mm512_maskz_mov_epi32(0xAAAA, half)),
+            ],
             left_shift,
             right_shift,
-            half,
-            shifted,
+            shifted: _mm512_cmpgt_epi32_mask(right_shift, zero),
             path,
         }
     }
 
-    /// Of elements that share one factor; `shift` is in −31..=30, and sums shifted left by it stay below 2³⁰.
+    /// Of elements that share one factor of 0 or more; `shift` is in −31..=30, and sums shifted left by it stay below 2³⁰.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     pub(super) fn uniform(multiplier: i32, shift: i32) -> Self {
         let right_shift = (-shift).max(0);
-        let half = if right_shift > 0 {
-            1 << (right_shift - 1)
-        } else {
-            0
-        };
+        let half = (1i64 << right_shift) >> 1;
+        let rounding = _mm512_set1_epi64((1 << 31) + (half << 32));
         Self {
             bias: _mm512_setzero_si512(),
             multiplier: _mm512_set1_epi32(multiplier),
+            odd_multiplier: _mm512_set1_epi32(multiplier),
+            rounding: [rounding; 2],
             left_shift: _mm512_set1_epi32(shift.max(0)),
             right_shift: _mm512_set1_epi32(right_shift),
-            half: _mm512_set1_epi32(half),
             shifted: if right_shift > 0 { !0 } else { 0 },
             path: Path::HalfAway,
         }
@@ -135,8 +142,8 @@ impl Channels {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     pub(super) fn half_up(&self, sum: __m512i) -> __m512i {
-        let product = self.doubled_high_product(_mm512_add_epi32(sum, sum));
-        _mm512_srav_epi32(_mm512_add_epi32(product, self.half), self.right_shift)
+        let raised = self.raised_high_product(_mm512_add_epi32(sum, sum));
+        _mm512_srav_epi32(raised, self.right_shift)
     }
 
     /// Halves away from zero; see [`Path::HalfAway`].
@@ -144,24 +151,28 @@ impl Channels {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     pub(super) fn half_away(&self, sum: __m512i) -> __m512i {
         let left_shift = _mm512_add_epi32(self.left_shift, _mm512_set1_epi32(1));
-        let product = self.doubled_high_product(_mm512_sllv_epi32(sum, left_shift));
-        let rounded = _mm512_add_epi32(product, self.half);
-        // −1 where the product is negative: a half then goes down. Nothing to round where nothing is shifted out.
-        let down = _mm512_srai_epi32::<31>(product);
-        let rounded = _mm512_mask_add_epi32(rounded, self.shifted, rounded, down);
+        self.half_away_of_half(_mm512_sllv_epi32(sum, left_shift))
+    }
+
+    /// [`Self::half_away`] of half of a sum that is shifted left already.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub(super) fn half_away_of_half(&self, doubled: __m512i) -> __m512i {
+        let raised = self.raised_high_product(doubled);
+        // −1 where the sum is negative: a half then goes down. Nothing to round where nothing is shifted out.
+        let down = _mm512_srai_epi32::<31>(doubled);
+        let rounded = _mm512_mask_add_epi32(raised, self.shifted, raised, down);
         _mm512_srav_epi32(rounded, self.right_shift)
     }
 
-    /// gemmlowp's high product of half of `doubled`.
+    /// gemmlowp's high product of half of `doubled`, and half of a unit of the result.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    fn doubled_high_product(&self, doubled: __m512i) -> __m512i {
-        let nudge = _mm512_set1_epi64(1 << 31);
+    fn raised_high_product(&self, doubled: __m512i) -> __m512i {
         let even = _mm512_mul_epi32(doubled, self.multiplier);
-        let even = _mm512_add_epi64(even, nudge);
-        let odd_multiplier = _mm512_shuffle_epi32::<0xF5>(self.multiplier);
-        let odd = _mm512_mul_epi32(_mm512_shuffle_epi32::<0xF5>(doubled), odd_multiplier);
-        let odd = _mm512_add_epi64(odd, nudge);
+        let even = _mm512_add_epi64(even, self.rounding[0]);
+        let odd = _mm512_mul_epi32(_mm512_srli_epi64::<32>(doubled), self.odd_multiplier);
+        let odd = _mm512_add_epi64(odd, self.rounding[1]);
         _mm512_mask_shuffle_epi32::<0xF5>(odd, 0x5555, even)
     }
 
