@@ -126,6 +126,7 @@ impl Tally {
         let mut blocks: Vec<_> = blocks
             .into_iter()
             .map(|((address, symbol), (runs, counts))| {
+                let symbol = if symbol.is_empty() { "-" } else { symbol };
                 (format!("{address:#x} {symbol}"), runs, counts)
             })
             .collect();
