@@ -1,19 +1,26 @@
-//! Emulated CPUs of Linux boards: instructions of an inference, operator by operator, under QEMU's user mode.
+//! Emulated CPUs: instructions of an inference, operator by operator, under QEMU.
 //!
-//! `tests/guest` is cross-compiled and runs the model, `tests/tcg-count` is loaded into QEMU and counts; both are built when
-//! they have to be. Counts are exact and repeat. They are no time: an emulator has neither caches nor pipelines.
+//! A program that marks its operators runs the model: `tests/guest` on CPUs of Linux boards, in QEMU's user mode, and
+//! `firmware/boards/guest` on whole boards of Cortex-M. The plugin `tests/tcg-count` is loaded into QEMU and counts. All are
+//! built when they have to be. Counts are exact and repeat. They are no time: an emulator has neither caches nor pipelines.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::board::{output, target_installed};
 use crate::firmware::{boards_folder, cargo_build};
 use crate::{DeviceError, Missing};
 
-const EMULATOR: &str = "qemu-aarch64";
-const LINKER: &str = "aarch64-linux-gnu-gcc";
-const TARGET: &str = "aarch64-unknown-linux-gnu";
+const LINUX_EMULATOR: &str = "qemu-aarch64";
+const LINUX_LINKER: &str = "aarch64-linux-gnu-gcc";
+const LINUX_TARGET: &str = "aarch64-unknown-linux-gnu";
+const BOARD_EMULATOR: &str = "qemu-system-arm";
+
+/// Files of [`Folder`].
+const MODEL: &str = "model.phm";
+const TABLE: &str = "table.txt";
 
 /// Regions of `tests/guest`.
 const LOAD: usize = 1;
@@ -28,8 +35,26 @@ pub struct Cpu {
     pub name: &'static str,
     /// One line for people.
     pub description: &'static str,
-    /// As QEMU spells it.
-    model: &'static str,
+    machine: Machine,
+}
+
+/// How it is emulated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Machine {
+    /// A Linux program in user mode.
+    Linux {
+        /// QEMU's name of the CPU, with its options.
+        cpu: &'static str,
+    },
+    /// A program without a system.
+    Board {
+        /// QEMU's name of the board; also of its memory map.
+        board: &'static str,
+        /// The Rust target.
+        target: &'static str,
+        /// As `-C target-cpu` spells it.
+        cpu: &'static str,
+    },
 }
 
 /// All CPUs, the first one for `qemu-aarch64` alone.
@@ -38,17 +63,46 @@ pub fn cpus() -> &'static [Cpu] {
         Cpu {
             name: "qemu-aarch64:cortex-a76",
             description: "Armv8.2 with dot products and fp16 (Raspberry Pi 5)",
-            model: "cortex-a76",
+            machine: Machine::Linux { cpu: "cortex-a76" },
         },
         Cpu {
             name: "qemu-aarch64:max",
             description: "all that QEMU knows, i8mm among it, without SVE and SME",
-            model: "max,sve=off,sme=off",
+            machine: Machine::Linux {
+                cpu: "max,sve=off,sme=off",
+            },
         },
         Cpu {
             name: "qemu-aarch64:cortex-a53",
             description: "Armv8.0, NEON alone (Raspberry Pi 3)",
-            model: "cortex-a53",
+            machine: Machine::Linux { cpu: "cortex-a53" },
+        },
+        Cpu {
+            name: "qemu-an547",
+            description: "Cortex-M55 with Helium",
+            machine: Machine::Board {
+                board: "mps3-an547",
+                target: "thumbv8m.main-none-eabihf",
+                cpu: "cortex-m55",
+            },
+        },
+        Cpu {
+            name: "qemu-an500",
+            description: "Cortex-M7",
+            machine: Machine::Board {
+                board: "mps2-an500",
+                target: "thumbv7em-none-eabihf",
+                cpu: "cortex-m7",
+            },
+        },
+        Cpu {
+            name: "qemu-an386",
+            description: "Cortex-M4",
+            machine: Machine::Board {
+                board: "mps2-an386",
+                target: "thumbv7em-none-eabihf",
+                cpu: "cortex-m4",
+            },
         },
     ]
 }
@@ -92,36 +146,48 @@ pub struct Counted {
 /// The CPU called `name`.
 pub fn cpu(name: &str) -> Option<&'static Cpu> {
     let name = match name {
-        EMULATOR => cpus()[0].name,
+        LINUX_EMULATOR => cpus()[0].name,
         name => name,
     };
     cpus().iter().find(|cpu| cpu.name == name)
 }
 
-/// Whether this machine has all that counting takes.
+/// Whether this machine has all that counting on `cpu` takes.
 ///
 /// # Errors
 /// The first thing that is missing.
-pub fn counter_available() -> Result<(), Missing> {
-    let Some(help) = output(Command::new(EMULATOR).arg("-h")) else {
-        return Err(Missing {
-            what: format!("the emulator {EMULATOR}"),
-            get: "apt install qemu-user (Debian, Ubuntu)".into(),
-        });
-    };
-    if !help.contains("-plugin") {
-        return Err(Missing {
-            what: format!("a {EMULATOR} that loads plugins"),
-            get: "apt install qemu-user: the static one of qemu-user-static loads none".into(),
-        });
+pub fn counter_available(cpu: &Cpu) -> Result<(), Missing> {
+    match cpu.machine {
+        Machine::Linux { .. } => {
+            loads_plugins(LINUX_EMULATOR, "qemu-user")?;
+            if output(Command::new(LINUX_LINKER).arg("--version")).is_none() {
+                return Err(Missing {
+                    what: format!("the linker {LINUX_LINKER}"),
+                    get: "apt install gcc-aarch64-linux-gnu (Debian, Ubuntu)".into(),
+                });
+            }
+            target_installed(LINUX_TARGET)
+        }
+        Machine::Board { target, .. } => {
+            loads_plugins(BOARD_EMULATOR, "qemu-system-arm")?;
+            target_installed(target)
+        }
     }
-    if output(Command::new(LINKER).arg("--version")).is_none() {
-        return Err(Missing {
-            what: format!("the linker {LINKER}"),
-            get: "apt install gcc-aarch64-linux-gnu (Debian, Ubuntu)".into(),
-        });
+}
+
+/// An emulator that is there, and dynamic: a static one has no `-plugin`.
+fn loads_plugins(emulator: &str, package: &str) -> Result<(), Missing> {
+    match output(Command::new(emulator).arg("-h")) {
+        None => Err(Missing {
+            what: format!("the emulator {emulator}"),
+            get: format!("apt install {package} (Debian, Ubuntu)"),
+        }),
+        Some(help) if !help.contains("-plugin") => Err(Missing {
+            what: format!("an emulator {emulator} that loads plugins"),
+            get: format!("apt install {package}, of which the static build loads none"),
+        }),
+        Some(_) => Ok(()),
     }
-    target_installed(TARGET)
 }
 
 /// Runs `model` on `cpu` with the kernel set of a name, or the fastest, and counts.
@@ -131,28 +197,37 @@ pub fn counter_available() -> Result<(), Missing> {
 /// says when it does not take the model or the kernel set.
 pub fn count(
     cpu: &Cpu,
-    model: &Path,
+    model: &[u8],
     kernels: Option<&str>,
     tokens: usize,
 ) -> Result<Counted, DeviceError> {
-    counter_available()?;
-    let Programs { guest, counter } = build()?;
-    let table = Table::new()?;
-    // QEMU separates a plugin's arguments by commas, and takes two for one.
-    let escaped = |path: &Path| path.display().to_string().replace(',', ",,");
-    let output = Command::new(EMULATOR)
-        .args(["-cpu", cpu.model, "-plugin"])
-        .arg(format!("{},out={}", escaped(&counter), escaped(&table.0)))
-        .arg(guest)
-        .arg(model)
-        .arg(tokens.to_string())
-        .args(kernels)
+    counter_available(cpu)?;
+    let programs = build(cpu)?;
+    let start_failed = |reason: String| DeviceError::Start {
+        emulator: cpu.machine.emulator(),
+        reason,
+    };
+    let folder = Folder::with_model(model).map_err(|error| start_failed(error.to_string()))?;
+    let table = folder.0.join(TABLE);
+    let model = folder.0.join(MODEL).display().to_string();
+    let mut arguments = vec![model, tokens.to_string()];
+    arguments.extend(kernels.map(str::to_string));
+    let mut emulator = Command::new(cpu.machine.emulator());
+    let escaped = |path: &Path| escaped(&path.display().to_string());
+    let counter = escaped(&programs.counter);
+    emulator
+        .arg("-plugin")
+        .arg(format!("{counter},out={}", escaped(&table)));
+    cpu.machine
+        .add_guest(&mut emulator, &programs.guest, &arguments);
+    let output = emulator
         .stdin(Stdio::null())
         .output()
         .map_err(|error| start_failed(error.to_string()))?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);
-        let reason = words.lines().last().unwrap_or_default();
+        // The counter's own words, when it has any, come after the program's.
+        let reason = words.lines().next().unwrap_or_default();
         return Err(match output.status.code() {
             Some(2) => DeviceError::Guest(reason.into()),
             _ => start_failed(format!("{reason} ({})", output.status)),
@@ -162,31 +237,64 @@ pub fn count(
         .trim_start_matches("kernels ")
         .trim()
         .to_string();
-    let text = fs::read_to_string(&table.0).map_err(|error| start_failed(error.to_string()))?;
+    let text = fs::read_to_string(&table).map_err(|error| start_failed(error.to_string()))?;
     parse(&text, kernels).ok_or_else(|| start_failed(format!("it counted nothing: {text}")))
 }
 
-fn start_failed(reason: String) -> DeviceError {
-    DeviceError::Start {
-        emulator: EMULATOR,
-        reason,
+/// QEMU separates options by commas, and takes two for one.
+fn escaped(option: &str) -> String {
+    option.replace(',', ",,")
+}
+
+impl Machine {
+    fn emulator(self) -> &'static str {
+        match self {
+            Self::Linux { .. } => LINUX_EMULATOR,
+            Self::Board { .. } => BOARD_EMULATOR,
+        }
+    }
+
+    /// The options that start a program with arguments.
+    fn add_guest(self, emulator: &mut Command, guest: &Path, arguments: &[String]) {
+        match self {
+            Self::Linux { cpu } => {
+                emulator.args(["-cpu", cpu]).arg(guest).args(arguments);
+            }
+            Self::Board { board, .. } => {
+                let arguments: String = arguments
+                    .iter()
+                    .map(|argument| format!(",arg={}", escaped(argument)))
+                    .collect();
+                emulator
+                    .args(["-machine", board, "-display", "none", "-monitor", "none"])
+                    .args(["-serial", "none", "-no-reboot", "-semihosting-config"])
+                    .arg(format!("enable=on,target=native,arg=guest{arguments}"))
+                    .arg("-kernel")
+                    .arg(guest);
+            }
+        }
     }
 }
 
-/// A file of this process for the counter's table, removed in the end.
-struct Table(PathBuf);
+/// A folder of this process for the model and the counter's table, removed in the end.
+struct Folder(PathBuf);
 
-impl Table {
-    fn new() -> Result<Self, DeviceError> {
-        let name = format!("pinhole-count-{}.txt", std::process::id());
-        Ok(Self(std::env::temp_dir().join(name)))
+impl Folder {
+    fn with_model(model: &[u8]) -> std::io::Result<Self> {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("pinhole-count-{}-{number}", std::process::id());
+        let folder = Self(std::env::temp_dir().join(name));
+        fs::create_dir(&folder.0)?;
+        fs::write(folder.0.join(MODEL), model)?;
+        Ok(folder)
     }
 }
 
-impl Drop for Table {
+impl Drop for Folder {
     fn drop(&mut self) {
-        // It is not there when the emulator did not start.
-        let _ = fs::remove_file(&self.0);
+        // What cannot be removed is left to the system.
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -196,31 +304,63 @@ struct Programs {
     counter: PathBuf,
 }
 
-fn build() -> Result<Programs, DeviceError> {
+fn build(cpu: &Cpu) -> Result<Programs, DeviceError> {
     let boards = boards_folder()?;
     let root = boards.ancestors().nth(2).unwrap_or(Path::new("."));
-    let target_folder = root.join("target/emulated");
     let failed = |reason: String| DeviceError::Build {
-        board: EMULATOR,
+        board: cpu.name,
         reason,
         folder: root.into(),
     };
+    let target_folder = root.join("target/emulated");
     let counter = ["--package", "pinhole-tcg-count"];
     cargo_build(root, &target_folder, &counter, &[]).map_err(failed)?;
-    let guest = ["--package", "pinhole-guest", "--target", TARGET];
+    let guest = match cpu.machine {
+        Machine::Linux { .. } => build_linux(root, &target_folder),
+        Machine::Board { board, target, cpu } => build_board(&boards, board, target, cpu),
+    };
+    Ok(Programs {
+        guest: guest.map_err(failed)?,
+        counter: target_folder.join("release/libtcg_count.so"),
+    })
+}
+
+fn build_linux(root: &Path, target_folder: &Path) -> Result<PathBuf, String> {
+    let guest = ["--package", "pinhole-guest", "--target", LINUX_TARGET];
     // Static, so that the emulator needs no libraries of the guest's system.
     let settings = [
-        ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", LINKER),
+        (
+            "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER",
+            LINUX_LINKER,
+        ),
         (
             "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
             "-Ctarget-feature=+crt-static",
         ),
     ];
-    cargo_build(root, &target_folder, &guest, &settings).map_err(failed)?;
-    Ok(Programs {
-        guest: target_folder.join(TARGET).join("release/pinhole-guest"),
-        counter: target_folder.join("release/libtcg_count.so"),
-    })
+    cargo_build(root, target_folder, &guest, &settings)?;
+    Ok(target_folder
+        .join(LINUX_TARGET)
+        .join("release/pinhole-guest"))
+}
+
+/// With the flags of the board's kernel tests, so that it shares what they built.
+fn build_board(boards: &Path, board: &str, target: &str, cpu: &str) -> Result<PathBuf, String> {
+    let target_folder = boards.join("target").join(board);
+    let flags = [
+        &format!("-Ctarget-cpu={cpu}"),
+        "-Cno-vectorize-slp",
+        "-Clink-arg=--nmagic",
+        "-Clink-arg=-Tlink.x",
+    ]
+    .join("\u{1f}");
+    let settings = [
+        ("PINHOLE_BOARD", board),
+        ("CARGO_ENCODED_RUSTFLAGS", &flags),
+    ];
+    let folder = boards.join("guest");
+    cargo_build(&folder, &target_folder, &["--target", target], &settings)?;
+    Ok(target_folder.join(target).join("release/guest"))
 }
 
 /// Reads the counter's table: a line for each region, the instructions by class after its number and its entries.

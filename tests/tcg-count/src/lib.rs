@@ -9,10 +9,12 @@
 //! It is not a profiler of time: an emulator has no caches and no pipeline. Counts repeat from run to run.
 //!
 //! **Regions.** A program begins in region 0. In user mode it enters region `n` by the system call [`MARK`] with `n` as its
-//! first argument; no kernel has a call of this number, so that it fails and does nothing else. In system mode, which has no
-//! system calls to see, the arrival at an address does it: `at=ADDRESS:REGION`, any number of times; `next=ADDRESS` enters
-//! the region after the present one. Such an address has to be one that is jumped to: the entry of a function. Counts are
-//! exact, but for a block that a fault leaves early; threads of the guest are counted into the region of the last mark.
+//! first argument; no kernel has a call of this number, so that it fails and does nothing else. A program for an M-profile
+//! board has no system calls: there the hint `dbg #n` that begins a block does it, which `isb` before it makes sure of; `dbg #15`
+//! enters the region after the present one. Any other program is marked from outside, by the arrival at an address:
+//! `at=ADDRESS:REGION`, any number of times; `next=ADDRESS` enters the region after the present one. Such an address has to be one
+//! that is jumped to: the entry of a function. Counts are exact, but for a block that a fault leaves early; threads of the
+//! guest are counted into the region of the last mark.
 //!
 //! **Options**, separated by commas: `out=FILE`, standard error when left out; `blocks=N` adds the N blocks that took most
 //! instructions outside region 0; `at`, `next` as above.
@@ -36,3 +38,9 @@ mod qemu;
 
 /// Number of the system call that enters a region: `ph` in ASCII, far above the last of Linux.
 pub const MARK: i64 = 0x7068;
+
+/// T32 `dbg #n` as it lies in memory, without `n` in the low four bits of its third byte.
+pub const HINT: [u8; 4] = [0xAF, 0xF3, 0xF0, 0x80];
+
+/// The `n` of the hint that enters the region after the present one.
+pub const HINT_NEXT: u64 = 15;

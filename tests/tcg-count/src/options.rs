@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::{HINT, HINT_NEXT};
+
 /// What arriving at an address does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arrival {
@@ -9,6 +11,19 @@ pub(crate) enum Arrival {
     Enter(u64),
     /// Enters the one after the present.
     EnterNext,
+}
+
+impl Arrival {
+    /// What a T32 instruction does that begins a block, when it is a mark.
+    pub(crate) fn of_hint(bytes: [u8; 4]) -> Option<Self> {
+        let [first, second, third, fourth] = HINT;
+        let region = u64::from(bytes[2] & 0x0F);
+        match [bytes[0], bytes[1], bytes[2] & 0xF0, bytes[3]] == [first, second, third, fourth] {
+            false => None,
+            true if region == HINT_NEXT => Some(Self::EnterNext),
+            true => Some(Self::Enter(region)),
+        }
+    }
 }
 
 /// The arguments.
@@ -73,6 +88,15 @@ mod tests {
                 arrivals: vec![(0x1f, Arrival::Enter(2)), (0x20, Arrival::EnterNext)],
             })
         );
+    }
+
+    #[test]
+    fn debug_hints_are_marks_and_other_instructions_are_not() {
+        let hint = |third| Arrival::of_hint([0xAF, 0xF3, third, 0x80]);
+        assert_eq!(hint(0xF3), Some(Arrival::Enter(3)));
+        assert_eq!(hint(0xFF), Some(Arrival::EnterNext));
+        assert_eq!(hint(0x00), None, "nop.w");
+        assert_eq!(Arrival::of_hint([0; 4]), None);
     }
 
     #[test]

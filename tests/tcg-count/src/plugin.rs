@@ -106,10 +106,9 @@ extern "C" fn on_translation(_id: PluginId, block: *mut TranslationBlock) {
             symbol = text(unsafe { qemu_plugin_insn_symbol(instruction) });
         }
     }
-    let arrival = setup.options.arrivals.iter().find(|(at, _)| *at == address);
-    if let Some((_, arrival)) = arrival {
-        let userdata = std::ptr::from_ref(arrival).cast_mut().cast();
-        // SAFETY: The callback reads an `Arrival` through `userdata`, which `SETUP` keeps for the life of the process.
+    if let Some(arrival) = arrival(setup, block, address) {
+        let userdata = Box::into_raw(Box::new(arrival)).cast();
+        // SAFETY: The callback reads an `Arrival` through `userdata`, which is never freed: this code may run at any time.
         unsafe { qemu_plugin_register_vcpu_tb_exec_cb(block, on_arrival, NO_REGISTERS, userdata) };
     }
     let counted = Block::new(address, symbol, counts);
@@ -120,19 +119,41 @@ extern "C" fn on_translation(_id: PluginId, block: *mut TranslationBlock) {
 }
 
 fn class(setup: &Setup, instruction: *const Instruction) -> Class {
+    match encoding(instruction) {
+        Some(bytes) if setup.is_aarch64 => Class::of_a64(u32::from_le_bytes(bytes)),
+        _ => Class::Other,
+    }
+}
+
+/// The mark that a block is, when it is one.
+fn arrival(setup: &Setup, block: *const TranslationBlock, address: u64) -> Option<Arrival> {
+    let from_outside = setup.options.arrivals.iter().find(|(at, _)| *at == address);
+    if let Some((_, arrival)) = from_outside {
+        return Some(*arrival);
+    }
+    // SAFETY: A block that is being translated has a first instruction.
+    let first = unsafe { qemu_plugin_tb_get_insn(block, 0) };
+    match setup.is_aarch64 {
+        true => None,
+        false => Arrival::of_hint(encoding(first)?),
+    }
+}
+
+/// The bytes of an instruction of four.
+fn encoding(instruction: *const Instruction) -> Option<[u8; 4]> {
     // SAFETY: An instruction of the block that is being translated.
     let len = unsafe { qemu_plugin_insn_size(instruction) };
-    if !setup.is_aarch64 || len != 4 {
-        return Class::Other;
+    if len != 4 {
+        return None;
     }
     // SAFETY: As above.
     let data: *const [u8; 4] = unsafe { qemu_plugin_insn_data(instruction) }.cast();
     // SAFETY: The interface gives `len` bytes, which is 4; bytes are aligned anywhere.
-    Class::of_a64(u32::from_le_bytes(unsafe { *data }))
+    Some(unsafe { *data })
 }
 
 extern "C" fn on_arrival(_cpu: c_uint, userdata: *mut c_void) {
-    // SAFETY: `on_translation` registers this callback with an `Arrival` of `SETUP`.
+    // SAFETY: `on_translation` registers this callback with an `Arrival` that it leaks.
     match unsafe { *userdata.cast_const().cast::<Arrival>() } {
         Arrival::Enter(region) => tally().enter(region),
         Arrival::EnterNext => tally().enter_next(),
