@@ -83,7 +83,7 @@ pub fn board(name: &str) -> Result<&'static BoardSpec, DeviceError> {
 /// The first thing that is missing.
 pub fn available(board: &BoardSpec) -> Result<(), Missing> {
     emulator_available(board)?;
-    target_available(board)
+    target_installed(board.target)
 }
 
 /// The emulator alone, for a firmware that is already built.
@@ -107,25 +107,25 @@ pub(crate) fn emulator_available(board: &BoardSpec) -> Result<(), Missing> {
     Ok(())
 }
 
-fn target_available(board: &BoardSpec) -> Result<(), Missing> {
-    // The toolchain of the firmware is that of the folder it lies in.
+/// Whether the Rust toolchain of the firmware, that of the folder it lies in, builds for `target`.
+pub(crate) fn target_installed(target: &str) -> Result<(), Missing> {
     let folder = crate::firmware::boards_folder().unwrap_or_else(|_| Path::new(".").into());
     let libraries = output(
         Command::new("rustc")
-            .args(["--print", "target-libdir", "--target", board.target])
+            .args(["--print", "target-libdir", "--target", target])
             .current_dir(folder),
     );
     match libraries {
         Some(folder) if Path::new(folder.trim()).is_dir() => Ok(()),
         _ => Err(Missing {
-            what: format!("the Rust target {}", board.target),
-            get: format!("rustup target add {}", board.target),
+            what: format!("the Rust target {target}"),
+            get: format!("rustup target add {target}"),
         }),
     }
 }
 
 /// What a command prints; `None` when there is no such command or it fails.
-fn output(command: &mut Command) -> Option<String> {
+pub(crate) fn output(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).output().ok()?;
     output
         .status

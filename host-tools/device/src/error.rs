@@ -31,7 +31,7 @@ pub enum DeviceError {
         looked: Vec<PathBuf>,
     },
     /// Cargo could not build the firmware.
-    #[error("building the firmware of {board} failed: {reason}")]
+    #[error("building the programs of {board} failed: {reason}")]
     Build {
         /// The board.
         board: &'static str,
@@ -78,6 +78,9 @@ pub enum DeviceError {
         /// Its last words.
         reason: String,
     },
+    /// The program on an emulated CPU does not do what it was asked for.
+    #[error("{0}")]
+    Guest(String),
     /// The board did not answer.
     #[error("the board did not answer to {request} within {} s", after.as_secs())]
     Timeout {

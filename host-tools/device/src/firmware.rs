@@ -47,21 +47,9 @@ pub fn build_firmware(board: &BoardSpec) -> Result<PathBuf, DeviceError> {
         folder: folder.clone(),
     };
     let target_folder = boards.join("target");
-    let mut cargo = Command::new("cargo");
-    cargo
-        .args(["build", "--release", "--target-dir"])
-        .arg(&target_folder)
-        .current_dir(&folder)
-        .stdin(Stdio::null());
-    for variable in FOREIGN {
-        cargo.env_remove(variable);
-    }
-    let output = cargo.output().map_err(|error| failed(error.to_string()))?;
-    if !output.status.success() {
+    if let Err(reason) = cargo_build(&folder, &target_folder, &[], &[]) {
         crate::available(board)?;
-        let words = String::from_utf8_lossy(&output.stderr);
-        let first = words.lines().find(|line| line.starts_with("error"));
-        return Err(failed(first.unwrap_or("no reason given").into()));
+        return Err(failed(reason));
     }
     let elf = target_folder
         .join(board.target)
@@ -71,4 +59,34 @@ pub fn build_firmware(board: &BoardSpec) -> Result<PathBuf, DeviceError> {
         return Err(failed(format!("there is no {}", elf.display())));
     }
     Ok(elf)
+}
+
+/// `cargo build --release` in `folder`, apart from the Cargo that may have started this program; the error is the compiler's
+/// first one, or why Cargo did not start.
+pub(crate) fn cargo_build(
+    folder: &Path,
+    target_folder: &Path,
+    arguments: &[&str],
+    settings: &[(&str, &str)],
+) -> Result<(), String> {
+    let mut cargo = Command::new("cargo");
+    cargo
+        .args(["build", "--release", "--target-dir"])
+        .arg(target_folder)
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null());
+    for variable in FOREIGN {
+        cargo.env_remove(variable);
+    }
+    let output = cargo
+        .envs(settings.iter().copied())
+        .output()
+        .map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&output.stderr);
+    let first = words.lines().find(|line| line.starts_with("error"));
+    Err(first.unwrap_or("no reason given").into())
 }

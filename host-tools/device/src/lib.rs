@@ -4,9 +4,12 @@
 //! as they would lie in partitions of a flash, and speaks `pinhole-protocol` with it. Nothing is computed here: what a
 //! [`BoardResult`] holds was computed by the device.
 //!
+//! [`count()`] runs a model on an emulated CPU of a Linux board and counts its instructions.
+//!
 //! Not here: models, banks, and picture files.
 
 mod board;
+mod cpu;
 mod emulator;
 mod error;
 mod firmware;
@@ -14,6 +17,7 @@ mod link;
 mod logs;
 
 pub use board::{BoardSpec, Missing, Partition, available, board, boards};
+pub use cpu::{Counted, Cpu, Instructions, count, counter_available, cpu, cpus};
 pub use emulator::{EmulatedBoard, Options};
 pub use error::DeviceError;
 pub use firmware::build_firmware;

@@ -1,4 +1,8 @@
-//! `pinhole bench`: time of an inference and of each operator.
+//! `pinhole bench`: what an inference and each of its operators take, in time on this CPU, in instructions on an emulated one.
+
+mod compare;
+mod emulated;
+mod report;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -6,33 +10,48 @@ use std::time::Instant;
 use pinhole_runtime::interpreter::{AlignedBytes, Interpreter, Observer};
 use pinhole_runtime::kernel::{self, Kernels, Threads};
 use pinhole_runtime::model::Model;
-use pinhole_runtime::model::op::OpKind;
-use serde::Serialize;
 
 use crate::encoder::{LoadedModel, kernels};
 use crate::failure::{Failure, Outcome};
 use crate::output::{json, say};
 use crate::verb::classify::at_least_one;
+use report::{OpRow, Report};
 
-/// Time a model, operator by operator.
+/// Time a model, operator by operator, or count its instructions on an emulated
+/// CPU.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   pinhole bench --model models/lite0/image.phm
   pinhole bench --model models/lite0/image.phm --threads 2
   pinhole bench --model models/lite0/image.phm --kernels scalar --json
-  pinhole bench --list-kernels")]
+  pinhole bench --list-kernels
+  pinhole bench --target qemu-aarch64:max --model models/lite0/image.phm
+  pinhole bench --model image.phm --json > before.json
+  pinhole bench --model image.phm --compare before.json
+
+Targets, by --target:
+  host                     this CPU, timed
+  qemu-aarch64:cortex-a76  emulated, Armv8.2 with dot products and fp16
+  qemu-aarch64:max         emulated, with i8mm too
+  qemu-aarch64:cortex-a53  emulated, NEON alone
+An emulator counts instructions exactly and does not time. qemu-aarch64 alone is
+the first. Its programs are built when they have to be. See docs/bench.md.")]
 pub(crate) struct Args {
     /// Packed model (.phm) or graph (.phg).
     #[arg(long, value_name = "FILE", required_unless_present = "list_kernels")]
     model: Option<PathBuf>,
-    /// Kernel set; the fastest when left out.
+    /// Where it runs, see below.
+    #[arg(long, default_value = "host", value_name = "NAME")]
+    target: String,
+    /// Kernel set; the fastest of the target when left out.
     #[arg(long, value_name = "NAME")]
     kernels: Option<String>,
     /// Threads of one inference.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = number_of_threads)]
     threads: usize,
-    /// Inferences that are timed, after 3 that are not.
+    /// Inferences that are timed, after 3 that are not; an emulated target
+    /// counts one.
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = at_least_one)]
     runs: usize,
     /// Tokens of a text encoder's input.
@@ -41,35 +60,12 @@ pub(crate) struct Args {
     /// Print the kernel sets that this CPU can run, one a line.
     #[arg(long)]
     list_kernels: bool,
+    /// Compare with an earlier result, made with --json.
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
     /// Print a JSON object.
     #[arg(long)]
     json: bool,
-}
-
-/// One operator.
-#[derive(Debug, Serialize)]
-struct OpRow {
-    index: usize,
-    name: String,
-    op: &'static str,
-    median_us: f64,
-    share: f64,
-    macs: u64,
-    data_bytes: usize,
-}
-
-/// The whole; the order of keys is part of the output.
-#[derive(Debug, Serialize)]
-struct Result {
-    kernels: String,
-    median_us: f64,
-    min_us: f64,
-    macs: u64,
-    arena_bytes: usize,
-    arena_lower_bound_bytes: usize,
-    ops: Vec<OpRow>,
-    threads: usize,
-    runs: usize,
 }
 
 /// Runs the verb.
@@ -81,12 +77,26 @@ pub(crate) fn run(args: Args) -> Outcome {
     let Some(path) = &args.model else {
         return Err(Failure::new("--model is missing"));
     };
-    let loaded = LoadedModel::open(path, false, kernels(args.kernels.as_deref())?)?;
-    let result = measure(loaded, args.runs, args.tokens, args.threads)?;
-    if args.json {
-        return json(&result);
+    let before = args.compare.as_deref().map(compare::open).transpose()?;
+    let mut report = if args.target == "host" {
+        let loaded = LoadedModel::open(path, false, kernels(args.kernels.as_deref())?)?;
+        measure(loaded, args.runs, args.tokens, args.threads)?
+    } else if args.threads == 1 {
+        emulated::count(&args.target, path, args.kernels.as_deref(), args.tokens)?
+    } else {
+        return Err(Failure::new(format_args!(
+            "--threads: found {}, expected 1: instructions of an emulated CPU are counted on one thread",
+            args.threads
+        ))
+        .help("leave --threads or --target out"));
+    };
+    if let Some(before) = &before {
+        compare::with(&mut report, before)?;
     }
-    print(&result);
+    if args.json {
+        return json(&report);
+    }
+    report.print();
     Ok(())
 }
 
@@ -114,6 +124,18 @@ impl Observer for Stopwatch {
     }
 }
 
+/// CPU time of all threads of this process, where the system tells it.
+fn cpu_nanoseconds() -> Option<u64> {
+    #[cfg(unix)]
+    {
+        use rustix::time::{ClockId, clock_gettime};
+        let time = clock_gettime(ClockId::ProcessCPUTime);
+        Some(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+    }
+    #[cfg(not(unix))]
+    None
+}
+
 /// The median, in microseconds.
 fn median_us(nanoseconds: &mut [u64]) -> f64 {
     nanoseconds.sort_unstable();
@@ -125,7 +147,7 @@ fn measure(
     runs: usize,
     tokens: usize,
     threads: usize,
-) -> Outcome<Result> {
+) -> Outcome<Report> {
     let pool = match threads {
         1 => None,
         _ => Some(Threads::new(kernels, threads).map_err(Failure::new)?),
@@ -150,41 +172,47 @@ fn measure(
         last: Instant::now(),
         nanoseconds: vec![Vec::new(); model.ops().len()],
     };
-    let mut whole = match &pool {
+    let (mut whole, mut cpu) = match &pool {
         Some(pool) => pool.install(|| time(&mut interpreter, &mut stopwatch, runs)),
         None => time(&mut interpreter, &mut stopwatch, runs),
     };
     let min_us = whole.iter().min().copied().unwrap_or(0) as f64 / 1000.0;
-    Ok(Result {
+    Ok(Report {
         kernels: kernels.name().to_string(),
-        median_us: median_us(&mut whole),
-        min_us,
-        macs: model.header().macs.get(),
-        arena_bytes: model.arena_bytes(),
-        arena_lower_bound_bytes: model.header().arena_lower_bound_bytes.get() as usize,
+        median_us: Some(median_us(&mut whole)),
+        min_us: Some(min_us),
         ops: rows(&model, &mut stopwatch),
         threads,
         runs,
+        median_cpu_us: (!cpu.is_empty()).then(|| median_us(&mut cpu)),
+        ..Report::of(&model)
     })
 }
 
-/// Nanoseconds of whole runs; then as many runs by the stopwatch.
-fn time(interpreter: &mut Interpreter<'_, '_>, stopwatch: &mut Stopwatch, runs: usize) -> Vec<u64> {
+/// Nanoseconds of whole runs, by the clock and of CPUs; then as many runs by the stopwatch.
+fn time(
+    interpreter: &mut Interpreter<'_, '_>,
+    stopwatch: &mut Stopwatch,
+    runs: usize,
+) -> (Vec<u64>, Vec<u64>) {
     (0..3).for_each(|_| interpreter.run());
-    let whole = (0..runs)
+    let (whole, cpu): (Vec<u64>, Vec<Option<u64>>) = (0..runs)
         .map(|_| {
-            let start = Instant::now();
+            let (start, cpu_start) = (Instant::now(), cpu_nanoseconds());
             interpreter.run();
-            start.elapsed().as_nanos() as u64
+            let cpu = cpu_nanoseconds().zip(cpu_start);
+            let cpu = cpu.map(|(end, start)| end.saturating_sub(start));
+            (start.elapsed().as_nanos() as u64, cpu)
         })
-        .collect();
+        .unzip();
     for _ in 0..runs {
         stopwatch.last = Instant::now();
         interpreter.run_observed(stopwatch);
     }
-    whole
+    (whole, cpu.into_iter().flatten().collect())
 }
 
+/// The operators with their times.
 fn rows(model: &Model<'_>, stopwatch: &mut Stopwatch) -> Vec<OpRow> {
     let medians: Vec<f64> = stopwatch
         .nanoseconds
@@ -192,69 +220,10 @@ fn rows(model: &Model<'_>, stopwatch: &mut Stopwatch) -> Vec<OpRow> {
         .map(|times| median_us(times))
         .collect();
     let total: f64 = medians.iter().sum::<f64>().max(f64::MIN_POSITIVE);
-    model
-        .ops()
-        .iter()
-        .enumerate()
-        .map(|(index, record)| OpRow {
-            index,
-            name: model.op_name(index).unwrap_or_default().to_string(),
-            op: OpKind::from_u16(record.kind.get()).map_or("unknown", OpKind::name),
-            median_us: medians[index],
-            share: medians[index] / total,
-            macs: model.op_macs(index),
-            data_bytes: record
-                .data
-                .iter()
-                .map(|data| data.bytes.get() as usize)
-                .sum(),
-        })
-        .collect()
-}
-
-fn print(result: &Result) {
-    say!(
-        "{:>4} {:<40} {:<20} {:>10} {:>7} {:>12} {:>9} {:>10}",
-        "",
-        "layer",
-        "operator",
-        "median µs",
-        "share",
-        "MAC",
-        "GMAC/s",
-        "data B"
-    );
-    for row in &result.ops {
-        let rate = row.macs as f64 / (row.median_us.max(1e-3) * 1000.0);
-        say!(
-            "{:>4} {:<40} {:<20} {:>10.1} {:>6.1}% {:>12} {:>9.1} {:>10}",
-            row.index,
-            row.name,
-            row.op,
-            row.median_us,
-            100.0 * row.share,
-            row.macs,
-            rate,
-            row.data_bytes
-        );
-    }
-    say!(
-        "{}: median {:.0} µs, least {:.0} µs of {} runs, {}; {} MAC, {:.1} GMAC/s",
-        result.kernels,
-        result.median_us,
-        result.min_us,
-        result.runs,
-        match result.threads {
-            1 => "1 thread".to_string(),
-            count => format!("{count} threads"),
-        },
-        result.macs,
-        result.macs as f64 / (result.median_us.max(1e-3) * 1000.0)
-    );
-    say!(
-        "arena {} bytes, lower bound {} bytes, ratio {:.3}",
-        result.arena_bytes,
-        result.arena_lower_bound_bytes,
-        result.arena_bytes as f64 / result.arena_lower_bound_bytes.max(1) as f64
-    );
+    let row = |(index, median_us): (usize, &f64)| OpRow {
+        median_us: Some(*median_us),
+        share: median_us / total,
+        ..OpRow::of(model, index)
+    };
+    medians.iter().enumerate().map(row).collect()
 }

@@ -550,6 +550,14 @@ fn arguments_that_make_no_sense_are_refused_by_name() {
         &["`imagenet`", "cifar10", "stamps", "photos"],
     );
     said(
+        &["bench", "--model", IMAGE, "--target", "toaster"],
+        &["toaster", "host", "qemu-aarch64:max"],
+    );
+    said(
+        &["bench", "--model", IMAGE, "--compare", CAT],
+        &[CAT, "found no result of a bench", "--json"],
+    );
+    said(
         &[
             "board", "run", "--board", "toaster", "--model", IMAGE, "--bank", BANK, CAT,
         ],
@@ -571,4 +579,32 @@ fn arguments_that_make_no_sense_are_refused_by_name() {
         );
     }
     said(&[], &["Usage: pinhole <COMMAND>"]);
+}
+
+#[test]
+fn a_target_that_this_machine_cannot_emulate_says_what_to_install() {
+    let ran: crate::Ran = crate::command()
+        .args(["bench", "--model", IMAGE, "--target", "qemu-aarch64"])
+        .env("PATH", "/nowhere")
+        .output()
+        .expect("the command runs")
+        .into();
+    ran.refused(&["qemu-aarch64 is missing", "apt install qemu-user"]);
+}
+
+#[test]
+fn results_of_an_emulator_and_of_the_host_are_not_compared() {
+    let sandbox = Sandbox::new();
+    let counted = r#"{"median_us":null,"instructions":9,"ops":[]}"#;
+    let before = sandbox.file("counted.json", counted);
+    run([
+        "bench",
+        "--model",
+        IMAGE,
+        "--runs",
+        "1",
+        "--compare",
+        &before,
+    ])
+    .refused(&["found a result in instructions", "expected microseconds"]);
 }

@@ -233,7 +233,8 @@ fn bench_prints_one_object_and_the_kernel_sets_one_a_line() {
             "arena_lower_bound_bytes",
             "ops",
             "threads",
-            "runs"
+            "runs",
+            "median_cpu_us"
         ]
     );
     assert!(output.contains(r#""ops":[{"index":0,"name":""#), "{output}");
@@ -244,6 +245,24 @@ fn bench_prints_one_object_and_the_kernel_sets_one_a_line() {
     assert_eq!(sets.lines().next(), Some("scalar"));
     let is_name = |set: &str| set == "scalar" || set.contains('-') && !set.contains(' ');
     assert!(sets.lines().all(is_name), "{sets}");
+}
+
+#[test]
+fn bench_compares_with_what_it_printed_before() {
+    let sandbox = Sandbox::new();
+    let bench = ["bench", "--model", IMAGE, "--runs", "1", "--json"];
+    let before = sandbox.file("before.json", run(bench).done());
+    let output = run(bench.into_iter().chain(["--compare", &before])).done();
+    let result: serde_json::Value = serde_json::from_str(&output).expect("JSON");
+    let ops = result["ops"].as_array().expect("operators");
+    assert!(ops.iter().all(|op| op["before"].is_number()), "{output}");
+    let ratio = |of: &serde_json::Value| {
+        let number = |key: &str| of[key].as_f64().expect("a number");
+        let expected = number("median_us") / number("before");
+        assert!((number("ratio") - expected).abs() < 1e-9, "{of}");
+    };
+    ratio(&result);
+    ratio(&ops[0]);
 }
 
 #[test]

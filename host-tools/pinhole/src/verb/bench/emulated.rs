@@ -1,0 +1,89 @@
+//! Instructions of a model on an emulated CPU.
+
+use std::path::Path;
+
+use pinhole_device::{Counted as Counts, Cpu, Instructions, cpu, cpus};
+
+use super::report::{Counted, OpCounted, OpRow, Report, per_mac};
+use crate::encoder::LoadedModel;
+use crate::failure::{Failure, Outcome};
+
+/// Runs the model on the CPU of a name.
+pub(super) fn count(
+    target: &str,
+    path: &Path,
+    kernels: Option<&str>,
+    tokens: usize,
+) -> Outcome<Report> {
+    let cpu = named(target)?;
+    // A graph is packed here, and this CPU's kernels have no part in it.
+    let loaded = LoadedModel::open(path, false, &pinhole_runtime::kernel::Scalar)?;
+    let model = loaded.model;
+    let counts = pinhole_device::count(cpu, model.bytes(), kernels, tokens)?;
+    if counts.ops.len() != model.ops().len() {
+        return Err(Failure::new(format_args!(
+            "the emulated program ran {} operators, expected {}",
+            counts.ops.len(),
+            model.ops().len()
+        )));
+    }
+    let total = sum(&counts.ops);
+    let row = |(index, op): (usize, &Instructions)| {
+        let row = OpRow::of(&model, index);
+        let counted = OpCounted {
+            instructions: op.total,
+            instructions_per_mac: per_mac(op.total, row.macs),
+            classes: (*op).into(),
+        };
+        OpRow {
+            share: op.total as f64 / total.total.max(1) as f64,
+            counted: Some(counted),
+            ..row
+        }
+    };
+    let ops = counts.ops.iter().enumerate().map(row).collect();
+    Ok(Report {
+        target: Some(cpu.name),
+        ops,
+        runs: 1,
+        counted: Some(whole(&counts, total, model.header().macs.get())),
+        kernels: counts.kernels,
+        ..Report::of(&model)
+    })
+}
+
+fn named(target: &str) -> Outcome<&'static Cpu> {
+    cpu(target).ok_or_else(|| {
+        let names: Vec<&str> = cpus().iter().map(|cpu| cpu.name).collect();
+        Failure::new(format_args!(
+            "--target: found {target}, expected host or one of {}",
+            names.join(", ")
+        ))
+        .help("pinhole bench --help says what each is")
+    })
+}
+
+fn whole(counts: &Counts, total: Instructions, macs: u64) -> Counted {
+    Counted {
+        instructions: total.total,
+        instructions_per_mac: per_mac(total.total, macs),
+        classes: total.into(),
+        load_instructions: counts.load.total,
+        interpreter_instructions: counts.interpreter.total,
+        first_inference_instructions: counts.first_inference.total,
+    }
+}
+
+fn sum(ops: &[Instructions]) -> Instructions {
+    ops.iter()
+        .fold(Instructions::default(), |sum, op| Instructions {
+            total: sum.total + op.total,
+            dot: sum.dot + op.dot,
+            vector_int: sum.vector_int + op.vector_int,
+            vector_float: sum.vector_float + op.vector_float,
+            scalar_float: sum.scalar_float + op.scalar_float,
+            load_store: sum.load_store + op.load_store,
+            branch: sum.branch + op.branch,
+            other: sum.other + op.other,
+        })
+}
