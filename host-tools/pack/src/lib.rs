@@ -2,7 +2,7 @@
 //! read in place, and a static plan of the arena.
 //!
 //! [`lower`] turns nodes into operator records (integers where quantisation left parameters, floats elsewhere, with
-//! conversions between), [`plan`] places every value in the arena, `write` lays the file out. The format itself belongs
+//! conversions between), [`mod@plan`] orders them and places every value in the arena, `write` lays the file out. The format itself belongs
 //! to the runtime (`docs/model-format.md`); a packed file is loaded by the runtime before it is handed out, so that a file
 //! that the device would refuse never leaves the host.
 
@@ -68,6 +68,8 @@ pub struct PackReport {
     pub macs: u64,
     /// Operators.
     pub ops: usize,
+    /// Those that write their output over an input.
+    pub replacing_ops: usize,
 }
 
 /// Packs `graph`. The same graph and options give the same bytes.
@@ -75,7 +77,7 @@ pub struct PackReport {
 /// # Errors
 /// Every node that no operator of the runtime can compute is named at once, with the reason.
 pub fn pack(graph: &Graph, options: &PackOptions) -> Result<Packed, PackError> {
-    let lowered = lower::lower(graph, options)?;
-    let plan = plan::plan(&lowered);
+    let mut lowered = lower::lower(graph, options)?;
+    let plan = plan::plan(&mut lowered);
     write::write(graph, &lowered, &plan, options)
 }

@@ -41,7 +41,7 @@ pub(crate) fn write(
         .ops
         .iter()
         .enumerate()
-        .map(|(i, op)| file.op(op, plan.scratch_offsets[i]))
+        .map(|(i, op)| file.op(op, plan.scratch_offsets[i], plan.scratch_bytes[i]))
         .collect();
     file.align();
     let data_section = section(data_start, file.bytes.len() - data_start);
@@ -91,6 +91,7 @@ pub(crate) fn write(
         arena_lower_bound_bytes: plan.lower_bound_bytes,
         macs,
         ops: ops.len(),
+        replacing_ops: plan.replacing_ops,
     };
     Ok(Packed {
         bytes: file.bytes,
@@ -234,7 +235,7 @@ impl File {
     }
 
     /// Appends an operator's data; its record.
-    fn op(&mut self, op: &LoweredOp, scratch_offset: usize) -> OpRecord {
+    fn op(&mut self, op: &LoweredOp, scratch_offset: usize, scratch_bytes: usize) -> OpRecord {
         let mut record = OpRecord::new_zeroed();
         record.kind = (op.kind as u16).into();
         record.inputs = std::array::from_fn(|i| {
@@ -244,7 +245,7 @@ impl File {
                 .into()
         });
         record.output = (op.output as u16).into();
-        record.scratch_bytes = (op.scratch_bytes as u32).into();
+        record.scratch_bytes = (scratch_bytes as u32).into();
         record.scratch_offset = (scratch_offset as u32).into();
         for (slot, bytes) in record.data.iter_mut().zip(&op.data) {
             if let Some(bytes) = bytes.as_deref().filter(|bytes| !bytes.is_empty()) {

@@ -2,13 +2,15 @@
 //!
 //! Nothing is decided here that the file or the kernels could decide: the plan of the arena is the packer's, the loops are
 //! the kernels'. What is here is what stands between them: slices of the right type, broadcasting (`broadcast`), moves of
-//! elements (`moves`) and reductions over dimensions that are not neighbours (`reduce`).
+//! elements (`moves`), reductions over dimensions that are not neighbours (`reduce`) and outputs that replace an input
+//! (`in_place`).
 //!
 //! There is no error while running: [`Model::load`] decoded every operator with the same function and proved every length,
 //! so that an operator which cannot be run is a fault of this crate. Debug builds stop at it.
 
 mod broadcast;
 mod error;
+mod in_place;
 mod moves;
 mod reduce;
 mod run;

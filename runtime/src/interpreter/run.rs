@@ -1,14 +1,14 @@
 //! One operator: its slices, and the kernel that it belongs to.
 
-use super::{broadcast, moves, reduce, transformer};
+use super::{broadcast, in_place, moves, reduce, transformer};
 use crate::arena::{Split, elements, elements_mut};
 use crate::kernel::{
     AddS8, AttentionF32, ConvF32, ConvS8, DepthwiseConvF32, DepthwiseConvS8, DstS8, GemmF32,
     GemmS8, Kernels, MatmulF32, MeanS8, MulS8, PoolF32, PoolS8, WeightsF32,
 };
-use crate::model::Model;
 use crate::model::format::{NO_VALUE, OpRecord};
 use crate::model::step::Step;
+use crate::model::{self, Model};
 
 /// Runs `op` on `tokens` tokens; `None` when it cannot, which `Model::load` excludes.
 pub(super) fn operator(
@@ -18,6 +18,9 @@ pub(super) fn operator(
     arena: &mut [u8],
     kernels: &dyn Kernels,
 ) -> Option<()> {
+    if let Some(operand) = model::in_place::operand(model, op) {
+        return in_place::operator(model, op, operand, tokens, arena, kernels);
+    }
     let output = model.value(op.output.get().into()).live(tokens);
     let scratch_start = op.scratch_offset.get() as usize;
     let scratch = scratch_start..scratch_start.checked_add(op.scratch_bytes.get() as usize)?;
@@ -42,6 +45,11 @@ pub(super) fn operator(
         output: split.output,
         scratch: split.scratch,
     };
+    run(step, slices, kernels)
+}
+
+/// Runs a decoded operator.
+pub(super) fn run(step: Step<'_>, slices: Slices<'_>, kernels: &dyn Kernels) -> Option<()> {
     match step {
         Step::StridedCopy(copy) => moves::strided_copy(&copy, slices.inputs[0], slices.output),
         Step::Concat(concat) => moves::concat(&concat, &slices.inputs, slices.output),

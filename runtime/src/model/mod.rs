@@ -3,13 +3,14 @@
 //!
 //! [`mod@format`] and [`op`] are the records as they lie in the file, specified in `docs/model-format.md`. `check` proves
 //! header, sections and values; `step` decodes one operator and proves that every slice which its kernel gets has the
-//! stated length; `plan` proves that no operator overwrites what is still needed. The interpreter decodes with the same
-//! `step`, so that what was proved is what is run.
+//! stated length; `plan` proves that no operator overwrites what is still needed, and `in_place` says which ones may write
+//! over what they read. The interpreter decodes with the same `step`, so that what was proved is what is run.
 
 mod check;
 mod checksum;
 mod error;
 pub mod format;
+pub(crate) mod in_place;
 pub mod op;
 mod op_fault;
 mod plan;
@@ -17,6 +18,7 @@ pub(crate) mod step;
 
 pub use checksum::checksum;
 pub use error::{HeaderField, LoadError, SectionFault, SectionName, ValueFault};
+pub use in_place::stage_bytes;
 pub use op_fault::{OUTPUT, OpFault};
 pub use plan::Totals;
 

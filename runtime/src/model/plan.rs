@@ -4,11 +4,13 @@
 //! The definitions (`docs/model-format.md` states them for whoever writes files): a storage is a value that owns bytes in
 //! the arena. It is written once: by one operator, or, as a model input, before the first. It is live from the operator
 //! that writes it (inputs: from the first operator) up to the last operator that reads it or an alias of it (model outputs:
-//! up to the last operator; never read: up to the one that writes it). There is no memory for intervals here, so both ends
-//! are found by walking the operators: O(values · ops) for the overlaps, O(ops²) for the sums, nothing cubic.
+//! up to the last operator; never read: up to the one that writes it). The operator that reads it last may write over it
+//! where [`super::in_place`] allows. There is no memory for intervals here, so both ends are found by walking the operators:
+//! O(values · ops) for the overlaps, O(ops²) for the sums, nothing cubic.
 
 use super::error::{LoadError, ValueFault};
 use super::format::{ALIGN_BYTES, OpRecord};
+use super::in_place;
 use super::op_fault::{OUTPUT, OpFault};
 use super::step::{Step, input_indices};
 use super::{Model, ValueView};
@@ -18,7 +20,8 @@ use super::{Model, ValueView};
 pub struct Totals {
     /// The end of the last value or scratch, rounded up to 16 bytes.
     pub arena_bytes: u64,
-    /// The largest sum, over the operators, of live storages (each rounded up to 16 bytes) and scratch.
+    /// The largest sum, over the operators, of live storages (each rounded up to 16 bytes) and scratch; of an output and the
+    /// input that it is written over the larger counts.
     pub arena_lower_bound_bytes: u64,
     /// Multiply-accumulates at `max_tokens`.
     pub macs: u64,
@@ -103,7 +106,11 @@ fn operator(model: &Model<'_>, op: &OpRecord) -> Result<(), OpFault> {
     }
     let step = Step::decode(model, op, model.max_tokens())?;
     step.check_contents()?;
-    scratch(model, op, step.scratch_bytes().ok_or(OpFault::Overflow)?)?;
+    // Whether an output may lie over an input at all is the matter of `storage`.
+    let stage =
+        in_place::operand(model, op).and_then(|operand| in_place::stage_of(model, op, operand));
+    let expected = stage.or(step.scratch_bytes());
+    scratch(model, op, expected.ok_or(OpFault::Overflow)?)?;
     let (output, working) = (
         Stretch::of(&model.value(op.output.get().into())),
         Stretch::scratch(op),
@@ -171,7 +178,9 @@ fn storage(model: &Model<'_>, index: usize, value: &ValueView) -> Result<(), Loa
     let own = Stretch::of(value);
     for (number, op) in model.ops.iter().enumerate().take(last + 1).skip(written) {
         let output = model.value(op.output.get().into());
-        let overwritten = output.storage != index && own.overlaps(Stretch::of(&output));
+        let overwritten = output.storage != index
+            && own.overlaps(Stretch::of(&output))
+            && !(number == last && gives_way(model, op, index));
         if overwritten || own.overlaps(Stretch::scratch(op)) {
             return Err(LoadError::Liveness {
                 op: number,
@@ -180,6 +189,21 @@ fn storage(model: &Model<'_>, index: usize, value: &ValueView) -> Result<(), Loa
         }
     }
     Ok(())
+}
+
+/// Whether `op`, the last one to read the storage, may write over it: every operand that lies there is one that the kind
+/// may write over, and output and storage begin together. A model output is needed after the last operator, too.
+fn gives_way(model: &Model<'_>, op: &OpRecord, storage: usize) -> bool {
+    let is_output = |output: usize| storage_of(model, output) == storage;
+    let begins = |value: usize| model.values.get(value).map(|value| value.offset.get());
+    let mut operands = input_indices(op)
+        .enumerate()
+        .filter(|&(_, input)| storage_of(model, input) == storage)
+        .peekable();
+    operands.peek().is_some()
+        && operands.all(|(operand, _)| in_place::stage_of(model, op, operand).is_some())
+        && begins(op.output.get().into()) == begins(storage)
+        && !model.outputs().any(is_output)
 }
 
 /// The last operator that needs the storage: the last of all for an output, the one that writes it when none reads it.
@@ -232,7 +256,8 @@ pub(super) fn totals(model: &Model<'_>) -> Totals {
         let scratch = Stretch::scratch(op);
         arena_bytes = arena_bytes.max(scratch.end);
         live += Stretch::of(&model.value(op.output.get().into())).bytes();
-        arena_lower_bound_bytes = arena_lower_bound_bytes.max(live + scratch.bytes());
+        let needed = live.saturating_sub(shared(model, op)) + scratch.bytes();
+        arena_lower_bound_bytes = arena_lower_bound_bytes.max(needed);
         live = live.saturating_sub(freed_after(model, number, op));
         macs = macs.saturating_add(model.op_macs(number));
     }
@@ -241,6 +266,14 @@ pub(super) fn totals(model: &Model<'_>) -> Totals {
         arena_lower_bound_bytes,
         macs,
     }
+}
+
+/// Bytes that the output shares with the input it is written over.
+fn shared(model: &Model<'_>, op: &OpRecord) -> u64 {
+    let bytes = |value: usize| Stretch::of(&model.value(value)).bytes();
+    in_place::operand(model, op)
+        .and_then(|operand| input_indices(op).nth(operand))
+        .map_or(0, |input| bytes(input).min(bytes(op.output.get().into())))
 }
 
 /// Bytes of the storages that are live at operator `number` and no longer after it.

@@ -2,6 +2,7 @@
 // Each test binary uses its own part of it.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod in_place;
 pub mod run;
 pub mod samples;
 pub mod vit;
@@ -238,6 +239,25 @@ impl Builder {
             record.scratch_bytes = (parts.scratch_bytes as u32).into();
         }
         self.ops.push(record);
+    }
+
+    /// Moves everything in the arena apart, to `factor` times its offset.
+    pub fn spread(&mut self, factor: u32) {
+        let values = self
+            .values
+            .iter_mut()
+            .filter(|value| value.place == PLACE_ARENA);
+        let offsets = values.map(|value| &mut value.offset);
+        for offset in offsets.chain(self.ops.iter_mut().map(|op| &mut op.scratch_offset)) {
+            *offset = (offset.get() * factor).into();
+        }
+        self.arena_end *= factor as usize;
+    }
+
+    /// Gives an operator that writes over an input its stage.
+    pub fn stage(&mut self, op: usize, bytes: usize) {
+        self.ops[op].scratch_offset = self.take(bytes).into();
+        self.ops[op].scratch_bytes = (bytes as u32).into();
     }
 
     /// The file, with the totals that `measure` finds; without them when it refuses.

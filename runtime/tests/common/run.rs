@@ -9,9 +9,10 @@ use pinhole_runtime::model::format::ModelKind;
 /// Runs a model on inputs of random bytes, which as floats hold NaN and infinities, in an arena of random bytes, with a
 /// random number of tokens.
 pub fn run(model: &Model<'_>, kernels: &dyn Kernels, seed: u64) -> Vec<Vec<u8>> {
-    let mut random = Random(seed);
+    // Inputs that do not depend on the size of the arena.
+    let (mut random, mut noise) = (Random(seed), Random(!seed));
     let mut arena = Aligned::zeroed(model.arena_bytes());
-    arena.fill_with(|| random.next() as u8);
+    arena.fill_with(|| noise.next() as u8);
     let mut interpreter = Interpreter::new(model, &mut arena, kernels).unwrap();
     if model.max_tokens() != 0 {
         interpreter

@@ -1,4 +1,5 @@
-//! Four models that together hold every kind of operator.
+//! Models that together hold every kind of operator: four, each with a plan without sharing and with outputs that replace
+//! inputs.
 
 use super::{Builder, Parts, Random};
 use pinhole_runtime::kernel::{attention_scratch_bytes, packing, tile_scratch_bytes};
@@ -57,6 +58,27 @@ fn pool_params(window: WindowRecord) -> PoolParams {
     }
 }
 
+pub fn add_params() -> AddParams {
+    AddParams {
+        left_shift: 20.into(),
+        input_multiplier: [(1 << 30).into(); 2],
+        input_shift: [0.into(); 2],
+        output_multiplier: (1 << 30).into(),
+        output_shift: (-19).into(),
+        clamp_min: (-128).into(),
+        clamp_max: 127.into(),
+    }
+}
+
+pub fn mul_params() -> MulParams {
+    MulParams {
+        multiplier: (1 << 30).into(),
+        shift: (-6).into(),
+        clamp_min: (-128).into(),
+        clamp_max: 127.into(),
+    }
+}
+
 /// A picture in, an int8 embedding out: the integer operators.
 pub fn image_s8() -> Builder {
     let mut random = Random(1);
@@ -96,16 +118,12 @@ pub fn image_s8() -> Builder {
     );
     b.op(OpKind::DepthwiseConvS8, &[conv], depthwise, parts);
     let sum = b.value(DType::I8, &[1, 3, 3, 18]);
-    let add = AddParams {
-        left_shift: 20.into(),
-        input_multiplier: [(1 << 30).into(); 2],
-        input_shift: [0.into(); 2],
-        output_multiplier: (1 << 30).into(),
-        output_shift: (-19).into(),
-        clamp_min: (-128).into(),
-        clamp_max: 127.into(),
-    };
-    b.op(OpKind::AddS8, &[conv, depthwise], sum, Parts::params(add));
+    b.op(
+        OpKind::AddS8,
+        &[conv, depthwise],
+        sum,
+        Parts::params(add_params()),
+    );
     let mean = b.value(DType::I8, &[1, 1, 1, 18]);
     let params = MeanParams {
         multiplier: (1 << 30).into(),
@@ -122,13 +140,12 @@ pub fn image_s8() -> Builder {
         Parts::default().data(&random.bytes(256)),
     );
     let product = b.value(DType::I8, &[1, 3, 3, 18]);
-    let params = MulParams {
-        multiplier: (1 << 30).into(),
-        shift: (-6).into(),
-        clamp_min: (-128).into(),
-        clamp_max: 127.into(),
-    };
-    b.op(OpKind::MulS8, &[sum, gate], product, Parts::params(params));
+    b.op(
+        OpKind::MulS8,
+        &[sum, gate],
+        product,
+        Parts::params(mul_params()),
+    );
     let average = b.value(DType::I8, &[1, 3, 3, 18]);
     b.op(
         OpKind::AvgPoolS8,
@@ -406,6 +423,8 @@ pub fn text_f32(max_tokens: usize) -> Builder {
     b
 }
 
-pub fn all() -> [Builder; 4] {
-    [image_s8(), picture_f32(), text_f32(5), super::vit::vit_s8()]
+pub fn all() -> Vec<Builder> {
+    let plain = [image_s8(), picture_f32(), text_f32(5), super::vit::vit_s8()];
+    let shared = plain.each_ref().map(super::in_place::overwriting);
+    plain.into_iter().chain(shared).collect()
 }
