@@ -24,6 +24,8 @@ mod layers;
 mod products;
 #[path = "../../../../runtime/tests/kernels_s8/support.rs"]
 mod support;
+#[path = "../../../../runtime/tests/kernels_s8/transformer.rs"]
+mod transformer;
 #[path = "../../../../runtime/tests/kernels_s8/windows.rs"]
 mod windows;
 
@@ -77,6 +79,7 @@ fn check() {
         products::every_set_requantises_golden_values,
         products::scalar_product_equals_a_plain_loop,
         products::products_of_all_sizes_are_equal,
+        products::scalar_products_are_equal_in_every_layout,
         products::products_of_real_layers_are_equal,
         windows::convolutions_of_all_windows_are_equal,
         windows::depthwise_convolutions_of_all_windows_are_equal,
@@ -88,6 +91,13 @@ fn check() {
         elementwise::scalar_add_is_the_sum_of_real_numbers,
         elementwise::tables_dots_and_conversions_are_equal,
         elementwise::scalar_conversions_are_what_they_say,
+        transformer::sums_in_16_bits_are_equal_and_exact,
+        transformer::layer_normalisation_is_equal_and_near_the_real_one,
+        transformer::attention_is_equal_in_every_set,
+        transformer::attention_over_real_shapes_and_extremes_is_equal,
+        transformer::scalar_attention_is_near_the_real_one,
+        transformer::softmax_is_equal_and_within_a_step,
+        transformer::means_in_16_bits_are_equal_and_near,
     ];
     for (name, test) in tests {
         test();
