@@ -1,0 +1,105 @@
+//! Integer pooling: the taps of a window one behind the other, each over a chunk of channels.
+
+use super::level::{CHUNK, Level, Scale};
+use crate::kernel::{MeanS8, PoolS8, Window, scalar};
+
+/// Taps whose sum fits 16 bits: 255 · 128 < 2¹⁵.
+const MAX_TAPS: usize = 255;
+
+/// Calls `take` with the pixel of each tap inside the picture; gives their number.
+#[inline]
+fn for_each_tap(window: &Window, position: [usize; 2], mut take: impl FnMut(usize)) -> i32 {
+    let mut count = 0;
+    for down in 0..window.kernel[0] {
+        let Some(y) = window.coordinate(0, position[0], down) else {
+            continue;
+        };
+        for across in 0..window.kernel[1] {
+            if let Some(x) = window.coordinate(1, position[1], across) {
+                take(y * window.input[1] + x);
+                count += 1;
+            }
+        }
+    }
+    count
+}
+
+/// `sum / count`, halves away from zero; 0 without taps.
+#[inline(always)]
+fn rounded_mean(sum: i32, count: i32) -> i32 {
+    let half = if sum > 0 { count / 2 } else { -(count / 2) };
+    (sum + half).checked_div(count).unwrap_or(0)
+}
+
+/// Mean of the taps inside the picture.
+pub(super) fn avg_pool_s8<L: Level>(args: PoolS8<'_>) {
+    let (window, channels) = (args.window, args.channels);
+    if window.kernel[0].saturating_mul(window.kernel[1]) > MAX_TAPS {
+        return scalar::avg_pool_s8(args);
+    }
+    for pixel in 0..window.output[0] * window.output[1] {
+        let position = [pixel / window.output[1], pixel % window.output[1]];
+        for start in (0..channels).step_by(CHUNK) {
+            let len = (channels - start).min(CHUNK);
+            let mut sums = [0; CHUNK / 2];
+            let count = for_each_tap(&window, position, |tap| {
+                L::add_bytes(&mut sums, &args.src[tap * channels + start..][..len]);
+            });
+            let dst = &mut args.dst[pixel * channels + start..][..len];
+            for (channel, dst) in dst.iter_mut().enumerate() {
+                let place = (channel & !3) + L::ORDER[channel & 3];
+                let sum = (sums[place / 2] >> (16 * (place % 2))) as i16;
+                let mean = rounded_mean(sum.into(), count);
+                let limited = mean.max(args.clamp_min).min(args.clamp_max);
+                *dst = limited.clamp(-128, 127) as i8;
+            }
+        }
+    }
+}
+
+/// Largest tap inside the picture.
+pub(super) fn max_pool_s8<L: Level>(args: PoolS8<'_>) {
+    let (window, channels) = (args.window, args.channels);
+    for pixel in 0..window.output[0] * window.output[1] {
+        let position = [pixel / window.output[1], pixel % window.output[1]];
+        let dst = &mut args.dst[pixel * channels..][..channels];
+        dst.fill(i8::MIN);
+        for_each_tap(&window, position, |tap| {
+            L::max_bytes(dst, &args.src[tap * channels..][..channels]);
+        });
+        if args.clamp_min > -128 || args.clamp_max < 127 {
+            for dst in dst {
+                let limited = i32::from(*dst).max(args.clamp_min).min(args.clamp_max);
+                *dst = limited.clamp(-128, 127) as i8;
+            }
+        }
+    }
+}
+
+/// See [`MeanS8`].
+pub(super) fn mean_s8<L: Level>(args: MeanS8<'_>) {
+    let (pixels, channels) = (args.pixels, args.channels);
+    let within = -128 <= args.clamp_min
+        && args.clamp_min <= args.clamp_max
+        && args.clamp_max <= 127
+        && pixels <= 1 << 16
+        && (-128..=127).contains(&args.input_zero_point);
+    if !within {
+        return scalar::mean_s8(args);
+    }
+    let factor = [args.multiplier, args.shift];
+    let clamp = [args.clamp_min, args.clamp_max];
+    let scale = Scale::new_i8(factor, args.output_zero_point, clamp);
+    let zeros = -(pixels as i32 * args.input_zero_point);
+    for start in (0..channels).step_by(CHUNK) {
+        let len = (channels - start).min(CHUNK);
+        let mut sums = [zeros; CHUNK];
+        for pixel in 0..pixels {
+            let src = &args.src[pixel * channels + start..][..len];
+            for (sum, &src) in sums.iter_mut().zip(src) {
+                *sum += i32::from(src);
+            }
+        }
+        scale.write_i8::<L>(&sums[..len], &mut args.dst[start..][..len]);
+    }
+}
