@@ -14,16 +14,10 @@ pub(super) fn add_s8<L: Level>(args: AddS8<'_>) {
     if args.dst.len() < TABLES_PAY {
         return scalar::add_s8(args);
     }
-    let table = |side: usize| -> [i32; 256] {
-        core::array::from_fn(|byte| {
-            let value = i32::from(byte as u8 as i8).wrapping_add(args.input_offset[side]);
-            let value = value.wrapping_shl(args.left_shift as u32);
-            multiply_by_quantized_multiplier(
-                value,
-                args.input_multiplier[side],
-                args.input_shift[side],
-            )
-        })
+    let table = |side: usize| {
+        let offset = args.input_offset[side];
+        let factor = [args.input_multiplier[side], args.input_shift[side]];
+        contributions(offset, args.left_shift, factor)
     };
     let largest = |table: &[i32; 256]| table.iter().fold(0, |a, &b| b.unsigned_abs().max(a));
     let (left, right) = (table(0), table(1));
@@ -40,6 +34,31 @@ pub(super) fn add_s8<L: Level>(args: AddS8<'_>) {
         }
         scale.write_i8::<L>(&sums[..dst.len()], dst);
     }
+}
+
+/// `M((q + offset) · 2^left_shift, multiplier, shift)` of each byte q, by its unsigned value.
+fn contributions(offset: i32, left_shift: i32, [multiplier, shift]: [i32; 2]) -> [i32; 256] {
+    let value = |byte: usize| {
+        let value = i32::from(byte as u8 as i8).wrapping_add(offset);
+        value.wrapping_shl(left_shift as u32)
+    };
+    let usual = offset.unsigned_abs() < 1 << 9
+        && (0..=20).contains(&left_shift)
+        && (-30..=0).contains(&shift)
+        && multiplier >= 0;
+    if !usual {
+        return core::array::from_fn(|byte| {
+            multiply_by_quantized_multiplier(value(byte), multiplier, shift)
+        });
+    }
+    // Values are below 2³⁰, so that nothing saturates, and the second rounding fits 32 bits with its half.
+    let half = 1 << -shift >> 1;
+    let away = if shift < 0 { -1 } else { 0 };
+    core::array::from_fn(|byte| {
+        let product = i64::from(value(byte)) * i64::from(multiplier);
+        let high = ((product + (1 << 30)) >> 31) as i32;
+        (high + half + (high >> 31 & away)) >> -shift
+    })
 }
 
 /// See [`MulS8`].
@@ -72,6 +91,16 @@ pub(super) fn mul_s8<L: Level>(args: MulS8<'_>) {
             }
             scale.write_i8::<L>(&products[..dst.len()], dst);
         }
+    }
+}
+
+/// `dst[i] = table[src[i] + 128]`.
+pub(super) fn lut_s8(table: &[i8; 256], src: &[i8], dst: &mut [i8]) {
+    // The upper half first: an unsigned byte is the index.
+    let mut rotated = *table;
+    rotated.rotate_left(128);
+    for (dst, &src) in dst.iter_mut().zip(src) {
+        *dst = rotated[usize::from(src as u8)];
     }
 }
 

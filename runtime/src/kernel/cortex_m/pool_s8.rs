@@ -6,22 +6,27 @@ use crate::kernel::{MeanS8, PoolS8, Window, scalar};
 /// Taps whose sum fits 16 bits: 255 · 128 < 2¹⁵.
 const MAX_TAPS: usize = 255;
 
+/// The taps of a window that lie inside the picture: first input pixel, and number, down and across. Without dilation they are
+/// neighbours.
+#[inline]
+fn taps_inside(window: &Window, position: [usize; 2]) -> [[usize; 2]; 2] {
+    [0, 1].map(|axis| {
+        let start = position[axis] * window.stride[axis];
+        let end = (start + window.kernel[axis]).saturating_sub(window.padding[axis]);
+        let first = start.saturating_sub(window.padding[axis]);
+        [first, end.min(window.input[axis]).saturating_sub(first)]
+    })
+}
+
 /// Calls `take` with the pixel of each tap inside the picture; gives their number.
 #[inline]
 fn for_each_tap(window: &Window, position: [usize; 2], mut take: impl FnMut(usize)) -> i32 {
-    let mut count = 0;
-    for down in 0..window.kernel[0] {
-        let Some(y) = window.coordinate(0, position[0], down) else {
-            continue;
-        };
-        for across in 0..window.kernel[1] {
-            if let Some(x) = window.coordinate(1, position[1], across) {
-                take(y * window.input[1] + x);
-                count += 1;
-            }
-        }
+    let [[y, height], [x, width]] = taps_inside(window, position);
+    for row in y..y + height {
+        let first = row * window.input[1] + x;
+        (first..first + width).for_each(&mut take);
     }
-    count
+    (height * width) as i32
 }
 
 /// `sum / count`, halves away from zero; 0 without taps.
@@ -34,7 +39,7 @@ fn rounded_mean(sum: i32, count: i32) -> i32 {
 /// Mean of the taps inside the picture.
 pub(super) fn avg_pool_s8<L: Level>(args: PoolS8<'_>) {
     let (window, channels) = (args.window, args.channels);
-    if window.kernel[0].saturating_mul(window.kernel[1]) > MAX_TAPS {
+    if window.dilation != [1, 1] || window.kernel[0].saturating_mul(window.kernel[1]) > MAX_TAPS {
         return scalar::avg_pool_s8(args);
     }
     for pixel in 0..window.output[0] * window.output[1] {
@@ -60,6 +65,9 @@ pub(super) fn avg_pool_s8<L: Level>(args: PoolS8<'_>) {
 /// Largest tap inside the picture.
 pub(super) fn max_pool_s8<L: Level>(args: PoolS8<'_>) {
     let (window, channels) = (args.window, args.channels);
+    if window.dilation != [1, 1] {
+        return scalar::max_pool_s8(args);
+    }
     for pixel in 0..window.output[0] * window.output[1] {
         let position = [pixel / window.output[1], pixel % window.output[1]];
         let dst = &mut args.dst[pixel * channels..][..channels];

@@ -4,127 +4,153 @@ use super::level::{CHUNK, Level, Scale};
 use crate::kernel::transformer::BYTE_SHIFT;
 use crate::kernel::{AddS16, DstS8, MeanS16, RescaleS16, SrcS16, scalar};
 
-/// A number of the stream.
-trait Number: Copy {
-    /// In 16 bits; only bytes have a zero point.
-    fn wide(self, zero_point: i32) -> i32;
-}
-
-impl Number for i8 {
-    #[inline(always)]
-    fn wide(self, zero_point: i32) -> i32 {
-        i32::from(self).wrapping_sub(zero_point) << BYTE_SHIFT
-    }
-}
-
-impl Number for i16 {
-    #[inline(always)]
-    fn wide(self, _: i32) -> i32 {
-        self.into()
-    }
-}
-
-/// From a product to an output: a rounding shift, a zero point, limits.
+/// A factor for every input, and what all of them add: a rounding shift by `shift` of the sum is the output, before it is
+/// limited.
 #[derive(Clone, Copy)]
-struct Finish {
-    half: i32,
+struct Sum {
+    factors: [i32; 2],
+    offset: i32,
     shift: u32,
-    zero_point: i32,
-    clamp: [i32; 2],
 }
 
-impl Finish {
-    fn new(shift: u32, zero_point: i32, clamp: [i32; 2]) -> Self {
-        Self {
-            half: 1 << (shift - 1),
-            shift,
-            zero_point,
-            clamp,
+impl Sum {
+    /// Zero points, the half for rounding and the shift of bytes are folded in, modulo 2³² where they leave it: the result is the
+    /// same. That of the output is, too, unless the sum could leave 32 bits with it: `None`.
+    fn new(
+        wide: [bool; 2],
+        zero_points: [i32; 2],
+        multipliers: [i32; 2],
+        shift: u32,
+        output_zero_point: i32,
+    ) -> Option<Self> {
+        let half = 1i64 << (shift - 1);
+        let output = i64::from(output_zero_point) << shift;
+        let mut largest = half + output.abs();
+        let mut offset = (half + output) as i32;
+        let mut factors = multipliers;
+        for side in 0..2 {
+            let zero_point = zero_points[side];
+            if !wide[side] {
+                factors[side] = factors[side].wrapping_shl(BYTE_SHIFT);
+                offset = offset.wrapping_sub(zero_point.wrapping_mul(factors[side]));
+            }
+            let number = if wide[side] {
+                1 << 15
+            } else {
+                (128 + i64::from(zero_point).abs()) << BYTE_SHIFT
+            };
+            largest += i64::from(multipliers[side]).abs() * number;
         }
+        let fits = output_zero_point.unsigned_abs() < 1 << 16 && largest <= i32::MAX.into();
+        fits.then_some(Self {
+            factors,
+            offset,
+            shift,
+        })
     }
 
     #[inline(always)]
-    fn apply(&self, product: i32) -> i32 {
-        (product.wrapping_add(self.half) >> self.shift)
-            .saturating_add(self.zero_point)
-            .max(self.clamp[0])
-            .min(self.clamp[1])
+    fn of(&self, numbers: [i32; 2]) -> i32 {
+        let [a, b] = [0, 1].map(|side| numbers[side].wrapping_mul(self.factors[side]));
+        a.wrapping_add(b).wrapping_add(self.offset) >> self.shift
     }
 }
 
 /// See [`AddS16`].
 pub(super) fn add_s16(mut args: AddS16<'_>) {
-    let clamp = [args.clamp_min, args.clamp_max];
-    let finish = Finish::new(args.shift, args.output_zero_point, clamp);
-    let (zero_point, multiplier) = (args.input_zero_point, args.multiplier);
-    macro_rules! sum {
-        ($lhs:expr, $rhs:expr) => {
-            write2(&mut args.dst, $lhs, $rhs, |lhs, rhs| {
-                let lhs = lhs.wide(zero_point[0]).wrapping_mul(multiplier[0]);
-                let rhs = rhs.wide(zero_point[1]).wrapping_mul(multiplier[1]);
-                finish.apply(lhs.wrapping_add(rhs))
-            })
-        };
-    }
+    let wide = [args.lhs, args.rhs].map(|src| matches!(src, SrcS16::I16(_)));
+    let sum = Sum::new(
+        wide,
+        args.input_zero_point,
+        args.multiplier,
+        args.shift,
+        args.output_zero_point,
+    );
+    let Some(sum) = sum else {
+        return scalar::add_s16(args);
+    };
     match (args.lhs, args.rhs) {
-        (SrcS16::I8(lhs), SrcS16::I8(rhs)) => sum!(lhs, rhs),
-        (SrcS16::I8(lhs), SrcS16::I16(rhs)) => sum!(lhs, rhs),
-        (SrcS16::I16(lhs), SrcS16::I8(rhs)) => sum!(lhs, rhs),
-        (SrcS16::I16(lhs), SrcS16::I16(rhs)) => sum!(lhs, rhs),
+        (SrcS16::I8(lhs), SrcS16::I8(rhs)) => write(&mut args.dst, lhs, rhs, sum),
+        (SrcS16::I16(lhs), SrcS16::I16(rhs)) => write(&mut args.dst, lhs, rhs, sum),
+        (SrcS16::I16(lhs), SrcS16::I8(rhs)) => write(&mut args.dst, lhs, rhs, sum),
+        (SrcS16::I8(lhs), SrcS16::I16(rhs)) => {
+            let [first, second] = sum.factors;
+            let factors = [second, first];
+            write(&mut args.dst, rhs, lhs, Sum { factors, ..sum });
+        }
     }
+    limit(&mut args.dst, [args.clamp_min, args.clamp_max]);
 }
 
 /// See [`RescaleS16`].
 pub(super) fn rescale_s16(mut args: RescaleS16<'_>) {
-    let clamp = [args.clamp_min, args.clamp_max];
-    let finish = Finish::new(args.shift, args.output_zero_point, clamp);
-    let (zero_point, multiplier) = (args.input_zero_point, args.multiplier);
-    macro_rules! rescale {
-        ($src:expr) => {
-            write1(&mut args.dst, $src, |src| {
-                finish.apply(src.wide(zero_point).wrapping_mul(multiplier))
-            })
-        };
-    }
+    let wide = [matches!(args.src, SrcS16::I16(_)), true];
+    let sum = Sum::new(
+        wide,
+        [args.input_zero_point, 0],
+        [args.multiplier, 0],
+        args.shift,
+        args.output_zero_point,
+    );
+    let Some(sum) = sum else {
+        return scalar::rescale_s16(args);
+    };
     match args.src {
-        SrcS16::I8(src) => rescale!(src),
-        SrcS16::I16(src) => rescale!(src),
+        SrcS16::I8(src) => rewrite(&mut args.dst, src, sum),
+        SrcS16::I16(src) => rewrite(&mut args.dst, src, sum),
     }
+    limit(&mut args.dst, [args.clamp_min, args.clamp_max]);
 }
 
-#[inline(always)]
-fn write1<T: Copy>(dst: &mut DstS8<'_>, src: &[T], element: impl Fn(T) -> i32) {
-    match dst {
-        DstS8::I8(dst) => {
-            for (dst, &src) in dst.iter_mut().zip(src) {
-                *dst = element(src).clamp(-128, 127) as i8;
-            }
-        }
-        DstS8::I16(dst) => {
-            for (dst, &src) in dst.iter_mut().zip(src) {
-                *dst = element(src).clamp(-32768, 32767) as i16;
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn write2<L: Copy, R: Copy>(
+/// Outputs of two inputs, limited to the type alone.
+fn write<L: Copy + Into<i32>, R: Copy + Into<i32>>(
     dst: &mut DstS8<'_>,
     lhs: &[L],
     rhs: &[R],
-    element: impl Fn(L, R) -> i32,
+    sum: Sum,
 ) {
     match dst {
         DstS8::I8(dst) => {
             for ((dst, &lhs), &rhs) in dst.iter_mut().zip(lhs).zip(rhs) {
-                *dst = element(lhs, rhs).clamp(-128, 127) as i8;
+                *dst = sum.of([lhs.into(), rhs.into()]).clamp(-128, 127) as i8;
             }
         }
         DstS8::I16(dst) => {
             for ((dst, &lhs), &rhs) in dst.iter_mut().zip(lhs).zip(rhs) {
-                *dst = element(lhs, rhs).clamp(-32768, 32767) as i16;
+                *dst = sum.of([lhs.into(), rhs.into()]).clamp(-32768, 32767) as i16;
             }
+        }
+    }
+}
+
+/// The same of one input.
+fn rewrite<T: Copy + Into<i32>>(dst: &mut DstS8<'_>, src: &[T], sum: Sum) {
+    match dst {
+        DstS8::I8(dst) => {
+            for (dst, &src) in dst.iter_mut().zip(src) {
+                *dst = sum.of([src.into(), 0]).clamp(-128, 127) as i8;
+            }
+        }
+        DstS8::I16(dst) => {
+            for (dst, &src) in dst.iter_mut().zip(src) {
+                *dst = sum.of([src.into(), 0]).clamp(-32768, 32767) as i16;
+            }
+        }
+    }
+}
+
+/// A second pass for limits narrower than the type, which few layers have.
+fn limit(dst: &mut DstS8<'_>, [min, max]: [i32; 2]) {
+    match dst {
+        DstS8::I8(_) if min <= -128 && max >= 127 => {}
+        DstS8::I16(_) if min <= -32768 && max >= 32767 => {}
+        DstS8::I8(dst) => {
+            let [min, max] = [min, max].map(|limit| limit.clamp(-128, 127) as i8);
+            dst.iter_mut().for_each(|x| *x = (*x).max(min).min(max));
+        }
+        DstS8::I16(dst) => {
+            let [min, max] = [min, max].map(|limit| limit.clamp(-32768, 32767) as i16);
+            dst.iter_mut().for_each(|x| *x = (*x).max(min).min(max));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Layer normalisation: sums of a row two numbers at a time, then a multiply-add a number and parameter.
 
 use super::instruction::{smlad, smlald, sxtb16, sxtb16_odd};
+use crate::kernel::cortex_m::row_scale::row_scale;
 use crate::kernel::row_scale::RowScale;
 use crate::kernel::{DstS8, LayerNormS16, SrcS16, scalar};
 
@@ -17,14 +18,14 @@ pub(super) fn layer_norm_s16(mut args: LayerNormS16<'_>) {
         SrcS16::I8(src) => {
             for (row, src) in src.chunks_exact(n).enumerate() {
                 let (sum, squares) = sums_i8(src);
-                let scale = RowScale::new(n, sum, squares, args.epsilon);
+                let scale = row_scale(n, sum, squares, args.epsilon);
                 write(&mut args, row, src, scale);
             }
         }
         SrcS16::I16(src) => {
             for (row, src) in src.chunks_exact(n).enumerate() {
                 let (sum, squares) = sums_i16(src);
-                let scale = RowScale::new(n, sum, squares, args.epsilon);
+                let scale = row_scale(n, sum, squares, args.epsilon);
                 write(&mut args, row, src, scale);
             }
         }

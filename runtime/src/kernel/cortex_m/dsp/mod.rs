@@ -7,7 +7,7 @@
 mod attention_s8;
 mod conv_s8;
 mod depthwise_conv_s8;
-mod elementwise_s8;
+mod dot_s8;
 mod gemm_s8;
 mod instruction;
 mod layer_norm_s16;
@@ -16,7 +16,7 @@ mod requantize;
 mod softmax_s8;
 mod widen;
 
-use super::{elementwise_s8 as shared, pool_s8, stream_s16};
+use super::{elementwise_s8, pool_s8, stream_s16};
 use crate::kernel::{
     AddS8, AddS16, AttentionS8, ConvS8, DepthwiseConvS8, GemmS8, Kernels, LayerNormS16, MeanS8,
     MeanS16, MulS8, PoolS8, RescaleS16, SoftmaxS8,
@@ -47,10 +47,10 @@ impl Kernels for Dsp {
         depthwise_conv_s8::depthwise_conv_s8(args);
     }
     fn add_s8(&self, args: AddS8<'_>) {
-        shared::add_s8::<Self>(args);
+        elementwise_s8::add_s8::<Self>(args);
     }
     fn mul_s8(&self, args: MulS8<'_>) {
-        shared::mul_s8::<Self>(args);
+        elementwise_s8::mul_s8::<Self>(args);
     }
     fn avg_pool_s8(&self, args: PoolS8<'_>) {
         pool_s8::avg_pool_s8::<Self>(args);
@@ -83,9 +83,9 @@ impl Kernels for Dsp {
         stream_s16::mean_s16::<Self>(args);
     }
     fn dot_s8(&self, lhs: &[i8], rhs: &[i8]) -> i32 {
-        elementwise_s8::dot_s8(lhs, rhs)
+        dot_s8::dot_s8(lhs, rhs)
     }
     fn quantize_f32(&self, src: &[f32], scale: f32, zero_point: i32, dst: &mut [i8]) {
-        shared::quantize_f32(src, scale, zero_point, dst);
+        elementwise_s8::quantize_f32(src, scale, zero_point, dst);
     }
 }

@@ -2,6 +2,7 @@
 
 use core::arch::asm;
 
+use crate::kernel::cortex_m::row_scale::row_scale;
 use crate::kernel::row_scale::RowScale;
 use crate::kernel::{DstS8, LayerNormS16, SrcS16, scalar};
 
@@ -20,7 +21,7 @@ pub(super) fn layer_norm_s16(mut args: LayerNormS16<'_>) {
             SrcS16::I8(src) => sums_i8(&src[start..][..n]),
             SrcS16::I16(src) => sums_i16(&src[start..][..n]),
         };
-        let scale = RowScale::new(n, sum, squares, args.epsilon);
+        let scale = row_scale(n, sum, squares, args.epsilon);
         write(&mut args, start, n, &scale);
     }
 }

@@ -1,16 +1,6 @@
-//! Tables and dot products.
+//! Dot products, to score a bank.
 
 use super::instruction::{smlad, sxtb16, sxtb16_odd};
-
-/// `dst[i] = table[src[i] + 128]`.
-pub(super) fn lut_s8(table: &[i8; 256], src: &[i8], dst: &mut [i8]) {
-    // The high half first: an unsigned byte is the index.
-    let mut rotated = *table;
-    rotated.rotate_left(128);
-    for (dst, &src) in dst.iter_mut().zip(src) {
-        *dst = rotated[usize::from(src as u8)];
-    }
-}
 
 /// Sum of products, four a turn.
 pub(super) fn dot_s8(lhs: &[i8], rhs: &[i8]) -> i32 {
