@@ -1,5 +1,6 @@
 //! Integer operations without a window: sums by two tables, products, and floats to bytes.
 
+use super::dsp::smmlar;
 use super::level::{CHUNK, Level, Scale};
 use crate::kernel::requantize::multiply_by_quantized_multiplier;
 use crate::kernel::{AddS8, MulS8, scalar};
@@ -51,13 +52,12 @@ fn contributions(offset: i32, left_shift: i32, [multiplier, shift]: [i32; 2]) ->
             multiply_by_quantized_multiplier(value(byte), multiplier, shift)
         });
     }
-    // Values are below 2³⁰, so that nothing saturates, and the second rounding fits 32 bits with its half.
+    // Values are below 2³⁰: `super::dsp::requantize` says why this is both roundings.
     let half = 1 << -shift >> 1;
     let away = if shift < 0 { -1 } else { 0 };
     core::array::from_fn(|byte| {
-        let product = i64::from(value(byte)) * i64::from(multiplier);
-        let high = ((product + (1 << 30)) >> 31) as i32;
-        (high + half + (high >> 31 & away)) >> -shift
+        let value = value(byte);
+        smmlar(value << 1, multiplier, half + (value >> 31 & away)) >> -shift
     })
 }
 

@@ -8,15 +8,15 @@ pub(super) const CHUNK: usize = 64;
 
 /// A level of instructions.
 pub(super) trait Level {
-    /// Where the sum of channel i of four lies in what [`Level::add_bytes`] fills, in halves of words.
-    const ORDER: [usize; 4];
-
     /// `dst[i] = scale(sums[i])` of a usual scale; sums are below 2³⁰ in magnitude.
     fn requantize_i8(scale: &Scale, sums: &[i32], dst: &mut [i8]);
     /// The same with 16 bits.
     fn requantize_i16(scale: &Scale, sums: &[i32], dst: &mut [i16]);
-    /// Adds bytes to as many sums, two in a word.
-    fn add_bytes(sums: &mut [u32; CHUNK / 2], src: &[i8]);
+    /// Adds `len` ≤ CHUNK channels of `pixels` pixels, `stride` bytes from one to the next, to sums of 16 bits, two in a word.
+    /// The last pixel ends with `src`.
+    fn add_pixels(sums: &mut [u32; CHUNK / 2], src: &[i8], len: usize, stride: usize);
+    /// The four sums of two words.
+    fn unpack(words: [u32; 2]) -> [i16; 4];
     /// `dst[i] = max(dst[i], src[i])`.
     fn max_bytes(dst: &mut [i8], src: &[i8]);
 }

@@ -18,6 +18,7 @@ mod helium;
 mod level;
 mod patch;
 mod pool_s8;
+mod quotient;
 mod row_scale;
 mod stream_s16;
 mod taps;

@@ -18,45 +18,41 @@ fn taps_inside(window: &Window, position: [usize; 2]) -> [[usize; 2]; 2] {
     })
 }
 
-/// Calls `take` with the pixel of each tap inside the picture; gives their number.
-#[inline]
-fn for_each_tap(window: &Window, position: [usize; 2], mut take: impl FnMut(usize)) -> i32 {
-    let [[y, height], [x, width]] = taps_inside(window, position);
-    for row in y..y + height {
-        let first = row * window.input[1] + x;
-        (first..first + width).for_each(&mut take);
-    }
-    (height * width) as i32
-}
-
-/// `sum / count`, halves away from zero; 0 without taps.
+/// `sum / count`, halves away from zero; `count` is not 0.
 #[inline(always)]
 fn rounded_mean(sum: i32, count: i32) -> i32 {
-    let half = if sum > 0 { count / 2 } else { -(count / 2) };
-    (sum + half).checked_div(count).unwrap_or(0)
+    let half = count / 2;
+    (sum + if sum > 0 { half } else { -half }) / count
 }
 
 /// Mean of the taps inside the picture.
 pub(super) fn avg_pool_s8<L: Level>(args: PoolS8<'_>) {
     let (window, channels) = (args.window, args.channels);
-    if window.dilation != [1, 1] || window.kernel[0].saturating_mul(window.kernel[1]) > MAX_TAPS {
+    let taps = window.kernel[0].saturating_mul(window.kernel[1]);
+    if window.dilation != [1, 1] || taps > MAX_TAPS {
         return scalar::avg_pool_s8(args);
     }
+    let [min, max] = [args.clamp_min, args.clamp_max].map(|limit| limit.clamp(-128, 127));
     for pixel in 0..window.output[0] * window.output[1] {
         let position = [pixel / window.output[1], pixel % window.output[1]];
-        for start in (0..channels).step_by(CHUNK) {
-            let len = (channels - start).min(CHUNK);
+        let [[y, height], [x, width]] = taps_inside(&window, position);
+        let count = (height * width) as i32;
+        let dst = &mut args.dst[pixel * channels..][..channels];
+        if count == 0 {
+            dst.fill(0.max(min).min(max) as i8);
+            continue;
+        }
+        for (start, dst) in (0..).step_by(CHUNK).zip(dst.chunks_mut(CHUNK)) {
             let mut sums = [0; CHUNK / 2];
-            let count = for_each_tap(&window, position, |tap| {
-                L::add_bytes(&mut sums, &args.src[tap * channels + start..][..len]);
-            });
-            let dst = &mut args.dst[pixel * channels + start..][..len];
-            for (channel, dst) in dst.iter_mut().enumerate() {
-                let place = (channel & !3) + L::ORDER[channel & 3];
-                let sum = (sums[place / 2] >> (16 * (place % 2))) as i16;
-                let mean = rounded_mean(sum.into(), count);
-                let limited = mean.max(args.clamp_min).min(args.clamp_max);
-                *dst = limited.clamp(-128, 127) as i8;
+            for row in y..y + height {
+                let first = (row * window.input[1] + x) * channels + start;
+                let pixels = &args.src[first..][..(width - 1) * channels + dst.len()];
+                L::add_pixels(&mut sums, pixels, dst.len(), channels);
+            }
+            for (dst, &words) in dst.chunks_mut(4).zip(sums.as_chunks::<2>().0) {
+                for (dst, sum) in dst.iter_mut().zip(L::unpack(words)) {
+                    *dst = rounded_mean(sum.into(), count).max(min).min(max) as i8;
+                }
             }
         }
     }
@@ -72,9 +68,11 @@ pub(super) fn max_pool_s8<L: Level>(args: PoolS8<'_>) {
         let position = [pixel / window.output[1], pixel % window.output[1]];
         let dst = &mut args.dst[pixel * channels..][..channels];
         dst.fill(i8::MIN);
-        for_each_tap(&window, position, |tap| {
-            L::max_bytes(dst, &args.src[tap * channels..][..channels]);
-        });
+        let [[y, height], [x, width]] = taps_inside(&window, position);
+        for tap in 0..height * width {
+            let pixel = (y + tap / width) * window.input[1] + x + tap % width;
+            L::max_bytes(dst, &args.src[pixel * channels..][..channels]);
+        }
         if args.clamp_min > -128 || args.clamp_max < 127 {
             for dst in dst {
                 let limited = i32::from(*dst).max(args.clamp_min).min(args.clamp_max);

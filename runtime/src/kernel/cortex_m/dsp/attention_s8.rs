@@ -4,11 +4,13 @@
 use core::arch::asm;
 
 use super::gemm_s8::{ROWS, dot_4x1};
+use super::instruction::usat16;
 use super::requantize::{Channel, Outputs};
 use super::widen::Wide;
 use crate::kernel::cortex_m::attention::{bias_stretches, is_usual};
 use crate::kernel::cortex_m::level::Scale;
-use crate::kernel::softmax::{ScoreScale, row_multiplier, weight};
+use crate::kernel::cortex_m::quotient::row_multiplier;
+use crate::kernel::softmax::{ScoreScale, weight};
 use crate::kernel::{AttentionS8, Columns, scalar};
 
 /// Keys whose weights are written at once: two words of a row.
@@ -17,7 +19,11 @@ const GROUP: usize = 4;
 /// See [`AttentionS8`].
 pub(super) fn attention_s8(mut args: AttentionS8<'_>) {
     let (width, groups) = (args.head_width, args.keys.div_ceil(GROUP));
-    let words = [width * groups * 2, 2 * width, groups * GROUP * ROWS];
+    let words = [
+        2 * width * groups,
+        (2 * width).max(2 * groups * ROWS),
+        groups * GROUP * ROWS,
+    ];
     let fits = words.iter().sum::<usize>() <= args.scratch.len();
     if !(is_usual(&args) && width.is_multiple_of(4) && fits) {
         return scalar::attention_s8(args);
@@ -26,21 +32,21 @@ pub(super) fn attention_s8(mut args: AttentionS8<'_>) {
     // SAFETY: Every `i32` is a `u32`.
     let (_, scratch, _) = unsafe { core::mem::take(&mut args.scratch).align_to_mut::<u32>() };
     let (values, rest) = scratch.split_at_mut(words[0]); // (width, groups, 2)
-    let (queries, rest) = rest.split_at_mut(words[1]); // (width / 4, ROWS, 2)
-    let scores = &mut rest[..words[2]]; // (groups, GROUP, ROWS), then weights (groups, ROWS, 2)
+    let (rows, rest) = rest.split_at_mut(words[1]); // queries (width / 4, ROWS, 2), then weights (groups, ROWS, 2)
+    let scores = &mut rest[..words[2]]; // (groups, GROUP, ROWS)
     for window in 0..args.windows {
         for head in 0..args.heads.len() {
             widen_values(&args, window, head, values);
             for first in (0..args.queries).step_by(ROWS) {
-                let mut tile = Tile {
+                let tile = Tile {
                     args: &args,
                     window,
                     head,
                     first,
                 };
-                tile.scores(queries, scores);
-                let sums = tile.weights(scores);
-                tile.outputs(scores, values, sums, dst);
+                tile.scores(rows, scores);
+                let sums = tile.weights(scores, rows);
+                tile.outputs(rows, values, sums, dst);
             }
         }
     }
@@ -121,41 +127,38 @@ impl Tile<'_> {
         }
     }
 
-    /// Turns scores into pairs of weights, (groups, ROWS, 2), in place: a group of weights is half as long as its scores.
-    /// Zeros beyond the last key. Gives their sums.
-    fn weights(&self, scores: &mut [u32]) -> [u32; ROWS] {
-        let keys = self.args.keys;
+    /// Turns scores into pairs of weights, zeros beyond the last key; gives their sums.
+    fn weights(&self, scores: &[u32], weights: &mut [u32]) -> [u32; ROWS] {
+        let (keys, groups) = (self.args.keys, self.args.keys.div_ceil(GROUP));
         let head = &self.args.heads[self.head];
         let scale = ScoreScale::new(head.score_multiplier, head.score_shift);
-        let mut largest = [i32::MIN; ROWS];
-        for scores in &scores.as_chunks::<ROWS>().0[..keys] {
-            for (largest, &score) in largest.iter_mut().zip(scores) {
-                *largest = score.cast_signed().max(*largest);
-            }
-        }
+        let (scores, _) = scores[..keys * ROWS].as_chunks::<ROWS>();
+        let (pairs, _) = weights[..groups * ROWS * 2].as_chunks_mut::<2>();
         let mut sums = [0; ROWS];
-        for first in (0..keys).step_by(GROUP) {
-            let count = (keys - first).min(GROUP);
-            let mut group = [0; GROUP * ROWS];
-            group.copy_from_slice(&scores[first * ROWS..][..GROUP * ROWS]);
-            let pairs = &mut scores[first * 2..][..ROWS * 2];
-            for (row, pair) in pairs.as_chunks_mut::<2>().0.iter_mut().enumerate() {
-                let mut weights = [0; GROUP];
-                for (key, weight_of) in weights[..count].iter_mut().enumerate() {
-                    let score = group[key * ROWS + row].cast_signed();
-                    let distance = largest[row].wrapping_sub(score);
-                    *weight_of = weight(scale.halvings(distance)).cast_unsigned();
+        for (row, sum) in sums.iter_mut().enumerate() {
+            let score = |scores: &[u32; ROWS]| scores[row].cast_signed();
+            let largest = scores.iter().map(score).fold(i32::MIN, i32::max);
+            let weigh = |scores| weight_of(&scale, largest.wrapping_sub(score(scores)));
+            let mut pairs = pairs[row..].iter_mut().step_by(ROWS);
+            let (groups, rest) = scores.as_chunks::<GROUP>();
+            for (group, pairs) in groups.iter().zip(&mut pairs) {
+                let [a, b, c, d] = group.each_ref().map(weigh);
+                *pairs = [b << 16 | a, d << 16 | c];
+                *sum += a + b + c + d;
+            }
+            if let (false, Some(pairs)) = (rest.is_empty(), pairs.next()) {
+                *pairs = [0; 2];
+                for (key, weight) in rest.iter().map(weigh).enumerate() {
+                    pairs[key / 2] |= weight << (16 * (key % 2));
+                    *sum += weight;
                 }
-                let [a, b, c, d] = weights;
-                *pair = [b << 16 | a, d << 16 | c];
-                sums[row] += a + b + c + d;
             }
         }
         sums
     }
 
     /// The weighted sums of the values, requantised.
-    fn outputs(&mut self, weights: &[u32], values: &[u32], sums: [u32; ROWS], dst: &mut [i8]) {
+    fn outputs(&self, weights: &[u32], values: &[u32], sums: [u32; ROWS], dst: &mut [i8]) {
         let args = self.args;
         let (width, groups) = (args.head_width, args.keys.div_ceil(GROUP));
         assert!(weights.len() >= groups * 2 * ROWS && values.len() >= width * groups * 2);
@@ -183,6 +186,15 @@ impl Tile<'_> {
             }
         }
     }
+}
+
+/// The weight of a distance of 0 or more: [`ScoreScale::halvings`] with a limit in one instruction.
+#[inline(always)]
+fn weight_of(scale: &ScoreScale, distance: i32) -> u32 {
+    let limited = distance.min(scale.limit).cast_unsigned();
+    let shifted = usat16((limited << scale.left >> scale.right).cast_signed());
+    let halvings = (shifted.cast_unsigned() * scale.multiplier) >> 16;
+    weight(halvings as u16).cast_unsigned()
 }
 
 /// Four rows of weights times a column of values: 11 instructions and 2 of the loop for 16 products.

@@ -26,7 +26,7 @@ pub(super) fn sxtb16_odd(word: u32) -> u32 {
 
 /// `c + ⌊(a · b + 2³¹) / 2³²⌋`.
 #[inline(always)]
-pub(super) fn smmlar(a: i32, b: i32, c: i32) -> i32 {
+pub(in crate::kernel::cortex_m) fn smmlar(a: i32, b: i32, c: i32) -> i32 {
     let sum;
     // SAFETY: Computes on registers.
     unsafe {
@@ -42,6 +42,17 @@ pub(super) fn usat8(value: i32) -> i32 {
     // SAFETY: Computes on registers, and sets the flag Q, which nothing reads.
     unsafe {
         asm!("usat {}, #8, {}", lateout(reg) limited, in(reg) value, options(pure, nomem, nostack));
+    }
+    limited
+}
+
+/// `value` limited to 0..=65535.
+#[inline(always)]
+pub(super) fn usat16(value: i32) -> i32 {
+    let limited;
+    // SAFETY: Computes on registers, and sets the flag Q, which nothing reads.
+    unsafe {
+        asm!("usat {}, #16, {}", lateout(reg) limited, in(reg) value, options(pure, nomem, nostack));
     }
     limited
 }

@@ -6,8 +6,6 @@ use super::requantize::{Channel, Outputs};
 use crate::kernel::cortex_m::level::{CHUNK, Level, Scale};
 
 impl Level for Dsp {
-    const ORDER: [usize; 4] = [0, 2, 1, 3];
-
     fn requantize_i8(scale: &Scale, sums: &[i32], dst: &mut [i8]) {
         let (outputs, channel) = (
             Outputs::of(scale),
@@ -26,24 +24,33 @@ impl Level for Dsp {
         }
     }
 
-    fn add_bytes(sums: &mut [u32; CHUNK / 2], src: &[i8]) {
-        let (sums, _) = sums.as_chunks_mut::<2>();
-        let (words, rest) = src.as_chunks::<4>();
-        let mut sums = sums.iter_mut();
-        let add = |word: [i8; 4], sums: Option<&mut [u32; 2]>| {
-            if let Some([even, odd]) = sums {
-                let word = u32::from_le_bytes(word.map(|byte| byte as u8));
-                (*even, *odd) = (sxtab16(*even, word), sxtab16_odd(*odd, word));
-            }
-        };
-        for &word in words {
-            add(word, sums.next());
-        }
-        if !rest.is_empty() {
+    fn add_pixels(sums: &mut [u32; CHUNK / 2], src: &[i8], len: usize, stride: usize) {
+        let word = |bytes: &[i8]| {
             let mut word = [0; 4];
-            word[..rest.len()].copy_from_slice(rest);
-            add(word, sums.next());
+            word[..bytes.len()].copy_from_slice(bytes);
+            u32::from_le_bytes(word.map(|byte| byte as u8))
+        };
+        for (start, [even, odd]) in (0..len).step_by(4).zip(sums.as_chunks_mut::<2>().0) {
+            let mut rest = &src[start..];
+            let mut add = |word| {
+                *even = sxtab16(*even, word);
+                *odd = sxtab16_odd(*odd, word);
+            };
+            if len - start < 4 {
+                src[start..]
+                    .chunks(stride)
+                    .for_each(|pixel| add(word(&pixel[..len - start])));
+                continue;
+            }
+            while let Some((&four, _)) = rest.split_first_chunk::<4>() {
+                add(u32::from_le_bytes(four.map(|byte| byte as u8)));
+                rest = rest.get(stride..).unwrap_or_default();
+            }
         }
+    }
+
+    fn unpack([even, odd]: [u32; 2]) -> [i16; 4] {
+        [even, odd, even >> 16, odd >> 16].map(|half| half as i16)
     }
 
     fn max_bytes(dst: &mut [i8], src: &[i8]) {

@@ -2,7 +2,8 @@
 //!
 //! Bytes are widened to pairs of 16 bits by `sxtb16`, bytes 0 and 2 of a word in one register and 1 and 3 in another, and
 //! multiplied by `smlad`. Inputs are widened once for all output channels, into scratch; weights each time they are read,
-//! for four rows. One file per operation, as in [`crate::kernel::scalar`].
+//! for four rows. One file per operation, as in [`crate::kernel::scalar`]; what needs no instruction of this level lies in the
+//! folder above.
 
 mod attention_s8;
 mod conv_s8;
@@ -15,6 +16,8 @@ mod level;
 mod requantize;
 mod softmax_s8;
 mod widen;
+
+pub(super) use instruction::smmlar;
 
 use super::{elementwise_s8, pool_s8, stream_s16};
 use crate::kernel::{

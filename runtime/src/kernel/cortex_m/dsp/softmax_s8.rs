@@ -2,7 +2,7 @@
 
 use super::requantize::Channel;
 use crate::kernel::cortex_m::exponential::exponentials;
-use crate::kernel::softmax::normalized_quotient;
+use crate::kernel::cortex_m::quotient::normalized_quotient;
 use crate::kernel::{SoftmaxS8, scalar};
 
 /// See [`SoftmaxS8`].

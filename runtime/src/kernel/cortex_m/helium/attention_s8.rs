@@ -8,7 +8,8 @@ use core::arch::asm;
 use super::Helium;
 use crate::kernel::cortex_m::attention::{bias_stretches, is_usual};
 use crate::kernel::cortex_m::level::Scale;
-use crate::kernel::softmax::{EXP2_COEFFICIENTS, ScoreScale, row_multiplier};
+use crate::kernel::cortex_m::quotient::row_multiplier;
+use crate::kernel::softmax::{EXP2_COEFFICIENTS, ScoreScale};
 use crate::kernel::{AttentionS8, Columns, scalar};
 
 /// Queries of a tile.

@@ -45,8 +45,6 @@ macro_rules! requantize {
 }
 
 impl Level for Helium {
-    const ORDER: [usize; 4] = [0, 1, 2, 3];
-
     /// Whatever the sums.
     fn requantize_i8(scale: &Scale, sums: &[i32], dst: &mut [i8]) {
         requantize!(scale, sums, dst, "vstrb.32 q0, [r2], #4");
@@ -57,26 +55,32 @@ impl Level for Helium {
         requantize!(scale, sums, dst, "vstrh.32 q0, [r2], #8");
     }
 
-    fn add_bytes(sums: &mut [u32; CHUNK / 2], src: &[i8]) {
-        let len = src.len().min(CHUNK);
-        // SAFETY: Reads `len` bytes, reads and writes `len` halves of words; the loop masks lanes beyond, and does not run for
-        // 0. Narrow memory operands take the registers r0 to r7 alone.
-        unsafe {
-            asm!(
-                "wlstp.16 lr, lr, 3f",
-                "2:",
-                "vldrb.s16 q0, [r1], #8",
-                "vldrh.u16 q1, [{sums}]",
-                "vadd.i16 q0, q0, q1",
-                "vstrh.16 q0, [{sums}], #16",
-                "letp lr, 2b",
-                "3:",
-                inout("lr") len => _,
-                inout("r1") src.as_ptr() => _, sums = inout(reg) sums.as_mut_ptr() => _,
-                out("d0") _, out("d1") _, out("d2") _, out("d3") _,
-                options(nostack)
-            );
+    fn add_pixels(sums: &mut [u32; CHUNK / 2], src: &[i8], len: usize, stride: usize) {
+        let pixels = src.chunks(stride).map(|pixel| &pixel[..len]);
+        for pixel in pixels.take_while(|pixel| pixel.len() <= CHUNK) {
+            // SAFETY: Reads `len` bytes, reads and writes `len` ≤ CHUNK halves of words; the loop masks lanes beyond, and does
+            // not run for 0. Narrow memory operands take the registers r0 to r7 alone.
+            unsafe {
+                asm!(
+                    "wlstp.16 lr, lr, 3f",
+                    "2:",
+                    "vldrb.s16 q0, [r1], #8",
+                    "vldrh.u16 q1, [{sums}]",
+                    "vadd.i16 q0, q0, q1",
+                    "vstrh.16 q0, [{sums}], #16",
+                    "letp lr, 2b",
+                    "3:",
+                    inout("lr") len => _,
+                    inout("r1") pixel.as_ptr() => _, sums = inout(reg) sums.as_mut_ptr() => _,
+                    out("d0") _, out("d1") _, out("d2") _, out("d3") _,
+                    options(nostack)
+                );
+            }
         }
+    }
+
+    fn unpack([low, high]: [u32; 2]) -> [i16; 4] {
+        [low, low >> 16, high, high >> 16].map(|half| half as i16)
     }
 
     fn max_bytes(dst: &mut [i8], src: &[i8]) {

@@ -2,7 +2,8 @@
 //!
 //! Products are `vmladava.s8`, which adds 16 products to a general register; a tail of a row is predicated, not padded. The
 //! stable compiler has no vector operands for `asm!` here, so that what stays in vectors between a load and a store is one
-//! block. One file per operation, as in [`crate::kernel::scalar`].
+//! block. One file per operation, as in [`crate::kernel::scalar`]; what the compiler makes vectors of, and what needs little more, lies
+//! in the folder above.
 
 mod attention_s8;
 mod conv_s8;

@@ -3,7 +3,7 @@
 use core::arch::asm;
 
 use crate::kernel::cortex_m::exponential::exponentials;
-use crate::kernel::softmax::normalized_quotient;
+use crate::kernel::cortex_m::quotient::normalized_quotient;
 use crate::kernel::{SoftmaxS8, scalar};
 
 /// See [`SoftmaxS8`].
