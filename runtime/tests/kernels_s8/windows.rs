@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use pinhole_runtime::kernel::packing::WeightLayout;
 use pinhole_runtime::kernel::{
-    ConvS8, DepthwiseConvS8, Kernels, PoolS8, Scalar, Window, tile_scratch_bytes,
+    ConvS8, DepthwiseConvS8, Kernels, MeanS8, PoolS8, Scalar, Window, tile_scratch_bytes,
 };
 
 use crate::support::{
@@ -285,6 +285,44 @@ pub(crate) fn global_average_of_a_picture_is_equal() {
                 .collect();
             assert_same(&run(&Scalar), &expected, &Scalar, "mean");
             assert_same(&run(set), &expected, set, "mean");
+        }
+    }
+}
+
+#[cfg_attr(test, test)]
+pub(crate) fn means_of_pictures_are_equal() {
+    for set in fast_sets() {
+        let mut random = Random::new(13);
+        for case in 0..200 {
+            let (pixels, channels) = (1 + random.below(100), size(&mut random));
+            let any = case % 4 == 3;
+            let src = random.bytes(pixels * channels, FILLS[case / 4 % 4]);
+            let multiplier = random.within(1 << 30..=i32::MAX);
+            let shift = if any {
+                random.within(-31..=12)
+            } else {
+                random.within(-8..=-3)
+            };
+            let zero_points = [random.within(-128..=127), random.within(-128..=127)];
+            let clamp = [random.within(-128..=0), random.within(0..=127)];
+            let run = |set: &dyn Kernels| {
+                let mut dst = Guarded::new(channels, 85i8);
+                set.mean_s8(MeanS8 {
+                    pixels,
+                    channels,
+                    input_zero_point: zero_points[0],
+                    multiplier,
+                    shift,
+                    output_zero_point: zero_points[1],
+                    clamp_min: clamp[0],
+                    clamp_max: clamp[1],
+                    src: &src,
+                    dst: dst.slice(),
+                });
+                dst.contents().to_vec()
+            };
+            let what = format!("mean case {case}, {pixels} pixels of {channels}");
+            assert_same(&run(set), &run(&Scalar), set, &what);
         }
     }
 }

@@ -12,6 +12,7 @@ use cortex_m::peripheral::syst::SystClkSource;
 use pinhole_runtime::kernel;
 
 use crate::layers::LAYERS;
+use crate::operations::{OPERATIONS, Operands};
 
 /// Largest reload value of SysTick.
 const RELOAD: u32 = 0x00FF_FFFF;
@@ -36,6 +37,13 @@ pub(crate) fn count() {
                 continue;
             }
             let ticks = ticks(|| operands.run(layer, set));
+            println!("layer {} {index} {ticks}", set.name());
+        }
+    }
+    let mut operands = Operands::new();
+    for (index, operation) in (LAYERS.len()..).zip(OPERATIONS) {
+        for set in kernel::available() {
+            let ticks = ticks(|| operands.run(operation, set));
             println!("layer {} {index} {ticks}", set.name());
         }
     }

@@ -20,10 +20,13 @@ mod count;
 #[path = "../../../../runtime/tests/kernels_s8/elementwise.rs"]
 mod elementwise;
 mod layers;
+mod operations;
 #[path = "../../../../runtime/tests/kernels_s8/products.rs"]
 mod products;
 #[path = "../../../../runtime/tests/kernels_s8/support.rs"]
 mod support;
+#[path = "../../../../runtime/tests/kernels_s8/transformer.rs"]
+mod transformer;
 #[path = "../../../../runtime/tests/kernels_s8/windows.rs"]
 mod windows;
 
@@ -57,18 +60,18 @@ fn main() -> ! {
     let heap_bytes = (&raw const __heap_bytes).addr();
     // SAFETY: Called once, before anything allocates; the linker script places nothing else in this memory.
     unsafe { HEAP.init((&raw mut __heap_start).addr(), heap_bytes) };
-    // The arguments that QEMU got, the name of the program first.
+    // The arguments that QEMU got: the name of the program, `check` or `count`, part of a test's name.
     let words = semihosting::experimental::env::args::<64>();
-    let counts = words.is_ok_and(|words| (&words).any(|word| word == Ok("count")));
-    if counts {
-        count::count()
-    } else {
-        check()
+    let mut words = words.iter().flatten().flatten();
+    match (words.nth(1), words.next()) {
+        (Some("count"), _) => count::count(),
+        (_, part) => check(part.unwrap_or_default()),
     }
     ExitCode::SUCCESS.exit_process()
 }
 
-fn check() {
+/// Runs the tests whose name has `part` in it.
+fn check(part: &str) {
     for set in kernel::available() {
         println!("set {}", set.name());
     }
@@ -77,6 +80,7 @@ fn check() {
         products::every_set_requantises_golden_values,
         products::scalar_product_equals_a_plain_loop,
         products::products_of_all_sizes_are_equal,
+        products::scalar_products_are_equal_in_every_layout,
         products::products_of_real_layers_are_equal,
         windows::convolutions_of_all_windows_are_equal,
         windows::depthwise_convolutions_of_all_windows_are_equal,
@@ -84,12 +88,20 @@ fn check() {
         windows::scalar_windows_equal_plain_loops,
         windows::pooling_is_equal_and_rounds_like_tflite,
         windows::global_average_of_a_picture_is_equal,
+        windows::means_of_pictures_are_equal,
         elementwise::sums_and_products_of_tensors_are_equal,
         elementwise::scalar_add_is_the_sum_of_real_numbers,
         elementwise::tables_dots_and_conversions_are_equal,
         elementwise::scalar_conversions_are_what_they_say,
+        transformer::sums_in_16_bits_are_equal_and_exact,
+        transformer::layer_normalisation_is_equal_and_near_the_real_one,
+        transformer::attention_is_equal_in_every_set,
+        transformer::attention_over_real_shapes_and_extremes_is_equal,
+        transformer::scalar_attention_is_near_the_real_one,
+        transformer::softmax_is_equal_and_within_a_step,
+        transformer::means_in_16_bits_are_equal_and_near,
     ];
-    for (name, test) in tests {
+    for (name, test) in tests.iter().filter(|(name, _)| name.contains(part)) {
         test();
         println!("passed {name}");
     }

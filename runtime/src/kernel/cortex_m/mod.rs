@@ -8,11 +8,19 @@
     reason = "no intrinsics on the stable compiler: instructions through asm!, bounds proved beside them"
 )]
 
+mod attention;
 #[cfg(cortex_m_dsp)]
 mod dsp;
+mod elementwise_s8;
+mod exponential;
 #[cfg(cortex_m_helium)]
 mod helium;
+mod level;
 mod patch;
+mod pool_s8;
+mod quotient;
+mod row_scale;
+mod stream_s16;
 mod taps;
 
 #[cfg(cortex_m_dsp)]

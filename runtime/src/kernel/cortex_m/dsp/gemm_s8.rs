@@ -208,7 +208,7 @@ macro_rules! group_4x1 {
 /// # Safety
 /// `groups` is not 0; `wide` points to `groups` times 8 words, `weights` to `groups` words, each `STEP` bytes after the other.
 #[inline(always)]
-unsafe fn dot_4x1<const STEP: usize>(
+pub(super) unsafe fn dot_4x1<const STEP: usize>(
     wide: *const u32,
     weights: *const i8,
     groups: usize,

@@ -7,6 +7,7 @@
 
 use super::instruction::{smmlar, usat8};
 use crate::kernel::Requantize;
+use crate::kernel::cortex_m::level::Scale;
 
 /// Zero point and clamp of 8-bit outputs.
 #[derive(Clone, Copy, Debug)]
@@ -57,12 +58,20 @@ impl Outputs {
         })
     }
 
+    /// Of a usual scale.
+    pub(super) fn of(scale: &Scale) -> Self {
+        let [min, max] = scale.clamp;
+        Self {
+            offset: scale.zero_point - min,
+            min,
+            range: max - min,
+        }
+    }
+
     /// The output of a sum, the bias in it.
     #[inline(always)]
     pub(super) fn apply(self, channel: Channel, sum: i32) -> i8 {
-        let addend = channel.half + (sum >> 31);
-        let value = smmlar(sum << 1, channel.multiplier, addend) >> channel.exponent;
-        (usat8(value + self.offset).min(self.range) + self.min) as i8
+        (usat8(channel.scale(sum) + self.offset).min(self.range) + self.min) as i8
     }
 }
 
@@ -70,11 +79,27 @@ impl Channel {
     /// Channel `index`, whose shift [`Outputs::new`] has seen.
     #[inline(always)]
     pub(super) fn new(requantize: &Requantize<'_>, index: usize) -> Self {
-        let exponent = i32::from(requantize.shift[index]).unsigned_abs() & 31;
+        Self::of(
+            requantize.multiplier[index],
+            i32::from(requantize.shift[index]),
+        )
+    }
+
+    /// With a shift in −31..0.
+    #[inline(always)]
+    pub(super) fn of(multiplier: i32, shift: i32) -> Self {
+        let exponent = shift.unsigned_abs() & 31;
         Self {
-            multiplier: requantize.multiplier[index],
+            multiplier,
             half: (1u32 << exponent >> 1) as i32,
             exponent,
         }
+    }
+
+    /// Both roundings.
+    #[inline(always)]
+    pub(super) fn scale(self, sum: i32) -> i32 {
+        let addend = self.half + (sum >> 31);
+        smmlar(sum << 1, self.multiplier, addend) >> self.exponent
     }
 }

@@ -2,14 +2,24 @@
 //!
 //! Products are `vmladava.s8`, which adds 16 products to a general register; a tail of a row is predicated, not padded. The
 //! stable compiler has no vector operands for `asm!` here, so that what stays in vectors between a load and a store is one
-//! block. One file per operation, as in [`crate::kernel::scalar`].
+//! block. One file per operation, as in [`crate::kernel::scalar`]; what the compiler makes vectors of, and what needs little more, lies
+//! in the folder above.
 
+mod attention_s8;
 mod conv_s8;
 mod depthwise_conv_s8;
+mod dot_s8;
 mod gemm_s8;
+mod layer_norm_s16;
+mod level;
 mod requantize;
+mod softmax_s8;
 
-use crate::kernel::{ConvS8, DepthwiseConvS8, GemmS8, Kernels};
+use super::{elementwise_s8, pool_s8, stream_s16};
+use crate::kernel::{
+    AddS8, AddS16, AttentionS8, ConvS8, DepthwiseConvS8, GemmS8, Kernels, LayerNormS16, MeanS8,
+    MeanS16, MulS8, PoolS8, RescaleS16, SoftmaxS8,
+};
 
 /// Proof of Helium; the set `cortex_m-helium`.
 #[derive(Debug)]
@@ -34,5 +44,47 @@ impl Kernels for Helium {
     }
     fn depthwise_conv_s8(&self, args: DepthwiseConvS8<'_>) {
         depthwise_conv_s8::depthwise_conv_s8(args);
+    }
+    fn add_s8(&self, args: AddS8<'_>) {
+        elementwise_s8::add_s8::<Self>(args);
+    }
+    fn mul_s8(&self, args: MulS8<'_>) {
+        elementwise_s8::mul_s8::<Self>(args);
+    }
+    fn avg_pool_s8(&self, args: PoolS8<'_>) {
+        pool_s8::avg_pool_s8::<Self>(args);
+    }
+    fn max_pool_s8(&self, args: PoolS8<'_>) {
+        pool_s8::max_pool_s8::<Self>(args);
+    }
+    fn mean_s8(&self, args: MeanS8<'_>) {
+        pool_s8::mean_s8::<Self>(args);
+    }
+    fn lut_s8(&self, table: &[i8; 256], src: &[i8], dst: &mut [i8]) {
+        elementwise_s8::lut_s8(table, src, dst);
+    }
+    fn add_s16(&self, args: AddS16<'_>) {
+        stream_s16::add_s16(args);
+    }
+    fn rescale_s16(&self, args: RescaleS16<'_>) {
+        stream_s16::rescale_s16(args);
+    }
+    fn layer_norm_s16(&self, args: LayerNormS16<'_>) {
+        layer_norm_s16::layer_norm_s16(args);
+    }
+    fn attention_s8(&self, args: AttentionS8<'_>) {
+        attention_s8::attention_s8(args);
+    }
+    fn softmax_s8(&self, args: SoftmaxS8<'_>) {
+        softmax_s8::softmax_s8(args);
+    }
+    fn mean_s16(&self, args: MeanS16<'_>) {
+        stream_s16::mean_s16::<Self>(args);
+    }
+    fn dot_s8(&self, lhs: &[i8], rhs: &[i8]) -> i32 {
+        dot_s8::dot_s8(lhs, rhs)
+    }
+    fn quantize_f32(&self, src: &[f32], scale: f32, zero_point: i32, dst: &mut [i8]) {
+        elementwise_s8::quantize_f32(src, scale, zero_point, dst);
     }
 }
