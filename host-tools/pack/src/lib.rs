@@ -11,6 +11,7 @@ pub mod lower;
 mod lower_float;
 mod lower_int;
 mod lower_transformer;
+mod lower_windows;
 pub mod plan;
 mod weights;
 mod write;

@@ -12,6 +12,7 @@ use pinhole_runtime::model::op::{
 use zerocopy::IntoBytes;
 
 use crate::lower::{Lowering, Reason};
+use crate::lower_windows;
 use crate::weights::{f32_bytes, pack_float, pack_table};
 
 /// Adds the operators that compute `node` in f32.
@@ -103,7 +104,18 @@ pub(crate) fn lower(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason>
             data(state, vec![Some(gamma), Some(beta)]);
             Ok(())
         }
-        Op::Attention { num_heads, scale } => attention(state, node, *num_heads, *scale),
+        Op::Attention {
+            num_heads,
+            scale,
+            windows,
+        } => {
+            let rows = |input: usize| state.graph.values[node.inputs[input]].shape[0];
+            if *windows == 1 && node.inputs.len() == 3 && rows(0) == rows(1) {
+                attention(state, node, *num_heads, *scale)
+            } else {
+                lower_windows::attention(state, node, *num_heads, *scale, *windows)
+            }
+        }
         Op::Embedding => embedding(state, node),
         Op::Reduce { function, axes, .. } => reduce(state, node, *function, axes),
         Op::L2Normalize => simple(state, node, OpKind::L2NormalizeF32, &[]),

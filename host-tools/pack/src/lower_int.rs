@@ -38,10 +38,10 @@ pub(crate) fn supports(state: &Lowering<'_>, node: &Node) -> bool {
     let bytes_in = dtype(0) == Some(DType::I8) && computed(0);
     let bytes_out = output.dtype == QuantDType::I8;
     match &node.op {
-        Op::Conv2d { .. } => bytes_in && bytes_out,
-        Op::Linear { .. } => bytes_in,
-        Op::NormalizeEmbedding => dtype(0) == Some(DType::I16) && bytes_out,
-        Op::Unary { .. } | Op::GlobalAvgPool | Op::Attention { .. } => bytes_in && bytes_out,
+        Op::Conv2d { .. } => bytes_in && (bytes_out || is_product(state, node)),
+        Op::Linear { .. } | Op::GlobalAvgPool => bytes_in,
+        Op::NormalizeEmbedding => computed(0) && bytes_out,
+        Op::Unary { .. } | Op::Attention { .. } => bytes_in && bytes_out,
         Op::Softmax { axis } => {
             let rank = state.graph.values[node.inputs[0]].shape.len();
             bytes_in && axis + 1 == rank && output.scales == [1.0 / 256.0]
@@ -80,6 +80,23 @@ pub(crate) fn supports(state: &Lowering<'_>, node: &Node) -> bool {
             computed(0) && same_quant(state, node)
         }
         Op::Concat { .. } => same_quant(state, node),
+        _ => false,
+    }
+}
+
+/// Whether a convolution is a product of matrices, which may write 16 bits.
+fn is_product(state: &Lowering<'_>, node: &Node) -> bool {
+    match (&node.op, weight_shape(state, node)) {
+        (
+            Op::Conv2d {
+                stride,
+                padding,
+                dilation,
+                groups: 1,
+                ..
+            },
+            Ok([_, kernel_h, kernel_w, _]),
+        ) => window([kernel_h, kernel_w], *stride, *padding, *dilation).is_pointwise(),
         _ => false,
     }
 }
@@ -186,8 +203,10 @@ pub(crate) fn lower(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason>
         } => add(state, node, *activation),
         Op::LayerNorm { epsilon } => transformer::layer_norm(state, node, *epsilon),
         Op::Attention {
-            num_heads, scale, ..
-        } => transformer::attention(state, node, *num_heads, *scale, 1),
+            num_heads,
+            scale,
+            windows,
+        } => transformer::attention(state, node, *num_heads, *scale, *windows),
         Op::Softmax { .. } => transformer::softmax(state, node),
         Op::Reduce { .. } => transformer::mean(state, node),
         Op::Binary { activation, .. } => mul(state, node, *activation),
@@ -213,9 +232,13 @@ pub(crate) fn lower(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason>
             OpKind::MaxPoolS8,
             window(*kernel, *stride, *padding, [1, 1]),
         ),
+        Op::GlobalAvgPool if activation_quant(state, node.output)?.dtype == DType::I16 => {
+            transformer::mean(state, node)
+        }
         Op::GlobalAvgPool => mean(state, node),
         Op::NormalizeEmbedding => {
-            push(state, node, &node.inputs[..1], OpKind::NormalizeS16, &[]).map(drop)
+            let source = transformer::wide(state, node.inputs[0])?;
+            push_lowered(state, node, vec![source], OpKind::NormalizeS16, &[]).map(drop)
         }
         Op::Transpose { permutation } => {
             let dtype = activation_quant(state, node.output)?.dtype;

@@ -184,6 +184,21 @@ pub(crate) fn rescaled(
     Ok(index)
 }
 
+/// A computed value in 16 bits with zero point 0: itself, or all its bits and 7 more.
+pub(crate) fn wide(state: &mut Lowering<'_>, id: ValueId) -> Result<usize, Reason> {
+    let source = state.computed(id)?;
+    let quant = quant_of(state, source);
+    if quant.dtype == DType::I16 {
+        return Ok(source);
+    }
+    let target = ActivationQuant {
+        dtype: DType::I16,
+        scale: (f64::from(quant.scale) / BYTE_FACTOR) as f32,
+        zero_point: 0,
+    };
+    rescaled(state, source, target)
+}
+
 /// Layer normalisation with the output's scale in gamma and beta.
 pub(crate) fn layer_norm(
     state: &mut Lowering<'_>,
@@ -418,16 +433,7 @@ pub(crate) fn softmax(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reaso
 
 /// Mean over all but the last dimension.
 pub(crate) fn mean(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason> {
-    let mut source = state.computed(node.inputs[0])?;
-    if state.out.values[source].dtype == DType::I8 {
-        let quant = quant_of(state, source);
-        let target = ActivationQuant {
-            dtype: DType::I16,
-            scale: quant.scale / 64.0,
-            zero_point: 0,
-        };
-        source = rescaled(state, source, target)?;
-    }
+    let source = wide(state, node.inputs[0])?;
     let value = &state.out.values[source];
     let rows = value.len() / value.shape.last().copied().unwrap_or(1).max(1);
     let (input, output) = (

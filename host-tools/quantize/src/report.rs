@@ -1,6 +1,6 @@
 //! What each layer lost: f32 and int8 side by side on the same pictures.
 
-use pinhole_graph::Graph;
+use pinhole_graph::{Graph, Op, ValueId};
 use serde::Serialize;
 
 use crate::{Progress, QuantizeError, Runner};
@@ -68,6 +68,7 @@ pub fn report(
     }
     let (float, integer) = (Runner::new(graph)?, Runner::new(quantized)?);
     let mut sums = vec![Sums::default(); graph.values.len()];
+    let output = seen_output(graph);
     let mut output_cosines = Vec::new();
     for (index, input) in inputs.iter().enumerate() {
         let mut expected: Vec<Vec<f32>> = vec![Vec::new(); graph.values.len()];
@@ -78,7 +79,7 @@ pub fn report(
         integer.run(index, input, &mut |value, reals| {
             let free_length = is_embedding(graph, value);
             compare(&expected[value], reals, free_length, &mut sums[value]);
-            if graph.outputs.first() == Some(&value) {
+            if output == Some(value) {
                 output_cosines.push(cosine(&expected[value], reals));
             }
         })?;
@@ -121,13 +122,21 @@ pub fn report(
     })
 }
 
+/// The model's first output, or the value that it is another view of.
+fn seen_output(graph: &Graph) -> Option<ValueId> {
+    let mut output = *graph.outputs.first()?;
+    while let Some(node) = graph.nodes.iter().find(|node| node.output == output)
+        && node.op == Op::Reshape
+    {
+        output = node.inputs[0];
+    }
+    Some(output)
+}
+
 /// Values that are other views of their input in f32 have its numbers.
 fn fill_views(graph: &Graph, values: &mut [Vec<f32>]) {
     for node in &graph.nodes {
-        if matches!(
-            node.op,
-            pinhole_graph::Op::NormalizeEmbedding | pinhole_graph::Op::Reshape
-        ) && values[node.output].is_empty()
+        if matches!(node.op, Op::NormalizeEmbedding | Op::Reshape) && values[node.output].is_empty()
         {
             values[node.output] = values[node.inputs[0]].clone();
         }
@@ -139,7 +148,7 @@ fn is_embedding(graph: &Graph, value: usize) -> bool {
     graph
         .nodes
         .iter()
-        .any(|node| node.output == value && node.op == pinhole_graph::Op::NormalizeEmbedding)
+        .any(|node| node.output == value && node.op == Op::NormalizeEmbedding)
 }
 
 fn compare(expected: &[f32], found: &[f32], free_length: bool, sums: &mut Sums) {

@@ -32,15 +32,22 @@ impl Runner {
                 graph.inputs.len()
             )));
         };
+        let bytes = AlignedBytes::from_slice(&packed.bytes);
+        let model = Model::load(&bytes).map_err(|error| QuantizeError::Run(error.to_string()))?;
+        let mapped = || {
+            let values = packed.value_map.iter().enumerate();
+            values.filter_map(|(value, mapped)| Some((value, (*mapped)?)))
+        };
         let mut graph_value = Vec::new();
-        for (value, mapped) in packed.value_map.iter().enumerate() {
-            if let Some(mapped) = *mapped {
-                graph_value.resize(graph_value.len().max(mapped + 1), None);
-                graph_value[mapped] = Some(value);
-            }
+        for (value, mapped) in mapped() {
+            graph_value.resize(graph_value.len().max(mapped + 1), None);
+            graph_value[mapped] = Some(value);
+        }
+        // What an operator writes may be known to the graph in another shape alone.
+        for (value, mapped) in mapped() {
+            graph_value[model.value(mapped).storage].get_or_insert(value);
         }
         let input_len = graph.values[input].shape.iter().product();
-        let bytes = AlignedBytes::from_slice(&packed.bytes);
         Ok(Self {
             bytes,
             packed,

@@ -87,7 +87,6 @@ pub(crate) fn apply(graph: &Graph, statistics: &[Option<Statistics>], options: &
         .filter(|(_, integer)| **integer)
     {
         match node.op {
-            Op::Conv2d { .. } | Op::Linear { .. } => weights(&mut quantized, node),
             Op::Softmax { .. } => quantized.values[node.output].quant = Some(probabilities()),
             _ => {}
         }
@@ -99,8 +98,10 @@ pub(crate) fn apply(graph: &Graph, statistics: &[Option<Statistics>], options: &
         .zip(&integer)
         .filter(|(_, integer)| **integer)
     {
-        if node.op == Op::NormalizeEmbedding {
-            embedding(&mut quantized, node, &groups, statistics);
+        match node.op {
+            Op::NormalizeEmbedding => embedding(&mut quantized, node, &groups, statistics),
+            Op::Conv2d { .. } | Op::Linear { .. } => weights(&mut quantized, node),
+            _ => {}
         }
     }
     quantized
@@ -150,7 +151,10 @@ fn asymmetric_i8(min: f32, max: f32) -> QuantParams {
     }
 }
 
-/// Largest magnitude of each output channel over 127.
+/// Largest magnitude of a bias in units of the sums; the rest of 32 bits is for the products.
+const LARGEST_BIAS: f32 = (1 << 29) as f32;
+
+/// Largest magnitude of each output channel over 127, or what its bias needs where that is more.
 fn weights(graph: &mut Graph, node: &Node) {
     let id = node.inputs[1];
     let Some((tensor, data)) = graph.values[id]
@@ -161,13 +165,22 @@ fn weights(graph: &mut Graph, node: &Node) {
         return;
     };
     let channels = tensor.shape[0].max(1);
+    let constant = |id: &ValueId| graph.values[*id].constant.as_ref()?.as_f32();
+    let bias = node.inputs.get(2).and_then(constant).unwrap_or(&[]);
+    let input_scale = graph.values[node.inputs[0]]
+        .quant
+        .as_ref()
+        .map_or(1.0, |quant| quant.scales[0]);
     let per_channel = data.len() / channels;
     // A channel of zeros, or of numbers too small to matter, keeps a scale that its sums can be divided by.
     let smallest = data.iter().fold(0f32, |m, w| m.max(w.abs())).max(1e-6) * 1e-5 / 127.0;
     let scales = (0..channels)
         .map(|channel| {
             let row = &data[channel * per_channel..(channel + 1) * per_channel];
-            (row.iter().fold(0f32, |m, w| m.max(w.abs())) / 127.0).max(smallest)
+            let bias = bias.get(channel).map_or(0.0, |bias| bias.abs());
+            (row.iter().fold(0f32, |m, w| m.max(w.abs())) / 127.0)
+                .max(smallest)
+                .max(bias / (input_scale * LARGEST_BIAS))
         })
         .collect();
     graph.values[id].quant = Some(QuantParams {
@@ -220,8 +233,12 @@ fn probabilities() -> QuantParams {
     }
 }
 
-/// int16 in, int8 out.
+/// int16 in where what writes it can, int8 out.
 fn embedding(graph: &mut Graph, node: &Node, groups: &Groups, statistics: &[Option<Statistics>]) {
+    quantize_direction(graph, node);
+    if !groups.is_wide(node.inputs[0]) {
+        return;
+    }
     let root = groups.root(node.inputs[0]);
     let members = (0..graph.values.len()).filter(|&value| groups.root(value) == root);
     let largest = members
@@ -234,6 +251,10 @@ fn embedding(graph: &mut Graph, node: &Node, groups: &Groups, statistics: &[Opti
             *quant = Some(symmetric_i16(largest, EMBEDDING_MARGIN));
         }
     }
+}
+
+/// Largest magnitude 127.
+fn quantize_direction(graph: &mut Graph, node: &Node) {
     graph.values[node.output].quant = Some(QuantParams {
         dtype: QuantDType::I8,
         scales: vec![1.0 / 127.0],

@@ -2,7 +2,8 @@
 //!
 //! Operators that only move numbers tie their values into a group of one type and one scale. A group gets 16 bits when a
 //! layer normalisation, a mean over tokens, the embedding's end or a 16-bit sum reads it and nothing needs its bytes:
-//! products, tables, pooling, attention and float layers do. So the residual stream of a transformer is int16 from its first
+//! products, tables, pooling, attention and float layers do. What reads bytes alone may write 16 bits: products, the mean of a
+//! picture. So the residual stream of a transformer is int16 from its first
 //! sum to its last, and a stream that convolutions read is int8.
 
 use pinhole_graph::op::{Binary, Reduce};
@@ -35,7 +36,11 @@ impl Groups {
                 }
                 Op::LayerNorm { .. } | Op::NormalizeEmbedding => wanted[input] = true,
                 Op::Reduce { .. } => wanted[input] = true,
-                Op::Linear { .. } => bytes[input] = true,
+                // They write either width.
+                Op::Linear { .. } | Op::GlobalAvgPool => bytes[input] = true,
+                op @ Op::Conv2d { .. } if is_pointwise(graph, node.inputs[1], op) => {
+                    bytes[input] = true;
+                }
                 Op::Attention { .. } => {
                     for &value in node.inputs.iter().take(3) {
                         bytes[root[value]] = true;
@@ -146,6 +151,19 @@ fn roots(graph: &Graph, integer: &[bool]) -> Vec<ValueId> {
     (0..parent.len())
         .map(|value| find(&parent, value))
         .collect()
+}
+
+/// A convolution that is a product of matrices.
+fn is_pointwise(graph: &Graph, weight: ValueId, op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Conv2d {
+            stride: [1, 1],
+            padding: [0, 0, 0, 0],
+            groups: 1,
+            ..
+        }
+    ) && matches!(graph.values[weight].shape[..], [_, 1, 1, _])
 }
 
 /// Whether a reduction is a mean over all dimensions but the last.

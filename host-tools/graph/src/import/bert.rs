@@ -312,7 +312,11 @@ impl Builder<'_> {
         let scale = ((width / num_heads) as f32).sqrt().recip();
         let attended = self.sequence(
             &name("attention.self"),
-            Op::Attention { num_heads, scale },
+            Op::Attention {
+                num_heads,
+                scale,
+                windows: 1,
+            },
             &[q, k, v],
             width,
         );

@@ -1,13 +1,14 @@
 //! Folding of batch normalisation (Ioffe and Szegedy 2015, <https://arxiv.org/abs/1502.03167>) as it runs after training:
-//! y = (x − mean) · scale / √(variance + ε) + offset, one affine function a channel.
+//! y = (x − mean) · scale / √(variance + ε) + offset, one affine function a channel. A product with one constant a channel
+//! (LayerScale, Touvron et al. 2021, <https://arxiv.org/abs/2103.17239>) and a sum with one are such functions too.
 //!
 //! Behind a convolution or linear layer that feeds nothing else it goes into weight and bias; elsewhere it becomes a
-//! product and a sum. Arithmetic is f64, so that folding costs no accuracy.
+//! product and a sum, or stays the product that it is. Arithmetic is f64, so that folding costs no accuracy.
 
 use crate::op::{Activation, Binary};
 use crate::{Graph, Node, Op, Tensor, ValueId};
 
-/// Removes every `BatchNorm` whose parameters are constants.
+/// Removes every `BatchNorm` whose parameters are constants, and folds what else is affine by channel.
 pub fn fold_batch_norm(graph: &mut Graph) {
     let producers = graph.producers();
     let consumers = graph.consumers();
@@ -21,7 +22,7 @@ pub fn fold_batch_norm(graph: &mut Graph) {
             nodes.push(node);
             continue;
         };
-        let x = node.inputs[0];
+        let x = affine.x;
         let sole = consumers[x].len() == 1 && !graph.outputs.contains(&x);
         let before = producers[x]
             .map(|producer| moved[producer])
@@ -29,8 +30,11 @@ pub fn fold_batch_norm(graph: &mut Graph) {
         let folded = before
             .and_then(|at| nodes.get_mut(at))
             .is_some_and(|producer| fold_into(graph, producer, &affine, node.output));
-        if !folded {
+        if !folded && matches!(node.op, Op::BatchNorm { .. }) {
             spell_out(graph, &mut nodes, &node, &affine);
+        } else if !folded {
+            moved[id] = nodes.len();
+            nodes.push(node);
         }
     }
     graph.nodes = nodes;
@@ -39,6 +43,7 @@ pub fn fold_batch_norm(graph: &mut Graph) {
 
 /// alpha · x + beta, channel by channel.
 struct Affine {
+    x: ValueId,
     alpha: Vec<f64>,
     beta: Vec<f64>,
 }
@@ -46,7 +51,7 @@ struct Affine {
 impl Affine {
     fn of(graph: &Graph, node: &Node) -> Option<Self> {
         let Op::BatchNorm { epsilon } = node.op else {
-            return None;
+            return Self::of_binary(graph, node);
         };
         let parameter = |index: usize| graph.values[node.inputs[index]].constant.as_ref()?.as_f32();
         let (scale, offset, mean, variance) =
@@ -64,7 +69,45 @@ impl Affine {
             .zip(&alpha)
             .map(|((&offset, &mean), alpha)| f64::from(offset) - f64::from(mean) * alpha)
             .collect();
-        Some(Self { alpha, beta })
+        let x = node.inputs[0];
+        Some(Self { x, alpha, beta })
+    }
+
+    /// A product or a sum with a constant of one number a channel, that leaves the shape as it is.
+    fn of_binary(graph: &Graph, node: &Node) -> Option<Self> {
+        let Op::Binary {
+            function,
+            activation: Activation::None,
+        } = node.op
+        else {
+            return None;
+        };
+        let (a, b) = (node.inputs[0], node.inputs[1]);
+        let constant = |id: ValueId| graph.values[id].constant.as_ref();
+        let (x, vector) = match (constant(a), constant(b)) {
+            (None, Some(vector)) => (a, vector),
+            (Some(vector), None) => (b, vector),
+            _ => return None,
+        };
+        let channels = *graph.values[x].shape.last()?;
+        let by_channel = vector.shape.last() == Some(&channels) && vector.len() == channels;
+        if !by_channel || graph.values[x].shape != graph.values[node.output].shape {
+            return None;
+        }
+        let data = vector.as_f32()?.iter().map(|&value| f64::from(value));
+        match function {
+            Binary::Mul => Some(Self {
+                x,
+                alpha: data.collect(),
+                beta: vec![0.0; channels],
+            }),
+            Binary::Add => Some(Self {
+                x,
+                alpha: vec![1.0; channels],
+                beta: data.collect(),
+            }),
+            _ => None,
+        }
     }
 }
 

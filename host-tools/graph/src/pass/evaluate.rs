@@ -134,7 +134,11 @@ pub fn evaluate_node(graph: &Graph, node: &Node, inputs: &[Tensor]) -> Result<Te
         Op::Softmax { axis } => softmax(x, x_shape, *axis),
         Op::LayerNorm { epsilon } => layer_norm(x, inputs, *epsilon)?,
         Op::BatchNorm { epsilon } => batch_norm(x, inputs, *epsilon)?,
-        Op::Attention { num_heads, scale } => attention(inputs, *num_heads, f64::from(*scale))?,
+        Op::Attention {
+            num_heads,
+            scale,
+            windows,
+        } => attention(inputs, *num_heads, f64::from(*scale), *windows)?,
         Op::Reduce { function, axes, .. } => reduce(x, x_shape, &out, axes, *function),
         Op::L2Normalize => l2_normalize(x, x_shape),
         Op::NormalizeEmbedding | Op::Reshape => x.to_vec(),
@@ -606,29 +610,39 @@ fn batch_norm(x: &[f32], inputs: &[Tensor], epsilon: f32) -> Result<Vec<f32>, St
     Ok(x.iter().enumerate().map(normalise).collect())
 }
 
-fn attention(inputs: &[Tensor], num_heads: usize, scale: f64) -> Result<Vec<f32>, String> {
+fn attention(
+    inputs: &[Tensor],
+    num_heads: usize,
+    scale: f64,
+    windows: usize,
+) -> Result<Vec<f32>, String> {
     let (q, k, v) = (
         floats(&inputs[0])?,
         floats(&inputs[1])?,
         floats(&inputs[2])?,
     );
     let width = inputs[0].shape[1];
-    let (queries, keys, d) = (inputs[0].shape[0], inputs[1].shape[0], width / num_heads);
+    let bias = inputs.get(3).map(floats).transpose()?;
+    let (rows, d) = (inputs[0].shape[0], width / num_heads);
+    let (queries, keys) = (rows / windows, inputs[1].shape[0] / windows);
     let mut result = vec![0.0; q.len()];
-    for (head, query) in
-        (0..num_heads).flat_map(|head| (0..queries).map(move |query| (head, query)))
-    {
+    for (head, query) in (0..num_heads).flat_map(|head| (0..rows).map(move |query| (head, query))) {
+        let first = query / queries * keys;
+        let offset = |key: usize| {
+            let place = (head * queries + query % queries) * keys + key;
+            bias.map_or(0.0, |bias| f64::from(bias[place]))
+        };
         let part =
             |data: &[f32], row: usize| -> Vec<f32> { data[row * width + head * d..][..d].to_vec() };
         let scores: Vec<f64> = (0..keys)
-            .map(|key| dot(&part(q, query), &part(k, key)) * scale)
+            .map(|key| dot(&part(q, query), &part(k, first + key)) * scale + offset(key))
             .collect();
         let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let weights: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
         let sum: f64 = weights.iter().sum();
         for i in 0..d {
             let value: f64 = (0..keys)
-                .map(|key| weights[key] * f64::from(v[key * width + head * d + i]))
+                .map(|key| weights[key] * f64::from(v[(first + key) * width + head * d + i]))
                 .sum();
             result[query * width + head * d + i] = (value / sum) as f32;
         }

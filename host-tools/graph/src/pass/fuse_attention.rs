@@ -1,11 +1,12 @@
 //! Recognition of multi-head attention (Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>) from its parts, and of a
 //! mean from a sum.
 //!
-//! Queries, keys and values are (tokens, heads, d), turned to (heads, tokens, d); softmax(q·kᵀ·scale)·v is turned back.
-//! The scale may stand at the queries, the keys or the product. A mask has been folded away before, or there is no match.
+//! Queries, keys and values are (tokens, heads, d), turned to (heads, tokens, d), or the same behind a dimension of windows;
+//! softmax(q·kᵀ·scale + bias)·v is turned back. The scale may stand at the queries, the keys or the product; the bias is a
+//! constant that is the same in each window. A mask has been folded away before, or there is no match.
 
-use crate::op::{Reduce, Unary};
-use crate::{Graph, Node, NodeId, Op, ValueId};
+use crate::op::{Activation, Binary, Reduce, Unary};
+use crate::{Graph, Node, NodeId, Op, Tensor, ValueId};
 
 /// Replaces every match, then joins reshapes of reshapes.
 pub fn fuse_attention(graph: &mut Graph) {
@@ -47,9 +48,11 @@ pub fn fuse_mean(graph: &mut Graph) {
 /// The node that turns the result back, and what the operator needs.
 struct Match {
     node: NodeId,
-    /// Each (tokens, heads, d).
+    /// Each (tokens, heads, d) or (windows, tokens, heads, d).
     qkv: [ValueId; 3],
     scale: f32,
+    /// (heads, queries, keys)
+    bias: Option<Vec<f32>>,
 }
 
 struct Parts<'a> {
@@ -79,11 +82,33 @@ impl Parts<'_> {
         value
     }
 
-    /// The input (tokens, heads, d) of a turn to (heads, tokens, d).
+    /// The input (…, tokens, heads, d) of a turn to (…, heads, tokens, d).
     fn turned(&self, value: ValueId) -> Option<ValueId> {
         let node = self.node(value)?;
         match &node.op {
-            Op::Transpose { permutation } if *permutation == [1, 0, 2] => Some(node.inputs[0]),
+            Op::Transpose { permutation } => {
+                let turns = matches!(permutation[..], [1, 0, 2] | [0, 2, 1, 3]);
+                turns.then_some(node.inputs[0])
+            }
+            _ => None,
+        }
+    }
+
+    /// The computed term of a sum with a constant, and that constant.
+    fn unbiased(&self, value: ValueId) -> Option<(ValueId, &Tensor)> {
+        let node = self.node(value)?;
+        let Op::Binary {
+            function: Binary::Add,
+            activation: Activation::None,
+        } = node.op
+        else {
+            return None;
+        };
+        let (a, b) = (node.inputs[0], node.inputs[1]);
+        let constant = |id: ValueId| self.graph.values[id].constant.as_ref();
+        match (constant(a), constant(b)) {
+            (None, Some(bias)) => Some((a, bias)),
+            (Some(bias), None) => Some((b, bias)),
             _ => None,
         }
     }
@@ -95,11 +120,20 @@ impl Parts<'_> {
             return None;
         };
         let softmax = self.node(product.inputs[0])?;
-        let Op::Softmax { axis: 2 } = softmax.op else {
+        let shape = |value: ValueId| &self.graph.values[value].shape;
+        let rank = shape(softmax.output).len();
+        if softmax.op != (Op::Softmax { axis: rank - 1 }) {
             return None;
-        };
+        }
         let mut scale = 1.0;
-        let scores = self.node(self.unscaled(softmax.inputs[0], &mut scale))?;
+        let (scaled, bias) = match self.unbiased(softmax.inputs[0]) {
+            Some((scaled, bias)) => (
+                scaled,
+                Some(one_window(bias, &shape(softmax.output)[rank - 3..])?),
+            ),
+            None => (softmax.inputs[0], None),
+        };
+        let scores = self.node(self.unscaled(scaled, &mut scale))?;
         let Op::MatMul { transpose_b: true } = scores.op else {
             return None;
         };
@@ -109,14 +143,16 @@ impl Parts<'_> {
         };
         let (q, k) = (part(scores.inputs[0])?, part(scores.inputs[1])?);
         let v = self.turned(product.inputs[1])?;
-        let shape = |value: ValueId| &self.graph.values[value].shape;
+        let tokens = rank - 3;
         let fits = shape(k) == shape(v)
-            && shape(q)[1..] == shape(k)[1..]
+            && shape(q)[..tokens] == shape(k)[..tokens]
+            && shape(q)[tokens + 1..] == shape(k)[tokens + 1..]
             && shape(q) == shape(last.output);
         (fits && scale.is_finite()).then_some(Match {
             node: id,
             qkv: [q, k, v],
             scale,
+            bias,
         })
     }
 
@@ -151,11 +187,36 @@ impl Parts<'_> {
     }
 }
 
+/// A bias that is finite and the same in each window, as (heads, queries, keys).
+fn one_window(bias: &Tensor, wanted: &[usize]) -> Option<Vec<f32>> {
+    let data = bias
+        .as_f32()
+        .filter(|data| data.iter().all(|x| x.is_finite()))?;
+    let (lead, own) = bias.shape.split_at(bias.shape.len().saturating_sub(3));
+    let missing = 3 - own.len();
+    let size = |d: usize| if d < missing { 1 } else { own[d - missing] };
+    if lead.iter().any(|&size| size != 1) || (0..3).any(|d| ![1, wanted[d]].contains(&size(d))) {
+        return None;
+    }
+    let strides = [size(1) * size(2), size(2), 1];
+    let place = |at: [usize; 3]| -> usize {
+        let steps = (0..3).map(|d| if size(d) == 1 { 0 } else { at[d] * strides[d] });
+        steps.sum()
+    };
+    let (rows, keys) = (wanted[1], wanted[2]);
+    let full = (0..wanted.iter().product()).map(|index: usize| {
+        data[place([index / (rows * keys), index / keys % rows, index % keys])]
+    });
+    Some(full.collect())
+}
+
 /// Reshapes to (tokens, width), the operator, and a reshape back in the place of the matched node.
 fn replace(graph: &mut Graph, found: Match) {
     let node = graph.nodes[found.node].clone();
-    let &[tokens, heads, d] = graph.values[node.output].shape.as_slice() else {
-        return;
+    let (windows, tokens, heads, d) = match *graph.values[node.output].shape.as_slice() {
+        [tokens, heads, d] => (1, tokens, heads, d),
+        [windows, tokens, heads, d] => (windows, windows * tokens, heads, d),
+        _ => return,
     };
     let dynamic = graph.values[node.output].dynamic;
     let mut added = Vec::new();
@@ -167,8 +228,8 @@ fn replace(graph: &mut Graph, found: Match) {
     };
     let mut inputs = Vec::new();
     for (part, x) in ["query", "key", "value"].into_iter().zip(found.qkv) {
-        let length = graph.values[x].shape[0];
-        let (name, output) = flat(graph, part, length);
+        let rows = graph.values[x].shape.iter().product::<usize>() / (heads * d);
+        let (name, output) = flat(graph, part, rows);
         added.push(Node {
             name,
             op: Op::Reshape,
@@ -177,12 +238,19 @@ fn replace(graph: &mut Graph, found: Match) {
         });
         inputs.push(output);
     }
+    if let Some(bias) = found.bias {
+        let keys = bias.len() * windows / (heads * tokens);
+        let name = graph.unique_name(&format!("{}.bias", node.name));
+        let shape = [heads, tokens / windows, keys];
+        inputs.push(graph.add_constant(name, Tensor::f32(&shape, bias)));
+    }
     let (name, attended) = flat(graph, "attention", tokens);
     added.push(Node {
         name,
         op: Op::Attention {
             num_heads: heads,
             scale: found.scale,
+            windows,
         },
         inputs,
         output: attended,
@@ -196,7 +264,7 @@ fn replace(graph: &mut Graph, found: Match) {
 }
 
 /// A reshape of a reshape reads what the first one reads.
-fn join_reshapes(graph: &mut Graph) {
+pub fn join_reshapes(graph: &mut Graph) {
     let producers = graph.producers();
     for id in 0..graph.nodes.len() {
         if graph.nodes[id].op != Op::Reshape {

@@ -27,7 +27,7 @@ pub use constant::fold_constants;
 pub use dead::remove_dead;
 pub use evaluate::{evaluate, evaluate_node};
 pub use faults::{GraphFault, GraphFaults};
-pub use fuse_attention::{fuse_attention, fuse_mean};
+pub use fuse_attention::{fuse_attention, fuse_mean, join_reshapes};
 pub use fuse_bias::fuse_bias;
 pub use identity::remove_identities;
 pub use recognise::recognise;

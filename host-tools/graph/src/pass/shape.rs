@@ -115,7 +115,9 @@ fn infer(op: &Op, inputs: &[&Value], output: &Value) -> Result<Inferred, String>
             vectors(&inputs[1..], c)?;
             Ok(keep())
         }
-        Op::Attention { num_heads, .. } => attention(inputs, *num_heads),
+        Op::Attention {
+            num_heads, windows, ..
+        } => attention(inputs, *num_heads, *windows),
         Op::Embedding => embedding(x, inputs[1]),
         Op::Reduce {
             axes,
@@ -310,23 +312,30 @@ fn broadcast(a: &Value, b: &Value) -> Result<Inferred, String> {
     })
 }
 
-fn attention(inputs: &[&Value], num_heads: usize) -> Result<Inferred, String> {
+fn attention(inputs: &[&Value], num_heads: usize, windows: usize) -> Result<Inferred, String> {
     let [q, k, v] = [0, 1, 2].map(|index: usize| inputs[index]);
     match (q.shape.as_slice(), k.shape.as_slice(), v.shape.as_slice()) {
-        (&[_, width], &[keys, k_width], &[values, v_width])
+        (&[queries, width], &[keys, k_width], &[values, v_width])
             if width == k_width
                 && width == v_width
                 && keys == values
                 && num_heads > 0
-                && width.is_multiple_of(num_heads) =>
+                && width.is_multiple_of(num_heads)
+                && windows > 0
+                && queries.is_multiple_of(windows)
+                && keys.is_multiple_of(windows) =>
         {
+            let wanted = [num_heads, queries / windows, keys / windows];
+            if let Some(bias) = inputs.get(3).filter(|bias| bias.shape != wanted) {
+                return Err(format!("bias {:?}, expected {wanted:?}", bias.shape));
+            }
             Ok(Inferred {
                 shape: q.shape.clone(),
                 dynamic: q.dynamic,
             })
         }
         (q, k, v) => Err(format!(
-            "q {q:?}, k {k:?}, v {v:?} with {num_heads} heads, expected (tokens, width) that the heads divide"
+            "q {q:?}, k {k:?}, v {v:?} with {num_heads} heads and {windows} windows, expected (tokens, width) that they divide"
         )),
     }
 }

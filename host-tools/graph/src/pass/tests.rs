@@ -647,3 +647,71 @@ fn huge_and_degenerate_shapes_are_refused_without_overflow() {
         }
     }
 }
+
+/// Attention of 2 heads over 3 windows of 4 tokens as exporters spell it, the scale at queries and keys, with `bias`.
+fn windows_spelled_out(bias: &[usize]) -> Graph {
+    let (mut small, x) = Small::new(&[3, 4, 2, 8]);
+    let scaled = Unary::Affine {
+        alpha: 0.5,
+        beta: 0.0,
+    };
+    let turn = || Op::Transpose {
+        permutation: vec![0, 2, 1, 3],
+    };
+    let q = small.unary(scaled, x);
+    let q = small.node(turn(), &[q]);
+    let k = small.unary(
+        Unary::Affine {
+            alpha: 0.7,
+            beta: 0.0,
+        },
+        x,
+    );
+    let k = small.node(turn(), &[k]);
+    let v = small.node(turn(), &[x]);
+    let scores = small.node(Op::MatMul { transpose_b: true }, &[q, k]);
+    let bias = small.tensor(bias, data(bias.iter().product()));
+    let scores = small.binary(Binary::Add, scores, bias);
+    let weights = small.node(Op::Softmax { axis: 3 }, &[scores]);
+    let mixed = small.node(Op::MatMul { transpose_b: false }, &[weights, v]);
+    let mixed = small.node(turn(), &[mixed]);
+    small.end(mixed)
+}
+
+#[test]
+fn attention_in_windows_with_a_bias_is_fused() {
+    for shape in [&[1, 2, 4, 4][..], &[2, 4, 4], &[2, 1, 4], &[4, 4], &[4]] {
+        let fused = same_after(&windows_spelled_out(shape), fuse_attention);
+        let found = fused.nodes.iter().find_map(|node| match node.op {
+            Op::Attention {
+                num_heads, windows, ..
+            } => Some((num_heads, windows, node.inputs.len())),
+            _ => None,
+        });
+        assert_eq!(found, Some((2, 3, 4)), "{shape:?}");
+    }
+}
+
+#[test]
+fn attention_whose_bias_differs_between_windows_stays() {
+    let fused = same_after(&windows_spelled_out(&[3, 2, 4, 4]), fuse_attention);
+    let softmax = |node: &Node| matches!(node.op, Op::Softmax { .. });
+    assert!(fused.nodes.iter().any(softmax));
+}
+
+#[test]
+fn a_factor_a_channel_folds_into_the_layer_before_it() {
+    let (mut small, x) = Small::new(&[5, 3]);
+    let (weight, bias) = (small.tensor(&[4, 3], data(12)), small.tensor(&[4], data(4)));
+    let linear = Op::Linear {
+        activation: Activation::None,
+    };
+    let y = small.node(linear, &[x, weight, bias]);
+    let factors = small.tensor(&[1, 4], data(4));
+    let y = small.binary(Binary::Mul, factors, y);
+    let offsets = small.tensor(&[4], data(4));
+    let y = small.binary(Binary::Add, y, offsets);
+    let y = small.binary(Binary::Mul, y, y);
+    let folded = same_after(&small.end(y), fold_batch_norm);
+    assert_eq!(folded.nodes.len(), 2);
+}

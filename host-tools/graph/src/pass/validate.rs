@@ -198,7 +198,8 @@ fn arity(op: &Op) -> (usize, usize) {
     match op {
         Op::Conv2d { .. } | Op::Linear { .. } => (2, 3),
         Op::MatMul { .. } | Op::Binary { .. } | Op::Embedding => (2, 2),
-        Op::LayerNorm { .. } | Op::Attention { .. } => (3, 3),
+        Op::LayerNorm { .. } => (3, 3),
+        Op::Attention { .. } => (3, 4),
         Op::BatchNorm { .. } => (5, 5),
         Op::Concat { .. } => (1, usize::MAX),
         _ => (1, 1),
@@ -211,6 +212,7 @@ fn constant_inputs(op: &Op) -> &'static [usize] {
         Op::Conv2d { .. } | Op::Linear { .. } | Op::LayerNorm { .. } => &[1, 2],
         Op::BatchNorm { .. } => &[1, 2, 3, 4],
         Op::Embedding => &[1],
+        Op::Attention { .. } => &[3],
         _ => &[],
     }
 }

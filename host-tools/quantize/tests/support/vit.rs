@@ -91,7 +91,11 @@ pub(crate) fn vit(weights: &Weights, num_heads: usize) -> Result<Graph, Box<dyn 
 }
 
 fn attention_op(num_heads: usize, scale: f32) -> Op {
-    Op::Attention { num_heads, scale }
+    Op::Attention {
+        num_heads,
+        scale,
+        windows: 1,
+    }
 }
 
 struct Builder<'a> {

@@ -10,7 +10,7 @@ use super::constant::{
     Constant, Elements, Walk, broadcast_shape, broadcast_strides, checked_len, strides,
 };
 use super::lower::Call;
-use super::{Known, Refusal, refuse, tensor};
+use super::{Known, Refusal, refuse, resize, tensor};
 
 /// Operators that exist at import only.
 pub(super) fn only_folded(op: &str) -> bool {
@@ -116,6 +116,7 @@ pub(super) fn fold(path: &Path, call: &Call<'_>) -> Result<Option<Vec<Constant>>
             )?;
             one(transpose(x, permutation)?)
         }
+        "Resize" => one(resize::resize(call, x)?),
         "Clip" if call.opset >= 11 => one(clip(call, x)?),
         "Not" | "Floor" | "Ceil" | "Round" | "Neg" | "Sqrt" | "Abs" | "Exp" | "Reciprocal" => {
             Ok(unary(call.op, x).map(|constant| vec![constant]))

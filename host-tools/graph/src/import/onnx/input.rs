@@ -7,7 +7,8 @@ use tract_onnx::pb::tensor_shape_proto::dimension::Value as Size;
 use super::constant::Constant;
 use super::view::{View, full_pattern, picture_pattern};
 use super::{Builder, ImportError, Known, tensor};
-use crate::{ModelKind, PictureGeometry, Value};
+use crate::op::Unary;
+use crate::{ModelKind, Op, PictureGeometry, Value};
 
 /// Most channels that make a four-dimensional input a picture.
 const MAX_PICTURE_CHANNELS: usize = 4;
@@ -78,7 +79,31 @@ impl Builder<'_> {
             })?;
             self.graph.outputs.push(id);
         }
+        self.embedding();
         Ok(())
+    }
+
+    /// A picture becomes an embedding, of which the direction counts alone, unless it becomes probabilities.
+    fn embedding(&mut self) {
+        let &[output] = self.graph.outputs.as_slice() else {
+            return;
+        };
+        let probabilities = self.graph.nodes.iter().any(|node| {
+            let function = matches!(
+                node.op,
+                Op::Softmax { .. }
+                    | Op::Unary {
+                        function: Unary::Sigmoid
+                    }
+            );
+            node.output == output && function
+        });
+        if self.graph.meta.kind == ModelKind::ImageEncoder && !probabilities {
+            // It keeps the shape of whatever it reads, so that nothing can be refused here.
+            if let Ok(id) = self.emit_part("embedding", Op::NormalizeEmbedding, &[output], &[]) {
+                self.graph.outputs = vec![id];
+            }
+        }
     }
 
     fn malformed(&self, what: impl Into<String>) -> ImportError {

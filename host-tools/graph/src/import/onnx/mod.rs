@@ -4,7 +4,8 @@
 //! depends on constants and shapes alone is computed on the way. Pictures become NHWC (see [`view`]). One picture or one
 //! sequence at a time: dimension 0 of an input, where the file leaves it open, is 1, and a sequence has
 //! [`Options::tokens`] tokens. Of the integer inputs of a text encoder the token ids stay an input; a mask is all ones,
-//! since there is no padding, token types are 0 and positions count up. A sequence may be shorter than that when the graph of
+//! since there is no padding, token types are 0 and positions count up. What a picture becomes is taken for an embedding
+//! ([`Op::NormalizeEmbedding`]) unless it ends in probabilities. A sequence may be shorter than that when the graph of
 //! a shorter one differs in nothing but sizes (see [`any_length`]). Not here: simplification, which
 //! [`crate::pass::standard`] does, and int8 graphs.
 
@@ -19,6 +20,7 @@ mod lower;
 mod matrix;
 mod picture;
 mod reach;
+mod resize;
 mod scan;
 mod shape;
 mod tensor;

@@ -289,12 +289,6 @@ impl Builder<'_> {
     pub(super) fn pad(&mut self, call: &Call<'_>) -> Result<View, Refusal> {
         let mut x = self.view(call.name(0), call.input(0)?)?;
         let mode = call.attributes.text("mode", "constant");
-        if mode != "constant" {
-            return Err(refuse(
-                format!("padding by {mode}"),
-                "only padding with one value is supported",
-            ));
-        }
         let (pads, value) = if call.opset < 11 {
             let pads = call.attributes.ints("pads").unwrap_or_default().to_vec();
             (pads, call.attributes.float("value", 0.0))
@@ -303,6 +297,15 @@ impl Builder<'_> {
             let value = value.and_then(|value| value.scalar()).unwrap_or(0.0);
             (call.constant(1, "sizes")?.ints()?.to_vec(), value)
         };
+        if pads.iter().all(|&size| size == 0) {
+            return Ok(x);
+        }
+        if mode != "constant" {
+            return Err(refuse(
+                format!("padding by {mode}"),
+                "only padding with one value is supported",
+            ));
+        }
         let axes: Vec<usize> = match call.optional_constant(3, "dimensions")? {
             Some(axes) => axes
                 .ints()?
