@@ -30,9 +30,12 @@ pub fn fold_batch_norm(graph: &mut Graph) {
         let folded = before
             .and_then(|at| nodes.get_mut(at))
             .is_some_and(|producer| fold_into(graph, producer, &affine, node.output));
-        if !folded && matches!(node.op, Op::BatchNorm { .. }) {
+        if let (true, Some(at)) = (folded, before) {
+            // The layer now writes what this node wrote: the next one may fold into it too.
+            moved[id] = at;
+        } else if matches!(node.op, Op::BatchNorm { .. }) {
             spell_out(graph, &mut nodes, &node, &affine);
-        } else if !folded {
+        } else {
             moved[id] = nodes.len();
             nodes.push(node);
         }
