@@ -497,6 +497,40 @@ pub(crate) fn attention_over_real_shapes_and_extremes_is_equal() {
     }
 }
 
+/// Every query of whole nets, the three parts side by side as one product writes them; rows that are no multiple of a tile.
+#[cfg_attr(test, test)]
+pub(crate) fn attention_over_fused_projections_of_real_shapes_is_equal() {
+    let sets = fast_sets();
+    let mut random = Random::new(27);
+    for (tokens, head_width, num_heads) in [(50, 64, 3), (197, 64, 2), (257, 32, 2), (197, 32, 1)] {
+        for fill in [Fill::Random, Fill::Extremes] {
+            let width = num_heads * head_width;
+            let case = Case {
+                windows: 1,
+                queries: tokens,
+                keys: tokens,
+                heads: (0..num_heads)
+                    .map(|_| head(&mut random, false, 3e-4, 0.9))
+                    .collect(),
+                head_width,
+                fused: true,
+                bias: Vec::new(),
+                bias_window: [0, 0],
+                bias_shift: 0,
+                q: random.bytes(tokens * 3 * width, fill),
+                k: Vec::new(),
+                v: Vec::new(),
+                zero_point: random.within(-128..=127),
+            };
+            let expected = case.run(&Scalar);
+            for &set in &sets {
+                let what = format!("{tokens} fused tokens of {num_heads} · {head_width}, {fill:?}");
+                assert_same(&case.run(set), &expected, set, &what);
+            }
+        }
+    }
+}
+
 /// Scores in f64 of the same integers: how far the exponentials, their sum and the rounding take the output.
 #[cfg_attr(test, test)]
 pub(crate) fn scalar_attention_is_near_the_real_one() {
@@ -599,6 +633,36 @@ pub(crate) fn softmax_is_equal_and_within_a_step() {
     assert!(worst <= 1.0);
 }
 
+/// Every scale that the loader accepts, far beyond those of real nets.
+#[cfg_attr(test, test)]
+pub(crate) fn softmax_of_any_scale_is_equal() {
+    let sets = fast_sets();
+    let mut random = Random::new(28);
+    for case in 0..400 {
+        let columns = 1 + size(&mut random);
+        let rows = 1 + random.below(3);
+        let src = random.bytes(rows * columns, FILLS[case % 4]);
+        let score_multiplier = random.within(1 << 15..=(1 << 16) - 1);
+        let score_shift = random.within(-15..=15);
+        let run = |set: &dyn Kernels| {
+            let mut dst = Guarded::new(src.len(), 85i8);
+            set.softmax_s8(SoftmaxS8 {
+                columns,
+                score_multiplier,
+                score_shift,
+                src: &src,
+                dst: dst.slice(),
+            });
+            dst.contents().to_vec()
+        };
+        let expected = run(&Scalar);
+        for &set in &sets {
+            let what = format!("softmax_s8 of {columns}, {score_multiplier} >> {score_shift}");
+            assert_same(&run(set), &expected, set, &what);
+        }
+    }
+}
+
 #[cfg_attr(test, test)]
 pub(crate) fn means_in_16_bits_are_equal_and_near() {
     let sets = fast_sets();
@@ -635,6 +699,78 @@ pub(crate) fn means_in_16_bits_are_equal_and_near() {
             let real = (sum * 0.9 / rows as f64 + f64::from(zero_point))
                 .clamp(f64::from(-limit - 1), limit.into());
             assert!((f64::from(found) - real).abs() <= 1.01, "{found}, {real}");
+        }
+    }
+}
+
+/// The most rows that there may be, all of them extreme: sums just inside 32 bits.
+#[test]
+fn means_of_the_most_rows_are_equal() {
+    let mut random = Random::new(29);
+    let (rows, channels) = (65535, 19);
+    let (multiplier, shift) = quantize_multiplier(1.0 / rows as f64);
+    for value in [i16::MIN, i16::MAX] {
+        let mut src = vec![value; rows * channels];
+        for word in src.iter_mut().take(channels / 2) {
+            *word = random.next() as i16;
+        }
+        let run = |set: &dyn Kernels| {
+            guarded(channels, true, |dst| {
+                set.mean_s16(MeanS16 {
+                    rows,
+                    channels,
+                    multiplier,
+                    shift: shift.into(),
+                    output_zero_point: 0,
+                    clamp_min: -32768,
+                    clamp_max: 32767,
+                    src: &src,
+                    dst,
+                });
+            })
+        };
+        let expected = run(&Scalar);
+        for set in fast_sets() {
+            assert_same(&run(set), &expected, set, "mean_s16 of extremes");
+        }
+    }
+}
+
+/// Zeros, one magnitude throughout, and quotients that lie on a half or a step beside it.
+#[test]
+fn embeddings_at_the_edges_are_normalised_alike() {
+    for set in fast_sets() {
+        for largest in [
+            0i16,
+            1,
+            2,
+            126,
+            127,
+            128,
+            254,
+            255,
+            16383,
+            32766,
+            32767,
+            i16::MIN,
+        ] {
+            let words: Vec<i16> = (0..=127i32)
+                .flat_map(|step| {
+                    let magnitude = i32::from(largest).abs();
+                    let half = (2 * step + 1) * magnitude / 254;
+                    [half - 1, half, half + 1]
+                })
+                .map(|word| word.clamp(0, i32::from(largest).abs().min(32767)) as i16)
+                .flat_map(|word| [word, -word])
+                .chain([largest])
+                .collect();
+            let run = |set: &dyn Kernels| {
+                let mut dst = Guarded::new(words.len(), 85i8);
+                set.normalize_s16(&words, dst.slice());
+                dst.contents().to_vec()
+            };
+            let what = format!("normalize_s16 of at most {largest}");
+            assert_same(&run(set), &run(&Scalar), set, &what);
         }
     }
 }

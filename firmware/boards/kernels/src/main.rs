@@ -97,8 +97,10 @@ fn check(part: &str) {
         transformer::layer_normalisation_is_equal_and_near_the_real_one,
         transformer::attention_is_equal_in_every_set,
         transformer::attention_over_real_shapes_and_extremes_is_equal,
+        transformer::attention_over_fused_projections_of_real_shapes_is_equal,
         transformer::scalar_attention_is_near_the_real_one,
         transformer::softmax_is_equal_and_within_a_step,
+        transformer::softmax_of_any_scale_is_equal,
         transformer::means_in_16_bits_are_equal_and_near,
     ];
     for (name, test) in tests.iter().filter(|(name, _)| name.contains(part)) {

@@ -43,7 +43,8 @@ impl Exponential {
         // Saturates to 16 bits; a half then has 4 of either vector.
         let shifted = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(low, high));
         let halvings = _mm256_mulhi_epu16(shifted, self.multiplier);
-        let whole = _mm256_srli_epi16::<11>(halvings);
+        // 15 halvings leave nothing, as do more. Without the limit, the compiler takes pains over shifts that clear a lane.
+        let whole = _mm256_min_epu16(_mm256_srli_epi16::<11>(halvings), _mm256_set1_epi16(15));
         let fraction = _mm256_and_si256(halvings, _mm256_set1_epi16(0x7FF));
         let fraction = _mm256_slli_epi16::<4>(fraction);
         let [c0, c1, c2, c3] = self.coefficients;

@@ -197,14 +197,18 @@ impl Factors {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     fn apply(&self, sums: &[__m512i; 2 * ROWS]) -> [__m512i; ROWS] {
-        core::array::from_fn(|row| {
-            let sum = _mm512_add_epi32(sums[2 * row], _mm512_slli_epi32::<8>(sums[2 * row + 1]));
-            if self.small {
-                self.rows[row].half_away(sum)
+        let mut totals = [_mm512_setzero_si512(); ROWS];
+        for (total, pair) in totals.iter_mut().zip(sums.chunks_exact(2)) {
+            *total = _mm512_add_epi32(pair[0], _mm512_slli_epi32::<8>(pair[1]));
+        }
+        for (total, factor) in totals.iter_mut().zip(&self.rows) {
+            *total = if self.small {
+                factor.half_away(*total)
             } else {
-                self.rows[row].any(sum)
-            }
-        })
+                factor.any(*total)
+            };
+        }
+        totals
     }
 }
 

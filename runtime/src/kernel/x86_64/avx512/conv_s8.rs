@@ -66,7 +66,7 @@ fn lay_out_patch(args: &mut ConvS8<'_>, position: [usize; 2], start: usize) {
         let taps = &mut scratch[ky * width * c..];
         if let (Some(y), Some(x)) = (window.coordinate(0, position[0], ky), dense) {
             let pixel = y * window.input[1] + x;
-            copy(taps, &args.src[pixel * c..][..width * c]);
+            copy(taps, &args.src[pixel * c..], width * c);
             continue;
         }
         for (kx, tap) in taps[..width * c].chunks_exact_mut(c).enumerate() {
@@ -82,15 +82,15 @@ fn lay_out_patch(args: &mut ConvS8<'_>, position: [usize; 2], start: usize) {
     }
 }
 
-/// Copies `src`, raised by 128, to the start of `dst`, where up to 63 bytes beyond it may be overwritten.
+/// Copies the first `len` bytes of `src`, raised by 128, to the start of `dst`, where up to 63 bytes beyond them may be
+/// overwritten.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn copy(dst: &mut [i8], src: &[i8]) {
-    if src.len() <= 16 && dst.len() >= 16 {
-        let raised = _mm_xor_si128(load_i8x16(src), _mm_set1_epi8(i8::MIN));
-        return store_i8x16(&mut dst[..16], raised);
+fn copy(dst: &mut [i8], src: &[i8], len: usize) {
+    if let (..=16, Some(src), Some(dst)) = (len, src.get(..16), dst.get_mut(..16)) {
+        return store_i8x16(dst, _mm_xor_si128(load_i8x16(src), _mm_set1_epi8(i8::MIN)));
     }
-    for (index, bytes) in src.chunks(64).enumerate() {
+    for (index, bytes) in src[..len].chunks(64).enumerate() {
         let dst = &mut dst[index * 64..];
         if dst.len() >= 64 {
             store_i8(dst, raise(load_i8(bytes)));

@@ -44,7 +44,8 @@ impl Exponential {
         let order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
         let shifted = _mm512_permutexvar_epi64(order, _mm512_packus_epi32(low, high));
         let halvings = _mm512_mulhi_epu16(shifted, self.multiplier);
-        let whole = _mm512_srli_epi16::<11>(halvings);
+        // 15 halvings leave nothing, as do more. Without the limit, the compiler takes pains over shifts that clear a lane.
+        let whole = _mm512_min_epu16(_mm512_srli_epi16::<11>(halvings), _mm512_set1_epi16(15));
         let fraction = _mm512_and_si512(halvings, _mm512_set1_epi16(0x7FF));
         let fraction = _mm512_slli_epi16::<4>(fraction);
         let [c0, c1, c2, c3] = self.coefficients;

@@ -253,8 +253,10 @@ impl Product<'_> {
                 unrolled!(r < R: {
                     let bytes = outputs.pack_in_order(core::array::from_fn(|b| sums[b.min(B - 1)][r]));
                     if width == B * BLOCK_CHANNELS {
-                        // SAFETY: `dst` has R rows `n` apart, the last one of `width` bytes, as many as are stored.
-                        unsafe { store_columns::<B>(dst.as_mut_ptr().add(r * self.n), bytes) };
+                        // SAFETY: `dst` has R rows `n` apart, row r among them.
+                        let to = unsafe { dst.as_mut_ptr().add(r * self.n) };
+                        // SAFETY: the last row too has `width` bytes, as many as are stored.
+                        unsafe { store_columns::<B>(to, bytes) };
                     } else {
                         store_i8(&mut dst[r * self.n..][..width], bytes);
                     }
@@ -287,15 +289,17 @@ impl Product<'_> {
 unsafe fn store_columns<const B: usize>(dst: *mut i8, bytes: __m512i) {
     let low = _mm512_castsi512_si256(bytes);
     if B == 1 {
+        let first = _mm256_castsi256_si128(low);
         // SAFETY: 16 bytes, as the caller states.
-        return unsafe { _mm_storeu_si128(dst.cast(), _mm256_castsi256_si128(low)) };
+        return unsafe { _mm_storeu_si128(dst.cast(), first) };
     }
     // SAFETY: the first 32 bytes of 32 or 48, as the caller states.
     unsafe { _mm256_storeu_si256(dst.cast(), low) };
     if B == 3 {
+        let last = _mm512_extracti32x4_epi32::<2>(bytes);
         // SAFETY: inside of the 48 bytes that the caller states.
-        let last = unsafe { dst.add(32) };
+        let to = unsafe { dst.add(32) };
         // SAFETY: the last 16 of them.
-        unsafe { _mm_storeu_si128(last.cast(), _mm512_extracti32x4_epi32::<2>(bytes)) };
+        unsafe { _mm_storeu_si128(to.cast(), last) };
     }
 }
