@@ -4,7 +4,8 @@
 //! nothing, `int8` the integer kernels. The differences are what a firmware pays. See `docs/boards/kernels.md`.
 #![no_std]
 
-mod sets;
+mod int8;
+mod nothing;
 
 use core::hint::black_box;
 use core::panic::PanicInfo;
@@ -16,7 +17,8 @@ use pinhole_runtime::model::Model;
 // The critical section that the start of the program may need.
 use cortex_m as _;
 
-pub use sets::{Int8, Nothing};
+pub use int8::Int8;
+pub use nothing::Nothing;
 
 /// Loads a model and runs it once.
 pub fn run(kernels: &'static dyn Kernels) {
