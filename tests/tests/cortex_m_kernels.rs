@@ -1,13 +1,14 @@
 //! The integer kernel tests of the runtime on emulated Cortex-M4, M7 and M55, and the instructions of single layers. Ignored
 //! by default, since they need an emulator and three targets; `./ci.sh qemu` runs them.
 
-use pinhole_tests::cortex_m::{CPUS, LAYERS, count, run};
+use pinhole_tests::cortex_m::{CPUS, LAYERS, count, run, start};
+use pinhole_tests::root;
 
 #[test]
 #[ignore = "needs qemu-system-arm and the thumb targets; ./ci.sh qemu"]
 fn every_set_of_every_cpu_equals_the_scalar_one() {
     for cpu in &CPUS {
-        let text = run(cpu, "check").unwrap_or_else(|reason| panic!("{reason}"));
+        let text = run(cpu, &["check"]).unwrap_or_else(|reason| panic!("{reason}"));
         let sets: Vec<&str> = text
             .lines()
             .filter_map(|line| line.strip_prefix("set "))
@@ -33,20 +34,35 @@ fn no_layer_takes_more_instructions_than_with_cmsis_nn() {
     for cpu in &CPUS {
         let counts = count(cpu).unwrap_or_else(|reason| panic!("{reason}"));
         let fastest = cpu.sets[cpu.sets.len() - 1];
-        for (layer, (name, _)) in LAYERS.iter().enumerate() {
+        for (layer, theirs) in cpu.cmsis_nn.into_iter().enumerate() {
+            let (name, _) = LAYERS[layer];
             let found = counts
                 .iter()
                 .find(|count| count.layer == layer && count.set == fastest);
-            let per_mac = found
+            let ours = found
                 .unwrap_or_else(|| panic!("{name} is not counted"))
-                .per_mac;
-            let theirs = cpu.cmsis_nn[layer];
+                .per_unit;
             assert!(
-                per_mac <= theirs,
-                "{}, {name}: {per_mac:.3}, CMSIS-NN {theirs}",
+                ours <= theirs,
+                "{}, {name}: {ours:.3}, CMSIS-NN {theirs}",
                 cpu.name
             );
         }
-        println!("{}: {} layers, none above CMSIS-NN", cpu.name, LAYERS.len());
+        let layers = cpu.cmsis_nn.len();
+        println!("{}: {layers} layers, none above CMSIS-NN", cpu.name);
+    }
+}
+
+#[test]
+#[ignore = "needs qemu-system-arm and the thumb targets; ./ci.sh qemu"]
+fn the_first_operator_begins_within_20_000_instructions() {
+    let model = root().join("models/lite0/image.phm");
+    for cpu in &CPUS {
+        let start = start(cpu, &model).unwrap_or_else(|reason| panic!("{reason}"));
+        assert!(start.first <= 20_000.0, "{}: {start:?}", cpu.name);
+        println!(
+            "{}: {:.0} instructions before the first operator, {:.0} for the checks of the file without its checksum",
+            cpu.name, start.first, start.check
+        );
     }
 }

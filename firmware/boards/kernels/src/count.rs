@@ -15,21 +15,11 @@ use crate::layers::LAYERS;
 use crate::operations::{OPERATIONS, Operands};
 
 /// Largest reload value of SysTick.
-const RELOAD: u32 = 0x00FF_FFFF;
+pub(crate) const RELOAD: u32 = 0x00FF_FFFF;
 
-/// Prints `loop INSTRUCTIONS TICKS` twice and `layer SET INDEX TICKS` for every set and layer; the host divides.
+/// Prints `layer SET INDEX TICKS` for every set and layer; the host divides.
 pub(crate) fn count() {
-    let Some(mut peripherals) = Peripherals::take() else {
-        return;
-    };
-    peripherals.SYST.set_clock_source(SystClkSource::Core);
-    peripherals.SYST.set_reload(RELOAD);
-    peripherals.SYST.clear_current();
-    peripherals.SYST.enable_counter();
-    for turns in [500_000, 2_000_000] {
-        let ticks = ticks(|| two_instructions_a_turn(turns));
-        println!("loop {} {ticks}", 2 * turns);
-    }
+    calibrate();
     for (index, layer) in LAYERS.iter().enumerate() {
         let mut operands = layer.operands();
         for set in kernel::available() {
@@ -49,8 +39,23 @@ pub(crate) fn count() {
     }
 }
 
+/// Starts the clock and prints `loop INSTRUCTIONS TICKS` twice.
+pub(crate) fn calibrate() {
+    let Some(mut peripherals) = Peripherals::take() else {
+        return;
+    };
+    peripherals.SYST.set_clock_source(SystClkSource::Core);
+    peripherals.SYST.set_reload(RELOAD);
+    peripherals.SYST.clear_current();
+    peripherals.SYST.enable_counter();
+    for turns in [500_000, 2_000_000] {
+        let ticks = ticks(|| two_instructions_a_turn(turns));
+        println!("loop {} {ticks}", 2 * turns);
+    }
+}
+
 /// Ticks that `work` takes, below 2²⁴ of them.
-fn ticks(work: impl FnOnce()) -> u32 {
+pub(crate) fn ticks(work: impl FnOnce()) -> u32 {
     let start = SYST::get_current();
     work();
     start.wrapping_sub(SYST::get_current()) & RELOAD

@@ -1,5 +1,5 @@
-//! The kernel sets of the Cortex-M on emulated boards: `check` runs the tests of `runtime/tests/kernels_s8`, `count` counts
-//! the instructions of single layers.
+//! The kernel sets of the Cortex-M on emulated boards: `check [PART]` runs the tests of `runtime/tests/kernels_s8`, those
+//! with PART in their name, `count` counts the instructions of single layers, `start MODEL` those before the first operator.
 //!
 //! One program for `mps2-an386` (M4), `mps2-an500` (M7) and `mps3-an547` (M55); the flags that it is compiled with say
 //! which CPU it is for, and so which sets there are. `cargo test -p pinhole-tests --test cortex_m_kernels` builds and runs
@@ -20,9 +20,12 @@ mod count;
 #[path = "../../../../runtime/tests/kernels_s8/elementwise.rs"]
 mod elementwise;
 mod layers;
+#[path = "../../size/src/nothing.rs"]
+mod nothing;
 mod operations;
 #[path = "../../../../runtime/tests/kernels_s8/products.rs"]
 mod products;
+mod start;
 #[path = "../../../../runtime/tests/kernels_s8/support.rs"]
 mod support;
 #[path = "../../../../runtime/tests/kernels_s8/transformer.rs"]
@@ -60,11 +63,12 @@ fn main() -> ! {
     let heap_bytes = (&raw const __heap_bytes).addr();
     // SAFETY: Called once, before anything allocates; the linker script places nothing else in this memory.
     unsafe { HEAP.init((&raw mut __heap_start).addr(), heap_bytes) };
-    // The arguments that QEMU got: the name of the program, `check` or `count`, part of a test's name.
-    let words = semihosting::experimental::env::args::<64>();
+    // The arguments that QEMU got: the name of the program, what to do, and to what.
+    let words = semihosting::experimental::env::args::<1024>();
     let mut words = words.iter().flatten().flatten();
     match (words.nth(1), words.next()) {
         (Some("count"), _) => count::count(),
+        (Some("start"), Some(model)) => start::start(model),
         (_, part) => check(part.unwrap_or_default()),
     }
     ExitCode::SUCCESS.exit_process()

@@ -3,18 +3,21 @@
 
 use core::arch::asm;
 
+use super::Dsp;
 use super::gemm_s8::{ROWS, dot_4x1};
 use super::instruction::usat16;
-use super::requantize::{Channel, Outputs};
 use super::widen::Wide;
 use crate::kernel::cortex_m::attention::{bias_stretches, is_usual};
 use crate::kernel::cortex_m::level::Scale;
 use crate::kernel::cortex_m::quotient::row_multiplier;
 use crate::kernel::softmax::{ScoreScale, weight};
-use crate::kernel::{AttentionS8, Columns, scalar};
+use crate::kernel::{AttentionS8, Columns, ScoreBias, scalar};
 
 /// Keys whose weights are written at once: two words of a row.
 const GROUP: usize = 4;
+
+/// Columns whose sums are kept before they are requantised.
+const COLUMNS: usize = 16;
 
 /// See [`AttentionS8`].
 pub(super) fn attention_s8(mut args: AttentionS8<'_>) {
@@ -117,14 +120,20 @@ impl Tile<'_> {
             let dots = unsafe { dot_4x1::<4>(queries.as_ptr(), key.as_ptr(), groups, 0) };
             *scores = dots.map(i32::cast_unsigned);
         }
-        for index in 0..ROWS {
-            bias_stretches(args, self.head, self.query(index), |first, biases| {
-                for (score, &bias) in scores[first..].iter_mut().zip(biases) {
-                    let bias = i32::from(bias).cast_unsigned() << args.bias_shift;
-                    score[index] = score[index].wrapping_add(bias);
-                }
-            });
+        if !matches!(args.bias, ScoreBias::None) {
+            (0..ROWS).for_each(|index| self.add_bias(index, scores));
         }
+    }
+
+    #[inline(never)]
+    fn add_bias(&self, index: usize, scores: &mut [[u32; ROWS]]) {
+        let shift = self.args.bias_shift;
+        bias_stretches(self.args, self.head, self.query(index), |first, biases| {
+            for (score, &bias) in scores[first..].iter_mut().zip(biases) {
+                let bias = i32::from(bias).cast_unsigned() << shift;
+                score[index] = score[index].wrapping_add(bias);
+            }
+        });
     }
 
     /// Turns scores into pairs of weights, zeros beyond the last key; gives their sums.
@@ -166,23 +175,29 @@ impl Tile<'_> {
             let (multiplier, shift) = row_multiplier(&args.heads[self.head], sum);
             Scale::new_i8([multiplier, shift], args.output_zero_point, [-128, 127])
         });
-        // A sum of weights bounds the sums of values.
-        let usual = scales.iter().all(Scale::is_usual) && sums.iter().all(|&sum| sum < 1 << 23);
-        let places: [usize; ROWS] = core::array::from_fn(|index| {
-            let row = self.window * args.queries + self.query(index);
-            (row * args.heads.len() + self.head) * width
-        });
-        for column in 0..width {
-            let values = &values[column * groups * 2..];
-            // SAFETY: Both have `groups` > 0 times as many words (asserted).
-            let totals = unsafe { dot_wide_4x1(weights.as_ptr(), values.as_ptr(), groups) };
-            for (index, (total, scale)) in totals.into_iter().zip(&scales).enumerate() {
-                dst[places[index] + column] = if usual {
-                    let channel = Channel::of(scale.multiplier, scale.shift);
-                    Outputs::of(scale).apply(channel, total)
+        let mut totals = [[0; COLUMNS]; ROWS];
+        for first in (0..width).step_by(COLUMNS) {
+            let count = (width - first).min(COLUMNS);
+            for column in 0..count {
+                let values = &values[(first + column) * groups * 2..];
+                // SAFETY: Both have `groups` > 0 times as many words (asserted).
+                let sums = unsafe { dot_wide_4x1(weights.as_ptr(), values.as_ptr(), groups) };
+                for (row, sum) in totals.iter_mut().zip(sums) {
+                    row[column] = sum;
+                }
+            }
+            for (index, totals) in totals.iter().enumerate() {
+                let row = self.window * args.queries + self.query(index);
+                let place = (row * args.heads.len() + self.head) * width + first;
+                let dst = &mut dst[place..][..count];
+                // A sum of weights bounds the sums of values.
+                if sums[index] < 1 << 23 {
+                    scales[index].write_i8::<Dsp>(&totals[..count], dst);
                 } else {
-                    scale.apply(total) as i8
-                };
+                    for (dst, &total) in dst.iter_mut().zip(totals) {
+                        *dst = scales[index].apply(total) as i8;
+                    }
+                }
             }
         }
     }

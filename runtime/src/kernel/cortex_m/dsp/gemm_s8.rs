@@ -154,8 +154,11 @@ impl<'a> Product<'a> {
         if let (DstS8::I8(dst), Some(outputs)) = (&mut *dst, self.outputs) {
             let factor = Channel::new(&self.requantize, channel);
             let column = &mut dst[row * self.n + channel..][..(ROWS - 1) * self.n + 1];
+            let column = column.as_mut_ptr();
             for (index, sum) in sums.into_iter().enumerate() {
-                column[index * self.n] = outputs.apply(factor, sum);
+                let output = outputs.apply(factor, sum);
+                // SAFETY: The column was sliced to (ROWS − 1) · n + 1 bytes, and `index` is below `ROWS`.
+                unsafe { *column.add(index * self.n) = output };
             }
         } else {
             let bias = self.requantize.bias[channel];

@@ -35,13 +35,13 @@ pub(in crate::kernel::cortex_m) fn smmlar(a: i32, b: i32, c: i32) -> i32 {
     sum
 }
 
-/// `value` limited to 0..=255.
+/// `value` limited to −128..=127.
 #[inline(always)]
-pub(super) fn usat8(value: i32) -> i32 {
+pub(super) fn ssat8(value: i32) -> i32 {
     let limited;
     // SAFETY: Computes on registers, and sets the flag Q, which nothing reads.
     unsafe {
-        asm!("usat {}, #8, {}", lateout(reg) limited, in(reg) value, options(pure, nomem, nostack));
+        asm!("ssat {}, #8, {}", lateout(reg) limited, in(reg) value, options(pure, nomem, nostack));
     }
     limited
 }

@@ -1,5 +1,7 @@
 //! Layer normalisation: sums of a row two numbers at a time, then a multiply-add a number and parameter.
 
+use core::arch::asm;
+
 use super::instruction::{smlad, smlald, sxtb16, sxtb16_odd};
 use crate::kernel::cortex_m::row_scale::row_scale;
 use crate::kernel::row_scale::RowScale;
@@ -14,21 +16,13 @@ pub(super) fn layer_norm_s16(mut args: LayerNormS16<'_>) {
     if n == 0 || args.beta.len() != n {
         return scalar::layer_norm_s16(args);
     }
-    match args.src {
-        SrcS16::I8(src) => {
-            for (row, src) in src.chunks_exact(n).enumerate() {
-                let (sum, squares) = sums_i8(src);
-                let scale = row_scale(n, sum, squares, args.epsilon);
-                write(&mut args, row, src, scale);
-            }
-        }
-        SrcS16::I16(src) => {
-            for (row, src) in src.chunks_exact(n).enumerate() {
-                let (sum, squares) = sums_i16(src);
-                let scale = row_scale(n, sum, squares, args.epsilon);
-                write(&mut args, row, src, scale);
-            }
-        }
+    for row in 0..args.src.len() / n {
+        let (sum, squares) = match args.src {
+            SrcS16::I8(src) => sums_i8(&src[row * n..][..n]),
+            SrcS16::I16(src) => sums_i16(&src[row * n..][..n]),
+        };
+        let scale = row_scale(n, sum, squares, args.epsilon);
+        write(&mut args, row, &scale);
     }
 }
 
@@ -66,26 +60,77 @@ fn sums_i16(src: &[i16]) -> (i32, u64) {
 }
 
 /// The outputs of a row.
-#[inline(always)]
-fn write<T: Copy + Into<i32>>(args: &mut LayerNormS16<'_>, row: usize, src: &[T], scale: RowScale) {
-    let (n, shift) = (src.len(), args.shift);
-    let element = |x: T, gamma: i16, beta: i32| {
-        let product = scale.apply(x.into()).wrapping_mul(gamma.into());
-        product.wrapping_add(beta) >> shift
-    };
-    let parameters = src.iter().zip(args.gamma).zip(args.beta);
-    match &mut args.dst {
-        DstS8::I8(dst) => {
-            let dst = &mut dst[row * n..][..n];
-            for (dst, ((&x, &gamma), &beta)) in dst.iter_mut().zip(parameters) {
-                *dst = element(x, gamma, beta).clamp(-128, 127) as i8;
+fn write(args: &mut LayerNormS16<'_>, row: usize, scale: &RowScale) {
+    let n = args.gamma.len();
+    let (gamma, beta, shift) = (&args.gamma[..n], &args.beta[..n], args.shift);
+    // Two numbers a turn, then one that may be left.
+    macro_rules! row {
+        ($src:expr, $dst:expr, $load:literal, $bits:literal, $store:literal, $type:ty) => {{
+            let (src, dst) = (&$src[row * n..][..n], &mut $dst[row * n..][..n]);
+            if n > 1 {
+                // SAFETY: Reads two numbers, gammas and betas and writes two outputs n / 2 > 0 times: the slices have n. Betas
+                // are aligned. The compiler keeps r6 and r7 for itself: they cannot be named as operands, are no operand
+                // here, and are restored.
+                unsafe {
+                    asm!(
+                        "push {{r6, r7}}",
+                        "2:",
+                        $load,
+                        "ldr r11, [r2], #4",
+                        "ldrd r6, r7, [r3], #8",
+                        "asr r12, r12, r9",
+                        "asr lr, lr, r9",
+                        "ssat r12, #16, r12",
+                        "ssat lr, #16, lr",
+                        "smlabb r12, r12, r11, r6",
+                        "smlabt lr, lr, r11, r7",
+                        "asr r12, r12, r10",
+                        "asr lr, lr, r10",
+                        concat!("ssat r12, #", $bits, ", r12"),
+                        concat!("ssat lr, #", $bits, ", lr"),
+                        $store,
+                        "subs r4, r4, #1",
+                        "bne 2b",
+                        "pop {{r6, r7}}",
+                        inout("r0") dst.as_mut_ptr() => _, inout("r1") src.as_ptr() => _,
+                        inout("r2") gamma.as_ptr() => _, inout("r3") beta.as_ptr() => _,
+                        inout("r4") n / 2 => _, in("r5") scale.multiplier, in("r8") scale.offset,
+                        in("r9") scale.shift, in("r10") shift,
+                        out("r11") _, out("r12") _, out("lr") _,
+                    );
+                }
             }
-        }
-        DstS8::I16(dst) => {
-            let dst = &mut dst[row * n..][..n];
-            for (dst, ((&x, &gamma), &beta)) in dst.iter_mut().zip(parameters) {
-                *dst = element(x, gamma, beta).clamp(-32768, 32767) as i16;
+            if n % 2 == 1 {
+                let normal = scale.apply(src[n - 1].into());
+                let product = normal.wrapping_mul(gamma[n - 1].into());
+                let output = product.wrapping_add(beta[n - 1]) >> shift;
+                dst[n - 1] = output.clamp(<$type>::MIN.into(), <$type>::MAX.into()) as $type;
             }
-        }
+        }};
+        ($src:expr, $load:literal) => {
+            match &mut args.dst {
+                DstS8::I8(dst) => {
+                    row!($src, dst, $load, "8", "strb r12, [r0], #1\nstrb lr, [r0], #1", i8)
+                }
+                DstS8::I16(dst) => {
+                    row!($src, dst, $load, "16", "strh r12, [r0], #2\nstrh lr, [r0], #2", i16)
+                }
+            }
+        };
+    }
+    match args.src {
+        SrcS16::I8(src) => row!(
+            src,
+            "ldrsb r12, [r1], #1
+            ldrsb lr, [r1], #1
+            smlabb r12, r12, r5, r8
+            smlabb lr, lr, r5, r8"
+        ),
+        SrcS16::I16(src) => row!(
+            src,
+            "ldr r11, [r1], #4
+            smlabb r12, r11, r5, r8
+            smlatb lr, r11, r5, r8"
+        ),
     }
 }

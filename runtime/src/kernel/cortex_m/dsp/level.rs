@@ -1,5 +1,7 @@
 //! What the shared kernels take from the DSP extension.
 
+use core::arch::asm;
+
 use super::Dsp;
 use super::instruction::{max_bytes, sxtab16, sxtab16_odd};
 use super::requantize::{Channel, Outputs};
@@ -25,26 +27,19 @@ impl Level for Dsp {
     }
 
     fn add_pixels(sums: &mut [u32; CHUNK / 2], src: &[i8], len: usize, stride: usize) {
-        let word = |bytes: &[i8]| {
-            let mut word = [0; 4];
-            word[..bytes.len()].copy_from_slice(bytes);
-            u32::from_le_bytes(word.map(|byte| byte as u8))
-        };
-        for (start, [even, odd]) in (0..len).step_by(4).zip(sums.as_chunks_mut::<2>().0) {
-            let mut rest = &src[start..];
-            let mut add = |word| {
-                *even = sxtab16(*even, word);
-                *odd = sxtab16_odd(*odd, word);
-            };
-            if len - start < 4 {
-                src[start..]
-                    .chunks(stride)
-                    .for_each(|pixel| add(word(&pixel[..len - start])));
-                continue;
-            }
-            while let Some((&four, _)) = rest.split_first_chunk::<4>() {
-                add(u32::from_le_bytes(four.map(|byte| byte as u8)));
-                rest = rest.get(stride..).unwrap_or_default();
+        let pixels = 1 + (src.len() - len) / stride;
+        let whole = len / 4 * 4;
+        for (start, sums) in (0..whole).step_by(4).zip(sums.as_chunks_mut::<2>().0) {
+            // SAFETY: The last pixel has `len` ≥ start + 4 bytes from (pixels − 1) · stride on, which is at most src.len() − len.
+            unsafe { add_words(sums, src[start..].as_ptr(), pixels, stride) };
+        }
+        if whole < len {
+            let [even, odd] = &mut sums.as_chunks_mut::<2>().0[whole / 4];
+            for pixel in src.chunks(stride) {
+                let mut word = [0; 4];
+                word[..len - whole].copy_from_slice(&pixel[whole..len]);
+                let word = u32::from_le_bytes(word.map(|byte| byte as u8));
+                (*even, *odd) = (sxtab16(*even, word), sxtab16_odd(*odd, word));
             }
         }
     }
@@ -63,5 +58,29 @@ impl Level for Dsp {
         for (dst, &src) in rest.iter_mut().zip(src_rest) {
             *dst = src.max(*dst);
         }
+    }
+}
+
+/// Adds a word of each pixel: 6 instructions.
+///
+/// # Safety
+/// `pixels` is not 0; `src` has 4 bytes every `stride` bytes, as many times.
+#[inline(always)]
+unsafe fn add_words([even, odd]: &mut [u32; 2], src: *const i8, pixels: usize, stride: usize) {
+    // SAFETY: Reads what the caller vouches for.
+    unsafe {
+        asm!(
+            "2:",
+            "ldr {word}, [{src}]",
+            "add {src}, {src}, {stride}",
+            "subs {pixels}, {pixels}, #1",
+            "sxtab16 {even}, {even}, {word}",
+            "sxtab16 {odd}, {odd}, {word}, ror #8",
+            "bne 2b",
+            even = inout(reg) *even, odd = inout(reg) *odd,
+            src = inout(reg) src => _, pixels = inout(reg) pixels => _,
+            stride = in(reg) stride, word = out(reg) _,
+            options(nostack, readonly)
+        );
     }
 }

@@ -1,22 +1,20 @@
-//! Requantisation in five instructions and a clamp, equal to [`crate::kernel::requantize`] where [`Outputs::new`] says so.
+//! Requantisation in seven instructions, equal to [`crate::kernel::requantize`] where [`Outputs::new`] says so.
 //!
 //! For |sum| < 2³⁰ and a shift of −e < 0 the two roundings are, with m the multiplier:
 //! `h = ⌊(sum · m + 2³⁰) / 2³¹⌋ = ⌊(2 · sum · m + 2³¹) / 2³²⌋`, which `smmlar` computes and adds to a third number, and
 //! `h / 2ᵉ`, halves away from zero, which is `(h − [h < 0] + 2ᵉ⁻¹) >> e`. The sign of the sum may stand for the sign of h: they
 //! differ only for h = 0, and there both `2ᵉ⁻¹ >> e` and `(2ᵉ⁻¹ − 1) >> e` are 0.
 
-use super::instruction::{smmlar, usat8};
+use super::instruction::{smmlar, ssat8};
 use crate::kernel::Requantize;
 use crate::kernel::cortex_m::level::Scale;
 
 /// Zero point and clamp of 8-bit outputs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outputs {
-    /// Zero point less the smallest output.
-    offset: i32,
+    zero_point: i32,
     min: i32,
-    /// Largest less smallest output.
-    range: i32,
+    max: i32,
 }
 
 /// Factor of one channel.
@@ -49,12 +47,10 @@ impl Outputs {
         if !(small && right && positive) {
             return None;
         }
-        let min = requantize.clamp_min.clamp(-128, 127);
-        let max = requantize.clamp_max.clamp(-128, 127);
         Some(Self {
-            offset: requantize.zero_point - min,
-            min,
-            range: max - min,
+            zero_point: requantize.zero_point,
+            min: requantize.clamp_min.clamp(-128, 127),
+            max: requantize.clamp_max.clamp(-128, 127),
         })
     }
 
@@ -62,16 +58,21 @@ impl Outputs {
     pub(super) fn of(scale: &Scale) -> Self {
         let [min, max] = scale.clamp;
         Self {
-            offset: scale.zero_point - min,
+            zero_point: scale.zero_point,
             min,
-            range: max - min,
+            max,
         }
     }
 
     /// The output of a sum, the bias in it.
     #[inline(always)]
     pub(super) fn apply(self, channel: Channel, sum: i32) -> i8 {
-        (usat8(channel.scale(sum) + self.offset).min(self.range) + self.min) as i8
+        let value = ssat8(channel.scale(sum) + self.zero_point);
+        // Most layers use the whole range.
+        if self.min > -128 || self.max < 127 {
+            return value.max(self.min).min(self.max) as i8;
+        }
+        value as i8
     }
 }
 
