@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never} RUST_BACKTRACE=1
 
-parts=(setup lint test cross qemu weights demo docs deny)
+parts=(setup lint test cross aarch64 qemu weights demo docs deny)
 passed=() failed=()
 
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -44,6 +44,30 @@ part_cross() {
     cargo build --release -p pinhole-runtime -p pinhole-protocol -p pinhole-firmware --target "$target"
   done
   (cd firmware/boards/qemu-an547 && cargo build --release)
+}
+
+# The kernels for 64-bit ARM on three emulated CPUs, one for each level: the tests of the kernels, and the bits of a whole
+# inference against the scalar set of this host.
+part_aarch64() {
+  local target=aarch64-unknown-linux-gnu model=models/lite0/image.phm sets=scalar
+  rustup target add "$target"
+  if have apt-get; then debian gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user; fi
+  export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+  local arm=(--release -p pinhole-runtime --target "$target")
+  local expected
+  expected=$(cargo run --release -p pinhole-runtime --example fingerprint -- "$model" scalar | sed -n 's/^scalar: //p')
+  echo "scalar set of the host: $expected"
+  for level in cortex-a53:neon cortex-a76:dotprod max,sve=off,sme=off:i8mm; do
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu -cpu ${level%:*}"
+    sets+=,aarch64-${level#*:}
+    export PINHOLE_EXPECT_KERNELS=$sets
+    echo "-- ${level%:*}: $sets"
+    cargo test "${arm[@]}" --test kernels_s8 --test float_kernels --test litert
+    local found
+    found=$(cargo run "${arm[@]}" --example fingerprint -- "$model")
+    echo "$found"
+    [ "$(grep -c "^aarch64-.*: $expected\$" <<<"$found")" = "$(grep -c '^aarch64-' <<<"$found")" ]
+  done
 }
 
 # The embeddings of photographs on the emulated board, bit for bit those of every kernel set of this host.

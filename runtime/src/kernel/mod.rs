@@ -6,9 +6,22 @@
 //! tolerance. The contract follows KleidiAI and CMSIS-NN: packing is apart from compute ([`packing`]), scratch is an
 //! argument, zero-point sums are folded into the bias when the model is packed.
 
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+pub mod aarch64;
 #[cfg(any(cortex_m_dsp, cortex_m_helium))]
 pub mod cortex_m;
+#[cfg(any(
+    target_arch = "x86_64",
+    all(target_arch = "aarch64", target_feature = "neon")
+))]
+mod float;
 pub mod packing;
+#[cfg(any(
+    cortex_m_dsp,
+    cortex_m_helium,
+    all(target_arch = "aarch64", target_feature = "neon")
+))]
+mod patch;
 pub mod requantize;
 pub mod row_scale;
 pub mod scalar;

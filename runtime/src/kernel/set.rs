@@ -1,7 +1,7 @@
 //! Which kernel sets exist and which of them this CPU can run.
 //!
-//! Without the feature `std` there is no detection. A microcontroller's program is compiled for its CPU, and has the sets of
-//! that CPU; elsewhere the scalar set is the only one that is known to be safe.
+//! Without the feature `std` there is no detection. A program for one CPU has the sets of that CPU (Cortex-M, and 64-bit ARM
+//! without an operating system); on x86-64 the scalar set is the only one that is known to be safe.
 
 use super::Kernels;
 use super::packing::WeightLayout;
@@ -50,6 +50,16 @@ fn accelerated() -> [Option<&'static dyn Kernels>; 2] {
     [avx2, avx512_vnni]
 }
 
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+fn accelerated() -> [Option<&'static dyn Kernels>; 3] {
+    use super::aarch64::{Dotprod, I8mm, Neon};
+    [
+        Neon::detect().map(|set| set as &dyn Kernels),
+        Dotprod::detect().map(|set| set as &dyn Kernels),
+        I8mm::detect().map(|set| set as &dyn Kernels),
+    ]
+}
+
 /// What the program is compiled for, slowest first: see `build.rs`.
 #[cfg(cortex_m_dsp)]
 fn accelerated() -> [Option<&'static dyn Kernels>; 2] {
@@ -61,7 +71,11 @@ fn accelerated() -> [Option<&'static dyn Kernels>; 2] {
     [Some(dsp), helium]
 }
 
-#[cfg(not(any(all(target_arch = "x86_64", feature = "std"), cortex_m_dsp)))]
+#[cfg(not(any(
+    all(target_arch = "x86_64", feature = "std"),
+    all(target_arch = "aarch64", target_feature = "neon"),
+    cortex_m_dsp
+)))]
 fn accelerated() -> [Option<&'static dyn Kernels>; 0] {
     []
 }

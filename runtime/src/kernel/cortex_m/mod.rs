@@ -16,7 +16,6 @@ mod exponential;
 #[cfg(cortex_m_helium)]
 mod helium;
 mod level;
-mod patch;
 mod pool_s8;
 mod quotient;
 mod row_scale;

@@ -23,7 +23,7 @@ pub use float::{
     layer_norm_f32, matmul_f32, max_pool_f32, reduce_f32, softmax_f32, unary_f32,
 };
 pub use gemm_s8::gemm_s8;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) use pool_s8::rounded_mean;
 pub use pool_s8::{avg_pool_s8, max_pool_s8, mean_s8};
 pub use stream_s16::{add_s16, layer_norm_s16, mean_s16, rescale_s16};

@@ -10,13 +10,13 @@
 mod attention;
 mod avx2;
 mod avx512;
-mod float;
+mod lanes;
 
+use super::float::float_methods;
 use super::{
     AddS8, AddS16, AttentionS8, ConvS8, DepthwiseConvS8, GemmS8, Kernels, LayerNormS16, MeanS8,
     MeanS16, MulS8, PoolS8, RescaleS16, SoftmaxS8,
 };
-use float::float_methods;
 
 /// Proof of AVX2, FMA and F16C; the set `x86_64-avx2`.
 #[derive(Debug)]

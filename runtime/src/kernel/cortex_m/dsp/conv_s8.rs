@@ -3,7 +3,7 @@
 
 use super::gemm_s8::{Product, aligned};
 use super::widen::Stage;
-use crate::kernel::cortex_m::patch::{Piece, pieces};
+use crate::kernel::patch::{Piece, pieces};
 use crate::kernel::{ConvS8, DstS8, scalar};
 
 /// See [`ConvS8`].

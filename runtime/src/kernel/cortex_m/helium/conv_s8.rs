@@ -4,7 +4,7 @@
 use core::arch::asm;
 
 use super::gemm_s8::{Product, ROWS};
-use crate::kernel::cortex_m::patch::{Piece, pieces};
+use crate::kernel::patch::{Piece, pieces};
 use crate::kernel::{ConvS8, DstS8, scalar};
 
 /// See [`ConvS8`].

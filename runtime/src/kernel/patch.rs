@@ -3,7 +3,7 @@
 use crate::kernel::ConvS8;
 
 /// A piece of a patch.
-pub(super) enum Piece<'a> {
+pub(crate) enum Piece<'a> {
     /// Bytes of the picture.
     Inside(&'a [i8]),
     /// So many bytes outside, which read the zero point.
@@ -13,7 +13,7 @@ pub(super) enum Piece<'a> {
 /// Calls `take` with the pieces of the patch of output `position`, in the order of the weights: by row of the window one
 /// piece, or one before, one inside and one behind the picture.
 #[inline]
-pub(super) fn pieces(args: &ConvS8<'_>, position: [usize; 2], mut take: impl FnMut(Piece<'_>)) {
+pub(crate) fn pieces(args: &ConvS8<'_>, position: [usize; 2], mut take: impl FnMut(Piece<'_>)) {
     let (window, c) = (args.window, args.in_channels);
     let [height, width] = window.kernel;
     if window.dilation[1] != 1 {

@@ -1,8 +1,13 @@
-//! Float kernels over vectors, written once for AVX2 and AVX-512.
+//! Float kernels over vectors, written once for every set that has them.
 //!
 //! Every function here is generic over [`lanes::Lanes`] and compiled inside a function with the features of one set, see
 //! [`float_methods`]. Products share one register tile ([`tile`]): the packed weights, a computed matrix and the values
 //! of attention differ only in the stride between their rows.
+
+#![allow(
+    unsafe_code,
+    reason = "a load without a check of its bounds in the innermost loop of a product, proved beside it"
+)]
 
 mod attention;
 mod depthwise;
@@ -14,12 +19,13 @@ mod products;
 mod rows;
 mod tile;
 
-pub(super) use attention::attention_f32;
-pub(super) use depthwise::depthwise_conv_f32;
-pub(super) use elementwise::{binary_f32, unary_f32};
-pub(super) use pool::{avg_pool_f32, max_pool_f32};
-pub(super) use products::{conv_f32, gemm_f32, matmul_f32};
-pub(super) use rows::{layer_norm_f32, reduce_f32, softmax_f32};
+pub(crate) use attention::attention_f32;
+pub(crate) use depthwise::depthwise_conv_f32;
+pub(crate) use elementwise::{binary_f32, unary_f32};
+pub(crate) use lanes::Lanes;
+pub(crate) use pool::{avg_pool_f32, max_pool_f32};
+pub(crate) use products::{conv_f32, gemm_f32, matmul_f32};
+pub(crate) use rows::{layer_norm_f32, reduce_f32, softmax_f32};
 
 /// The float methods of `impl Kernels for $set`, each compiled with the features that a `$set` proves.
 macro_rules! float_methods {
@@ -43,11 +49,11 @@ macro_rules! float_methods {
         fn $name(&self, $($arg: $type),*) {
             #[target_feature(enable = $features)]
             fn compiled(set: &$set, $($arg: $type),*) {
-                $crate::kernel::x86_64::float::$name(set, $($arg),*);
+                $crate::kernel::float::$name(set, $($arg),*);
             }
             // SAFETY: `self` proves that the CPU has the features: only the set's `detect` makes one.
             unsafe { compiled(self, $($arg),*) }
         }
     )* };
 }
-pub(super) use float_methods;
+pub(crate) use float_methods;
