@@ -20,32 +20,38 @@ fn mask64(len: usize) -> __mmask64 {
 }
 
 macro_rules! loads {
-    ($($(#[$doc:meta])* $name:ident($element:ty) -> $vector:ty = $intrinsic:ident($mask:ident);)*) => {$(
+    ($($(#[$doc:meta])* $name:ident($element:ty) -> $vector:ty
+        = $len:literal: $full:ident, $intrinsic:ident($mask:ident);)*) => {$(
         $(#[$doc])*
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
         pub(super) fn $name(src: &[$element]) -> $vector {
-            // SAFETY: lanes at and beyond `src.len()` are switched off, and such lanes are not accessed.
-            unsafe { $intrinsic($mask(src.len()), src.as_ptr()) }
+            if src.len() >= $len {
+                // SAFETY: the slice has the elements of a whole vector.
+                unsafe { $full(src.as_ptr().cast()) }
+            } else {
+                // SAFETY: lanes at and beyond `src.len()` are switched off, and such lanes are not accessed.
+                unsafe { $intrinsic($mask(src.len()), src.as_ptr()) }
+            }
         }
     )*};
 }
 
 loads! {
     /// Up to 64 bytes, zeros beyond the slice.
-    load_i8(i8) -> __m512i = _mm512_maskz_loadu_epi8(mask64);
+    load_i8(i8) -> __m512i = 64: _mm512_loadu_si512, _mm512_maskz_loadu_epi8(mask64);
     /// Up to 32 bytes, zeros beyond the slice.
-    load_i8x32(i8) -> __m256i = _mm256_maskz_loadu_epi8(mask32);
+    load_i8x32(i8) -> __m256i = 32: _mm256_loadu_si256, _mm256_maskz_loadu_epi8(mask32);
     /// Up to 16 bytes, zeros beyond the slice.
-    load_i8x16(i8) -> __m128i = _mm_maskz_loadu_epi8(mask16);
+    load_i8x16(i8) -> __m128i = 16: _mm_loadu_si128, _mm_maskz_loadu_epi8(mask16);
     /// Up to 16 elements, zeros beyond the slice.
-    load_i32(i32) -> __m512i = _mm512_maskz_loadu_epi32(mask16);
+    load_i32(i32) -> __m512i = 16: _mm512_loadu_si512, _mm512_maskz_loadu_epi32(mask16);
     /// Up to 32 elements, zeros beyond the slice.
-    load_i16(i16) -> __m512i = _mm512_maskz_loadu_epi16(mask32);
+    load_i16(i16) -> __m512i = 32: _mm512_loadu_si512, _mm512_maskz_loadu_epi16(mask32);
     /// Up to 16 elements, zeros beyond the slice.
-    load_i16x16(i16) -> __m256i = _mm256_maskz_loadu_epi16(mask16);
+    load_i16x16(i16) -> __m256i = 16: _mm256_loadu_si256, _mm256_maskz_loadu_epi16(mask16);
     /// Up to 16 elements, zeros beyond the slice.
-    load_f32(f32) -> __m512 = _mm512_maskz_loadu_ps(mask16);
+    load_f32(f32) -> __m512 = 16: _mm512_loadu_ps, _mm512_maskz_loadu_ps(mask16);
 }
 
 macro_rules! stores {
