@@ -30,9 +30,7 @@ pub(super) fn add_s8<L: Level>(args: AddS8<'_>) {
     let mut sums = [0; CHUNK];
     let inputs = args.lhs.chunks(CHUNK).zip(args.rhs.chunks(CHUNK));
     for (dst, (lhs, rhs)) in args.dst.chunks_mut(CHUNK).zip(inputs) {
-        for ((sum, &lhs), &rhs) in sums.iter_mut().zip(lhs).zip(rhs) {
-            *sum = left[usize::from(lhs as u8)] + right[usize::from(rhs as u8)];
-        }
+        L::sum_tables([&left, &right], [lhs, rhs], &mut sums);
         scale.write_i8::<L>(&sums[..dst.len()], dst);
     }
 }

@@ -12,6 +12,8 @@ pub(super) trait Level {
     fn requantize_i8(scale: &Scale, sums: &[i32], dst: &mut [i8]);
     /// The same with 16 bits.
     fn requantize_i16(scale: &Scale, sums: &[i32], dst: &mut [i16]);
+    /// `sums[i] = left[lhs[i]] + right[rhs[i]]`, tables by unsigned bytes, of at most CHUNK bytes.
+    fn sum_tables(tables: [&[i32; 256]; 2], inputs: [&[i8]; 2], sums: &mut [i32; CHUNK]);
     /// Adds `len` ≤ CHUNK channels of `pixels` pixels, `stride` bytes from one to the next, to sums of 16 bits, two in a word.
     /// The last pixel ends with `src`.
     fn add_pixels(sums: &mut [u32; CHUNK / 2], src: &[i8], len: usize, stride: usize);

@@ -26,6 +26,16 @@ impl Level for Dsp {
         }
     }
 
+    fn sum_tables(
+        [left, right]: [&[i32; 256]; 2],
+        [lhs, rhs]: [&[i8]; 2],
+        sums: &mut [i32; CHUNK],
+    ) {
+        for ((sum, &lhs), &rhs) in sums.iter_mut().zip(lhs).zip(rhs) {
+            *sum = left[usize::from(lhs as u8)] + right[usize::from(rhs as u8)];
+        }
+    }
+
     fn add_pixels(sums: &mut [u32; CHUNK / 2], src: &[i8], len: usize, stride: usize) {
         let pixels = 1 + (src.len() - len) / stride;
         let whole = len / 4 * 4;

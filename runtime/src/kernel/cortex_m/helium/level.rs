@@ -55,6 +55,37 @@ impl Level for Helium {
         requantize!(scale, sums, dst, "vstrh.32 q0, [r2], #8");
     }
 
+    fn sum_tables(
+        [left, right]: [&[i32; 256]; 2],
+        [lhs, rhs]: [&[i8]; 2],
+        sums: &mut [i32; CHUNK],
+    ) {
+        let len = lhs.len().min(rhs.len()).min(CHUNK);
+        // SAFETY: Reads `len` bytes of each input and words of the tables at indices of 8 bits, and writes `len` ≤ CHUNK sums; the
+        // loop masks lanes beyond, and does not run for 0. Narrow memory operands take the registers r0 to r7 alone.
+        unsafe {
+            asm!(
+                "wlstp.32 lr, lr, 3f",
+                "2:",
+                "vldrb.u32 q0, [r0], #4",
+                "vldrb.u32 q1, [r1], #4",
+                "vldrw.u32 q2, [{left}, q0, uxtw #2]",
+                "vldrw.u32 q3, [{right}, q1, uxtw #2]",
+                "vadd.i32 q2, q2, q3",
+                "vstrw.32 q2, [{sums}], #16",
+                "letp lr, 2b",
+                "3:",
+                inout("lr") len => _,
+                inout("r0") lhs.as_ptr() => _, inout("r1") rhs.as_ptr() => _,
+                left = in(reg) left.as_ptr(), right = in(reg) right.as_ptr(),
+                sums = inout(reg) sums.as_mut_ptr() => _,
+                out("d0") _, out("d1") _, out("d2") _, out("d3") _, out("d4") _, out("d5") _,
+                out("d6") _, out("d7") _,
+                options(nostack)
+            );
+        }
+    }
+
     fn add_pixels(sums: &mut [u32; CHUNK / 2], src: &[i8], len: usize, stride: usize) {
         let pixels = src.chunks(stride).map(|pixel| &pixel[..len]);
         for pixel in pixels.take_while(|pixel| pixel.len() <= CHUNK) {
