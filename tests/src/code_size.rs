@@ -67,20 +67,33 @@ pub fn sections(program: &Path) -> Result<Vec<(String, u64)>, String> {
 }
 
 /// The module that a symbol lies in: the first names of its path, that of the type for a method.
-fn module(name: &str, depth: usize) -> String {
-    let path = name.trim_start_matches(['<', '&', '*']);
-    let end = path.find([' ', '<', '>', '(', '{']).unwrap_or(path.len());
-    let names: Vec<&str> = path[..end]
+fn module(symbol: &str, depth: usize) -> String {
+    // The old mangling, which LLVM leaves half done: `_$LT$a..B$u20$as$u20$…$GT$::function::h0123456789abcdef`.
+    let symbol = symbol.replace("_$LT$", "<").replace("..", "::");
+    let path = symbol.trim_start_matches(['<', '&', '*']);
+    let end = path.find([' ', '<', '>', '(', '{', '$']);
+    let (path, is_type) = end.map_or((path, false), |end| (&path[..end], true));
+    let is_hash = |name: &&str| name.len() == 17 && name.starts_with('h');
+    let names: Vec<&str> = path
         .split("::")
-        .filter(|name| !name.is_empty())
+        .filter(|name| !name.is_empty() && !is_hash(name))
         .collect();
     match names.as_slice() {
-        [] => "(no module)".into(),
-        [name] if name.starts_with('.') => "(constants without a name)".into(),
-        [_] => "(no module)".into(),
-        // The last name is the function.
-        [modules @ .., _] => modules[..modules.len().min(depth)].join("::"),
+        [name] if name.starts_with("Lanon") || name.starts_with(".L") => {
+            "(constants without a name)".into()
+        }
+        [] | [_] => "(no module)".into(),
+        // The last name is the function's, or that of the type whose method it is.
+        [modules @ .., _] => {
+            let method = !is_type && modules.last().is_some_and(|name| is_type_name(name));
+            let modules = &modules[..modules.len() - usize::from(method && modules.len() > 1)];
+            modules[..modules.len().min(depth)].join("::")
+        }
     }
+}
+
+fn is_type_name(name: &str) -> bool {
+    name.starts_with(|letter: char| letter.is_ascii_uppercase())
 }
 
 /// What a tool of the Rust toolchain prints about a file.
@@ -117,16 +130,18 @@ mod tests {
 
     #[test]
     fn a_symbol_belongs_to_the_module_of_its_function_or_type() {
-        let load = "pinhole_runtime::model::Model::load";
-        assert_eq!(module(load, 2), "pinhole_runtime::model");
+        let load = "pinhole_runtime::model::Model::load::h0123456789abcdef";
+        assert_eq!(module(load, 4), "pinhole_runtime::model");
         assert_eq!(module(load, 1), "pinhole_runtime");
-        let method = "<pinhole_runtime::kernel::cortex_m::helium::Helium as pinhole_runtime::kernel::Kernels>::gemm_s8";
-        assert_eq!(
-            module(method, 4),
-            "pinhole_runtime::kernel::cortex_m::helium"
-        );
+        let function = "pinhole_runtime::model::plan::check::h0123456789abcdef";
+        assert_eq!(module(function, 4), "pinhole_runtime::model::plan");
+        let method = "_$LT$a..helium..Helium$u20$as$u20$a..Kernels$GT$::gemm_s8::h0123456789abcdef";
+        assert_eq!(module(method, 4), "a::helium");
+        let method = "<a::helium::Helium as a::Kernels>::gemm_s8";
+        assert_eq!(module(method, 4), "a::helium");
         assert_eq!(module("<&T as core::fmt::Display>::fmt", 1), "(no module)");
         assert_eq!(module("memcpy", 3), "(no module)");
-        assert_eq!(module(".Lanon.17", 3), "(constants without a name)");
+        let constant = ".Lanon.1746ed8ff454e43e3844fba77a22da6d.145";
+        assert_eq!(module(constant, 3), "(constants without a name)");
     }
 }
