@@ -117,6 +117,8 @@ def start(folder, threads, args):
     running, left_out = {}, {}
     makers = {"Pinhole": lambda: Pinhole(args.pinhole, folder / "image.phm", threads)}
     for name, engine, file in ENGINES:
+        if folder.name == "effnet_lite0" and file.startswith("dynamic"):
+            continue
         makers[name] = lambda engine=engine, file=file: Peer(engine, folder / file, threads, args.rust)
     for name, make in makers.items():
         try:

@@ -11,14 +11,17 @@ Three image encoders with random weights: time and instructions do not depend on
     vit8m16        the vision transformer of TinyCLIP-8M/16: 224 px, patch 16, width 256, depth 10, 4 heads, 1.8 G MAC
     clip_vitb32    the image tower of open_clip's ViT-B-32: 224 px, patch 32, width 768, depth 12, 12 heads, 4.4 G MAC
 
-Each becomes a folder: f32.onnx; u8.onnx, s8.onnx (static, QDQ, per channel, by onnxruntime.quantization over noise),
-dynamic.onnx; openvino.xml (by NNCF); int8.tflite, dynamic.tflite (by ai-edge-quantizer); image.phm and aarch64.phm (ours, in
-two layouts). A file that is there is kept; one that cannot be made is said, with the reason, and left out.
+Each becomes a folder: f32.onnx; u8.onnx, s8.onnx (static, QDQ, per channel, by onnxruntime.quantization over noise) and
+dynamic.onnx for the transformers; openvino.xml (by NNCF); int8.tflite and, for the transformers, dynamic.tflite (by
+ai-edge-quantizer; EfficientNet-Lite0 is Google's own, from an npm package); image.phm and aarch64.phm (ours, in two layouts).
+A file that is there is kept; one that cannot be made is said, with the reason, and left out.
 """
 import argparse
 import pathlib
+import shutil
 import subprocess
 import sys
+import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SIDE = 224
@@ -153,7 +156,19 @@ def make_openvino(name, folder):
                         compress_to_fp16=False)
 
 
+def fetch_tflite(folder):
+    """Google's quantised EfficientNet-Lite0, with its 1000 classes, from a package that ships it."""
+    package = "react-native-npm-ai-sample-lib@0.1.4"
+    with tempfile.TemporaryDirectory() as unpacked:
+        packed = subprocess.run(["npm", "pack", "--silent", package], cwd=unpacked, check=True, capture_output=True, text=True)
+        member = "package/ios/TFLite/efficientnet_lite0.tflite"
+        subprocess.run(["tar", "-xzf", packed.stdout.split()[-1], member], cwd=unpacked, check=True)
+        shutil.copy(pathlib.Path(unpacked) / member, folder / "int8.tflite")
+
+
 def make_tflite(name, folder, kind):
+    if name == "effnet_lite0":
+        return fetch_tflite(folder)
     import litert_torch
     import torch
     from ai_edge_quantizer import quantizer, recipe
@@ -205,7 +220,8 @@ def main():
             "image.phm": lambda: make_ours(name, folder, args.pinhole),
         }
         for file, make in steps.items():
-            if (folder / file).exists():
+            # Weights of convolutions are quantised with their activations, or the network stays in f32.
+            if (folder / file).exists() or name == "effnet_lite0" and file.startswith("dynamic"):
                 continue
             try:
                 make()

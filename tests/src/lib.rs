@@ -1,5 +1,6 @@
 //! What tests that cross packages share: the default model, photographs, and the shortest way from a picture to an embedding.
 
+pub mod code_size;
 pub mod cortex_m;
 
 use std::path::{Path, PathBuf};

@@ -38,6 +38,13 @@ pub struct Cpu {
     machine: Machine,
 }
 
+impl Cpu {
+    /// Whether the counter knows the classes of its instructions; else all of them are [`Instructions::other`].
+    pub fn has_classes(&self) -> bool {
+        matches!(self.machine, Machine::Linux { .. })
+    }
+}
+
 /// How it is emulated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Machine {

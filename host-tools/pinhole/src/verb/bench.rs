@@ -27,6 +27,7 @@ Examples:
   pinhole bench --model models/lite0/image.phm --kernels scalar --json
   pinhole bench --list-kernels
   pinhole bench --target qemu-aarch64:max --model models/lite0/image.phm
+  pinhole bench --target qemu-an547 --model models/lite0/image.phm --json
   pinhole bench --model image.phm --json > before.json
   pinhole bench --model image.phm --compare before.json
 
@@ -35,6 +36,8 @@ Targets, by --target:
   qemu-aarch64:cortex-a76  emulated, Armv8.2 with dot products and fp16
   qemu-aarch64:max         emulated, with i8mm too
   qemu-aarch64:cortex-a53  emulated, NEON alone
+  qemu-an547               emulated Cortex-M55 with Helium
+  qemu-an500, qemu-an386   emulated Cortex-M7, Cortex-M4
 An emulator counts instructions exactly and does not time. qemu-aarch64 alone is
 the first. Its programs are built when they have to be. See docs/bench.md.")]
 pub(crate) struct Args {

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use pinhole_device::{Counted as Counts, Cpu, Instructions, cpu, cpus};
+use pinhole_device::{Cpu, Instructions, cpu, cpus};
 
-use super::report::{Counted, OpCounted, OpRow, Report, per_mac};
+use super::report::{Counted, OpCounted, OpRow, Report};
 use crate::encoder::LoadedModel;
 use crate::failure::{Failure, Outcome};
 
@@ -28,16 +28,12 @@ pub(super) fn count(
         )));
     }
     let total = sum(&counts.ops);
+    let has_classes = cpu.has_classes();
     let row = |(index, op): (usize, &Instructions)| {
         let row = OpRow::of(&model, index);
-        let counted = OpCounted {
-            instructions: op.total,
-            instructions_per_mac: per_mac(op.total, row.macs),
-            classes: (*op).into(),
-        };
         OpRow {
             share: op.total as f64 / total.total.max(1) as f64,
-            counted: Some(counted),
+            counted: Some(OpCounted::new(*op, row.macs, has_classes)),
             ..row
         }
     };
@@ -46,7 +42,12 @@ pub(super) fn count(
         target: Some(cpu.name),
         ops,
         runs: 1,
-        counted: Some(whole(&counts, total, model.header().macs.get())),
+        counted: Some(Counted {
+            inference: OpCounted::new(total, model.header().macs.get(), has_classes),
+            load_instructions: counts.load.total,
+            interpreter_instructions: counts.interpreter.total,
+            first_inference_instructions: counts.first_inference.total,
+        }),
         kernels: counts.kernels,
         ..Report::of(&model)
     })
@@ -61,17 +62,6 @@ fn named(target: &str) -> Outcome<&'static Cpu> {
         ))
         .help("pinhole bench --help says what each is")
     })
-}
-
-fn whole(counts: &Counts, total: Instructions, macs: u64) -> Counted {
-    Counted {
-        instructions: total.total,
-        instructions_per_mac: per_mac(total.total, macs),
-        classes: total.into(),
-        load_instructions: counts.load.total,
-        interpreter_instructions: counts.interpreter.total,
-        first_inference_instructions: counts.first_inference.total,
-    }
 }
 
 fn sum(ops: &[Instructions]) -> Instructions {

@@ -53,9 +53,8 @@ pub(super) struct OpRow {
 /// Instructions of an inference, and of what comes before it.
 #[derive(Debug, Serialize)]
 pub(super) struct Counted {
-    pub(super) instructions: u64,
-    pub(super) instructions_per_mac: Option<f64>,
-    pub(super) classes: Classes,
+    #[serde(flatten)]
+    pub(super) inference: OpCounted,
     /// Reading the checked model, with the hash over the whole file.
     pub(super) load_instructions: u64,
     /// From the loaded model to one that can run.
@@ -63,13 +62,59 @@ pub(super) struct Counted {
     pub(super) first_inference_instructions: u64,
 }
 
-/// Instructions of an operator.
+/// Instructions of an operator, or of all.
 #[derive(Debug, Serialize)]
 pub(super) struct OpCounted {
     pub(super) instructions: u64,
     /// Null without MACs.
     pub(super) instructions_per_mac: Option<f64>,
-    pub(super) classes: Classes,
+    /// Where the counter tells them apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) classes: Option<Classes>,
+}
+
+impl OpCounted {
+    /// What took `instructions` for `macs`.
+    pub(super) fn new(instructions: Instructions, macs: u64, has_classes: bool) -> Self {
+        let total = instructions.total;
+        Self {
+            instructions: total,
+            instructions_per_mac: (macs > 0).then(|| total as f64 / macs as f64),
+            classes: has_classes.then(|| instructions.into()),
+        }
+    }
+
+    /// Shares in per cent: dot products, all other vectors and floats, memory, jumps, the rest.
+    fn shares(&self) -> Option<[f64; 5]> {
+        let classes = self.classes?;
+        let vector = classes.vector_int + classes.vector_float + classes.scalar_float;
+        let counts = [
+            classes.dot,
+            vector,
+            classes.load_store,
+            classes.branch,
+            classes.other,
+        ];
+        Some(counts.map(|count| 100.0 * count as f64 / self.instructions.max(1) as f64))
+    }
+
+    /// Instructions per MAC and the shares, as columns.
+    fn columns(&self) -> String {
+        let shares = self.shares().map_or(String::new(), |shares| {
+            shares.map(|share| format!(" {share:>4.0}%")).concat()
+        });
+        format!("{}{shares}", ratio_column(self.instructions_per_mac))
+    }
+
+    /// The shares as a sentence's end.
+    fn shares_in_words(&self) -> String {
+        let Some([dot, vector, memory, branch, other]) = self.shares() else {
+            return String::new();
+        };
+        format!(
+            "; {dot:.0} % dot products, {vector:.0} % other vectors, {memory:.0} % memory, {branch:.0} % jumps, {other:.0} % other"
+        )
+    }
 }
 
 /// Instructions by what they are for.
@@ -96,11 +141,6 @@ impl From<Instructions> for Classes {
             other: from.other,
         }
     }
-}
-
-/// `None` without MACs.
-pub(super) fn per_mac(instructions: u64, macs: u64) -> Option<f64> {
-    (macs > 0).then(|| instructions as f64 / macs as f64)
 }
 
 impl OpRow {
@@ -135,10 +175,9 @@ impl OpRow {
         let compared = compared(self.before, self.ratio);
         match &self.counted {
             Some(counted) => say!(
-                "{index:>4} {name:<40} {op:<20} {:>12} {share:>6.1}% {macs:>12} {} {} {bytes:>10}{compared}",
+                "{index:>4} {name:<40} {op:<20} {:>12} {share:>6.1}% {macs:>12} {} {bytes:>10}{compared}",
                 counted.instructions,
-                ratio_column(counted.instructions_per_mac),
-                counted.classes.columns(counted.instructions)
+                counted.columns()
             ),
             None => {
                 let median_us = self.median_us.unwrap_or_default();
@@ -166,18 +205,21 @@ impl Report {
     /// As [`OpRow::cost`].
     pub(super) fn cost(&self) -> Option<f64> {
         match &self.counted {
-            Some(counted) => Some(counted.instructions as f64),
+            Some(counted) => Some(counted.inference.instructions as f64),
             None => self.median_us,
         }
     }
 
     /// The table for people.
     pub(super) fn print(&self) {
-        let columns = match self.counted {
+        let columns = match &self.counted {
+            None => " median µs   share          MAC    GMAC/s     data B",
+            Some(counted) if counted.inference.classes.is_none() => {
+                "instructions   share          MAC  ins/MAC     data B"
+            }
             Some(_) => {
                 "instructions   share          MAC  ins/MAC   dot  vec.  mem. jump other     data B"
             }
-            None => " median µs   share          MAC    GMAC/s     data B",
         };
         let compared = match self.ratio {
             Some(_) => "       before  ratio",
@@ -222,14 +264,15 @@ impl Report {
     }
 
     fn print_counted(&self, counted: &Counted) {
+        let inference = &counted.inference;
         say!(
-            "{} on {}: {} instructions, {} MAC, {} instructions per MAC; {}",
+            "{} on {}: {} instructions, {} MAC, {} instructions per MAC{}",
             self.kernels,
             self.target.unwrap_or_default(),
-            counted.instructions,
+            inference.instructions,
             self.macs,
-            ratio_column(counted.instructions_per_mac).trim(),
-            counted.classes.in_words(counted.instructions)
+            ratio_column(inference.instructions_per_mac).trim(),
+            inference.shares_in_words()
         );
         say!(
             "once: load with checks {}, interpreter {}; first inference {} instructions",
@@ -237,28 +280,6 @@ impl Report {
             counted.interpreter_instructions,
             counted.first_inference_instructions
         );
-    }
-}
-
-impl Classes {
-    /// Shares in per cent: dot products, all vectors and floats, memory, jumps, the rest.
-    fn shares(&self, total: u64) -> [f64; 5] {
-        let vector = self.vector_int + self.vector_float + self.scalar_float;
-        [self.dot, vector, self.load_store, self.branch, self.other]
-            .map(|count| 100.0 * count as f64 / total.max(1) as f64)
-    }
-
-    fn columns(&self, total: u64) -> String {
-        self.shares(total)
-            .map(|share| format!("{share:>4.0}%"))
-            .join(" ")
-    }
-
-    fn in_words(&self, total: u64) -> String {
-        let [dot, vector, memory, branch, other] = self.shares(total);
-        format!(
-            "{dot:.0} % dot products, {vector:.0} % other vectors, {memory:.0} % memory, {branch:.0} % jumps, {other:.0} % other"
-        )
     }
 }
 
