@@ -419,3 +419,58 @@ fn a_stage_over_a_live_value_is_refused() {
         }
     ));
 }
+
+/// Two inputs that lie one behind the other and are joined there.
+fn joined(axis: u8) -> Builder {
+    let mut b = Builder::new(ModelKind::Other);
+    let [upper, lower] = [(); 2].map(|()| b.value(DType::I8, &[1, 2, 8]));
+    b.input(upper);
+    b.input(lower);
+    let mut shape = [1, 2, 8];
+    shape[usize::from(axis)] *= 2;
+    let whole = b.value(DType::I8, &shape);
+    let params = ConcatParams {
+        axis,
+        reserved: [0; 3],
+    };
+    b.op(
+        OpKind::Concat,
+        &[upper, lower],
+        whole,
+        Parts::params(params),
+    );
+    b.output(whole);
+    b.values[whole].offset = 0.into();
+    b
+}
+
+#[test]
+fn values_that_lie_one_behind_the_other_are_joined_there() {
+    let (shared, mut apart) = (joined(1), joined(1));
+    apart.values[2].offset = 32.into();
+    let [shared, apart] = [shared, apart].map(|b| b.build());
+    let [shared, apart] = [&shared, &apart].map(|file| Model::load(file).unwrap());
+    assert_eq!([shared, apart].map(|model| model.arena_bytes()), [32, 64]);
+    assert_eq!(
+        [shared, apart].map(|model| model.header().arena_lower_bound_bytes.get()),
+        [32, 64]
+    );
+    for kernels in available() {
+        assert_eq!(run(&shared, kernels, 1), run(&apart, kernels, 1));
+    }
+}
+
+#[test]
+fn values_that_lie_elsewhere_or_are_no_stretches_of_the_whole_are_not_joined() {
+    let overwritten = LoadError::Liveness { op: 0, value: 0 };
+    assert_eq!(load_error(&joined(2)), overwritten);
+    let mut b = joined(1);
+    b.spread(4);
+    assert_eq!(load_error(&b), overwritten);
+    let mut b = joined(1);
+    b.ops[0].inputs.swap(0, 1);
+    assert_eq!(load_error(&b), overwritten);
+    let mut b = joined(1);
+    b.output(0);
+    assert_eq!(load_error(&b), overwritten);
+}

@@ -2,7 +2,7 @@
 //! read in place, and a static plan of the arena.
 //!
 //! [`lower`] turns nodes into operator records (integers where quantisation left parameters, floats elsewhere, with
-//! conversions between), [`mod@plan`] orders them and places every value in the arena, `write` lays the file out. The format itself belongs
+//! conversions between), [`mod@patch`] cuts the first ones into bands of rows, [`mod@plan`] orders them and places every value in the arena, `write` lays the file out. The format itself belongs
 //! to the runtime (`docs/model-format.md`); a packed file is loaded by the runtime before it is handed out, so that a file
 //! that the device would refuse never leaves the host.
 
@@ -12,11 +12,13 @@ mod lower_float;
 mod lower_int;
 mod lower_transformer;
 mod lower_windows;
+pub mod patch;
 pub mod plan;
 mod weights;
 mod write;
 
 pub use error::PackError;
+pub use patch::{Patched, StemPatches};
 pub use pinhole_runtime::kernel::packing::WeightLayout;
 pub use pinhole_runtime::model::op::FloatWeights;
 
@@ -31,6 +33,8 @@ pub struct PackOptions {
     pub names: bool,
     /// How the weights of integer products lie.
     pub layout: WeightLayout,
+    /// Bands of rows in which the first layers are computed.
+    pub stem_patches: StemPatches,
 }
 
 impl Default for PackOptions {
@@ -39,6 +43,7 @@ impl Default for PackOptions {
             float_weights: FloatWeights::F32,
             names: true,
             layout: WeightLayout::Generic,
+            stem_patches: StemPatches::Whole,
         }
     }
 }
@@ -71,6 +76,8 @@ pub struct PackReport {
     pub ops: usize,
     /// Those that write their output over an input.
     pub replacing_ops: usize,
+    /// Bands of rows in which the first layers are computed.
+    pub stem: Patched,
 }
 
 /// Packs `graph`. The same graph and options give the same bytes.
@@ -79,6 +86,7 @@ pub struct PackReport {
 /// Every node that no operator of the runtime can compute is named at once, with the reason.
 pub fn pack(graph: &Graph, options: &PackOptions) -> Result<Packed, PackError> {
     let mut lowered = lower::lower(graph, options)?;
+    let stem = patch::patch(&mut lowered, options.stem_patches);
     let plan = plan::plan(&mut lowered);
-    write::write(graph, &lowered, &plan, options)
+    write::write(graph, &lowered, &plan, stem, options)
 }

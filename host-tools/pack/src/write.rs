@@ -1,5 +1,7 @@
 //! Lays out `model.phm` and has the runtime load it.
 
+use std::collections::HashMap;
+
 use pinhole_graph::{Graph, ModelKind};
 use pinhole_runtime::interpreter::AlignedBytes;
 use pinhole_runtime::model::Model;
@@ -11,13 +13,14 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use crate::lower::{Lowered, LoweredOp, LoweredValue, Place};
 use crate::plan::Plan;
-use crate::{PackError, PackOptions, PackReport, Packed};
+use crate::{PackError, PackOptions, PackReport, Packed, Patched};
 
 /// Writes the file.
 pub(crate) fn write(
     graph: &Graph,
     lowered: &Lowered,
     plan: &Plan,
+    stem: Patched,
     options: &PackOptions,
 ) -> Result<Packed, PackError> {
     limit("values", lowered.values.len(), MAX_VALUES)?;
@@ -26,6 +29,7 @@ pub(crate) fn write(
     limit("outputs", lowered.outputs.len(), 4)?;
     let mut file = File {
         bytes: vec![0; size_of::<Header>()],
+        stretches: HashMap::new(),
     };
     let values_section = file.reserve(lowered.values.len() * size_of::<ValueRecord>());
     let ops_section = file.reserve(lowered.ops.len() * size_of::<OpRecord>());
@@ -92,6 +96,7 @@ pub(crate) fn write(
         macs,
         ops: ops.len(),
         replacing_ops: plan.replacing_ops,
+        stem,
     };
     Ok(Packed {
         bytes: file.bytes,
@@ -193,11 +198,13 @@ fn names(lowered: &Lowered) -> String {
 }
 
 /// The growing file.
-struct File {
+struct File<'a> {
     bytes: Vec<u8>,
+    /// Where operators' data lie; operators with equal data, such as the bands of a stem, share it.
+    stretches: HashMap<&'a [u8], Section>,
 }
 
-impl File {
+impl<'a> File<'a> {
     fn align(&mut self) {
         self.bytes
             .resize(self.bytes.len().next_multiple_of(ALIGN_BYTES), 0);
@@ -234,8 +241,8 @@ impl File {
         }
     }
 
-    /// Appends an operator's data; its record.
-    fn op(&mut self, op: &LoweredOp, scratch_offset: usize, scratch_bytes: usize) -> OpRecord {
+    /// Appends an operator's data, unless an equal stretch is there; its record.
+    fn op(&mut self, op: &'a LoweredOp, scratch_offset: usize, scratch_bytes: usize) -> OpRecord {
         let mut record = OpRecord::new_zeroed();
         record.kind = (op.kind as u16).into();
         record.inputs = std::array::from_fn(|i| {
@@ -249,7 +256,10 @@ impl File {
         record.scratch_offset = (scratch_offset as u32).into();
         for (slot, bytes) in record.data.iter_mut().zip(&op.data) {
             if let Some(bytes) = bytes.as_deref().filter(|bytes| !bytes.is_empty()) {
-                let Section { offset, bytes } = self.append(bytes);
+                let known = self.stretches.get(bytes).copied();
+                let stretch = known.unwrap_or_else(|| self.append(bytes));
+                self.stretches.insert(bytes, stretch);
+                let Section { offset, bytes } = stretch;
                 *slot = DataRef { offset, bytes };
             }
         }

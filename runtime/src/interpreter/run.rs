@@ -6,9 +6,10 @@ use crate::kernel::{
     AddS8, AttentionF32, ConvF32, ConvS8, DepthwiseConvF32, DepthwiseConvS8, DstS8, GemmF32,
     GemmS8, Kernels, MatmulF32, MeanS8, MulS8, PoolF32, PoolS8, WeightsF32,
 };
+use crate::model::Model;
 use crate::model::format::{NO_VALUE, OpRecord};
+use crate::model::in_place::{Replaced, replaced};
 use crate::model::step::Step;
-use crate::model::{self, Model};
 
 /// Runs `op` on `tokens` tokens; `None` when it cannot, which `Model::load` excludes.
 pub(super) fn operator(
@@ -18,8 +19,12 @@ pub(super) fn operator(
     arena: &mut [u8],
     kernels: &dyn Kernels,
 ) -> Option<()> {
-    if let Some(operand) = model::in_place::operand(model, op) {
-        return in_place::operator(model, op, operand, tokens, arena, kernels);
+    match replaced(model, op) {
+        Some(Replaced::Rows { operand }) => {
+            return in_place::operator(model, op, operand, tokens, arena, kernels);
+        }
+        Some(Replaced::Joined) => return Some(()),
+        None => {}
     }
     let output = model.value(op.output.get().into()).live(tokens);
     let scratch_start = op.scratch_offset.get() as usize;

@@ -18,7 +18,7 @@ pub(crate) mod step;
 
 pub use checksum::checksum;
 pub use error::{HeaderField, LoadError, SectionFault, SectionName, ValueFault};
-pub use in_place::stage_bytes;
+pub use in_place::{Inputs, joined_at, stage_bytes};
 pub use op_fault::{OUTPUT, OpFault};
 pub use plan::Totals;
 

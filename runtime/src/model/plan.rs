@@ -10,7 +10,7 @@
 
 use super::error::{LoadError, ValueFault};
 use super::format::{ALIGN_BYTES, OpRecord};
-use super::in_place;
+use super::in_place::{self, Replaced};
 use super::op_fault::{OUTPUT, OpFault};
 use super::step::{Step, input_indices};
 use super::{Model, ValueView};
@@ -107,8 +107,10 @@ fn operator(model: &Model<'_>, op: &OpRecord) -> Result<(), OpFault> {
     let step = Step::decode(model, op, model.max_tokens())?;
     step.check_contents()?;
     // Whether an output may lie over an input at all is the matter of `storage`.
-    let stage =
-        in_place::operand(model, op).and_then(|operand| in_place::stage_of(model, op, operand));
+    let stage = match in_place::replaced(model, op) {
+        Some(Replaced::Rows { operand }) => in_place::stage_of(model, op, operand),
+        Some(Replaced::Joined) | None => None,
+    };
     let expected = stage.or(step.scratch_bytes());
     scratch(model, op, expected.ok_or(OpFault::Overflow)?)?;
     let (output, working) = (
@@ -192,17 +194,19 @@ fn storage(model: &Model<'_>, index: usize, value: &ValueView) -> Result<(), Loa
 }
 
 /// Whether `op`, the last one to read the storage, may write over it: every operand that lies there is one that the kind
-/// may write over, and output and storage begin together. A model output is needed after the last operator, too.
+/// may write over, where it is. A model output is needed after the last operator, too.
 fn gives_way(model: &Model<'_>, op: &OpRecord, storage: usize) -> bool {
     let is_output = |output: usize| storage_of(model, output) == storage;
-    let begins = |value: usize| model.values.get(value).map(|value| value.offset.get());
+    let place = model
+        .values
+        .get(storage)
+        .map(|value| value.offset.get() as usize);
     let mut operands = input_indices(op)
         .enumerate()
         .filter(|&(_, input)| storage_of(model, input) == storage)
         .peekable();
     operands.peek().is_some()
-        && operands.all(|(operand, _)| in_place::stage_of(model, op, operand).is_some())
-        && begins(op.output.get().into()) == begins(storage)
+        && operands.all(|(operand, _)| in_place::place_of(model, op, operand) == place)
         && !model.outputs().any(is_output)
 }
 
@@ -268,12 +272,15 @@ pub(super) fn totals(model: &Model<'_>) -> Totals {
     }
 }
 
-/// Bytes that the output shares with the input it is written over.
+/// Bytes that the output shares with what it is written over.
 fn shared(model: &Model<'_>, op: &OpRecord) -> u64 {
     let bytes = |value: usize| Stretch::of(&model.value(value)).bytes();
-    in_place::operand(model, op)
-        .and_then(|operand| input_indices(op).nth(operand))
-        .map_or(0, |input| bytes(input).min(bytes(op.output.get().into())))
+    let replaced = match in_place::replaced(model, op) {
+        Some(Replaced::Rows { operand }) => input_indices(op).nth(operand).map_or(0, bytes),
+        Some(Replaced::Joined) => input_indices(op).map(bytes).sum(),
+        None => 0,
+    };
+    replaced.min(bytes(op.output.get().into()))
 }
 
 /// Bytes of the storages that are live at operator `number` and no longer after it.

@@ -2,14 +2,17 @@
 //!
 //! Four orders are placed first, each block at the lowest offset that is free over its whole life. Where they miss the
 //! bound, [`super::exact`] looks for it, within a budget; where that ends without an answer, the best order is improved by
-//! moves from a fixed seed.
+//! moves from a fixed seed, and then the exact search halves what is between it and the bound.
 
 use super::exact;
+use pinhole_runtime::model::format::ALIGN_BYTES;
 
 /// Orders tried beside the first four.
 const MOVES: usize = 4000;
-/// Nodes of the exact search.
-const NODES: usize = 60_000;
+/// Nodes of one exact search.
+const NODES: usize = 4_000;
+/// Exact searches between the bound and the best order.
+const PROBES: usize = 4;
 
 /// Bytes at one offset, live over a range of operators, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,17 +52,34 @@ pub(super) fn peak(blocks: &[Block], offsets: &[usize]) -> usize {
 
 /// The best offsets found for blocks that live during `ops` operators; none can be better than `bound`.
 pub(super) fn arrange(blocks: &[Block], ops: usize, bound: usize) -> Vec<usize> {
+    let neighbours = Neighbours::new(blocks);
     let mut best = Best::default();
     for order in orders(blocks) {
-        best.offer(blocks, order);
+        best.offer(&neighbours, order);
     }
     if best.peak <= bound {
         return best.offsets;
     }
     match exact::search(blocks, ops, bound, NODES) {
         Some(offsets) => offsets,
-        None => improve(blocks, bound, best).offsets,
+        None => tighten(blocks, ops, bound, improve(&neighbours, bound, best)),
     }
+}
+
+/// Halves what is between the best peak and the largest one that was not found.
+fn tighten(blocks: &[Block], ops: usize, bound: usize, best: Best) -> Vec<usize> {
+    let (mut missed, mut peak_bytes, mut offsets) = (bound, best.peak, best.offsets);
+    for _ in 0..PROBES {
+        let target = (missed + (peak_bytes - missed) / 2) / ALIGN_BYTES * ALIGN_BYTES;
+        if target <= missed {
+            break;
+        }
+        match exact::search(blocks, ops, target, NODES) {
+            Some(found) => (peak_bytes, offsets) = (peak(blocks, &found), found),
+            None => missed = target,
+        }
+    }
+    offsets
 }
 
 /// The best order so far.
@@ -72,9 +92,9 @@ struct Best {
 
 impl Best {
     /// Takes an order that is no worse.
-    fn offer(&mut self, blocks: &[Block], order: Vec<usize>) {
-        let offsets = place(blocks, &order);
-        let peak = peak(blocks, &offsets);
+    fn offer(&mut self, neighbours: &Neighbours<'_>, order: Vec<usize>) {
+        let offsets = neighbours.place(&order);
+        let peak = peak(neighbours.blocks, &offsets);
         if self.order.is_empty() || peak <= self.peak {
             *self = Self {
                 peak,
@@ -108,7 +128,7 @@ fn orders(blocks: &[Block]) -> [Vec<usize>; 4] {
 }
 
 /// Moves one block to another place in the order, again and again, and keeps what is no worse.
-fn improve(blocks: &[Block], bound: usize, mut best: Best) -> Best {
+fn improve(neighbours: &Neighbours<'_>, bound: usize, mut best: Best) -> Best {
     let mut random = 0x9e37_79b9_7f4a_7c15u64;
     let mut below = |limit: usize| {
         random ^= random << 13;
@@ -123,33 +143,54 @@ fn improve(blocks: &[Block], bound: usize, mut best: Best) -> Best {
         let mut order = best.order.clone();
         let moved = order.remove(below(order.len()));
         order.insert(below(order.len() + 1), moved);
-        best.offer(blocks, order);
+        best.offer(neighbours, order);
     }
     best
 }
 
-/// Places blocks in `order`, each at the lowest offset that is free.
-fn place(blocks: &[Block], order: &[usize]) -> Vec<usize> {
-    let mut offsets = vec![0; blocks.len()];
-    let mut placed: Vec<usize> = Vec::with_capacity(blocks.len());
-    let mut taken: Vec<(isize, usize)> = Vec::new();
-    for &index in order {
-        taken.clear();
-        for &other in &placed {
-            taken.extend(forbidden(&blocks[index], &blocks[other], offsets[other]));
+/// Blocks, and for each those that live while it does.
+struct Neighbours<'b> {
+    blocks: &'b [Block],
+    of: Vec<Vec<usize>>,
+}
+
+impl<'b> Neighbours<'b> {
+    fn new(blocks: &'b [Block]) -> Self {
+        let meets = |a: usize, b: usize| forbidden(&blocks[a], &blocks[b], 0).next().is_some();
+        let of = |a: usize| {
+            (0..blocks.len())
+                .filter(|&b| b != a && meets(a, b))
+                .collect()
+        };
+        Self {
+            blocks,
+            of: (0..blocks.len()).map(of).collect(),
         }
-        taken.sort_unstable();
-        let mut offset = 0;
-        for &(after, before) in &taken {
-            if offset as isize <= after {
-                break;
-            }
-            offset = offset.max(before);
-        }
-        offsets[index] = offset;
-        placed.push(index);
     }
-    offsets
+
+    /// Places blocks in `order`, each at the lowest offset that is free.
+    fn place(&self, order: &[usize]) -> Vec<usize> {
+        let mut offsets: Vec<Option<usize>> = vec![None; order.len()];
+        let mut taken: Vec<(isize, usize)> = Vec::new();
+        for &index in order {
+            taken.clear();
+            for &other in &self.of[index] {
+                if let Some(offset) = offsets[other] {
+                    taken.extend(forbidden(&self.blocks[index], &self.blocks[other], offset));
+                }
+            }
+            taken.sort_unstable();
+            let mut offset = 0;
+            for &(after, before) in &taken {
+                if offset as isize <= after {
+                    break;
+                }
+                offset = offset.max(before);
+            }
+            offsets[index] = Some(offset);
+        }
+        offsets.into_iter().flatten().collect()
+    }
 }
 
 /// Open intervals of offsets at which a part of `block` would overlap a part of `other`.

@@ -2,7 +2,9 @@
 
 use crate::lower::{Lowered, LoweredOp, LoweredValue, Place};
 use pinhole_runtime::model::format::{ALIGN_BYTES, MAX_INPUTS};
-use pinhole_runtime::model::{ValueView, stage_bytes};
+use pinhole_runtime::model::op::{ConcatParams, OpKind};
+use pinhole_runtime::model::{Inputs, ValueView, joined_at, stage_bytes};
+use zerocopy::FromBytes;
 
 use super::arrange::Part;
 
@@ -33,10 +35,11 @@ pub(super) struct OpMemory {
     pub(super) replaceable: Vec<Replaceable>,
 }
 
-/// A storage that an operator may write over.
-#[derive(Clone, Copy, Debug)]
+/// Storages that an operator may write over.
+#[derive(Clone, Debug)]
 pub(super) struct Replaceable {
-    pub(super) storage: usize,
+    /// Each with where it then begins in the output; the first one at 0.
+    pub(super) storages: Vec<(usize, usize)>,
     /// Scratch that this takes instead of the kernel's, which has none.
     pub(super) stage_bytes: usize,
 }
@@ -74,41 +77,69 @@ impl Memory {
 
     /// Bytes saved at `op` when it writes over `replaceable`.
     pub(super) fn saved_bytes(&self, op: &OpMemory, replaceable: &Replaceable) -> usize {
-        let shared = self.bytes[replaceable.storage].min(self.bytes[op.writes]);
+        let replaced: usize = replaceable
+            .storages
+            .iter()
+            .map(|&(storage, _)| self.bytes[storage])
+            .sum();
+        let shared = replaced.min(self.bytes[op.writes]);
         shared.saturating_sub(aligned(replaceable.stage_bytes))
     }
 }
 
-/// The storages that every operand lying there allows to be overwritten.
+/// What an operator may write over, in every way that there is.
 fn replaceable(lowered: &Lowered, op: &LoweredOp) -> Vec<Replaceable> {
-    let mut inputs: [Option<ValueView>; MAX_INPUTS] = [None; MAX_INPUTS];
+    let mut inputs: Inputs = [None; MAX_INPUTS];
     for (input, &value) in inputs.iter_mut().zip(&op.inputs) {
         *input = Some(view(&lowered.values[value]));
     }
     let output = view(&lowered.values[op.output]);
+    match op.kind {
+        OpKind::Concat => joined(op, &inputs, &output).into_iter().collect(),
+        _ => by_rows(op, &inputs, &output),
+    }
+}
+
+/// The storages that every operand lying there allows to be overwritten row by row.
+fn by_rows(op: &LoweredOp, inputs: &Inputs, output: &ValueView) -> Vec<Replaceable> {
     let mut found: Vec<Replaceable> = Vec::new();
-    for (operand, input) in inputs.iter().enumerate() {
-        let Some(input) = input.filter(|input| !input.constant) else {
-            continue;
-        };
-        let lies_there =
-            |other: usize| inputs[other].is_some_and(|other| other.storage == input.storage);
-        let mut stages = (0..MAX_INPUTS)
-            .filter(|&other| lies_there(other))
-            .map(|other| stage_bytes(op.kind, other, &inputs, &output));
-        let new = found.iter().all(|found| found.storage != input.storage);
-        if let (true, true, Some(stage_bytes)) = (
-            new,
-            stages.all(|stage| stage.is_some()),
-            stage_bytes(op.kind, operand, &inputs, &output),
-        ) {
+    for input in inputs.iter().flatten().filter(|input| !input.constant) {
+        let there = (0..MAX_INPUTS)
+            .filter(|&other| inputs[other].is_some_and(|other| other.storage == input.storage));
+        let stages: Option<Vec<usize>> = there
+            .map(|operand| stage_bytes(op.kind, operand, inputs, output))
+            .collect();
+        let known = found
+            .iter()
+            .any(|found| found.storages[0].0 == input.storage);
+        if let (Some(stages), false) = (stages, known) {
             found.push(Replaceable {
-                storage: input.storage,
-                stage_bytes,
+                storages: vec![(input.storage, 0)],
+                stage_bytes: stages[0],
             });
         }
     }
     found
+}
+
+/// All inputs of a concatenation that can be joined where they lie.
+fn joined(op: &LoweredOp, inputs: &Inputs, output: &ValueView) -> Option<Replaceable> {
+    let (params, _) = ConcatParams::ref_from_prefix(&op.params).ok()?;
+    let mut storages: Vec<(usize, usize)> = Vec::new();
+    for (operand, input) in inputs.iter().flatten().enumerate() {
+        let at = joined_at(params.axis.into(), operand, inputs, output)?;
+        let again = storages
+            .iter()
+            .any(|&(storage, _)| storage == input.storage);
+        if input.constant || again || !at.is_multiple_of(ALIGN_BYTES) {
+            return None;
+        }
+        storages.push((input.storage, at));
+    }
+    Some(Replaceable {
+        storages,
+        stage_bytes: 0,
+    })
 }
 
 /// The value as the runtime will see it, its offset aside.
@@ -127,9 +158,16 @@ fn view(value: &LoweredValue) -> ValueView {
     }
 }
 
+/// Scratch of an operator that takes one of its choices to replace inputs, or none.
+pub(super) fn scratch_bytes(op: &OpMemory, choice: Option<usize>) -> usize {
+    choice.map_or(op.scratch_bytes, |choice| {
+        op.replaceable[choice].stage_bytes
+    })
+}
+
 /// Puts operators in another order.
-pub(super) fn reorder(ops: &mut Vec<LoweredOp>, order: &[usize]) {
-    let mut taken: Vec<Option<LoweredOp>> = ops.drain(..).map(Some).collect();
+pub(super) fn reorder<T>(ops: &mut Vec<T>, order: &[usize]) {
+    let mut taken: Vec<Option<T>> = ops.drain(..).map(Some).collect();
     ops.extend(order.iter().filter_map(|&op| taken[op].take()));
 }
 
@@ -180,7 +218,13 @@ impl Schedule {
         };
         let saved = |choice: usize| memory.saved_bytes(&memory.ops[op], &choices[choice]);
         (0..choices.len())
-            .filter(|&choice| ends(choices[choice].storage) && saved(choice) > 0)
+            .filter(|&choice| {
+                choices[choice]
+                    .storages
+                    .iter()
+                    .all(|&(storage, _)| ends(storage))
+            })
+            .filter(|&choice| saved(choice) > 0)
             .max_by_key(|&choice| (saved(choice), std::cmp::Reverse(choice)))
     }
 

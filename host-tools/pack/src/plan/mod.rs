@@ -3,17 +3,20 @@
 //!
 //! A value lives from the operator that writes it (the first one, for inputs) to the last that reads it (the last one, for
 //! outputs); scratch lives during its operator. The lower bound is the largest sum of live bytes at one operator, where of
-//! an output and an input that it may replace the larger counts. Three searches follow one another, each deterministic and
-//! of bounded work: [`mod@order`] takes the order of operators whose bound is lowest, this module decides which outputs
-//! replace an input, and [`arrange`] finds offsets.
+//! an output and what it may replace the larger counts. Three searches follow one another, each deterministic and of bounded
+//! work: [`mod@order`] takes the order of operators whose bound is lowest, this module decides which outputs replace inputs,
+//! and [`arrange`] finds offsets. The order that the graph came in is taken after all when offsets are found for it that need
+//! less.
 //!
-//! Replacing costs a copy of the input, a few rows at a time, so that it is done where it lowers the bound and nowhere else,
-//! as long as offsets are found with which the arena is no larger than with replacing everywhere.
+//! Replacing row by row costs a copy of the input, so that it is done where it lowers the bound and nowhere else, as long as
+//! the arena does not grow by that.
 
 mod arrange;
 mod exact;
 mod memory;
 mod order;
+
+use std::collections::HashMap;
 
 use crate::lower::Lowered;
 use arrange::{Block, Part, arrange, peak};
@@ -36,33 +39,40 @@ pub struct Plan {
     pub replacing_ops: usize,
 }
 
+/// The lower bound of a lowered graph in the order of its operators.
+pub fn lower_bound(lowered: &Lowered) -> usize {
+    Schedule::new(Memory::of(lowered)).lower_bound()
+}
+
 /// Puts the operators in the order that needs the least memory and plans the arena.
 pub fn plan(lowered: &mut Lowered) -> Plan {
     let memory = Memory::of(lowered);
     let order = order::order(&memory);
-    memory::reorder(&mut lowered.ops, &order);
-    let schedule = Schedule::new(Memory::of(lowered));
-    let bound = schedule.lower_bound();
-    let where_it_counts = replace_above(&schedule, bound);
-    let mut best = Arranged::new(&schedule, where_it_counts, bound);
-    if best.arena_bytes > bound {
-        let everywhere = Arranged::new(&schedule, replace_above(&schedule, 0), bound);
-        if everywhere.arena_bytes < best.arena_bytes {
-            best = everywhere;
+    let mut reordered = memory.clone();
+    memory::reorder(&mut reordered.ops, &order);
+    let (given, found) = (Schedule::new(memory), Schedule::new(reordered));
+    let arranged = Arranged::best(&found);
+    // An order with a lower bound is worth nothing when no offsets come near it.
+    if arranged.arena_bytes > given.lower_bound() {
+        let in_given_order = Arranged::best(&given);
+        if in_given_order.arena_bytes < arranged.arena_bytes {
+            return in_given_order.into_plan(lowered, given.lower_bound());
         }
     }
-    best.into_plan(lowered, bound)
+    memory::reorder(&mut lowered.ops, &order);
+    arranged.into_plan(lowered, found.lower_bound())
 }
 
 /// For each operator, which of its choices to replace an input is taken: the best one, where more than `limit` bytes are
-/// live without it.
-fn replace_above(schedule: &Schedule, limit: usize) -> Vec<Option<usize>> {
-    (0..schedule.memory.ops.len())
-        .map(|op| {
-            let best = schedule.best_replacement(op)?;
-            (schedule.live_bytes(op) > limit).then_some(best)
-        })
-        .collect()
+/// live without it, or, with `join`, where it takes no stage.
+fn replacements(schedule: &Schedule, limit: usize, join: bool) -> Vec<Option<usize>> {
+    let ops = schedule.memory.ops.iter().enumerate();
+    ops.map(|(index, op)| {
+        let best = schedule.best_replacement(index)?;
+        let joins = join && op.replaceable[best].stage_bytes == 0;
+        (joins || schedule.live_bytes(index) > limit).then_some(best)
+    })
+    .collect()
 }
 
 /// Whose bytes a part of a block are.
@@ -72,10 +82,83 @@ enum Owner {
     Scratch(usize),
 }
 
+/// Blocks in the making: what begins how many bytes behind the start of each, and its life.
+#[derive(Default)]
+struct Blocks {
+    members: Vec<Vec<(Owner, usize, Part)>>,
+    /// Of each storage.
+    block_of: HashMap<usize, usize>,
+}
+
+impl Blocks {
+    fn of(schedule: &Schedule, replacements: &[Option<usize>]) -> Self {
+        let memory = &schedule.memory;
+        let mut blocks = Self::default();
+        for &input in &memory.inputs {
+            blocks.add(None, Owner::Value(input), schedule.part(input));
+        }
+        for (index, op) in memory.ops.iter().enumerate() {
+            let replacement = replacements[index].map(|choice| &op.replaceable[choice]);
+            let block = replacement.and_then(|replacement| blocks.join(&replacement.storages));
+            blocks.add(block, Owner::Value(op.writes), schedule.part(op.writes));
+            let bytes = memory::scratch_bytes(op, replacements[index]);
+            if bytes > 0 {
+                let part = Part {
+                    bytes: memory::aligned(bytes),
+                    first: index,
+                    last: index,
+                };
+                blocks.add(None, Owner::Scratch(index), part);
+            }
+        }
+        blocks.members.retain(|members| !members.is_empty());
+        blocks
+    }
+
+    /// Puts what is about to be replaced into one block, at the given distances from its start, and gives that block. Storages
+    /// that live begin where their block begins, because an output begins where the first one that it replaces begins.
+    fn join(&mut self, storages: &[(usize, usize)]) -> Option<usize> {
+        let mut storages = storages.iter();
+        let first = self.block_of.get(&storages.next()?.0).copied()?;
+        for (storage, at) in storages {
+            let block = self.block_of.get(storage).copied()?;
+            let moved = std::mem::take(&mut self.members[block]);
+            let moved = moved
+                .into_iter()
+                .map(|(owner, behind, part)| (owner, behind + at, part));
+            self.members[first].extend(moved);
+        }
+        Some(first)
+    }
+
+    fn add(&mut self, block: Option<usize>, owner: Owner, part: Part) {
+        let block = block.unwrap_or(self.members.len());
+        if block == self.members.len() {
+            self.members.push(Vec::new());
+        }
+        self.members[block].push((owner, 0, part));
+        if let Owner::Value(storage) = owner {
+            self.block_of.insert(storage, block);
+        }
+    }
+
+    /// What has to be placed: every member reaches from the start of its block to its own end.
+    fn to_place(&self) -> Vec<Block> {
+        let part = |&(_, at, part): &(Owner, usize, Part)| Part {
+            bytes: at + part.bytes,
+            ..part
+        };
+        let block = |members: &Vec<_>| Block {
+            parts: members.iter().map(part).collect(),
+        };
+        self.members.iter().map(block).collect()
+    }
+}
+
 /// Offsets for one choice of replacements.
+#[derive(Default)]
 struct Arranged {
-    blocks: Vec<Block>,
-    owners: Vec<Vec<Owner>>,
+    blocks: Blocks,
     offsets: Vec<usize>,
     scratch_bytes: Vec<usize>,
     arena_bytes: usize,
@@ -83,47 +166,41 @@ struct Arranged {
 }
 
 impl Arranged {
-    fn new(schedule: &Schedule, replacements: Vec<Option<usize>>, bound: usize) -> Self {
-        let memory = &schedule.memory;
-        let mut blocks: Vec<Block> = Vec::new();
-        let mut owners: Vec<Vec<Owner>> = Vec::new();
-        let mut block_of = vec![usize::MAX; memory.bytes.len()];
-        let mut add = |block: Option<usize>, part: Part, owner: Owner| {
-            let block = block.unwrap_or(blocks.len());
-            if block == blocks.len() {
-                blocks.push(Block::default());
-                owners.push(Vec::new());
+    /// The smallest arena of a schedule, over the ways to choose what is replaced.
+    fn best(schedule: &Schedule) -> Self {
+        let bound = schedule.lower_bound();
+        // Joining costs nothing and is done wherever it can be; but it ties offsets together, as all replacing does.
+        let choices = [(bound, true), (bound, false), (0, true)];
+        let mut best: Option<Self> = None;
+        for (limit, join) in choices {
+            let arranged = Self::new(schedule, &replacements(schedule, limit, join), bound);
+            let meets_bound = arranged.arena_bytes <= bound;
+            if best
+                .as_ref()
+                .is_none_or(|best| arranged.arena_bytes < best.arena_bytes)
+            {
+                best = Some(arranged);
             }
-            blocks[block].parts.push(part);
-            owners[block].push(owner);
-            block
-        };
-        for &input in &memory.inputs {
-            block_of[input] = add(None, schedule.part(input), Owner::Value(input));
-        }
-        let mut scratch_bytes = Vec::with_capacity(memory.ops.len());
-        for (index, op) in memory.ops.iter().enumerate() {
-            let replacement = replacements[index].map(|choice| &op.replaceable[choice]);
-            let joined = replacement.map(|replacement| block_of[replacement.storage]);
-            block_of[op.writes] = add(joined, schedule.part(op.writes), Owner::Value(op.writes));
-            let bytes = replacement.map_or(op.scratch_bytes, |replacement| replacement.stage_bytes);
-            scratch_bytes.push(bytes);
-            if bytes > 0 {
-                let part = Part {
-                    bytes: memory::aligned(bytes),
-                    first: index,
-                    last: index,
-                };
-                add(None, part, Owner::Scratch(index));
+            if meets_bound {
+                break;
             }
         }
-        let offsets = arrange(&blocks, memory.ops.len(), bound);
+        best.unwrap_or_default()
+    }
+
+    fn new(schedule: &Schedule, replacements: &[Option<usize>], bound: usize) -> Self {
+        let ops = &schedule.memory.ops;
+        let blocks = Blocks::of(schedule, replacements);
+        let to_place = blocks.to_place();
+        let offsets = arrange(&to_place, ops.len(), bound);
+        let scratch = ops.iter().zip(replacements);
         Self {
-            arena_bytes: peak(&blocks, &offsets),
+            arena_bytes: peak(&to_place, &offsets),
             blocks,
-            owners,
             offsets,
-            scratch_bytes,
+            scratch_bytes: scratch
+                .map(|(op, &choice)| memory::scratch_bytes(op, choice))
+                .collect(),
             replacing_ops: replacements.iter().flatten().count(),
         }
     }
@@ -131,12 +208,11 @@ impl Arranged {
     fn into_plan(self, lowered: &Lowered, lower_bound_bytes: usize) -> Plan {
         let mut value_offsets = vec![0; lowered.values.len()];
         let mut scratch_offsets = vec![0; lowered.ops.len()];
-        debug_assert_eq!(self.blocks.len(), self.offsets.len());
-        for (owners, &offset) in self.owners.iter().zip(&self.offsets) {
-            for owner in owners {
-                match *owner {
-                    Owner::Value(value) => value_offsets[value] = offset,
-                    Owner::Scratch(op) => scratch_offsets[op] = offset,
+        for (members, &offset) in self.blocks.members.iter().zip(&self.offsets) {
+            for &(owner, at, _) in members {
+                match owner {
+                    Owner::Value(value) => value_offsets[value] = offset + at,
+                    Owner::Scratch(op) => scratch_offsets[op] = offset + at,
                 }
             }
         }

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::memory::{Memory, OpMemory, aligned};
+use super::memory::{Memory, OpMemory, Replaceable, aligned};
 
 /// Sets of operators kept after each step.
 const WIDTH: usize = 64;
@@ -142,7 +142,8 @@ impl State {
 
 /// Bytes that the best replacement saves, of the storages that end.
 fn saved(memory: &Memory, op: &OpMemory, ends: &dyn Fn(usize) -> bool) -> usize {
-    let choices = op.replaceable.iter().filter(|choice| ends(choice.storage));
+    let end = |choice: &&Replaceable| choice.storages.iter().all(|&(storage, _)| ends(storage));
+    let choices = op.replaceable.iter().filter(end);
     choices
         .map(|choice| memory.saved_bytes(op, choice))
         .max()

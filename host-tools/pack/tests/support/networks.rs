@@ -3,7 +3,8 @@
 use pinhole_pack::lower::{Lowered, LoweredOp, LoweredValue, Place};
 use pinhole_runtime::kernel::{attention_s8_scratch_bytes, tile_scratch_bytes};
 use pinhole_runtime::model::format::DType;
-use pinhole_runtime::model::op::OpKind;
+use pinhole_runtime::model::op::{ConvParams, OpKind, WindowRecord};
+use zerocopy::IntoBytes;
 
 /// A network in the making. Pictures are (1, side, side, channels), tokens (rows, width).
 #[derive(Default)]
@@ -67,31 +68,60 @@ impl Network {
         self.0.values[value].shape.clone()
     }
 
+    /// A convolution, as a product where its window is one pixel; its padding keeps sides whole.
     fn conv(&mut self, x: usize, kernel: usize, stride: usize, channels: usize) -> usize {
         let [_, side, _, from] = self.shape(x)[..] else {
             panic!("a convolution takes a picture");
         };
-        let side = side.div_ceil(stride);
-        let shape = [1, side, side, channels];
-        let (kind, k) = match (kernel, stride) {
-            (1, 1) => (OpKind::GemmS8, from),
-            _ => (OpKind::ConvS8, kernel * kernel * from),
+        let k = kernel * kernel * from;
+        let side_out = side.div_ceil(stride);
+        let shape = [1, side_out, side_out, channels];
+        let is_product = (kernel, stride) == (1, 1);
+        let kind = if is_product {
+            OpKind::GemmS8
+        } else {
+            OpKind::ConvS8
         };
-        self.op(kind, &[x], DType::I8, &shape, tile_scratch_bytes(k, 1))
+        let output = self.op(kind, &[x], DType::I8, &shape, tile_scratch_bytes(k, 1));
+        self.windowed(kernel, stride, [side, side_out], k * channels);
+        output
     }
 
-    fn depthwise(&mut self, x: usize, stride: usize) -> usize {
+    fn depthwise(&mut self, x: usize, kernel: usize, stride: usize) -> usize {
         let [_, side, _, channels] = self.shape(x)[..] else {
             panic!("a convolution takes a picture");
         };
-        let side = side.div_ceil(stride);
-        self.op(
-            OpKind::DepthwiseConvS8,
-            &[x],
-            DType::I8,
-            &[1, side, side, channels],
-            None,
-        )
+        let side_out = side.div_ceil(stride);
+        let shape = [1, side_out, side_out, channels];
+        let output = self.op(OpKind::DepthwiseConvS8, &[x], DType::I8, &shape, None);
+        self.windowed(kernel, stride, [side, side_out], kernel * kernel * channels);
+        output
+    }
+
+    /// Completes the last operator: its window and its multiply-accumulates.
+    fn windowed(
+        &mut self,
+        kernel: usize,
+        stride: usize,
+        [side, side_out]: [usize; 2],
+        macs: usize,
+    ) {
+        let padding = ((side_out - 1) * stride + kernel).saturating_sub(side) as u8;
+        let (before, after) = (padding / 2, padding - padding / 2);
+        let params = ConvParams {
+            window: WindowRecord {
+                kernel: [kernel as u8; 2],
+                stride: [stride as u8; 2],
+                padding: [before, before, after, after],
+                dilation: [1; 2],
+                reserved: [0; 2],
+            },
+            clamp_min: (-128).into(),
+            clamp_max: 127.into(),
+        };
+        let op = self.0.ops.last_mut().expect("an operator");
+        op.params = params.as_bytes().to_vec();
+        op.macs = (side_out * side_out * macs) as u64;
     }
 
     fn linear(&mut self, x: usize, channels: usize, dtype: DType) -> usize {
@@ -123,7 +153,7 @@ impl Network {
 fn inverted_bottleneck(
     net: &mut Network,
     x: usize,
-    [expand, channels, stride]: [usize; 3],
+    [expand, channels, kernel, stride]: [usize; 4],
 ) -> usize {
     let from = net.shape(x)[3];
     let wide = if expand == 1 {
@@ -131,7 +161,7 @@ fn inverted_bottleneck(
     } else {
         net.conv(x, 1, 1, expand * from)
     };
-    let deep = net.depthwise(wide, stride);
+    let deep = net.depthwise(wide, kernel, stride);
     let narrow = net.conv(deep, 1, 1, channels);
     if stride == 1 && from == channels {
         net.same_shape(OpKind::AddS8, &[x, narrow], DType::I8)
@@ -140,21 +170,21 @@ fn inverted_bottleneck(
     }
 }
 
-/// Stages of (expansion, channels, repeats, first stride) between a stem and a head.
+/// Stages of (expansion, channels, repeats, first stride, kernel) between a stem and a head.
 fn mobile(
     side: usize,
     stem: usize,
-    stages: &[[usize; 4]],
+    stages: &[[usize; 5]],
     head: usize,
     embedding: usize,
 ) -> Lowered {
     let mut net = Network::default();
     let picture = net.input(&[1, side, side, 3]);
     let mut x = net.conv(picture, 3, 2, stem);
-    for &[expand, channels, repeats, stride] in stages {
+    for &[expand, channels, repeats, stride, kernel] in stages {
         for repeat in 0..repeats {
             let stride = if repeat == 0 { stride } else { 1 };
-            x = inverted_bottleneck(&mut net, x, [expand, channels, stride]);
+            x = inverted_bottleneck(&mut net, x, [expand, channels, kernel, stride]);
         }
     }
     let x = net.conv(x, 1, 1, head);
@@ -167,13 +197,13 @@ fn mobile(
 /// Tan & Le 2019, without squeeze and excitation.
 pub(crate) fn efficientnet_lite0(side: usize) -> Lowered {
     let stages = [
-        [1, 16, 1, 1],
-        [6, 24, 2, 2],
-        [6, 40, 2, 2],
-        [6, 80, 3, 2],
-        [6, 112, 3, 1],
-        [6, 192, 4, 2],
-        [6, 320, 1, 1],
+        [1, 16, 1, 1, 3],
+        [6, 24, 2, 2, 3],
+        [6, 40, 2, 2, 5],
+        [6, 80, 3, 2, 3],
+        [6, 112, 3, 1, 5],
+        [6, 192, 4, 2, 5],
+        [6, 320, 1, 1, 3],
     ];
     mobile(side, 32, &stages, 1280, 256)
 }
@@ -198,7 +228,7 @@ pub(crate) fn mobilenet_v2(width: f64, side: usize) -> Lowered {
         [6, 160, 3, 2],
         [6, 320, 1, 1],
     ]
-    .map(|[expand, channels, repeats, stride]| [expand, scaled(channels), repeats, stride]);
+    .map(|[expand, channels, repeats, stride]| [expand, scaled(channels), repeats, stride, 3]);
     mobile(side, scaled(32), &stages, 1280, 256)
 }
 
@@ -269,7 +299,7 @@ pub(crate) fn tinyvit_5m() -> Lowered {
     for _ in 0..2 {
         let wide = net.conv(x, 1, 1, 256);
         let wide = active(&mut net, wide);
-        let deep = net.depthwise(wide, 1);
+        let deep = net.depthwise(wide, 3, 1);
         let deep = active(&mut net, deep);
         let narrow = net.conv(deep, 1, 1, 64);
         let sum = net.same_shape(OpKind::AddS8, &[x, narrow], DType::I8);
@@ -278,7 +308,7 @@ pub(crate) fn tinyvit_5m() -> Lowered {
     for [width, depth, heads, window] in [[128, 2, 4, 7], [160, 6, 5, 14], [320, 2, 10, 7]] {
         let merged = net.conv(x, 1, 1, width);
         let merged = active(&mut net, merged);
-        let smaller = net.depthwise(merged, 2);
+        let smaller = net.depthwise(merged, 3, 2);
         let smaller = active(&mut net, smaller);
         x = net.conv(smaller, 1, 1, width);
         for _ in 0..depth {
@@ -322,7 +352,7 @@ fn window_block(net: &mut Network, x: usize, heads: usize, window: usize) -> usi
     let branch = net.alias(branch, &[tokens, width]);
     let sum = net.same_shape(OpKind::AddS16, &[rows, branch], DType::I8);
     let picture = net.alias(sum, &[1, side, side, width]);
-    let local = net.depthwise(picture, 1);
+    let local = net.depthwise(picture, 3, 1);
     let rows = net.alias(local, &[tokens, width]);
     let branch = mlp(net, rows);
     let sum = net.same_shape(OpKind::AddS16, &[rows, branch], DType::I8);
