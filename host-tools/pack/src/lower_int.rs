@@ -6,8 +6,8 @@ use pinhole_runtime::kernel::requantize::quantize_multiplier;
 use pinhole_runtime::kernel::{Kernels, Scalar, tile_scratch_bytes};
 use pinhole_runtime::model::format::DType;
 use pinhole_runtime::model::op::{
-    AddParams, ConcatParams, ConvParams, GemmParams, MeanParams, MulParams, OpKind, PadParams,
-    PoolParams, SliceParams,
+    AddParams, ConcatParams, ConvParams, GemmParams, LutChannelsParams, MeanParams, MulParams,
+    OpKind, PadParams, PoolParams, SliceParams,
 };
 use zerocopy::IntoBytes;
 
@@ -41,7 +41,7 @@ pub(crate) fn supports(state: &Lowering<'_>, node: &Node) -> bool {
         Op::Conv2d { .. } => bytes_in && (bytes_out || is_product(state, node)),
         Op::Linear { .. } | Op::GlobalAvgPool => bytes_in,
         Op::NormalizeEmbedding => computed(0) && bytes_out,
-        Op::Unary { .. } | Op::Attention { .. } => bytes_in && bytes_out,
+        Op::Unary { .. } | Op::ChannelUnary { .. } | Op::Attention { .. } => bytes_in && bytes_out,
         Op::Softmax { axis } => {
             let rank = state.graph.values[node.inputs[0]].shape.len();
             bytes_in && axis + 1 == rank && output.scales == [1.0 / 256.0]
@@ -211,6 +211,7 @@ pub(crate) fn lower(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason>
         Op::Reduce { .. } => transformer::mean(state, node),
         Op::Binary { activation, .. } => mul(state, node, *activation),
         Op::Unary { function } => table(state, node, *function),
+        Op::ChannelUnary { function } => tables(state, node, *function),
         Op::AvgPool {
             kernel,
             stride,
@@ -635,16 +636,68 @@ fn mul(state: &mut Lowering<'_>, node: &Node, activation: Activation) -> Result<
 
 /// A table of all 256 inputs; the function is evaluated by the scalar kernels, so that every host writes the same bytes.
 fn table(state: &mut Lowering<'_>, node: &Node, function: Unary) -> Result<(), Reason> {
-    let input = layer_input(state, node)?;
-    let output = activation_quant(state, node.output)?;
+    let quant = [
+        layer_input(state, node)?,
+        activation_quant(state, node.output)?,
+    ];
+    let table = values(function, quant, [1.0; 2]);
+    let index = push(state, node, &node.inputs[..1], OpKind::LutS8, &[])?;
+    state.out.ops[index].data = vec![Some(i8_bytes(&table))];
+    Ok(())
+}
+
+/// `function(x · before) · after` of all 256 inputs.
+fn values(
+    function: Unary,
+    [input, output]: [ActivationQuant; 2],
+    [before, after]: [f32; 2],
+) -> [i8; 256] {
     let (kind, alpha, beta) = unary_kind(function);
     let quantized: Vec<i8> = (-128..=127i8).collect();
     let (mut real, mut result, mut table) = ([0f32; 256], [0f32; 256], [0i8; 256]);
-    Scalar.dequantize_s8(&quantized, input.scale, input.zero_point, &mut real);
+    Scalar.dequantize_s8(
+        &quantized,
+        input.scale * before,
+        input.zero_point,
+        &mut real,
+    );
     Scalar.unary_f32(kind, [alpha, beta], &real, &mut result);
-    Scalar.quantize_f32(&result, output.scale, output.zero_point, &mut table);
-    let index = push(state, node, &node.inputs[..1], OpKind::LutS8, &[])?;
-    state.out.ops[index].data = vec![Some(i8_bytes(&table))];
+    Scalar.quantize_f32(&result, output.scale / after, output.zero_point, &mut table);
+    table
+}
+
+/// A table for each pair of factors that occurs.
+fn tables(state: &mut Lowering<'_>, node: &Node, function: Unary) -> Result<(), Reason> {
+    let quant = [
+        layer_input(state, node)?,
+        activation_quant(state, node.output)?,
+    ];
+    let before = state.constant_f32(node, 1, "factor")?;
+    let after = state.constant_f32(node, 2, "factor")?;
+    let (mut pairs, mut index) = (Vec::new(), Vec::new());
+    for pair in before.iter().zip(after).map(|(&a, &b)| [a, b]) {
+        let place = pairs.iter().position(|other| *other == pair);
+        let place = place.unwrap_or_else(|| {
+            pairs.push(pair);
+            pairs.len() - 1
+        });
+        index.push(u8::try_from(place).map_err(|_| "has more than 256 pairs of factors")?);
+    }
+    let tables: Vec<i8> = pairs
+        .iter()
+        .flat_map(|&pair| values(function, quant, pair))
+        .collect();
+    let params = LutChannelsParams {
+        tables: (pairs.len() as u32).into(),
+    };
+    let op = push(
+        state,
+        node,
+        &node.inputs[..1],
+        OpKind::LutChannelsS8,
+        params.as_bytes(),
+    )?;
+    state.out.ops[op].data = vec![Some(i8_bytes(&tables)), Some(index)];
     Ok(())
 }
 

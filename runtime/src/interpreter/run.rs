@@ -54,6 +54,7 @@ pub(super) fn operator(
         | Step::PoolS8 { .. }
         | Step::MeanS8 { .. }
         | Step::LutS8 { .. }
+        | Step::LutChannelsS8 { .. }
         | Step::NormalizeS16
         | Step::QuantizeF32 { .. }
         | Step::DequantizeS8 { .. } => integer(step, slices, kernels),
@@ -223,6 +224,9 @@ fn integer(step: Step<'_>, slices: Slices<'_>, kernels: &dyn Kernels) -> Option<
             dst: elements_mut(output)?,
         }),
         Step::LutS8 { table } => kernels.lut_s8(table, elements(inputs[0])?, elements_mut(output)?),
+        Step::LutChannelsS8 { tables, index } => {
+            kernels.lut_channels_s8(tables, index, elements(inputs[0])?, elements_mut(output)?)
+        }
         Step::NormalizeS16 => kernels.normalize_s16(elements(inputs[0])?, elements_mut(output)?),
         Step::QuantizeF32 { scale, zero_point } => {
             kernels.quantize_f32(

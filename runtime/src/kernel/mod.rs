@@ -431,6 +431,10 @@ pub trait Kernels: Sync {
     fn lut_s8(&self, table: &[i8; 256], src: &[i8], dst: &mut [i8]) {
         scalar::lut_s8(table, src, dst);
     }
+    /// `dst[i, c] = tables[index[c]][src[i, c] + 128]`; `index` is as long as a row and stays below the number of tables.
+    fn lut_channels_s8(&self, tables: &[[i8; 256]], index: &[u8], src: &[i8], dst: &mut [i8]) {
+        scalar::lut_channels_s8(tables, index, src, dst);
+    }
     /// See [`crate::model::op::OpKind::NormalizeS16`].
     fn normalize_s16(&self, src: &[i16], dst: &mut [i8]) {
         scalar::normalize_s16(src, dst);

@@ -174,9 +174,15 @@ pub fn vit_s8() -> Builder {
         weights,
         Parts::params(params),
     );
+    let mapped = b.value(DType::I8, &[TOKENS - 1, WIDTH]);
+    let tables: Vec<i8> = (0..2 * 256).map(|_| random.next() as i8).collect();
+    let index: [u8; WIDTH] = core::array::from_fn(|channel| (channel % 2) as u8);
+    let params = LutChannelsParams { tables: 2.into() };
+    let parts = Parts::params(params).data(&tables).data(&index);
+    b.op(OpKind::LutChannelsS8, &[windowed], mapped, parts);
     let summed = b.value(DType::I16, &[TOKENS - 1, WIDTH]);
     let parts = Parts::params(add_params([9000, 7000]));
-    b.op(OpKind::AddS16, &[weights, windowed], summed, parts);
+    b.op(OpKind::AddS16, &[weights, mapped], summed, parts);
 
     let pooled = b.value(DType::I16, &[1, WIDTH]);
     let params = MeanParams {

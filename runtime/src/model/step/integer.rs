@@ -5,7 +5,9 @@
 
 use super::super::ValueView;
 use super::super::format::DType;
-use super::super::op::{AddParams, ConvParams, GemmParams, MeanParams, MulParams, PoolParams};
+use super::super::op::{
+    AddParams, ConvParams, GemmParams, LutChannelsParams, MeanParams, MulParams, PoolParams,
+};
 use super::super::op_fault::{OUTPUT, OpFault};
 use super::operands::{
     MAX_K, MAX_N, Operands, SMALLEST_MULTIPLIER, clamp_range, expect_same_shape, in_range,
@@ -220,6 +222,24 @@ pub(super) fn lut<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
         found: table.len(),
     })?;
     Ok(Step::LutS8 { table })
+}
+
+pub(super) fn lut_channels<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+    let params: &LutChannelsParams = operands.params()?;
+    operands.output(DType::I8)?;
+    operands.element_wise(0)?;
+    let input = operands.input(0, DType::I8)?;
+    operands.has_columns(0, &input)?;
+    let (channels, count) = (input.last(), params.tables.get());
+    in_range("channels", channels as i64, 1, MAX_N as i64)?;
+    in_range("tables", count.into(), 1, 256)?;
+    let tables: &[[i8; 256]] = operands.data(0, count as usize)?;
+    let index: &[u8] = operands.data(1, channels)?;
+    let last = i64::from(count) - 1;
+    for &table in index {
+        in_range("table", table.into(), 0, last)?;
+    }
+    Ok(Step::LutChannelsS8 { tables, index })
 }
 
 pub(super) fn normalize<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {

@@ -81,6 +81,11 @@ pub(crate) enum Step<'m> {
     LutS8 {
         table: &'m [i8; 256],
     },
+    LutChannelsS8 {
+        tables: &'m [[i8; 256]],
+        /// Of each channel, below the number of tables.
+        index: &'m [u8],
+    },
     NormalizeS16,
     AddS16 {
         params: &'m AddS16Params,
@@ -238,7 +243,7 @@ fn arity(kind: OpKind) -> (usize, usize, usize) {
         K::ConvF32 | K::GemmF32 => (1, 1, 3),
         K::DepthwiseConvF32 | K::LayerNormF32 | K::EmbeddingF32 => (1, 1, 2),
         K::LutS8 => (1, 1, 1),
-        K::LayerNormS16 => (1, 1, 2),
+        K::LayerNormS16 | K::LutChannelsS8 => (1, 1, 2),
         K::AttentionS8 => (3, 3, 2),
         K::AddS8 | K::AddS16 | K::MulS8 | K::MatmulF32 | K::BinaryF32 => (2, 2, 0),
         K::AttentionF32 => (3, 3, 0),
@@ -285,6 +290,7 @@ impl<'m> Step<'m> {
             K::MaxPoolS8 => integer::pool(&operands, true),
             K::MeanS8 => integer::mean(&operands),
             K::LutS8 => integer::lut(&operands),
+            K::LutChannelsS8 => integer::lut_channels(&operands),
             K::NormalizeS16 => integer::normalize(&operands),
             K::QuantizeF32 => integer::quantize(&operands),
             K::DequantizeS8 => integer::dequantize(&operands),
