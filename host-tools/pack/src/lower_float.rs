@@ -377,7 +377,7 @@ fn unary(state: &mut Lowering<'_>, node: &Node, function: Unary) -> Result<(), R
 fn channel_unary(state: &mut Lowering<'_>, node: &Node, function: Unary) -> Result<(), Reason> {
     let (kind, alpha, beta) = unary_kind(function);
     let output = state.graph.values[node.output].clone();
-    let mut step = |state: &mut Lowering<'_>, kind: OpKind, inputs: Vec<usize>, params: &[u8]| {
+    let step = |state: &mut Lowering<'_>, kind: OpKind, inputs: Vec<usize>, params: &[u8]| {
         let name = format!("{}.scaled", node.name);
         let index = state.add_value(name, DType::F32, &output.shape, Place::Arena)?;
         state.out.values[index].dynamic = output.dynamic;

@@ -38,8 +38,12 @@ pub(crate) fn supports(state: &Lowering<'_>, node: &Node) -> bool {
     let bytes_in = dtype(0) == Some(DType::I8) && computed(0);
     let bytes_out = output.dtype == QuantDType::I8;
     match &node.op {
+        Op::Conv2d { groups, .. } if dtype(0) == Some(DType::I16) => {
+            !bytes_out && *groups > 1 && weight_shape(state, node).is_ok_and(|[.., c]| c == 1)
+        }
         Op::Conv2d { .. } => bytes_in && (bytes_out || is_product(state, node)),
-        Op::Linear { .. } | Op::GlobalAvgPool => bytes_in,
+        Op::Linear { .. } => bytes_in,
+        Op::GlobalAvgPool => computed(0),
         Op::NormalizeEmbedding => computed(0) && bytes_out,
         Op::Unary { .. } | Op::ChannelUnary { .. } | Op::Attention { .. } => bytes_in && bytes_out,
         Op::Softmax { axis } => {
@@ -233,7 +237,10 @@ pub(crate) fn lower(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason>
             OpKind::MaxPoolS8,
             window(*kernel, *stride, *padding, [1, 1]),
         ),
-        Op::GlobalAvgPool if activation_quant(state, node.output)?.dtype == DType::I16 => {
+        Op::GlobalAvgPool
+            if layer_input(state, node)?.dtype == DType::I16
+                || activation_quant(state, node.output)?.dtype == DType::I16 =>
+        {
             transformer::mean(state, node)
         }
         Op::GlobalAvgPool => mean(state, node),
@@ -446,7 +453,12 @@ fn product(
         let real_bias = bias.map_or(0.0, |bias| f64::from(bias[channel]));
         let bias = (real_bias / (f64::from(input.scale) * f64::from(scale))).round();
         let folded = bias as i64 - i64::from(input.zero_point) * sum;
-        let limit = i64::from(i32::MAX) - (k as i64) * 128 * 127;
+        let largest = if input.dtype == DType::I16 {
+            32_768
+        } else {
+            128
+        };
+        let limit = i64::from(i32::MAX) - (k as i64) * largest * 128;
         if folded.abs() > limit {
             return Err(format!(
                 "bias of channel {channel} is {folded} in units of the sum; beyond ±{limit} the int32 sum of {k} products could overflow"
@@ -514,7 +526,10 @@ fn conv(
         )
     } else if groups == n && per_group == 1 {
         (
-            OpKind::DepthwiseConvS8,
+            match layer_input(state, node)?.dtype {
+                DType::I16 => OpKind::DepthwiseConvS16,
+                _ => OpKind::DepthwiseConvS8,
+            },
             i8_bytes(&by_tap(&product.weights, n, taps)),
             0,
         )

@@ -3,8 +3,8 @@
 use super::{broadcast, moves, reduce, transformer};
 use crate::arena::{Split, elements, elements_mut};
 use crate::kernel::{
-    AddS8, AttentionF32, ConvF32, ConvS8, DepthwiseConvF32, DepthwiseConvS8, DstS8, GemmF32,
-    GemmS8, Kernels, MatmulF32, MeanS8, MulS8, PoolF32, PoolS8, WeightsF32,
+    AddS8, AttentionF32, ConvF32, ConvS8, DepthwiseConvF32, DepthwiseConvS8, DepthwiseConvS16,
+    DstS8, GemmF32, GemmS8, Kernels, MatmulF32, MeanS8, MulS8, PoolF32, PoolS8, WeightsF32,
 };
 use crate::model::Model;
 use crate::model::format::{NO_VALUE, OpRecord};
@@ -48,6 +48,7 @@ pub(super) fn operator(
         Step::Pad(pad) => moves::pad(&pad, slices.inputs[0], slices.output),
         Step::ConvS8 { .. }
         | Step::DepthwiseConvS8 { .. }
+        | Step::DepthwiseConvS16 { .. }
         | Step::GemmS8 { .. }
         | Step::AddS8 { .. }
         | Step::MulS8 { .. }
@@ -118,6 +119,22 @@ fn integer(step: Step<'_>, slices: Slices<'_>, kernels: &dyn Kernels) -> Option<
                 window,
                 channels,
                 input_zero_point,
+                src,
+                weights,
+                requantize,
+                dst,
+            });
+        }
+        Step::DepthwiseConvS16 {
+            window,
+            channels,
+            weights,
+            requantize,
+        } => {
+            let (src, dst) = (elements(inputs[0])?, elements_mut(output)?);
+            kernels.depthwise_conv_s16(DepthwiseConvS16 {
+                window,
+                channels,
                 src,
                 weights,
                 requantize,

@@ -154,6 +154,23 @@ pub struct DepthwiseConvS8<'a> {
     pub dst: &'a mut [i8],
 }
 
+/// Depthwise convolution of 16-bit values with zero point 0; a tap outside the picture reads 0.
+#[derive(Debug)]
+pub struct DepthwiseConvS16<'a> {
+    /// The window, at most 255 taps.
+    pub window: Window,
+    /// Channels of input and output.
+    pub channels: usize,
+    /// (H, W, C)
+    pub src: &'a [i16],
+    /// (kh·kw, c)
+    pub weights: &'a [i8],
+    /// Of the sums.
+    pub requantize: Requantize<'a>,
+    /// (OH, OW, c)
+    pub dst: &'a mut [i16],
+}
+
 /// Sum of two quantised tensors, TFLite's ADD.
 #[derive(Debug)]
 pub struct AddS8<'a> {
@@ -406,6 +423,10 @@ pub trait Kernels: Sync {
     /// See [`DepthwiseConvS8`].
     fn depthwise_conv_s8(&self, args: DepthwiseConvS8<'_>) {
         scalar::depthwise_conv_s8(args);
+    }
+    /// See [`DepthwiseConvS16`].
+    fn depthwise_conv_s16(&self, args: DepthwiseConvS16<'_>) {
+        scalar::depthwise_conv_s16(args);
     }
     /// See [`AddS8`].
     fn add_s8(&self, args: AddS8<'_>) {

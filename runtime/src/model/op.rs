@@ -80,6 +80,9 @@ op_kinds! {
     /// One of several tables of 256 values by channel, i8 (…, c) → i8. Data: tables i8 (tables, 256), index u8 (c). Params
     /// [`LutChannelsParams`].
     LutChannelsS8 = 19, "lut_channels_s8";
+    /// Depthwise 2-D convolution of a 16-bit stream, i16 → i16. Data: weights i8 (kh·kw, c), bias, multiplier, shift as
+    /// [`OpKind::ConvS8`]. Params [`ConvParams`], at most 255 taps.
+    DepthwiseConvS16 = 34, "depthwise_conv_s16";
 
     /// 2-D convolution in f32. Data: weights (see [`FloatWeights`] and [`crate::kernel::packing`]), bias f32 (n) or
     /// absent, scales f32 (n) when weights are i8. Params [`ConvF32Params`]. Scratch: [`crate::kernel::tile_scratch_bytes`] of f32.

@@ -21,6 +21,10 @@ use crate::kernel::packing::WeightLayout;
 const SHIFTS: (i64, i64) = (-31, 30);
 /// Shifts of a product of two inputs: 255 · 255 · 2¹⁵ fits 32 bits.
 const PRODUCT_SHIFTS: (i64, i64) = (-31, 15);
+/// Most taps of a window over 16-bit inputs: 2¹⁵ · 2⁷ · 255 leaves half of 32 bits for the bias.
+const MAX_WIDE_TAPS: i64 = 255;
+/// Products of bytes that a product of an i16 and a byte counts for.
+pub(super) const WIDE_PRODUCT: usize = 256;
 /// Most pixels of a mean.
 const MAX_PIXELS: i64 = 1 << 16;
 /// Shifts of a mean: 255 · 2¹⁶ · 2⁷ fits 32 bits.
@@ -62,6 +66,24 @@ pub(super) fn depthwise_conv<'m>(operands: &Operands<'m>) -> Result<Step<'m>, Op
         window,
         channels,
         input_zero_point: zero_point_s8(&operands.input(0, DType::I8)?),
+        weights: operands.data(0, size(&[taps(&window), channels])?)?,
+        requantize: requantize(
+            operands,
+            channels,
+            params.clamp_min.get(),
+            params.clamp_max.get(),
+        )?,
+    })
+}
+
+pub(super) fn depthwise_conv_s16<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+    let params: &ConvParams = operands.params()?;
+    let (window, in_channels, channels) = operands.window(&params.window, DType::I16)?;
+    expect(OUTPUT, "channels", in_channels, channels)?;
+    in_range("taps", taps(&window) as i64, 1, MAX_WIDE_TAPS)?;
+    Ok(Step::DepthwiseConvS16 {
+        window,
+        channels,
         weights: operands.data(0, size(&[taps(&window), channels])?)?,
         requantize: requantize(
             operands,

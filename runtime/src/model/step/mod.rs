@@ -45,6 +45,12 @@ pub(crate) enum Step<'m> {
         weights: &'m [i8],
         requantize: Requantize<'m>,
     },
+    DepthwiseConvS16 {
+        window: Window,
+        channels: usize,
+        weights: &'m [i8],
+        requantize: Requantize<'m>,
+    },
     GemmS8 {
         rows: usize,
         k: usize,
@@ -239,7 +245,7 @@ pub(crate) struct AttentionStep<'m> {
 fn arity(kind: OpKind) -> (usize, usize, usize) {
     use OpKind as K;
     match kind {
-        K::ConvS8 | K::DepthwiseConvS8 | K::GemmS8 => (1, 1, 4),
+        K::ConvS8 | K::DepthwiseConvS8 | K::DepthwiseConvS16 | K::GemmS8 => (1, 1, 4),
         K::ConvF32 | K::GemmF32 => (1, 1, 3),
         K::DepthwiseConvF32 | K::LayerNormF32 | K::EmbeddingF32 => (1, 1, 2),
         K::LutS8 => (1, 1, 1),
@@ -283,6 +289,7 @@ impl<'m> Step<'m> {
         match kind {
             K::ConvS8 => integer::conv(&operands),
             K::DepthwiseConvS8 => integer::depthwise_conv(&operands),
+            K::DepthwiseConvS16 => integer::depthwise_conv_s16(&operands),
             K::GemmS8 => integer::gemm(&operands),
             K::AddS8 => integer::add(&operands),
             K::MulS8 => integer::mul(&operands),
@@ -366,6 +373,9 @@ impl<'m> Step<'m> {
             Self::DepthwiseConvS8 {
                 window, channels, ..
             }
+            | Self::DepthwiseConvS16 {
+                window, channels, ..
+            }
             | Self::DepthwiseConvF32 {
                 window, channels, ..
             } => spots(window).saturating_mul(product(&[*channels])),
@@ -404,6 +414,9 @@ impl<'m> Step<'m> {
             Self::DepthwiseConvS8 {
                 window, requantize, ..
             } => integer::check_requantize(requantize, taps(window)),
+            Self::DepthwiseConvS16 {
+                window, requantize, ..
+            } => integer::check_requantize(requantize, taps(window) * integer::WIDE_PRODUCT),
             Self::GemmS8 {
                 k,
                 n,
