@@ -118,6 +118,9 @@ pub enum Op {
     },
     /// Input: x.
     Unary { function: Unary },
+    /// Inputs: x (…, C), before const (C), after const (C): function(x · before) · after. Quantisation puts the factors there,
+    /// so that the channels before and behind a function have one range.
+    ChannelUnary { function: Unary },
     /// Input: x (1,H,W,C). `count_include_pad` is resolved at import: packed pooling never counts padding.
     AvgPool {
         kernel: [usize; 2],
@@ -189,6 +192,7 @@ impl Op {
             Self::MatMul { .. } => "MatMul",
             Self::Binary { .. } => "Binary",
             Self::Unary { .. } => "Unary",
+            Self::ChannelUnary { .. } => "ChannelUnary",
             Self::AvgPool { .. } => "AvgPool",
             Self::MaxPool { .. } => "MaxPool",
             Self::GlobalAvgPool => "GlobalAvgPool",

@@ -11,7 +11,7 @@ use pinhole_runtime::model::op::{
 };
 use zerocopy::IntoBytes;
 
-use crate::lower::{Lowering, Reason};
+use crate::lower::{Lowering, Place, Reason};
 use crate::lower_windows;
 use crate::weights::{f32_bytes, pack_float, pack_table};
 
@@ -38,6 +38,7 @@ pub(crate) fn lower(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason>
             activation,
         } => binary(state, node, *function, *activation),
         Op::Unary { function } => unary(state, node, *function),
+        Op::ChannelUnary { function } => channel_unary(state, node, *function),
         Op::AvgPool {
             kernel,
             stride,
@@ -370,6 +371,47 @@ fn unary(state: &mut Lowering<'_>, node: &Node, function: Unary) -> Result<(), R
         beta: beta.into(),
     };
     simple(state, node, OpKind::UnaryF32, params.as_bytes())
+}
+
+/// A product, the function and another product.
+fn channel_unary(state: &mut Lowering<'_>, node: &Node, function: Unary) -> Result<(), Reason> {
+    let (kind, alpha, beta) = unary_kind(function);
+    let output = state.graph.values[node.output].clone();
+    let step = |state: &mut Lowering<'_>, kind: OpKind, inputs: Vec<usize>, params: &[u8]| {
+        let name = format!("{}.scaled", node.name);
+        let index = state.add_value(name, DType::F32, &output.shape, Place::Arena)?;
+        state.out.values[index].dynamic = output.dynamic;
+        state.push(node.name.clone(), kind, inputs, index).params = params.to_vec();
+        Ok::<_, Reason>(index)
+    };
+    let product = BinaryParams {
+        function: BinaryKind::Mul as u8,
+        reserved: [0; 3],
+        clamp_min: f32::NEG_INFINITY.into(),
+        clamp_max: f32::INFINITY.into(),
+    };
+    let params = UnaryParams {
+        function: kind as u8,
+        reserved: [0; 3],
+        alpha: alpha.into(),
+        beta: beta.into(),
+    };
+    let x = state.float(node.inputs[0])?;
+    let [before, after] = [
+        state.computed(node.inputs[1])?,
+        state.computed(node.inputs[2])?,
+    ];
+    let x = step(
+        state,
+        OpKind::BinaryF32,
+        vec![x, before],
+        product.as_bytes(),
+    )?;
+    let x = step(state, OpKind::UnaryF32, vec![x], params.as_bytes())?;
+    let x = step(state, OpKind::BinaryF32, vec![x, after], product.as_bytes())?;
+    state.out.values[x].name = output.name;
+    state.out.value_map[node.output] = Some(x);
+    Ok(())
 }
 
 fn pool(

@@ -6,8 +6,8 @@ use pinhole_runtime::kernel::requantize::quantize_multiplier;
 use pinhole_runtime::kernel::{Kernels, Scalar, tile_scratch_bytes};
 use pinhole_runtime::model::format::DType;
 use pinhole_runtime::model::op::{
-    AddParams, ConcatParams, ConvParams, GemmParams, MeanParams, MulParams, OpKind, PadParams,
-    PoolParams, SliceParams,
+    AddParams, ConcatParams, ConvParams, GemmParams, LutChannelsParams, MeanParams, MulParams,
+    OpKind, PadParams, PoolParams, SliceParams,
 };
 use zerocopy::IntoBytes;
 
@@ -38,10 +38,14 @@ pub(crate) fn supports(state: &Lowering<'_>, node: &Node) -> bool {
     let bytes_in = dtype(0) == Some(DType::I8) && computed(0);
     let bytes_out = output.dtype == QuantDType::I8;
     match &node.op {
+        Op::Conv2d { groups, .. } if dtype(0) == Some(DType::I16) => {
+            !bytes_out && *groups > 1 && weight_shape(state, node).is_ok_and(|[.., c]| c == 1)
+        }
         Op::Conv2d { .. } => bytes_in && (bytes_out || is_product(state, node)),
-        Op::Linear { .. } | Op::GlobalAvgPool => bytes_in,
+        Op::Linear { .. } => bytes_in,
+        Op::GlobalAvgPool => computed(0),
         Op::NormalizeEmbedding => computed(0) && bytes_out,
-        Op::Unary { .. } | Op::Attention { .. } => bytes_in && bytes_out,
+        Op::Unary { .. } | Op::ChannelUnary { .. } | Op::Attention { .. } => bytes_in && bytes_out,
         Op::Softmax { axis } => {
             let rank = state.graph.values[node.inputs[0]].shape.len();
             bytes_in && axis + 1 == rank && output.scales == [1.0 / 256.0]
@@ -211,6 +215,7 @@ pub(crate) fn lower(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason>
         Op::Reduce { .. } => transformer::mean(state, node),
         Op::Binary { activation, .. } => mul(state, node, *activation),
         Op::Unary { function } => table(state, node, *function),
+        Op::ChannelUnary { function } => tables(state, node, *function),
         Op::AvgPool {
             kernel,
             stride,
@@ -232,7 +237,10 @@ pub(crate) fn lower(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason>
             OpKind::MaxPoolS8,
             window(*kernel, *stride, *padding, [1, 1]),
         ),
-        Op::GlobalAvgPool if activation_quant(state, node.output)?.dtype == DType::I16 => {
+        Op::GlobalAvgPool
+            if layer_input(state, node)?.dtype == DType::I16
+                || activation_quant(state, node.output)?.dtype == DType::I16 =>
+        {
             transformer::mean(state, node)
         }
         Op::GlobalAvgPool => mean(state, node),
@@ -445,7 +453,12 @@ fn product(
         let real_bias = bias.map_or(0.0, |bias| f64::from(bias[channel]));
         let bias = (real_bias / (f64::from(input.scale) * f64::from(scale))).round();
         let folded = bias as i64 - i64::from(input.zero_point) * sum;
-        let limit = i64::from(i32::MAX) - (k as i64) * 128 * 127;
+        let largest = if input.dtype == DType::I16 {
+            32_768
+        } else {
+            128
+        };
+        let limit = i64::from(i32::MAX) - (k as i64) * largest * 128;
         if folded.abs() > limit {
             return Err(format!(
                 "bias of channel {channel} is {folded} in units of the sum; beyond ±{limit} the int32 sum of {k} products could overflow"
@@ -513,7 +526,10 @@ fn conv(
         )
     } else if groups == n && per_group == 1 {
         (
-            OpKind::DepthwiseConvS8,
+            match layer_input(state, node)?.dtype {
+                DType::I16 => OpKind::DepthwiseConvS16,
+                _ => OpKind::DepthwiseConvS8,
+            },
             i8_bytes(&by_tap(&product.weights, n, taps)),
             0,
         )
@@ -635,16 +651,68 @@ fn mul(state: &mut Lowering<'_>, node: &Node, activation: Activation) -> Result<
 
 /// A table of all 256 inputs; the function is evaluated by the scalar kernels, so that every host writes the same bytes.
 fn table(state: &mut Lowering<'_>, node: &Node, function: Unary) -> Result<(), Reason> {
-    let input = layer_input(state, node)?;
-    let output = activation_quant(state, node.output)?;
+    let quant = [
+        layer_input(state, node)?,
+        activation_quant(state, node.output)?,
+    ];
+    let table = values(function, quant, [1.0; 2]);
+    let index = push(state, node, &node.inputs[..1], OpKind::LutS8, &[])?;
+    state.out.ops[index].data = vec![Some(i8_bytes(&table))];
+    Ok(())
+}
+
+/// `function(x · before) · after` of all 256 inputs.
+fn values(
+    function: Unary,
+    [input, output]: [ActivationQuant; 2],
+    [before, after]: [f32; 2],
+) -> [i8; 256] {
     let (kind, alpha, beta) = unary_kind(function);
     let quantized: Vec<i8> = (-128..=127i8).collect();
     let (mut real, mut result, mut table) = ([0f32; 256], [0f32; 256], [0i8; 256]);
-    Scalar.dequantize_s8(&quantized, input.scale, input.zero_point, &mut real);
+    Scalar.dequantize_s8(
+        &quantized,
+        input.scale * before,
+        input.zero_point,
+        &mut real,
+    );
     Scalar.unary_f32(kind, [alpha, beta], &real, &mut result);
-    Scalar.quantize_f32(&result, output.scale, output.zero_point, &mut table);
-    let index = push(state, node, &node.inputs[..1], OpKind::LutS8, &[])?;
-    state.out.ops[index].data = vec![Some(i8_bytes(&table))];
+    Scalar.quantize_f32(&result, output.scale / after, output.zero_point, &mut table);
+    table
+}
+
+/// A table for each pair of factors that occurs.
+fn tables(state: &mut Lowering<'_>, node: &Node, function: Unary) -> Result<(), Reason> {
+    let quant = [
+        layer_input(state, node)?,
+        activation_quant(state, node.output)?,
+    ];
+    let before = state.constant_f32(node, 1, "factor")?;
+    let after = state.constant_f32(node, 2, "factor")?;
+    let (mut pairs, mut index) = (Vec::new(), Vec::new());
+    for pair in before.iter().zip(after).map(|(&a, &b)| [a, b]) {
+        let place = pairs.iter().position(|other| *other == pair);
+        let place = place.unwrap_or_else(|| {
+            pairs.push(pair);
+            pairs.len() - 1
+        });
+        index.push(u8::try_from(place).map_err(|_| "has more than 256 pairs of factors")?);
+    }
+    let tables: Vec<i8> = pairs
+        .iter()
+        .flat_map(|&pair| values(function, quant, pair))
+        .collect();
+    let params = LutChannelsParams {
+        tables: (pairs.len() as u32).into(),
+    };
+    let op = push(
+        state,
+        node,
+        &node.inputs[..1],
+        OpKind::LutChannelsS8,
+        params.as_bytes(),
+    )?;
+    state.out.ops[op].data = vec![Some(i8_bytes(&tables)), Some(index)];
     Ok(())
 }
 

@@ -5,9 +5,14 @@
 //! dividing what reads it by the same factor changes nothing in f32. Tensors that residual sums and means tie together
 //! share one factor a channel. A factor k ≥ 1 also commutes with ReLU, and with ReLU6 as long as k times the largest value
 //! stays below 6; beyond what calibration saw, such a channel is limited to the largest value seen (and a margin).
+//!
+//! A function such as GELU does not commute with a factor, but in int8 it is a table: with a table for every pair of factors
+//! ([`Op::ChannelUnary`]) its channels take any factors before and behind it. They are powers of two there, so that the
+//! tables are few and the weights keep every bit.
 
-use pinhole_graph::op::{Activation, Binary};
-use pinhole_graph::{Graph, Node, Op, Tensor, ValueId};
+use pinhole_graph::op::{Activation, Binary, Unary};
+use pinhole_graph::{Graph, Node, NodeId, Op, Tensor, ValueId};
+use std::collections::BTreeMap;
 
 /// Factors above this would lift channels that are noise.
 const LARGEST_FACTOR: f32 = 64.0;
@@ -20,6 +25,7 @@ pub(crate) fn equalize(graph: &Graph, absmax: &[Vec<f32>]) -> Graph {
     let groups = groups(graph);
     let producers = graph.producers();
     let consumers = graph.consumers();
+    let mut tables = Tables::default();
     for root in 0..graph.values.len() {
         let members: Vec<ValueId> = (0..graph.values.len())
             .filter(|&value| groups[value] == root && producers[value].is_some())
@@ -33,20 +39,106 @@ pub(crate) fn equalize(graph: &Graph, absmax: &[Vec<f32>]) -> Graph {
         }
         if let Some(factors) = factors(graph, &members, absmax, &producers) {
             apply(&mut equalized, graph, &members, &factors, &producers);
+            tables.scale(graph, &members, &factors);
         }
     }
+    tables.write(&mut equalized);
     equalized
 }
 
-/// Whether scaling the channels of a node's output and of its first input by one vector commutes with it.
-fn ties(node: &Node) -> bool {
-    match node.op {
+/// Factors before and behind the functions of a graph.
+#[derive(Default)]
+struct Tables(BTreeMap<NodeId, [Vec<f32>; 2]>);
+
+impl Tables {
+    /// Takes what the members are multiplied with off before the functions that read them, and puts it behind those that
+    /// write them.
+    fn scale(&mut self, graph: &Graph, members: &[ValueId], factors: &[f32]) {
+        for (id, node) in graph
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(|(_, node)| has_table(node))
+        {
+            let (reads, writes) = (
+                members.contains(&node.inputs[0]),
+                members.contains(&node.output),
+            );
+            if !reads && !writes {
+                continue;
+            }
+            let ones = || vec![1.0; factors.len()];
+            let [before, after] = self.0.entry(id).or_insert_with(|| [ones(), ones()]);
+            for (channel, factor) in factors.iter().enumerate() {
+                before[channel] /= if reads { *factor } else { 1.0 };
+                after[channel] *= if writes { *factor } else { 1.0 };
+            }
+        }
+    }
+
+    fn write(self, graph: &mut Graph) {
+        for (id, factors) in self.0 {
+            let node = graph.nodes[id].clone();
+            let (Op::Unary { function } | Op::ChannelUnary { function }) = node.op else {
+                continue;
+            };
+            let mut inputs = vec![node.inputs[0]];
+            for (position, (mut factors, part)) in
+                factors.into_iter().zip(["before", "after"]).enumerate()
+            {
+                if let Some(&earlier) = node.inputs.get(position + 1) {
+                    let earlier = graph.values[earlier].constant.as_ref();
+                    let earlier = earlier.and_then(|tensor| tensor.as_f32()).unwrap_or(&[]);
+                    factors.iter_mut().zip(earlier).for_each(|(f, e)| *f *= e);
+                }
+                let name = graph.unique_name(&format!("{}.{part}", node.name));
+                inputs.push(graph.add_constant(name, Tensor::f32(&[factors.len()], factors)));
+            }
+            graph.nodes[id].op = Op::ChannelUnary { function };
+            graph.nodes[id].inputs = inputs;
+        }
+    }
+}
+
+/// A function that grows with its input and so keeps the difference between channels; in int8 a table.
+fn has_table(node: &Node) -> bool {
+    let (Op::Unary { function } | Op::ChannelUnary { function }) = node.op else {
+        return false;
+    };
+    matches!(
+        function,
+        Unary::Gelu
+            | Unary::GeluTanh
+            | Unary::QuickGelu
+            | Unary::Silu
+            | Unary::HardSwish
+            | Unary::LeakyRelu { .. }
+    )
+}
+
+/// The inputs whose channels, scaled by one vector, scale those of the output by it.
+fn tied_inputs<'a>(graph: &Graph, node: &'a Node) -> &'a [ValueId] {
+    let shape = |id: ValueId| &graph.values[id].shape;
+    match &node.op {
         Op::Binary {
             function: Binary::Add,
-            activation,
-        } => activation == Activation::None,
-        Op::GlobalAvgPool | Op::AvgPool { .. } => true,
-        _ => false,
+            activation: Activation::None,
+        } => &node.inputs,
+        // Squeeze and excitation: the gate keeps its range.
+        Op::Binary {
+            function: Binary::Mul,
+            activation: Activation::None,
+        } if shape(node.inputs[0]) == shape(node.output) => &node.inputs[..1],
+        Op::Binary {
+            function: Binary::Mul,
+            activation: Activation::None,
+        } if shape(node.inputs[1]) == shape(node.output) => &node.inputs[1..],
+        Op::GlobalAvgPool | Op::AvgPool { .. } | Op::MaxPool { .. } => &node.inputs,
+        Op::Reshape if shape(node.inputs[0]).last() == shape(node.output).last() => &node.inputs,
+        Op::Transpose { permutation } if permutation.last() == Some(&(permutation.len() - 1)) => {
+            &node.inputs
+        }
+        _ => &[],
     }
 }
 
@@ -55,8 +147,12 @@ fn groups(graph: &Graph) -> Vec<ValueId> {
     let mut group: Vec<ValueId> = (0..graph.values.len()).collect();
     loop {
         let mut changed = false;
-        for node in graph.nodes.iter().filter(|node| ties(node)) {
-            let tied: Vec<ValueId> = node.inputs.iter().copied().chain([node.output]).collect();
+        for node in &graph.nodes {
+            let inputs = tied_inputs(graph, node);
+            if inputs.is_empty() {
+                continue;
+            }
+            let tied: Vec<ValueId> = inputs.iter().copied().chain([node.output]).collect();
             let least = tied
                 .iter()
                 .map(|&value| group[value])
@@ -83,14 +179,17 @@ fn fits(
     let written = producers[value]
         .map(|id| &graph.nodes[id])
         .is_some_and(|node| {
-            ties(node) && node.inputs.iter().all(|&input| producers[input].is_some())
+            let tied = tied_inputs(graph, node);
+            !tied.is_empty() && tied.iter().all(|&input| producers[input].is_some())
                 || has_weights(graph, node)
+                || has_table(node)
         });
     let read = consumers[value]
         .iter()
         .map(|&id| &graph.nodes[id])
         .all(|node| {
-            ties(node)
+            tied_inputs(graph, node).contains(&value)
+                || has_table(node)
                 || has_weights(graph, node)
                     && node.inputs[0] == value
                     && !node.inputs[1..].contains(&value)
@@ -158,7 +257,17 @@ fn factors(
             1.0
         }
     };
-    let factors: Vec<f32> = largest.iter().map(factor).collect();
+    let at_table = graph.nodes.iter().any(|node| {
+        has_table(node) && (members.contains(&node.inputs[0]) || members.contains(&node.output))
+    });
+    let rounded = |factor: f32| {
+        if at_table {
+            factor.log2().floor().exp2()
+        } else {
+            factor
+        }
+    };
+    let factors: Vec<f32> = largest.iter().map(factor).map(rounded).collect();
     factors
         .iter()
         .any(|&factor| factor > 1.0)
@@ -227,4 +336,90 @@ fn scale(graph: &mut Graph, id: ValueId, factor: impl Fn(usize, usize) -> f32) {
         .map(|(index, x)| x * factor(index, len))
         .collect();
     graph.values[id].constant = Some(Tensor::f32(&shape, scaled));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pinhole_graph::pass;
+
+    /// A product, GELU, a gate of the mean, another product; channels of very different ranges.
+    fn gated() -> Graph {
+        let mut graph = Graph::empty("gated");
+        let x = graph.add_value("x", &[1, 2, 2, 3]);
+        graph.inputs.push(x);
+        let spread = |index: usize, row: usize| 2f32.powi((index / row) as i32 * 3 - 4);
+        let wave = |index: usize| ((index * 37 + 11) % 19) as f32 / 9.0 - 1.0;
+        let weight = |n: usize, k: usize, spread: &dyn Fn(usize) -> f32| {
+            Tensor::f32(
+                &[n, 1, 1, k],
+                (0..n * k).map(|i| wave(i) * spread(i)).collect(),
+            )
+        };
+        let conv = || Op::Conv2d {
+            stride: [1; 2],
+            padding: [0; 4],
+            dilation: [1; 2],
+            groups: 1,
+            activation: Activation::None,
+        };
+        let unary = |function| Op::Unary { function };
+        let first = graph.add_constant("first", weight(4, 3, &|index| spread(index, 3)));
+        let y = graph.add_node("conv".into(), conv(), &[x, first], &[1, 2, 2, 4]);
+        let y = graph.add_node("gelu".into(), unary(Unary::Gelu), &[y], &[1, 2, 2, 4]);
+        let mean = graph.add_node("mean".into(), Op::GlobalAvgPool, &[y], &[1, 1, 1, 4]);
+        let second = graph.add_constant("second", weight(4, 4, &|_| 1.0));
+        let gate = graph.add_node("squeeze".into(), conv(), &[mean, second], &[1, 1, 1, 4]);
+        let gate = graph.add_node(
+            "sigmoid".into(),
+            unary(Unary::Sigmoid),
+            &[gate],
+            &[1, 1, 1, 4],
+        );
+        let product = Op::Binary {
+            function: Binary::Mul,
+            activation: Activation::None,
+        };
+        let y = graph.add_node("gated".into(), product, &[gate, y], &[1, 2, 2, 4]);
+        let third = graph.add_constant("third", weight(2, 4, &|_| 1.0));
+        let y = graph.add_node("out".into(), conv(), &[y, third], &[1, 2, 2, 2]);
+        graph.outputs.push(y);
+        graph
+    }
+
+    #[test]
+    fn channels_around_a_function_get_one_range_and_nothing_else_changes() {
+        let graph = gated();
+        let input = Tensor::f32(
+            &[1, 2, 2, 3],
+            (0..12).map(|i| i as f32 / 3.0 - 1.5).collect(),
+        );
+        let mut absmax = vec![Vec::new(); graph.values.len()];
+        for (value, absmax) in absmax.iter_mut().enumerate() {
+            *absmax = vec![1.0; *graph.values[value].shape.last().unwrap_or(&1)];
+        }
+        // What the first convolution and what depends on it span.
+        for node in ["conv", "gelu", "mean", "gated"] {
+            let node = graph.nodes.iter().find(|n| n.name == node).unwrap();
+            absmax[node.output] = vec![0.1, 0.9, 7.0, 60.0];
+        }
+        let equalized = equalize(&graph, &absmax);
+        pass::validate(&equalized).unwrap();
+        let gelu = &equalized.nodes[1];
+        assert_eq!(
+            gelu.op,
+            Op::ChannelUnary {
+                function: Unary::Gelu
+            }
+        );
+        let factors = |input: usize| {
+            let constant = equalized.values[gelu.inputs[input]].constant.as_ref();
+            constant.unwrap().as_f32().unwrap().to_vec()
+        };
+        assert_eq!(factors(1), [1.0 / 64.0, 1.0 / 64.0, 0.125, 1.0]);
+        assert_eq!(factors(2), [64.0, 64.0, 8.0, 1.0]);
+        let run = |graph: &Graph| pass::evaluate(graph, std::slice::from_ref(&input)).unwrap();
+        // Powers of two change no bit.
+        assert_eq!(run(&graph)[0].as_f32(), run(&equalized)[0].as_f32());
+    }
 }

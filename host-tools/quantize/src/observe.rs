@@ -6,6 +6,7 @@
 use pinhole_graph::Graph;
 use rayon::prelude::*;
 
+use crate::scheme::vanishing;
 use crate::{Progress, QuantizeError, Runner};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -127,7 +128,7 @@ pub fn observe(
     Ok(statistics)
 }
 
-/// Largest magnitude of each channel (last dimension) of every computed value.
+/// Largest magnitude of each channel (last dimension) of every computed value; what a function forgets does not count.
 ///
 /// # Errors
 /// As [`observe`].
@@ -138,6 +139,9 @@ pub(crate) fn channel_absmax(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Vec<Vec<f32>>, QuantizeError> {
     let done = AtomicUsize::new(0);
+    let lowest: Vec<f32> = (0..graph.values.len())
+        .map(|value| -vanishing(graph, value, 0.0))
+        .collect();
     let channels = |value: usize| {
         graph.values[value]
             .shape
@@ -157,7 +161,7 @@ pub(crate) fn channel_absmax(
                     largest
                         .iter_mut()
                         .zip(pixel)
-                        .for_each(|(m, x)| *m = m.max(x.abs()));
+                        .for_each(|(m, x)| *m = m.max(x.max(lowest[value]).abs()));
                 }
                 absmax[value] = largest;
             })?;

@@ -34,18 +34,18 @@ impl Runner {
         };
         let bytes = AlignedBytes::from_slice(&packed.bytes);
         let model = Model::load(&bytes).map_err(|error| QuantizeError::Run(error.to_string()))?;
-        let mapped = || {
-            let values = packed.value_map.iter().enumerate();
-            values.filter_map(|(value, mapped)| Some((value, (*mapped)?)))
-        };
         let mut graph_value = Vec::new();
-        for (value, mapped) in mapped() {
-            graph_value.resize(graph_value.len().max(mapped + 1), None);
-            graph_value[mapped] = Some(value);
+        for (value, mapped) in packed.value_map.iter().enumerate() {
+            if let Some(mapped) = *mapped {
+                graph_value.resize(graph_value.len().max(mapped + 1), None);
+                graph_value[mapped] = Some(value);
+            }
         }
         // What an operator writes may be known to the graph in another shape alone.
-        for (value, mapped) in mapped() {
-            graph_value[model.value(mapped).storage].get_or_insert(value);
+        for value in graph.nodes.iter().map(|node| node.output) {
+            if let Some(mapped) = packed.value_map[value] {
+                graph_value[model.value(mapped).storage].get_or_insert(value);
+            }
         }
         let input_len = graph.values[input].shape.iter().product();
         Ok(Self {

@@ -67,7 +67,7 @@ pub(crate) fn apply(graph: &Graph, statistics: &[Option<Statistics>], options: &
     {
         if let Some(statistics) = &statistics[value] {
             let (min, max) = statistics.range(options.observer);
-            let min = min.max(-vanishing(graph, value));
+            let min = min.max(-vanishing(graph, value, max));
             quantized.values[value].quant = Some(if groups.is_wide(value) {
                 symmetric_i16(
                     statistics.min.abs().max(statistics.max.abs()),
@@ -120,6 +120,7 @@ fn is_integer(graph: &Graph, node: &Node, options: &Options) -> bool {
             function,
             Unary::Exp | Unary::Log | Unary::Reciprocal | Unary::Sqrt
         ),
+        Op::ChannelUnary { .. } => true,
         Op::Reshape
         | Op::Transpose { .. }
         | Op::Slice { .. }
@@ -191,16 +192,20 @@ fn weights(graph: &mut Graph, node: &Node) {
 }
 
 /// How far below zero a value matters: functions that end in zero on the left forget the rest of what only they read.
-fn vanishing(graph: &Graph, value: ValueId) -> f32 {
+///
+/// Where channels were given one range, `max`, the left side of each was lifted to that at most.
+pub(crate) fn vanishing(graph: &Graph, value: ValueId, max: f32) -> f32 {
+    let limit = |function| match function {
+        Unary::Gelu | Unary::GeluTanh => 4.0,
+        Unary::HardSwish => 3.0,
+        Unary::QuickGelu => 5.0,
+        Unary::Silu | Unary::Sigmoid => 8.0,
+        _ => f32::INFINITY,
+    };
     let reads = |node: &&Node| node.inputs.contains(&value);
     let limits = graph.nodes.iter().filter(reads).map(|node| match node.op {
-        Op::Unary { function } => match function {
-            Unary::Gelu | Unary::GeluTanh => 4.0,
-            Unary::HardSwish => 3.0,
-            Unary::QuickGelu => 5.0,
-            Unary::Silu | Unary::Sigmoid => 8.0,
-            _ => f32::INFINITY,
-        },
+        Op::Unary { function } => limit(function),
+        Op::ChannelUnary { function } => limit(function).max(max),
         _ => f32::INFINITY,
     });
     limits.reduce(f32::max).unwrap_or(f32::INFINITY)

@@ -4,7 +4,7 @@
 //! layer normalisation, a mean over tokens, the embedding's end or a 16-bit sum reads it and nothing needs its bytes:
 //! products, tables, pooling, attention and float layers do. What reads bytes alone may write 16 bits: products, the mean of a
 //! picture. So the residual stream of a transformer is int16 from its first
-//! sum to its last, and a stream that convolutions read is int8.
+//! sum to its last, through depthwise convolutions too, and a stream that other convolutions read is int8.
 
 use pinhole_graph::op::{Binary, Reduce};
 use pinhole_graph::{Graph, Op, ValueId};
@@ -37,7 +37,9 @@ impl Groups {
                 Op::LayerNorm { .. } | Op::NormalizeEmbedding => wanted[input] = true,
                 Op::Reduce { .. } => wanted[input] = true,
                 // They write either width.
-                Op::Linear { .. } | Op::GlobalAvgPool => bytes[input] = true,
+                Op::Linear { .. } => bytes[input] = true,
+                Op::GlobalAvgPool if ends_a_stream(graph, node.inputs[0]) => wanted[input] = true,
+                Op::GlobalAvgPool => bytes[input] = true,
                 op @ Op::Conv2d { .. } if is_pointwise(graph, node.inputs[1], op) => {
                     bytes[input] = true;
                 }
@@ -52,6 +54,7 @@ impl Groups {
                     function: Binary::Add,
                     ..
                 } => {}
+                op if is_depthwise(graph, node.inputs[1..].first(), op) => {}
                 op if keeps_type(op) => {}
                 _ => {
                     node.inputs
@@ -62,6 +65,7 @@ impl Groups {
             }
         }
         spread(graph, integer, &root, &bytes, &mut wanted);
+        while narrow_ends(graph, integer, &root, &wanted, &mut bytes) {}
         let wide = wanted
             .iter()
             .zip(&bytes)
@@ -88,7 +92,41 @@ impl Groups {
     }
 }
 
-/// A sum in 16 bits wants its terms in 16 bits too.
+/// A depthwise convolution has 16 bits on both sides or on none; returns whether something changed.
+fn narrow_ends(
+    graph: &Graph,
+    integer: &[bool],
+    root: &[ValueId],
+    wanted: &[bool],
+    bytes: &mut [bool],
+) -> bool {
+    let mut changed = false;
+    for (node, _) in graph
+        .nodes
+        .iter()
+        .zip(integer)
+        .filter(|(_, integer)| **integer)
+    {
+        if !is_depthwise(graph, node.inputs[1..].first(), &node.op) {
+            continue;
+        }
+        let ends = [node.inputs[0], node.output].map(|value| root[value]);
+        let wide = ends.map(|end| wanted[end] && !bytes[end]);
+        if wide[0] != wide[1] {
+            ends.iter().for_each(|&end| bytes[end] = true);
+            changed = true;
+        }
+    }
+    changed
+}
+
+/// A depthwise convolution, which the runtime has for either width.
+fn is_depthwise(graph: &Graph, weight: Option<&ValueId>, op: &Op) -> bool {
+    let by_channel = |&weight: &ValueId| graph.values[weight].shape.last() == Some(&1);
+    matches!(op, Op::Conv2d { groups, .. } if *groups > 1) && weight.is_some_and(by_channel)
+}
+
+/// A sum in 16 bits, or a depthwise convolution, wants its inputs in 16 bits too.
 fn spread(graph: &Graph, integer: &[bool], root: &[ValueId], bytes: &[bool], wanted: &mut [bool]) {
     loop {
         let mut changed = false;
@@ -106,8 +144,10 @@ fn spread(graph: &Graph, integer: &[bool], root: &[ValueId], bytes: &[bool], wan
                     ..
                 }
             );
-            if is_sum && wanted[output] && !bytes[output] {
-                for &input in &node.inputs {
+            let passes = is_sum || is_depthwise(graph, node.inputs[1..].first(), &node.op);
+            if passes && wanted[output] && !bytes[output] {
+                let computed = if is_sum { node.inputs.len() } else { 1 };
+                for &input in &node.inputs[..computed] {
                     changed |= !wanted[root[input]];
                     wanted[root[input]] = true;
                 }
@@ -151,6 +191,18 @@ fn roots(graph: &Graph, integer: &[bool]) -> Vec<ValueId> {
     (0..parent.len())
         .map(|value| find(&parent, value))
         .collect()
+}
+
+/// Whether a value is a residual sum, whose terms may have 16 bits.
+fn ends_a_stream(graph: &Graph, mut value: ValueId) -> bool {
+    while let Some(node) = graph.nodes.iter().find(|node| node.output == value) {
+        match node.op {
+            Op::Reshape => value = node.inputs[0],
+            Op::Binary { function, .. } => return function == Binary::Add,
+            _ => return false,
+        }
+    }
+    false
 }
 
 /// A convolution that is a product of matrices.

@@ -3,8 +3,8 @@
 use super::{broadcast, in_place, moves, reduce, transformer};
 use crate::arena::{Split, elements, elements_mut};
 use crate::kernel::{
-    AddS8, AttentionF32, ConvF32, ConvS8, DepthwiseConvF32, DepthwiseConvS8, DstS8, GemmF32,
-    GemmS8, Kernels, MatmulF32, MeanS8, MulS8, PoolF32, PoolS8, WeightsF32,
+    AddS8, AttentionF32, ConvF32, ConvS8, DepthwiseConvF32, DepthwiseConvS8, DepthwiseConvS16,
+    DstS8, GemmF32, GemmS8, Kernels, MatmulF32, MeanS8, MulS8, PoolF32, PoolS8, WeightsF32,
 };
 use crate::model::Model;
 use crate::model::format::{NO_VALUE, OpRecord};
@@ -61,12 +61,14 @@ pub(super) fn run(step: Step<'_>, slices: Slices<'_>, kernels: &dyn Kernels) -> 
         Step::Pad(pad) => moves::pad(&pad, slices.inputs[0], slices.output),
         Step::ConvS8 { .. }
         | Step::DepthwiseConvS8 { .. }
+        | Step::DepthwiseConvS16 { .. }
         | Step::GemmS8 { .. }
         | Step::AddS8 { .. }
         | Step::MulS8 { .. }
         | Step::PoolS8 { .. }
         | Step::MeanS8 { .. }
         | Step::LutS8 { .. }
+        | Step::LutChannelsS8 { .. }
         | Step::NormalizeS16
         | Step::QuantizeF32 { .. }
         | Step::DequantizeS8 { .. } => integer(step, slices, kernels),
@@ -130,6 +132,22 @@ fn integer(step: Step<'_>, slices: Slices<'_>, kernels: &dyn Kernels) -> Option<
                 window,
                 channels,
                 input_zero_point,
+                src,
+                weights,
+                requantize,
+                dst,
+            });
+        }
+        Step::DepthwiseConvS16 {
+            window,
+            channels,
+            weights,
+            requantize,
+        } => {
+            let (src, dst) = (elements(inputs[0])?, elements_mut(output)?);
+            kernels.depthwise_conv_s16(DepthwiseConvS16 {
+                window,
+                channels,
                 src,
                 weights,
                 requantize,
@@ -236,6 +254,9 @@ fn integer(step: Step<'_>, slices: Slices<'_>, kernels: &dyn Kernels) -> Option<
             dst: elements_mut(output)?,
         }),
         Step::LutS8 { table } => kernels.lut_s8(table, elements(inputs[0])?, elements_mut(output)?),
+        Step::LutChannelsS8 { tables, index } => {
+            kernels.lut_channels_s8(tables, index, elements(inputs[0])?, elements_mut(output)?)
+        }
         Step::NormalizeS16 => kernels.normalize_s16(elements(inputs[0])?, elements_mut(output)?),
         Step::QuantizeF32 { scale, zero_point } => {
             kernels.quantize_f32(

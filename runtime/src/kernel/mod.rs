@@ -171,6 +171,23 @@ pub struct DepthwiseConvS8<'a> {
     pub dst: &'a mut [i8],
 }
 
+/// Depthwise convolution of 16-bit values with zero point 0; a tap outside the picture reads 0.
+#[derive(Debug)]
+pub struct DepthwiseConvS16<'a> {
+    /// The window, at most 255 taps.
+    pub window: Window,
+    /// Channels of input and output.
+    pub channels: usize,
+    /// (H, W, C)
+    pub src: &'a [i16],
+    /// (kh·kw, c)
+    pub weights: &'a [i8],
+    /// Of the sums.
+    pub requantize: Requantize<'a>,
+    /// (OH, OW, c)
+    pub dst: &'a mut [i16],
+}
+
 /// Sum of two quantised tensors, TFLite's ADD.
 #[derive(Debug)]
 pub struct AddS8<'a> {
@@ -424,6 +441,10 @@ pub trait Kernels: Sync {
     fn depthwise_conv_s8(&self, args: DepthwiseConvS8<'_>) {
         scalar::depthwise_conv_s8(args);
     }
+    /// See [`DepthwiseConvS16`].
+    fn depthwise_conv_s16(&self, args: DepthwiseConvS16<'_>) {
+        scalar::depthwise_conv_s16(args);
+    }
     /// See [`AddS8`].
     fn add_s8(&self, args: AddS8<'_>) {
         scalar::add_s8(args);
@@ -447,6 +468,10 @@ pub trait Kernels: Sync {
     /// `dst[i] = table[src[i] + 128]`.
     fn lut_s8(&self, table: &[i8; 256], src: &[i8], dst: &mut [i8]) {
         scalar::lut_s8(table, src, dst);
+    }
+    /// `dst[i, c] = tables[index[c]][src[i, c] + 128]`; `index` is as long as a row and stays below the number of tables.
+    fn lut_channels_s8(&self, tables: &[[i8; 256]], index: &[u8], src: &[i8], dst: &mut [i8]) {
+        scalar::lut_channels_s8(tables, index, src, dst);
     }
     /// See [`crate::model::op::OpKind::NormalizeS16`].
     fn normalize_s16(&self, src: &[i16], dst: &mut [i8]) {

@@ -77,6 +77,12 @@ op_kinds! {
     SoftmaxS8 = 17, "softmax_s8";
     /// Mean over all but the last dimension, i16 (…, c) → i8 or i16 of c elements. Params [`MeanParams`], shift at most 0.
     MeanS16 = 18, "mean_s16";
+    /// One of several tables of 256 values by channel, i8 (…, c) → i8. Data: tables i8 (tables, 256), index u8 (c). Params
+    /// [`LutChannelsParams`].
+    LutChannelsS8 = 19, "lut_channels_s8";
+    /// Depthwise 2-D convolution of a 16-bit stream, i16 → i16. Data: weights i8 (kh·kw, c), bias, multiplier, shift as
+    /// [`OpKind::ConvS8`]. Params [`ConvParams`], at most 255 taps.
+    DepthwiseConvS16 = 34, "depthwise_conv_s16";
 
     /// 2-D convolution in f32. Data: weights (see [`FloatWeights`] and [`crate::kernel::packing`]), bias f32 (n) or
     /// absent, scales f32 (n) when weights are i8. Params [`ConvF32Params`]. Scratch: [`crate::kernel::tile_scratch_bytes`] of f32.
@@ -280,6 +286,14 @@ pub struct SoftmaxS8Params {
     pub score_multiplier: I32,
     /// Of a difference of two inputs.
     pub score_shift: I32,
+}
+
+/// Parameters of [`OpKind::LutChannelsS8`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct LutChannelsParams {
+    /// Tables, 1 to 256.
+    pub tables: U32,
 }
 
 /// How float operators store their weights.

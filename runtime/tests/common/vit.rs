@@ -174,10 +174,27 @@ pub fn vit_s8() -> Builder {
         weights,
         Parts::params(params),
     );
+    let mapped = b.value(DType::I8, &[TOKENS - 1, WIDTH]);
+    let tables: Vec<i8> = (0..2 * 256).map(|_| random.next() as i8).collect();
+    let index: [u8; WIDTH] = core::array::from_fn(|channel| (channel % 2) as u8);
+    let params = LutChannelsParams { tables: 2.into() };
+    let parts = Parts::params(params).data(&tables).data(&index);
+    b.op(OpKind::LutChannelsS8, &[windowed], mapped, parts);
     let summed = b.value(DType::I16, &[TOKENS - 1, WIDTH]);
     let parts = Parts::params(add_params([9000, 7000]));
-    b.op(OpKind::AddS16, &[weights, windowed], summed, parts);
+    b.op(OpKind::AddS16, &[weights, mapped], summed, parts);
 
+    let picture = b.alias(summed, &[1, 2, 2, WIDTH]);
+    let mixed = b.value(DType::I16, &[1, 2, 2, WIDTH]);
+    let weights = random.bytes(9 * WIDTH);
+    let params = ConvParams {
+        clamp_min: (-32768).into(),
+        clamp_max: 32767.into(),
+        ..conv_params(window(3, 1, 1))
+    };
+    let parts = channels(Parts::params(params), &mut random, &weights, WIDTH);
+    b.op(OpKind::DepthwiseConvS16, &[picture], mixed, parts);
+    let summed = b.alias(mixed, &[TOKENS - 1, WIDTH]);
     let pooled = b.value(DType::I16, &[1, WIDTH]);
     let params = MeanParams {
         multiplier: (1 << 30).into(),

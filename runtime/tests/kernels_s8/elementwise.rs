@@ -163,6 +163,26 @@ pub(crate) fn tables_dots_and_conversions_are_equal() {
             };
             assert_same(&run(set), &run(&Scalar), set, "lut");
 
+            let channels = 1 + random.below(40);
+            let tables: Vec<[i8; 256]> = (0..1 + random.below(5))
+                .map(|_| core::array::from_fn(|_| random.next() as i8))
+                .collect();
+            let index: Vec<u8> = (0..channels)
+                .map(|_| random.below(tables.len()) as u8)
+                .collect();
+            let whole = len - len % channels;
+            let run = |set: &dyn Kernels| {
+                let mut dst = Guarded::new(whole, 85i8);
+                set.lut_channels_s8(&tables, &index, &lhs[..whole], dst.slice());
+                dst.contents().to_vec()
+            };
+            let expected: Vec<i8> = (0..whole)
+                .map(|i| {
+                    tables[usize::from(index[i % channels])][(i32::from(lhs[i]) + 128) as usize]
+                })
+                .collect();
+            assert_same(&run(set), &expected, set, "lut by channel");
+
             let scale = [0.037f32, 1.0, 0.5, 1e-30, 3e30][case % 5];
             let zero_point = [0, -128, 127, random.within(-128..=127)][case % 4];
             let floats: Vec<f32> = (0..len).map(|_| float(&mut random, scale)).collect();

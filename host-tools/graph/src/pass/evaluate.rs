@@ -96,6 +96,14 @@ pub fn evaluate_node(graph: &Graph, node: &Node, inputs: &[Tensor]) -> Result<Te
             .iter()
             .map(|&value| unary(*function, f64::from(value)) as f32)
             .collect(),
+        Op::ChannelUnary { function } => {
+            let factors = floats(&inputs[1])?.iter().zip(floats(&inputs[2])?);
+            let one = |(&value, (&before, &after)): (&f32, (&f32, &f32))| {
+                let result = unary(*function, f64::from(value) * f64::from(before));
+                (result * f64::from(after)) as f32
+            };
+            x.iter().zip(factors.cycle()).map(one).collect()
+        }
         Op::AvgPool {
             kernel,
             stride,

@@ -82,6 +82,18 @@ impl Parts<'_> {
         value
     }
 
+    /// As [`Parts::unscaled`], through reshapes too: what is found has the same elements, but another shape maybe.
+    fn unscaled_behind_views(&self, value: ValueId, scale: &mut f32) -> ValueId {
+        let mut ahead = value;
+        while let Some(node) = self.node(ahead).filter(|node| node.op == Op::Reshape) {
+            ahead = node.inputs[0];
+        }
+        match self.unscaled(ahead, scale) {
+            found if found == ahead => value,
+            found => found,
+        }
+    }
+
     /// The input (…, tokens, heads, d) of a turn to (…, heads, tokens, d).
     fn turned(&self, value: ValueId) -> Option<ValueId> {
         let node = self.node(value)?;
@@ -148,6 +160,7 @@ impl Parts<'_> {
             && shape(q)[..tokens] == shape(k)[..tokens]
             && shape(q)[tokens + 1..] == shape(k)[tokens + 1..]
             && shape(q) == shape(last.output);
+        let [q, k] = [q, k].map(|value| self.unscaled_behind_views(value, &mut scale));
         (fits && scale.is_finite()).then_some(Match {
             node: id,
             qkv: [q, k, v],

@@ -77,6 +77,17 @@ fn infer(op: &Op, inputs: &[&Value], output: &Value) -> Result<Inferred, String>
         Op::MatMul { transpose_b } => matmul(x, inputs[1], *transpose_b),
         Op::Binary { .. } => broadcast(x, inputs[1]),
         Op::Unary { .. } | Op::L2Normalize | Op::NormalizeEmbedding => Ok(keep()),
+        Op::ChannelUnary { .. } => {
+            let channels: Vec<usize> = x.shape.last().copied().into_iter().collect();
+            let [before, after] = [1, 2].map(|index: usize| &inputs[index].shape);
+            if *before != channels || *after != channels {
+                return Err(format!(
+                    "factors {before:?} and {after:?}, expected {channels:?} as the channels of {:?}",
+                    x.shape
+                ));
+            }
+            Ok(keep())
+        }
         Op::AvgPool {
             kernel,
             stride,

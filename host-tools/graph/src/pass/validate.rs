@@ -200,6 +200,7 @@ fn arity(op: &Op) -> (usize, usize) {
         Op::MatMul { .. } | Op::Binary { .. } | Op::Embedding => (2, 2),
         Op::LayerNorm { .. } => (3, 3),
         Op::Attention { .. } => (3, 4),
+        Op::ChannelUnary { .. } => (3, 3),
         Op::BatchNorm { .. } => (5, 5),
         Op::Concat { .. } => (1, usize::MAX),
         _ => (1, 1),
@@ -213,6 +214,7 @@ fn constant_inputs(op: &Op) -> &'static [usize] {
         Op::BatchNorm { .. } => &[1, 2, 3, 4],
         Op::Embedding => &[1],
         Op::Attention { .. } => &[3],
+        Op::ChannelUnary { .. } => &[1, 2],
         _ => &[],
     }
 }

@@ -55,6 +55,18 @@ pub fn lut_s8(table: &[i8; 256], src: &[i8], dst: &mut [i8]) {
     }
 }
 
+/// `dst[i, c] = tables[index[c]][src[i, c] + 128]`.
+pub fn lut_channels_s8(tables: &[[i8; 256]], index: &[u8], src: &[i8], dst: &mut [i8]) {
+    if index.is_empty() {
+        return;
+    }
+    for (dst, src) in dst.chunks_mut(index.len()).zip(src.chunks(index.len())) {
+        for ((dst, &src), &table) in dst.iter_mut().zip(src).zip(index) {
+            *dst = tables[usize::from(table)][(i32::from(src) + 128) as usize];
+        }
+    }
+}
+
 /// `dst[i] = src[i] · 127 / max |src|`, halves away from zero; zeros stay zeros.
 pub fn normalize_s16(src: &[i16], dst: &mut [i8]) {
     let largest = src

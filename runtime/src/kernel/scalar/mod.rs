@@ -5,6 +5,7 @@
 
 mod attention_s8;
 mod conv_s8;
+mod depthwise_conv_s16;
 mod depthwise_conv_s8;
 mod elementwise_s8;
 pub(crate) mod float;
@@ -15,8 +16,9 @@ mod stream_s16;
 pub use attention_s8::{attention_s8, softmax_s8};
 pub use conv_s8::conv_s8;
 pub use depthwise_conv_s8::depthwise_conv_s8;
+pub use depthwise_conv_s16::depthwise_conv_s16;
 pub use elementwise_s8::{
-    add_s8, dequantize_s8, dot_s8, lut_s8, mul_s8, normalize_s16, quantize_f32,
+    add_s8, dequantize_s8, dot_s8, lut_channels_s8, lut_s8, mul_s8, normalize_s16, quantize_f32,
 };
 pub use float::{
     attention_f32, avg_pool_f32, binary_f32, conv_f32, depthwise_conv_f32, gemm_f32,

@@ -5,7 +5,9 @@
 
 use super::super::ValueView;
 use super::super::format::DType;
-use super::super::op::{AddParams, ConvParams, GemmParams, MeanParams, MulParams, PoolParams};
+use super::super::op::{
+    AddParams, ConvParams, GemmParams, LutChannelsParams, MeanParams, MulParams, PoolParams,
+};
 use super::super::op_fault::{OUTPUT, OpFault};
 use super::operands::{
     MAX_K, MAX_N, Operands, SMALLEST_MULTIPLIER, clamp_range, expect_same_shape, in_range,
@@ -19,6 +21,10 @@ use crate::kernel::packing::WeightLayout;
 const SHIFTS: (i64, i64) = (-31, 30);
 /// Shifts of a product of two inputs: 255 · 255 · 2¹⁵ fits 32 bits.
 const PRODUCT_SHIFTS: (i64, i64) = (-31, 15);
+/// Most taps of a window over 16-bit inputs: 2¹⁵ · 2⁷ · 255 leaves half of 32 bits for the bias.
+const MAX_WIDE_TAPS: i64 = 255;
+/// Products of bytes that a product of an i16 and a byte counts for.
+pub(super) const WIDE_PRODUCT: usize = 256;
 /// Most pixels of a mean.
 const MAX_PIXELS: i64 = 1 << 16;
 /// Shifts of a mean: 255 · 2¹⁶ · 2⁷ fits 32 bits.
@@ -60,6 +66,24 @@ pub(super) fn depthwise_conv<'m>(operands: &Operands<'m>) -> Result<Step<'m>, Op
         window,
         channels,
         input_zero_point: zero_point_s8(&operands.input(0, DType::I8)?),
+        weights: operands.data(0, size(&[taps(&window), channels])?)?,
+        requantize: requantize(
+            operands,
+            channels,
+            params.clamp_min.get(),
+            params.clamp_max.get(),
+        )?,
+    })
+}
+
+pub(super) fn depthwise_conv_s16<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+    let params: &ConvParams = operands.params()?;
+    let (window, in_channels, channels) = operands.window(&params.window, DType::I16)?;
+    expect(OUTPUT, "channels", in_channels, channels)?;
+    in_range("taps", taps(&window) as i64, 1, MAX_WIDE_TAPS)?;
+    Ok(Step::DepthwiseConvS16 {
+        window,
+        channels,
         weights: operands.data(0, size(&[taps(&window), channels])?)?,
         requantize: requantize(
             operands,
@@ -220,6 +244,24 @@ pub(super) fn lut<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
         found: table.len(),
     })?;
     Ok(Step::LutS8 { table })
+}
+
+pub(super) fn lut_channels<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+    let params: &LutChannelsParams = operands.params()?;
+    operands.output(DType::I8)?;
+    operands.element_wise(0)?;
+    let input = operands.input(0, DType::I8)?;
+    operands.has_columns(0, &input)?;
+    let (channels, count) = (input.last(), params.tables.get());
+    in_range("channels", channels as i64, 1, MAX_N as i64)?;
+    in_range("tables", count.into(), 1, 256)?;
+    let tables: &[[i8; 256]] = operands.data(0, count as usize)?;
+    let index: &[u8] = operands.data(1, channels)?;
+    let last = i64::from(count) - 1;
+    for &table in index {
+        in_range("table", table.into(), 0, last)?;
+    }
+    Ok(Step::LutChannelsS8 { tables, index })
 }
 
 pub(super) fn normalize<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {

@@ -45,6 +45,12 @@ pub(crate) enum Step<'m> {
         weights: &'m [i8],
         requantize: Requantize<'m>,
     },
+    DepthwiseConvS16 {
+        window: Window,
+        channels: usize,
+        weights: &'m [i8],
+        requantize: Requantize<'m>,
+    },
     GemmS8 {
         rows: usize,
         k: usize,
@@ -80,6 +86,11 @@ pub(crate) enum Step<'m> {
     },
     LutS8 {
         table: &'m [i8; 256],
+    },
+    LutChannelsS8 {
+        tables: &'m [[i8; 256]],
+        /// Of each channel, below the number of tables.
+        index: &'m [u8],
     },
     NormalizeS16,
     AddS16 {
@@ -234,11 +245,11 @@ pub(crate) struct AttentionStep<'m> {
 fn arity(kind: OpKind) -> (usize, usize, usize) {
     use OpKind as K;
     match kind {
-        K::ConvS8 | K::DepthwiseConvS8 | K::GemmS8 => (1, 1, 4),
+        K::ConvS8 | K::DepthwiseConvS8 | K::DepthwiseConvS16 | K::GemmS8 => (1, 1, 4),
         K::ConvF32 | K::GemmF32 => (1, 1, 3),
         K::DepthwiseConvF32 | K::LayerNormF32 | K::EmbeddingF32 => (1, 1, 2),
         K::LutS8 => (1, 1, 1),
-        K::LayerNormS16 => (1, 1, 2),
+        K::LayerNormS16 | K::LutChannelsS8 => (1, 1, 2),
         K::AttentionS8 => (3, 3, 2),
         K::AddS8 | K::AddS16 | K::MulS8 | K::MatmulF32 | K::BinaryF32 => (2, 2, 0),
         K::AttentionF32 => (3, 3, 0),
@@ -278,6 +289,7 @@ impl<'m> Step<'m> {
         match kind {
             K::ConvS8 => integer::conv(&operands),
             K::DepthwiseConvS8 => integer::depthwise_conv(&operands),
+            K::DepthwiseConvS16 => integer::depthwise_conv_s16(&operands),
             K::GemmS8 => integer::gemm(&operands),
             K::AddS8 => integer::add(&operands),
             K::MulS8 => integer::mul(&operands),
@@ -285,6 +297,7 @@ impl<'m> Step<'m> {
             K::MaxPoolS8 => integer::pool(&operands, true),
             K::MeanS8 => integer::mean(&operands),
             K::LutS8 => integer::lut(&operands),
+            K::LutChannelsS8 => integer::lut_channels(&operands),
             K::NormalizeS16 => integer::normalize(&operands),
             K::QuantizeF32 => integer::quantize(&operands),
             K::DequantizeS8 => integer::dequantize(&operands),
@@ -360,6 +373,9 @@ impl<'m> Step<'m> {
             Self::DepthwiseConvS8 {
                 window, channels, ..
             }
+            | Self::DepthwiseConvS16 {
+                window, channels, ..
+            }
             | Self::DepthwiseConvF32 {
                 window, channels, ..
             } => spots(window).saturating_mul(product(&[*channels])),
@@ -398,6 +414,9 @@ impl<'m> Step<'m> {
             Self::DepthwiseConvS8 {
                 window, requantize, ..
             } => integer::check_requantize(requantize, taps(window)),
+            Self::DepthwiseConvS16 {
+                window, requantize, ..
+            } => integer::check_requantize(requantize, taps(window) * integer::WIDE_PRODUCT),
             Self::GemmS8 {
                 k,
                 n,
