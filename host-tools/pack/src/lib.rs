@@ -70,6 +70,8 @@ pub struct PackReport {
     pub arena_bytes: usize,
     /// No plan of this order of operators needs less.
     pub arena_lower_bound_bytes: usize,
+    /// RAM over the lower bound.
+    pub arena_ratio: f64,
     /// Multiply-accumulates of an inference.
     pub macs: u64,
     /// Operators.

@@ -93,6 +93,7 @@ pub(crate) fn write(
         data_bytes: data_section.bytes.get() as usize,
         arena_bytes: plan.arena_bytes,
         arena_lower_bound_bytes: plan.lower_bound_bytes,
+        arena_ratio: plan.arena_bytes as f64 / plan.lower_bound_bytes.max(1) as f64,
         macs,
         ops: ops.len(),
         replacing_ops: plan.replacing_ops,

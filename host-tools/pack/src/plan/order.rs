@@ -2,8 +2,9 @@
 //!
 //! Dynamic programming over the sets of operators that have run (SERENITY, Ahn et al. 2020): two orders of one set leave the
 //! same values live, so that only the one with the lower peak goes on. At most [`WIDTH`] sets are kept after each operator,
-//! those with the lowest peak and then with the fewest live bytes, so that the work is bounded; a graph that never has more is
-//! answered exactly. The order that the graph came in stays when none is better.
+//! those with the lowest peak and then with the fewest live bytes, and of each at most [`READY`] operators are tried, so that
+//! the work is bounded; a graph that never has more is answered exactly. The order that the graph came in stays when none is
+//! better.
 
 use std::collections::HashMap;
 
@@ -11,6 +12,8 @@ use super::memory::{Memory, OpMemory, Replaceable, aligned};
 
 /// Sets of operators kept after each step.
 const WIDTH: usize = 64;
+/// Operators tried after each set: the first ones that could run, in the order that the graph came in.
+const READY: usize = 16;
 
 /// Operators in the order in which they are to run.
 pub(super) fn order(memory: &Memory) -> Vec<usize> {
@@ -166,7 +169,7 @@ fn search(memory: &Memory, uses: &Uses) -> Vec<usize> {
         let mut next: Vec<State> = Vec::new();
         let mut known: HashMap<Vec<u64>, usize> = HashMap::new();
         for (parent, state) in states.iter().enumerate() {
-            for &op in &state.ready {
+            for &op in state.ready.iter().take(READY) {
                 let mut ran = state.run(memory, uses, op);
                 ran.parent = parent;
                 match known.get(&ran.ran) {

@@ -3,17 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use pinhole_graph::Graph;
-use pinhole_pack::{FloatWeights, PackOptions, PackReport, WeightLayout, pack};
+use pinhole_pack::{FloatWeights, PackOptions, PackReport, StemPatches, WeightLayout, pack};
 
 use crate::failure::{Context, Outcome};
 use crate::output::{json as json_line, say};
 use crate::{files, graph_file};
+
+/// Bands of rows at most; each adds the operators of the stem once more.
+const MOST_BANDS: usize = 32;
 
 /// Pack a graph into a model file that devices read in place.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   pinhole pack lite0-int8.phg --out image.phm
+  pinhole pack lite0-int8.phg --stem-patches auto --out small.phm
   pinhole pack minilm.phg --weights i8 --out text.phm")]
 pub(crate) struct Args {
     /// Graph (.phg), quantised or not.
@@ -42,6 +46,18 @@ pub(crate) struct Choices {
     /// Leave out the names of layers.
     #[arg(long)]
     strip_names: bool,
+    /// Compute the first layers in this many bands of rows, or as many as lower the memory (auto): less RAM, more work.
+    #[arg(long, value_name = "N|auto", default_value = "1", value_parser = stem_patches)]
+    stem_patches: StemPatches,
+}
+
+fn stem_patches(text: &str) -> Result<StemPatches, String> {
+    match (text, text.parse()) {
+        ("auto", _) => Ok(StemPatches::Auto),
+        (_, Ok(1)) => Ok(StemPatches::Whole),
+        (_, Ok(bands)) if (2..=MOST_BANDS).contains(&bands) => Ok(StemPatches::Bands(bands)),
+        _ => Err(format!("expected a number from 1 to {MOST_BANDS}, or auto")),
+    }
 }
 
 /// CPUs; those without a layout of their own take the generic one.
@@ -84,6 +100,7 @@ impl Choices {
             float_weights,
             names: !self.strip_names,
             layout: self.target.layout(),
+            stem_patches: self.stem_patches,
         }
     }
 }
@@ -125,7 +142,15 @@ pub(crate) fn print(out: &Path, report: &PackReport, json: bool) -> Outcome {
         "arena {} bytes, lower bound {} bytes, ratio {:.3}",
         report.arena_bytes,
         report.arena_lower_bound_bytes,
-        report.arena_bytes as f64 / report.arena_lower_bound_bytes.max(1) as f64
+        report.arena_ratio
     );
+    if report.stem.bands > 0 {
+        say!(
+            "the first {} operators in {} bands of rows, {} MAC more",
+            report.stem.ops,
+            report.stem.bands,
+            report.stem.extra_macs
+        );
+    }
     Ok(())
 }

@@ -449,3 +449,40 @@ fn the_board_prints_what_classify_prints() {
         |line: &str| line.replace(&format!("\"kernels\":{}", value(line, "kernels")), "");
     assert_eq!(without_kernels(&board), without_kernels(&host));
 }
+
+#[test]
+fn pack_prints_the_arena_its_bound_and_what_bands_cost() {
+    let sandbox = Sandbox::new();
+    let [whole, bands] = ["1", "auto"].map(|patches| {
+        let out = sandbox.path(patches);
+        run([
+            "pack",
+            GRAPH,
+            "--stem-patches",
+            patches,
+            "--out",
+            &out,
+            "--json",
+        ])
+        .done()
+    });
+    assert_eq!(
+        keys(&whole),
+        [
+            "file_bytes",
+            "data_bytes",
+            "arena_bytes",
+            "arena_lower_bound_bytes",
+            "arena_ratio",
+            "macs",
+            "ops",
+            "replacing_ops",
+            "stem"
+        ]
+    );
+    let number = |output: &str, key: &str| value(output, key).parse::<f64>().expect("a number");
+    assert_eq!(value(&whole, "bands"), "0");
+    assert!(number(&bands, "bands") > 1.0 && number(&bands, "extra_macs") > 0.0);
+    assert!(number(&bands, "arena_bytes") < number(&whole, "arena_bytes") / 2.0);
+    assert!(number(&bands, "arena_ratio") <= 1.05, "{bands}");
+}
