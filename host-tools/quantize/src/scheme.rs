@@ -86,9 +86,8 @@ pub(crate) fn apply(graph: &Graph, statistics: &[Option<Statistics>], options: &
         .zip(&integer)
         .filter(|(_, integer)| **integer)
     {
-        match node.op {
-            Op::Softmax { .. } => quantized.values[node.output].quant = Some(probabilities()),
-            _ => {}
+        if let Op::Softmax { .. } = node.op {
+            quantized.values[node.output].quant = Some(probabilities());
         }
     }
     tie(&mut quantized, &groups);

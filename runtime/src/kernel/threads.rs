@@ -10,6 +10,8 @@
 //! the same order, as on one thread. Integer operations have the same bits however they are cut. What is too small to gain,
 //! or depends on where it stands in the whole (attention with a bias inside one window), stays on one thread.
 //!
+//! Every method of [`Kernels`] is here, so that none falls back to the scalar set unseen; a test compares the lists.
+//!
 //! The pool is `rayon`'s: its threads wait for work without sleeping between operators that follow each other closely, and
 //! it lends borrowed slices to them safely. Run a whole inference inside [`Threads::install`], so that the calling thread is
 //! one of them.
@@ -22,8 +24,9 @@ use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use super::packing::WeightLayout;
 use super::{
     AddS8, AddS16, AttentionF32, AttentionS8, Columns, ConvF32, ConvS8, DepthwiseConvF32,
-    DepthwiseConvS8, DstS8, GemmF32, GemmS8, Kernels, LayerNormS16, MatmulF32, MeanS8, MeanS16,
-    MulS8, PoolF32, PoolS8, RescaleS16, ScoreBias, SoftmaxS8, SrcS16, TILE_ROWS, Window,
+    DepthwiseConvS8, DepthwiseConvS16, DstS8, GemmF32, GemmS8, Kernels, LayerNormS16, MatmulF32,
+    MeanS8, MeanS16, MulS8, PoolF32, PoolS8, RescaleS16, ScoreBias, SoftmaxS8, SrcS16, TILE_ROWS,
+    Window,
 };
 use crate::model::op::{BinaryKind, ReduceKind, UnaryKind};
 
@@ -258,6 +261,22 @@ impl Kernels for Threads {
         });
     }
 
+    fn depthwise_conv_s16(&self, args: DepthwiseConvS16<'_>) {
+        if !self.cuts_window(&args.window, args.window.taps() * args.channels) {
+            return self.inner.0.depthwise_conv_s16(args);
+        }
+        let per_row = args.window.output[1] * args.channels;
+        self.bands(args.window.output[0], 1, per_row, args.dst, |rows, dst| {
+            let (window, first) = args.window.band(rows);
+            self.inner.0.depthwise_conv_s16(DepthwiseConvS16 {
+                window,
+                src: &args.src[first * window.input[1] * args.channels..],
+                dst,
+                ..args
+            });
+        });
+    }
+
     fn add_s8(&self, args: AddS8<'_>) {
         if !self.cuts_elements(args.lhs.len()) {
             return self.inner.0.add_s8(args);
@@ -308,6 +327,18 @@ impl Kernels for Threads {
         }
         self.bands(src.len(), ELEMENTS_UNIT, 1, dst, |range, dst| {
             self.inner.0.lut_s8(table, &src[range], dst);
+        });
+    }
+
+    fn lut_channels_s8(&self, tables: &[[i8; 256]], index: &[u8], src: &[i8], dst: &mut [i8]) {
+        let channels = index.len().max(1);
+        let rows = src.len() / channels;
+        if !self.cuts_rows(rows, src.len()) {
+            return self.inner.0.lut_channels_s8(tables, index, src, dst);
+        }
+        self.bands(rows, 1, channels, dst, |rows, dst| {
+            let src = &src[rows.start * channels..rows.end * channels];
+            self.inner.0.lut_channels_s8(tables, index, src, dst);
         });
     }
 
@@ -595,5 +626,35 @@ impl Columns<'_> {
             data: &self.data[windows.start * row..windows.end * row],
             ..*self
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    /// Names of the methods in the text of a source file, indented once.
+    fn methods(text: &str) -> Vec<&str> {
+        let lines = text.lines().filter_map(|line| line.strip_prefix("    fn "));
+        let mut names: Vec<&str> = lines.filter_map(|line| line.split('(').next()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn every_operation_is_forwarded() {
+        let between = |text: &'static str, start: &str, end: &str| {
+            let from = text.find(start).expect("the start");
+            let len = text[from..].find(end).expect("the end");
+            methods(&text[from..from + len])
+        };
+        let all = between(include_str!("mod.rs"), "pub trait Kernels", "\n}\n");
+        let forwarded = between(
+            include_str!("threads.rs"),
+            "impl Kernels for Threads",
+            "\n}\n",
+        );
+        assert!(all.len() > 30, "{all:?}");
+        assert_eq!(all, forwarded);
     }
 }
