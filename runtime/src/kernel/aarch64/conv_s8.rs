@@ -6,18 +6,19 @@ use super::neon::*;
 use crate::kernel::patch::{Piece, pieces};
 use crate::kernel::{ConvS8, DstS8, GemmS8};
 
-/// The product that a convolution is when each output pixel sees one input pixel, its own; gives other convolutions back.
-pub(super) fn pointwise(args: ConvS8<'_>) -> Result<GemmS8<'_>, ConvS8<'_>> {
+/// Whether each output pixel sees one input pixel, its own.
+pub(super) fn is_pointwise(args: &ConvS8<'_>) -> bool {
     let window = args.window;
-    let every_pixel = window.kernel == [1, 1]
+    window.kernel == [1, 1]
         && window.stride == [1, 1]
         && window.padding == [0, 0]
-        && window.input == window.output;
-    if !every_pixel {
-        return Err(args);
-    }
-    Ok(GemmS8 {
-        rows: window.output[0] * window.output[1],
+        && window.input == window.output
+}
+
+/// The product that a convolution is when it [`is_pointwise`].
+pub(super) fn product_of(args: ConvS8<'_>) -> GemmS8<'_> {
+    GemmS8 {
+        rows: args.window.output[0] * args.window.output[1],
         k: args.in_channels,
         n: args.out_channels,
         lhs: args.src,
@@ -26,7 +27,7 @@ pub(super) fn pointwise(args: ConvS8<'_>) -> Result<GemmS8<'_>, ConvS8<'_>> {
         requantize: args.requantize,
         dst: DstS8::I8(args.dst),
         scratch: args.scratch,
-    })
+    }
 }
 
 /// Lays out the patches of `ROWS` output pixels at a time, rows of `pitch` bytes in scratch, and calls `product` with them

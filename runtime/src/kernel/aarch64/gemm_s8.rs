@@ -12,7 +12,7 @@
     reason = "indices of a tile are clearer than zipped iterators, and are what the compiler unrolls"
 )]
 
-use super::conv_s8::{for_each_tile, pointwise};
+use super::conv_s8::{for_each_tile, is_pointwise, product_of};
 use super::level::Level;
 use super::neon::*;
 use super::requantize::{Channels, Outputs, Path, Write};
@@ -62,11 +62,10 @@ pub(super) fn gemm_s8<L: Level>(level: L, mut args: GemmS8<'_>) {
 }
 
 /// See [`ConvS8`].
-pub(super) fn conv_s8<L: Level>(level: L, args: ConvS8<'_>) {
-    let mut args = match pointwise(args) {
-        Ok(args) => return gemm_s8(level, args),
-        Err(args) => args,
-    };
+pub(super) fn conv_s8<L: Level>(level: L, mut args: ConvS8<'_>) {
+    if is_pointwise(&args) {
+        return gemm_s8(level, product_of(args));
+    }
     let k = args.window.kernel[0] * args.window.kernel[1] * args.in_channels;
     let mut dst = DstS8::I8(core::mem::take(&mut args.dst));
     let (weights, layout, requantize) = (args.weights, args.layout, args.requantize);

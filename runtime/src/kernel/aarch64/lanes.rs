@@ -7,7 +7,7 @@
 
 use core::arch::aarch64::*;
 
-use super::level::Level;
+use super::Neon;
 use crate::kernel::float::Lanes;
 
 /// Two registers.
@@ -28,7 +28,7 @@ macro_rules! intrinsics {
     )* };
 }
 
-impl<L: Level> Lanes for L {
+impl Lanes for &Neon {
     const LANES: usize = 8;
     const TILE_ROWS: usize = 6;
     type F32 = Pair;

@@ -8,11 +8,12 @@
 //! ```
 #![allow(
     clippy::needless_range_loop,
+    clippy::manual_memcpy,
     reason = "indices of a tile are clearer than zipped iterators, and are what the compiler unrolls"
 )]
 
 use super::I8mm;
-use super::conv_s8::{for_each_tile, pointwise};
+use super::conv_s8::{for_each_tile, is_pointwise, product_of};
 use super::gemm_s8::{as_i8, load_vectors};
 use super::neon::*;
 use super::requantize::{Channels, Factor, Outputs, Path, Write};
@@ -50,14 +51,13 @@ pub(super) fn gemm_s8(level: &I8mm, mut args: GemmS8<'_>) {
 }
 
 /// See [`ConvS8`].
-pub(super) fn conv_s8(level: &I8mm, args: ConvS8<'_>) {
+pub(super) fn conv_s8(level: &I8mm, mut args: ConvS8<'_>) {
     if args.layout != WeightLayout::Aarch64 {
         return super::gemm_s8::conv_s8(level, args);
     }
-    let mut args = match pointwise(args) {
-        Ok(args) => return gemm_s8(level, args),
-        Err(args) => args,
-    };
+    if is_pointwise(&args) {
+        return gemm_s8(level, product_of(args));
+    }
     let k = args.window.kernel[0] * args.window.kernel[1] * args.in_channels;
     let mut dst = DstS8::I8(core::mem::take(&mut args.dst));
     let size = [k, args.out_channels];
@@ -296,12 +296,7 @@ fn matmul_tile<const P: usize>(
 ) -> [[int32x4_t; PAIRS]; P] {
     let groups = packed.len() / (P * 16);
     assert!(weights.len() >= groups * BLOCK_BYTES);
-    let mut sums = [[vdupq_n_s32(0); PAIRS]; P];
-    for p in 0..P {
-        for q in 0..PAIRS {
-            sums[p][q] = starts[q];
-        }
-    }
+    let mut sums = [*starts; P];
     if P == 4 && groups > 0 {
         let mut tile = [[vdupq_n_s32(0); PAIRS]; 4];
         for p in 0..4.min(P) {

@@ -21,6 +21,8 @@ mod pool_s8;
 mod requantize;
 mod stream_s16;
 
+use core::borrow::Borrow;
+
 use super::float::float_methods;
 use super::packing::WeightLayout;
 use super::{
@@ -69,6 +71,19 @@ impl I8mm {
     /// The set, if this CPU can run it.
     pub fn detect() -> Option<&'static Self> {
         (has!("dotprod") && has!("i8mm")).then_some(&I8mm(()))
+    }
+}
+
+/// Float kernels are the same on every level, and compiled once.
+impl Borrow<Neon> for Dotprod {
+    fn borrow(&self) -> &Neon {
+        &Neon(())
+    }
+}
+
+impl Borrow<Neon> for I8mm {
+    fn borrow(&self) -> &Neon {
+        &Neon(())
     }
 }
 
@@ -127,7 +142,7 @@ impl Kernels for Dotprod {
         gemm_s8::conv_s8(self, args);
     }
     methods!();
-    float_methods!(Dotprod, "neon");
+    float_methods!(Neon, "neon");
 }
 
 impl Kernels for I8mm {
@@ -144,5 +159,5 @@ impl Kernels for I8mm {
         matmul_s8::conv_s8(self, args);
     }
     methods!();
-    float_methods!(I8mm, "neon");
+    float_methods!(Neon, "neon");
 }

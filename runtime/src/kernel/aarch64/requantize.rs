@@ -326,8 +326,8 @@ impl Write for Outputs8 {
         pitch: usize,
     ) {
         assert!(dst.len() >= (2 * P - 1) * pitch + 8);
-        for p in 0..P {
-            let [first, second] = self.pair(&values[p]);
+        for (p, values) in values.iter().enumerate() {
+            let [first, second] = self.pair(values);
             // SAFETY: 8 bytes of the last row are within `dst`, asserted above, and rows ascend.
             unsafe { store_low(dst, 2 * p * pitch, first) };
             // SAFETY: as above.
@@ -383,8 +383,8 @@ impl Write for Outputs16 {
         dst: &mut [i16],
         pitch: usize,
     ) {
-        for p in 0..P {
-            let [first, second] = self.pair(&values[p]);
+        for (p, values) in values.iter().enumerate() {
+            let [first, second] = self.pair(values);
             store_i16x8(&mut dst[2 * p * pitch..], first);
             store_i16x8(&mut dst[(2 * p + 1) * pitch..], second);
         }

@@ -27,7 +27,8 @@ pub(crate) use pool::{avg_pool_f32, max_pool_f32};
 pub(crate) use products::{conv_f32, gemm_f32, matmul_f32};
 pub(crate) use rows::{layer_norm_f32, reduce_f32, softmax_f32};
 
-/// The float methods of `impl Kernels for $set`, each compiled with the features that a `$set` proves.
+/// The float methods of an `impl Kernels`, each compiled for the vectors of `$set`, with the features that a `$set` proves: the
+/// implementor itself, or one that it can lend.
 macro_rules! float_methods {
     ($set:ty, $features:literal) => {
         float_methods! { @each $set, $features,
@@ -51,8 +52,9 @@ macro_rules! float_methods {
             fn compiled(set: &$set, $($arg: $type),*) {
                 $crate::kernel::float::$name(set, $($arg),*);
             }
-            // SAFETY: `self` proves that the CPU has the features: only the set's `detect` makes one.
-            unsafe { compiled(self, $($arg),*) }
+            let set: &$set = core::borrow::Borrow::borrow(self);
+            // SAFETY: `set` proves that the CPU has the features: only its `detect`, or a set with more, makes one.
+            unsafe { compiled(set, $($arg),*) }
         }
     )* };
 }
