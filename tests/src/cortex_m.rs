@@ -82,7 +82,7 @@ pub const LAYERS: [(&str, u64); 18] = [
 ];
 
 /// What a program may take, on a busy machine.
-const TIMEOUT: Duration = Duration::from_secs(400);
+const TIMEOUT: Duration = Duration::from_secs(1200);
 
 /// Instructions of one layer by one kernel set.
 #[derive(Clone, Debug)]

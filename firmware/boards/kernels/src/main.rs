@@ -60,9 +60,10 @@ macro_rules! tests {
 
 #[entry]
 fn main() -> ! {
+    let heap_start = (&raw mut __heap_start).addr();
     let heap_bytes = (&raw const __heap_bytes).addr();
     // SAFETY: Called once, before anything allocates; the linker script places nothing else in this memory.
-    unsafe { HEAP.init((&raw mut __heap_start).addr(), heap_bytes) };
+    unsafe { HEAP.init(heap_start, heap_bytes) };
     // The arguments that QEMU got: the name of the program, what to do, and to what.
     let words = semihosting::experimental::env::args::<1024>();
     let mut words = words.iter().flatten().flatten();

@@ -14,9 +14,6 @@ use pinhole_runtime::interpreter::Interpreter;
 use pinhole_runtime::kernel::Kernels;
 use pinhole_runtime::model::Model;
 
-// The critical section that the start of the program may need.
-use cortex_m as _;
-
 pub use int8::Int8;
 pub use nothing::Nothing;
 
@@ -34,5 +31,7 @@ pub fn run(kernels: &'static dyn Kernels) {
 
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
-    loop {}
+    loop {
+        cortex_m::asm::wfi();
+    }
 }

@@ -7,5 +7,7 @@ use size as _;
 
 #[entry]
 fn main() -> ! {
-    loop {}
+    loop {
+        cortex_m::asm::wfi();
+    }
 }

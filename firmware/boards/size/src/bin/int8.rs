@@ -8,5 +8,7 @@ use size as _;
 #[entry]
 fn main() -> ! {
     size::run(&size::Int8);
-    loop {}
+    loop {
+        cortex_m::asm::wfi();
+    }
 }
