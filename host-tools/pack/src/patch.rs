@@ -18,8 +18,8 @@ use crate::plan::{lower_bound, ordered_lower_bound};
 
 /// Numbers of bands that are tried when nobody chose one.
 const BANDS: [usize; 8] = [2, 3, 4, 5, 6, 8, 12, 16];
-/// Of the cuts whose bound is within half of the lowest in the order of the graph, this many are measured in their best order.
-const MEASURED: usize = 16;
+/// Of the cuts whose bound is at most twice the lowest in the order of the graph, this many are measured in their best order.
+const MEASURED: usize = 24;
 /// Among stems whose bound is at most a quarter above the lowest, the one with the fewest multiply-accumulates is taken.
 const NEAR: usize = 4;
 
@@ -67,7 +67,7 @@ pub fn patch(lowered: &mut Lowered, patches: StemPatches) -> Patched {
         .filter(|&(bound, ..)| bound < whole)
         .collect();
     let lowest = tried.iter().map(|&(bound, ..)| bound).min().unwrap_or(0);
-    tried.retain(|&(bound, ..)| bound <= lowest + lowest / 2);
+    tried.retain(|&(bound, ..)| bound <= 2 * lowest);
     tried.sort_by_key(|&(bound, macs, _)| (macs, bound));
     tried.truncate(MEASURED);
     for (bound, _, [ops, bands]) in &mut tried {
