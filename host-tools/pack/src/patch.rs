@@ -14,10 +14,12 @@ use pinhole_runtime::model::op::{ConcatParams, OpKind, SliceParams, WindowRecord
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::lower::{Lowered, LoweredOp, LoweredValue, Place};
-use crate::plan::lower_bound;
+use crate::plan::{lower_bound, ordered_lower_bound};
 
 /// Numbers of bands that are tried when nobody chose one.
 const BANDS: [usize; 8] = [2, 3, 4, 5, 6, 8, 12, 16];
+/// Of the cuts whose bound is at most twice the lowest in the order of the graph, this many are measured in their best order.
+const MEASURED: usize = 24;
 /// Among stems whose bound is at most a quarter above the lowest, the one with the fewest multiply-accumulates is taken.
 const NEAR: usize = 4;
 
@@ -57,13 +59,22 @@ pub fn patch(lowered: &mut Lowered, patches: StemPatches) -> Patched {
     let choices = stems
         .iter()
         .flat_map(|&ops| bands.iter().map(move |&bands| (ops, bands)));
-    let tried: Vec<(usize, u64, [usize; 2])> = choices
+    let mut tried: Vec<(usize, u64, [usize; 2])> = choices
         .filter_map(|(ops, bands)| {
             let cut = cut(&outline, ops, bands)?;
             Some((lower_bound(&cut), macs(&cut), [ops, bands]))
         })
         .filter(|&(bound, ..)| bound < whole)
         .collect();
+    let lowest = tried.iter().map(|&(bound, ..)| bound).min().unwrap_or(0);
+    tried.retain(|&(bound, ..)| bound <= 2 * lowest);
+    tried.sort_by_key(|&(bound, macs, _)| (macs, bound));
+    tried.truncate(MEASURED);
+    for (bound, _, [ops, bands]) in &mut tried {
+        if let Some(cut) = cut(&outline, *ops, *bands) {
+            *bound = ordered_lower_bound(&cut);
+        }
+    }
     let lowest = tried.iter().map(|&(bound, ..)| bound).min().unwrap_or(0);
     let near = tried
         .iter()

@@ -44,6 +44,14 @@ pub fn lower_bound(lowered: &Lowered) -> usize {
     Schedule::new(Memory::of(lowered)).lower_bound()
 }
 
+/// The lower bound in the order of operators that [`plan`] prefers.
+pub fn ordered_lower_bound(lowered: &Lowered) -> usize {
+    let mut memory = Memory::of(lowered);
+    let order = order::order(&memory);
+    memory::reorder(&mut memory.ops, &order);
+    Schedule::new(memory).lower_bound()
+}
+
 /// Puts the operators in the order that needs the least memory and plans the arena.
 pub fn plan(lowered: &mut Lowered) -> Plan {
     let memory = Memory::of(lowered);
