@@ -69,6 +69,7 @@ part_aarch64() {
     # As many sets as are expected beside the scalar one, each with the host's bits.
     [ "$(grep -c "^aarch64-.*: $expected\$" <<<"$found")" = "$(tr -cd , <<<"$sets" | wc -c)" ]
   done
+  cargo test --release -p pinhole-tests --test emulated_count -- --ignored --nocapture
 }
 
 # The embeddings of photographs on the emulated board, bit for bit those of every kernel set of this host.
