@@ -1,6 +1,6 @@
 """Prints what int8 costs every model that is present: cosines to f32, bytes, multiply-accumulates, operators.
 
-    tests/models/table.sh [--only NAME]…
+    tests/models/table.sh [--only NAME]… [--count N] [--no-bias-correction]
 
 Models come from `pinhole data get NAME` and `make_vit.py`; what is missing is named and left out. Each is imported, quantised
 on every second photograph of `pinhole data get photos` and on pictures of CIFAR-10's training split, and compared with f32
@@ -73,6 +73,8 @@ def report(name, model, arguments):
     if (CACHE / "cifar10").is_dir():
         sources += ["--calibrate", f"cifar10:{CACHE / 'cifar10'}"]
     command = [*arguments.run.split(), graph, *sources, "--count", arguments.count, "--out", OUT / "int8"]
+    if arguments.no_bias_correction:
+        command.append("--no-bias-correction")
     found = json.loads(run(command))
     found["f32_cosine"] = f32_cosine(model, OUT / f"int8/{name}.safetensors")
     return found
@@ -82,6 +84,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", action="append", choices=MODELS, help="may be given more than once")
     parser.add_argument("--count", type=int, default=50, help="pictures of each source")
+    parser.add_argument("--no-bias-correction", action="store_true", help="hours become minutes for the transformers")
     parser.add_argument("--pinhole", default=ROOT / "target/release/pinhole")
     parser.add_argument("--run", default="cargo run -q --release -p pinhole-tests --example model_report --")
     arguments = parser.parse_args()

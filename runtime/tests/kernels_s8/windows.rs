@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 
 use pinhole_runtime::kernel::packing::WeightLayout;
 use pinhole_runtime::kernel::{
-    ConvS8, DepthwiseConvS8, Kernels, MeanS8, PoolS8, Scalar, Window, tile_scratch_bytes,
+    ConvS8, DepthwiseConvS8, DepthwiseConvS16, Kernels, MeanS8, PoolS8, Scalar, Window,
+    tile_scratch_bytes,
 };
 
 use crate::support::{
@@ -107,6 +108,60 @@ pub(crate) fn depthwise_convolutions_of_all_windows_are_equal() {
                 size(&mut random)
             };
             check_depthwise(set, &mut random, window, channels, case);
+        }
+    }
+}
+
+/// On bytes with zero point 0 the 16-bit convolution gives the 8-bit one's outputs; sets agree on all 16 bits.
+#[cfg_attr(test, test)]
+pub(crate) fn depthwise_convolutions_of_16_bits_are_equal() {
+    let mut random = Random::new(8);
+    for case in 0..200 {
+        let window = window(&mut random);
+        let c = size(&mut random);
+        let taps = window.kernel[0] * window.kernel[1];
+        let bytes = random.bytes(
+            window.input[0] * window.input[1] * c,
+            FILLS[case % FILLS.len()],
+        );
+        let weights = random.bytes(taps * c, Fill::Random);
+        let channels = Channels::new(&mut random, c, taps, SCALES[case % SCALES.len()]);
+        let outputs = window.output[0] * window.output[1] * c;
+        let wide = |set: &dyn Kernels, src: &[i16]| {
+            let mut dst = Guarded::new(outputs, 85i16);
+            set.depthwise_conv_s16(DepthwiseConvS16 {
+                window,
+                channels: c,
+                src,
+                weights: &weights,
+                requantize: channels.requantize(),
+                dst: dst.slice(),
+            });
+            dst.contents().to_vec()
+        };
+        let mut narrow = Guarded::new(outputs, 85i8);
+        Scalar.depthwise_conv_s8(DepthwiseConvS8 {
+            window,
+            channels: c,
+            input_zero_point: 0,
+            src: &bytes,
+            weights: &weights,
+            requantize: channels.requantize(),
+            dst: narrow.slice(),
+        });
+        let src: Vec<i16> = bytes.iter().map(|&byte| byte.into()).collect();
+        let narrowed: Vec<i8> = wide(&Scalar, &src)
+            .iter()
+            .map(|&q| q.clamp(-128, 127) as i8)
+            .collect();
+        assert_eq!(narrowed, narrow.contents(), "{window:?} {c}");
+        let src: Vec<i16> = src
+            .iter()
+            .map(|&q| q.wrapping_mul(256) | (q & 255))
+            .collect();
+        for set in fast_sets() {
+            let what = format!("{window:?} {c} of 16 bits");
+            assert_same(&wide(set, &src), &wide(&Scalar, &src), set, &what);
         }
     }
 }

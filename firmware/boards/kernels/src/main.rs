@@ -89,6 +89,7 @@ fn check(part: &str) {
         products::products_of_real_layers_are_equal,
         windows::convolutions_of_all_windows_are_equal,
         windows::depthwise_convolutions_of_all_windows_are_equal,
+        windows::depthwise_convolutions_of_16_bits_are_equal,
         windows::depthwise_convolutions_of_real_layers_are_equal,
         windows::scalar_windows_equal_plain_loops,
         windows::pooling_is_equal_and_rounds_like_tflite,
