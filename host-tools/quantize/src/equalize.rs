@@ -365,24 +365,19 @@ mod tests {
         };
         let unary = |function| Op::Unary { function };
         let first = graph.add_constant("first", weight(4, 3, &|index| spread(index, 3)));
-        let y = graph.add_node("conv".into(), conv(), &[x, first], &[1, 2, 2, 4]);
-        let y = graph.add_node("gelu".into(), unary(Unary::Gelu), &[y], &[1, 2, 2, 4]);
-        let mean = graph.add_node("mean".into(), Op::GlobalAvgPool, &[y], &[1, 1, 1, 4]);
+        let y = graph.add_node("conv", conv(), &[x, first], &[1, 2, 2, 4]);
+        let y = graph.add_node("gelu", unary(Unary::Gelu), &[y], &[1, 2, 2, 4]);
+        let mean = graph.add_node("mean", Op::GlobalAvgPool, &[y], &[1, 1, 1, 4]);
         let second = graph.add_constant("second", weight(4, 4, &|_| 1.0));
-        let gate = graph.add_node("squeeze".into(), conv(), &[mean, second], &[1, 1, 1, 4]);
-        let gate = graph.add_node(
-            "sigmoid".into(),
-            unary(Unary::Sigmoid),
-            &[gate],
-            &[1, 1, 1, 4],
-        );
+        let gate = graph.add_node("squeeze", conv(), &[mean, second], &[1, 1, 1, 4]);
+        let gate = graph.add_node("sigmoid", unary(Unary::Sigmoid), &[gate], &[1, 1, 1, 4]);
         let product = Op::Binary {
             function: Binary::Mul,
             activation: Activation::None,
         };
-        let y = graph.add_node("gated".into(), product, &[gate, y], &[1, 2, 2, 4]);
+        let y = graph.add_node("gated", product, &[gate, y], &[1, 2, 2, 4]);
         let third = graph.add_constant("third", weight(2, 4, &|_| 1.0));
-        let y = graph.add_node("out".into(), conv(), &[y, third], &[1, 2, 2, 2]);
+        let y = graph.add_node("out", conv(), &[y, third], &[1, 2, 2, 2]);
         graph.outputs.push(y);
         graph
     }
