@@ -32,7 +32,7 @@ struct Tool {
     get: &'static str,
 }
 
-const TOOLS: [Tool; 7] = [
+const TOOLS: [Tool; 10] = [
     Tool {
         program: "npm",
         args: &["--version"],
@@ -81,6 +81,27 @@ const TOOLS: [Tool; 7] = [
         expected: "thumbv8m.main-none-eabihf",
         needed_for: "building the firmware of qemu-an547",
         get: "rustup target add thumbv8m.main-none-eabihf",
+    },
+    Tool {
+        program: "qemu-aarch64",
+        args: &["-h"],
+        expected: "-plugin",
+        needed_for: "pinhole bench --target qemu-aarch64",
+        get: "apt-get install qemu-user",
+    },
+    Tool {
+        program: "aarch64-linux-gnu-gcc",
+        args: &["--version"],
+        expected: "",
+        needed_for: "pinhole bench --target qemu-aarch64",
+        get: "apt-get install gcc-aarch64-linux-gnu",
+    },
+    Tool {
+        program: "rustup",
+        args: &["target", "list", "--installed"],
+        expected: "aarch64-unknown-linux-gnu",
+        needed_for: "pinhole bench --target qemu-aarch64",
+        get: "rustup target add aarch64-unknown-linux-gnu",
     },
 ];
 
