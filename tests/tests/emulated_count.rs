@@ -6,7 +6,7 @@ use pinhole_runtime::model::Model;
 use pinhole_tests::file;
 
 #[test]
-#[ignore = "needs qemu-user, gcc-aarch64-linux-gnu and the target; ./ci.sh qemu"]
+#[ignore = "needs qemu-user, gcc-aarch64-linux-gnu and the target; ./ci.sh aarch64"]
 fn every_operator_is_counted_and_counts_repeat() {
     let bytes = file("models/lite0/image.phm");
     let model = Model::load(&bytes).expect("the default model");
@@ -19,7 +19,7 @@ fn every_operator_is_counted_and_counts_repeat() {
 }
 
 #[test]
-#[ignore = "needs qemu-user, gcc-aarch64-linux-gnu and the target; ./ci.sh qemu"]
+#[ignore = "needs qemu-user, gcc-aarch64-linux-gnu and the target; ./ci.sh aarch64"]
 fn the_first_inference_takes_what_the_others_take() {
     let bytes = file("models/lite0/image.phm");
     let cpu = cpu("qemu-aarch64:max").expect("a CPU");
@@ -32,7 +32,7 @@ fn the_first_inference_takes_what_the_others_take() {
 }
 
 #[test]
-#[ignore = "needs qemu-user, gcc-aarch64-linux-gnu and the target; ./ci.sh qemu"]
+#[ignore = "needs qemu-user, gcc-aarch64-linux-gnu and the target; ./ci.sh aarch64"]
 fn a_kernel_set_that_the_cpu_lacks_is_refused_by_name() {
     let bytes = file("models/lite0/image.phm");
     let cpu = cpu("qemu-aarch64:cortex-a53").expect("a CPU");
