@@ -129,11 +129,12 @@ impl Channels {
                 _ => random.within(1 << 30..=i32::MAX),
             };
             let usual = 6 - sum_bits + random.within(-2..=2);
-            this.shift[channel] = (if any {
-                random.within(-31..=30)
-            } else {
-                usual.min(3)
-            }) as i8;
+            this.shift[channel] = match (any, random.below(16)) {
+                (true, _) => random.within(-31..=30) as i8,
+                // A channel of almost no spread.
+                (false, 0) => 0,
+                (false, _) => usual.min(3) as i8,
+            };
         }
         match scales {
             Scales::Usual(true) => this.clamp[0] = this.zero_point,

@@ -1,9 +1,10 @@
-//! Requantisation in seven instructions, equal to [`crate::kernel::requantize`] where [`Outputs::new`] says so.
+//! Requantisation in eight instructions, equal to [`crate::kernel::requantize`] where [`Outputs::new`] says so.
 //!
 //! For |sum| < 2³⁰ and a shift of −e < 0 the two roundings are, with m the multiplier:
 //! `h = ⌊(sum · m + 2³⁰) / 2³¹⌋ = ⌊(2 · sum · m + 2³¹) / 2³²⌋`, which `smmlar` computes and adds to a third number, and
 //! `h / 2ᵉ`, halves away from zero, which is `(h − [h < 0] + 2ᵉ⁻¹) >> e`. The sign of the sum may stand for the sign of h: they
-//! differ only for h = 0, and there both `2ᵉ⁻¹ >> e` and `(2ᵉ⁻¹ − 1) >> e` are 0.
+//! differ only for h = 0, and there both `2ᵉ⁻¹ >> e` and `(2ᵉ⁻¹ − 1) >> e` are 0. A shift of 0, which a channel of almost no
+//! spread has, takes neither: the sign that counts is that of the sum and of the shift.
 
 use super::instruction::{smmlar, ssat8};
 use crate::kernel::Requantize;
@@ -22,6 +23,7 @@ pub(super) struct Outputs {
 pub(super) struct Channel {
     multiplier: i32,
     half: i32,
+    shift: i32,
     exponent: u32,
 }
 
@@ -39,7 +41,7 @@ impl Outputs {
         let right = requantize
             .shift
             .iter()
-            .all(|&shift| (-31..0).contains(&shift));
+            .all(|&shift| (-31..=0).contains(&shift));
         let positive = requantize
             .multiplier
             .iter()
@@ -86,13 +88,14 @@ impl Channel {
         )
     }
 
-    /// With a shift in −31..0.
+    /// With a shift in −31..=0.
     #[inline(always)]
     pub(super) fn of(multiplier: i32, shift: i32) -> Self {
         let exponent = shift.unsigned_abs() & 31;
         Self {
             multiplier,
             half: (1u32 << exponent >> 1) as i32,
+            shift,
             exponent,
         }
     }
@@ -100,7 +103,7 @@ impl Channel {
     /// Both roundings.
     #[inline(always)]
     pub(super) fn scale(self, sum: i32) -> i32 {
-        let addend = self.half + (sum >> 31);
+        let addend = self.half + ((sum & self.shift) >> 31);
         smmlar(sum << 1, self.multiplier, addend) >> self.exponent
     }
 }

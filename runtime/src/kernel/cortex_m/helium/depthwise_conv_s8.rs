@@ -64,7 +64,7 @@ struct Block {
     max: i32,
 }
 
-/// The outputs of 16 channels of a pixel: 28 instructions for two taps, 48 for the rest.
+/// The outputs of 16 channels of a pixel: 28 instructions for two taps, 52 for the rest.
 ///
 /// # Safety
 /// `taps` is in 1..=`MAX_TAPS`. Each of so many entries in `table` is an address with 16 bytes when `base`, masked, is
@@ -91,9 +91,10 @@ unsafe fn convolve(
             concat!(
                 "vldrb.s32 q5, [r5, q7]\n",
                 "add r5, r5, #1\n",
-                "vshr.s32 q4, ",
+                "vand q4, q5, ",
                 $sums,
-                ", #31\n",
+                "\n",
+                "vshr.s32 q4, q4, #31\n",
                 "vqadd.s32 ",
                 $sums,
                 ", ",

@@ -1,8 +1,8 @@
 //! Requantisation of vectors, equal to [`crate::kernel::requantize`] where [`Outputs::new`] says so.
 //!
 //! `vqrdmulh.s32` is the first rounding to the bit, its saturation too. `vrshl` by −e rounds halves up; adding −1 to negative
-//! numbers first (`vqadd` of the sign) makes that halves away from zero, for e > 0. So shifts must be below 0, as those of a
-//! quantiser are; other layers take the scalar way.
+//! numbers first (`vqadd` of the sign) makes that halves away from zero, for e > 0. For e = 0, which a channel of almost no
+//! spread has, nothing is added: the sign is that of both number and shift. Layers with a shift above 0 take the scalar way.
 
 use core::arch::asm;
 
@@ -22,7 +22,7 @@ impl Outputs {
         // Folds, because they become vectors and a search does not.
         let largest = requantize.shift.iter().fold(i8::MIN, |a, &b| a.max(b));
         let smallest = requantize.shift.iter().fold(i8::MAX, |a, &b| a.min(b));
-        (largest < 0 && smallest >= -31 && requantize.zero_point.unsigned_abs() <= 1 << 16).then(
+        (largest <= 0 && smallest >= -31 && requantize.zero_point.unsigned_abs() <= 1 << 16).then(
             || Self {
                 zero_point: requantize.zero_point,
                 min: requantize.clamp_min.clamp(limits[0], limits[1]),
@@ -68,7 +68,8 @@ pub(super) fn write(
                     "vldrw.u32 q1, [{multiplier}], #16",
                     "vqrdmulh.s32 q0, q0, q1",
                     "vldrb.s32 q1, [r3], #4",
-                    "vshr.s32 q2, q0, #31",
+                    "vand q2, q0, q1",
+                    "vshr.s32 q2, q2, #31",
                     "vqadd.s32 q0, q0, q2",
                     "vrshl.s32 q0, q0, q1",
                     "vadd.i32 q0, q0, {zero_point}",
