@@ -5,7 +5,7 @@
 //! outputs); scratch lives during its operator. The lower bound is the largest sum of live bytes at one operator, where of
 //! an output and what it may replace the larger counts. Three searches follow one another, each deterministic and of bounded
 //! work: [`mod@order`] takes the order of operators whose bound is lowest, this module decides which outputs replace inputs,
-//! and [`arrange`] finds offsets. The order that the graph came in is taken after all when offsets are found for it that need
+//! and `arrange` finds offsets. The order that the graph came in is taken after all when offsets are found for it that need
 //! less.
 //!
 //! Replacing row by row costs a copy of the input, so that it is done where it lowers the bound and nowhere else, as long as
