@@ -1,5 +1,5 @@
 //! Instructions of the default model on an emulated ARM CPU. Ignored by default, since it needs an emulator, a linker and a
-//! target; `./ci.sh qemu` runs it.
+//! target; `./ci.sh aarch64` runs it.
 
 use pinhole_device::{count, cpu};
 use pinhole_runtime::model::Model;
