@@ -29,7 +29,7 @@ fn numbers(len: usize) -> Vec<f32> {
 /// Packed weights of an (n, k) matrix in one storage; their order does not matter to time.
 struct Weights {
     f32s: Vec<f32>,
-    f16s: Vec<u16>,
+    f16s: Vec<half::f16>,
     i8s: Vec<i8>,
     scales: Vec<f32>,
     storage: &'static str,
@@ -40,10 +40,7 @@ struct Weights {
 impl Weights {
     fn new(storage: &'static str, k: usize, n: usize) -> Self {
         let f32s = numbers(k * n);
-        let f16s = f32s
-            .iter()
-            .map(|&x| half::f16::from_f32(x).to_bits())
-            .collect();
+        let f16s = f32s.iter().map(|&x| half::f16::from_f32(x)).collect();
         let i8s = f32s.iter().map(|&x| (x * 254.0) as i8).collect();
         Self {
             f32s,
@@ -75,6 +72,7 @@ impl Weights {
             bias: &self.scales,
             clamp: UNLIMITED,
             dst,
+            scratch: &mut [],
         });
     }
 }

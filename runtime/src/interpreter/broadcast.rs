@@ -4,6 +4,7 @@
 //! bias over the last dimension one call a row. A number that repeats along the innermost dimension is spread over a
 //! small buffer.
 
+use super::float::Float;
 use crate::kernel::Kernels;
 use crate::model::op::BinaryKind;
 
@@ -11,14 +12,14 @@ use crate::model::op::BinaryKind;
 const SPREAD: usize = 64;
 
 /// An operand: its elements and its strides over the dimensions of the output, 0 where it repeats.
-type Operand<'r> = (&'r [f32], [usize; 4]);
+type Operand<'r, T> = (&'r [T], [usize; 4]);
 
 /// `dst[i] = function(lhs[i], rhs[i])` over `dims`; `None` when an operand is too short for its strides.
-pub(super) fn binary(
+pub(super) fn binary<T: Float>(
     function: BinaryKind,
     mut dims: [usize; 4],
-    [(lhs, mut lhs_strides), (rhs, mut rhs_strides)]: [Operand<'_>; 2],
-    dst: &mut [f32],
+    [(lhs, mut lhs_strides), (rhs, mut rhs_strides)]: [Operand<'_, T>; 2],
+    dst: &mut [T],
     kernels: &dyn Kernels,
 ) -> Option<()> {
     merge(&mut dims, [&mut lhs_strides, &mut rhs_strides]);
@@ -73,13 +74,13 @@ fn offset(mut index: usize, dims: &[usize; 4], strides: &[usize; 4]) -> usize {
 
 /// The innermost dimension of an operand.
 #[derive(Clone, Copy)]
-enum Row<'r> {
-    Elements(&'r [f32]),
-    Repeated(f32),
+enum Row<'r, T> {
+    Elements(&'r [T]),
+    Repeated(T),
 }
 
-impl<'r> Row<'r> {
-    fn new(operand: &'r [f32], offset: usize, len: usize, stride: usize) -> Option<Self> {
+impl<'r, T: Float> Row<'r, T> {
+    fn new(operand: &'r [T], offset: usize, len: usize, stride: usize) -> Option<Self> {
         match stride {
             0 => operand.get(offset).copied().map(Self::Repeated),
             _ => operand
@@ -89,7 +90,7 @@ impl<'r> Row<'r> {
     }
 
     /// `len` elements from `start`, spread over the buffer when they repeat.
-    fn part<'p>(&'p self, start: usize, len: usize, buffer: &'p mut [f32; SPREAD]) -> &'p [f32] {
+    fn part<'p>(&'p self, start: usize, len: usize, buffer: &'p mut [T; SPREAD]) -> &'p [T] {
         match *self {
             Self::Elements(elements) => &elements[start..start + len],
             Self::Repeated(number) => {
@@ -100,14 +101,21 @@ impl<'r> Row<'r> {
     }
 }
 
-fn row(function: BinaryKind, lhs: Row<'_>, rhs: Row<'_>, dst: &mut [f32], kernels: &dyn Kernels) {
+fn row<T: Float>(
+    function: BinaryKind,
+    lhs: Row<'_, T>,
+    rhs: Row<'_, T>,
+    dst: &mut [T],
+    kernels: &dyn Kernels,
+) {
     if let (Row::Elements(lhs), Row::Elements(rhs)) = (lhs, rhs) {
-        return kernels.binary_f32(function, lhs, rhs, dst);
+        return T::binary(kernels, function, lhs, rhs, dst);
     }
     for (index, dst) in dst.chunks_mut(SPREAD).enumerate() {
-        let (mut lhs_buffer, mut rhs_buffer) = ([0.0; SPREAD], [0.0; SPREAD]);
+        let (mut lhs_buffer, mut rhs_buffer) = ([T::default(); SPREAD], [T::default(); SPREAD]);
         let (start, len) = (index * SPREAD, dst.len());
-        kernels.binary_f32(
+        T::binary(
+            kernels,
             function,
             lhs.part(start, len, &mut lhs_buffer),
             rhs.part(start, len, &mut rhs_buffer),

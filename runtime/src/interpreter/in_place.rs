@@ -4,7 +4,7 @@ use super::run::{Slices, run};
 use crate::arena::Split;
 use crate::kernel::Kernels;
 use crate::model::format::{MAX_INPUTS, NO_VALUE, OpRecord};
-use crate::model::step::Step;
+use crate::model::step::{FloatStep, Step};
 use crate::model::{Model, ValueView};
 
 /// Where an input is read.
@@ -98,16 +98,21 @@ fn sources<'r>(
 
 /// The operator over `count` elements. Most take their number from the slices; one without broadcasting has a single row.
 fn part(step: Step<'_>, count: usize) -> Step<'_> {
-    match step {
-        Step::BinaryF32 {
+    let float = |step| match step {
+        FloatStep::Binary {
             function, clamp, ..
-        } => Step::BinaryF32 {
+        } => FloatStep::Binary {
             function,
             dims: [1, 1, 1, count],
             lhs_strides: [0, 0, 0, 1],
             rhs_strides: [0, 0, 0, 1],
             clamp,
         },
+        step => step,
+    };
+    match step {
+        Step::Float(step) => Step::Float(float(step)),
+        Step::Half(step) => Step::Half(float(step)),
         step => step,
     }
 }

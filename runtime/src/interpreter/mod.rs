@@ -9,7 +9,9 @@
 //! so that an operator which cannot be run is a fault of this crate. Debug builds stop at it.
 
 mod broadcast;
+mod convert;
 mod error;
+mod float;
 mod in_place;
 mod moves;
 mod reduce;

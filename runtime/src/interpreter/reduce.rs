@@ -1,5 +1,6 @@
 //! Reductions over any set of dimensions, and what is built on them.
 
+use super::float::Float;
 use crate::kernel::Kernels;
 use crate::model::op::ReduceKind;
 use crate::model::step::natural_strides;
@@ -8,12 +9,12 @@ use crate::model::step::natural_strides;
 const SMALLEST_NORM: f32 = 1e-12;
 
 /// Reduces the dimensions of `axes` (bit d for dimension d) of `src` into `dst`.
-pub(super) fn reduce(
+pub(super) fn reduce<T: Float>(
     function: ReduceKind,
     dims: [usize; 4],
     axes: u8,
-    src: &[f32],
-    dst: &mut [f32],
+    src: &[T],
+    dst: &mut [T],
     kernels: &dyn Kernels,
 ) -> Option<()> {
     let is_reduced = |d: &usize| axes >> d & 1 == 1;
@@ -36,19 +37,19 @@ pub(super) fn reduce(
             product(&dims[middle.clone()]),
             product(&dims[middle.end..]),
         ];
-        kernels.reduce_f32(function, sizes, src, dst);
+        T::reduce(kernels, function, sizes, src, dst);
         return Some(());
     }
     scattered(function, dims, axes, src, dst)
 }
 
 /// Reduced dimensions with kept ones between them: rare, and therefore only correct.
-fn scattered(
+fn scattered<T: Float>(
     function: ReduceKind,
     dims: [usize; 4],
     axes: u8,
-    src: &[f32],
-    dst: &mut [f32],
+    src: &[T],
+    dst: &mut [T],
 ) -> Option<()> {
     let strides = natural_strides(&dims);
     let part = |reduced: bool| {
@@ -70,7 +71,7 @@ fn scattered(
             0.0
         };
         for inner in 0..count {
-            let element = *src.get(start + offset(inner, &reduced, &strides))?;
+            let element = src.get(start + offset(inner, &reduced, &strides))?.widen();
             result = match function {
                 ReduceKind::Sum | ReduceKind::Mean => result + element,
                 ReduceKind::Max => {
@@ -83,11 +84,11 @@ fn scattered(
                 ReduceKind::L2 => result + element * element,
             };
         }
-        *dst = match function {
+        *dst = T::narrow(match function {
             ReduceKind::Sum | ReduceKind::Max => result,
             ReduceKind::Mean => result / count as f32,
             ReduceKind::L2 => libm::sqrtf(result),
-        };
+        });
     }
     Some(())
 }
@@ -103,17 +104,21 @@ fn offset(mut index: usize, dims: &[usize; 4], strides: &[usize; 4]) -> usize {
 }
 
 /// Divides each row by its Euclidean norm.
-pub(super) fn l2_normalize(columns: usize, src: &[f32], dst: &mut [f32], kernels: &dyn Kernels) {
+pub(super) fn l2_normalize<T: Float>(
+    columns: usize,
+    src: &[T],
+    dst: &mut [T],
+    kernels: &dyn Kernels,
+) {
     for (src, dst) in src.chunks_exact(columns).zip(dst.chunks_exact_mut(columns)) {
-        let mut norm = [0.0];
-        kernels.reduce_f32(ReduceKind::L2, [1, columns, 1], src, &mut norm);
-        let norm = if norm[0] < SMALLEST_NORM {
+        let norm = T::norm(kernels, src);
+        let norm = if norm < SMALLEST_NORM {
             SMALLEST_NORM
         } else {
-            norm[0]
+            norm
         };
         for (dst, src) in dst.iter_mut().zip(src) {
-            *dst = src / norm;
+            *dst = T::narrow(src.widen() / norm);
         }
     }
 }

@@ -1,10 +1,11 @@
 //! One operator: its slices, and the kernel that it belongs to.
 
-use super::{broadcast, in_place, moves, reduce, transformer};
+use half::f16;
+
+use super::{convert, float, in_place, moves, transformer};
 use crate::arena::{Split, elements, elements_mut};
 use crate::kernel::{
-    AddS8, AttentionF32, ConvF32, ConvS8, DepthwiseConvF32, DepthwiseConvS8, DepthwiseConvS16,
-    DstS8, GemmF32, GemmS8, Kernels, MatmulF32, MeanS8, MulS8, PoolF32, PoolS8, WeightsF32,
+    AddS8, ConvS8, DepthwiseConvS8, DepthwiseConvS16, DstS8, GemmS8, Kernels, MeanS8, MulS8, PoolS8,
 };
 use crate::model::Model;
 use crate::model::format::{NO_VALUE, OpRecord};
@@ -78,7 +79,11 @@ pub(super) fn run(step: Step<'_>, slices: Slices<'_>, kernels: &dyn Kernels) -> 
         | Step::AttentionS8(_)
         | Step::SoftmaxS8 { .. }
         | Step::MeanS16 { .. } => transformer::run(step, slices, kernels),
-        _ => float(step, slices, kernels),
+        Step::Convert { from, to } => {
+            convert::convert([from, to], slices.inputs[0], slices.output, kernels)
+        }
+        Step::Float(step) => float::run::<f32>(step, slices, kernels),
+        Step::Half(step) => float::run::<f16>(step, slices, kernels),
     }
 }
 
@@ -277,228 +282,4 @@ fn integer(step: Step<'_>, slices: Slices<'_>, kernels: &dyn Kernels) -> Option<
         _ => return None,
     }
     Some(())
-}
-
-fn float(step: Step<'_>, slices: Slices<'_>, kernels: &dyn Kernels) -> Option<()> {
-    let Slices {
-        inputs,
-        output,
-        scratch,
-    } = slices;
-    let dst: &mut [f32] = elements_mut(output)?;
-    if let Step::EmbeddingF32 { rows, width, table } = step {
-        embedding(rows, width, &table, elements(inputs[0])?, dst);
-        return Some(());
-    }
-    let src: &[f32] = elements(inputs[0])?;
-    match step {
-        Step::ConvF32 {
-            window,
-            in_channels,
-            out_channels,
-            weights,
-            bias,
-            clamp,
-        } => {
-            let scratch = elements_mut(scratch)?;
-            kernels.conv_f32(ConvF32 {
-                window,
-                in_channels,
-                out_channels,
-                src,
-                weights,
-                bias,
-                clamp,
-                dst,
-                scratch,
-            });
-        }
-        Step::DepthwiseConvF32 {
-            window,
-            channels,
-            weights,
-            bias,
-            clamp,
-        } => {
-            kernels.depthwise_conv_f32(DepthwiseConvF32 {
-                window,
-                channels,
-                src,
-                weights,
-                bias,
-                clamp,
-                dst,
-            });
-        }
-        Step::GemmF32 {
-            rows,
-            k,
-            n,
-            weights,
-            bias,
-            clamp,
-        } => {
-            kernels.gemm_f32(GemmF32 {
-                rows,
-                k,
-                n,
-                lhs: src,
-                weights,
-                bias,
-                clamp,
-                dst,
-            });
-        }
-        Step::MatmulF32 { .. } => matmul(&step, src, elements(inputs[1])?, dst, kernels)?,
-        Step::BinaryF32 {
-            function,
-            dims,
-            lhs_strides,
-            rhs_strides,
-            clamp,
-        } => {
-            let operands = [(src, lhs_strides), (elements(inputs[1])?, rhs_strides)];
-            broadcast::binary(function, dims, operands, dst, kernels)?;
-            limit(clamp, dst);
-        }
-        Step::UnaryF32 {
-            function,
-            constants,
-        } => kernels.unary_f32(function, constants, src, dst),
-        Step::PoolF32 {
-            maximum,
-            window,
-            channels,
-        } => {
-            let args = PoolF32 {
-                window,
-                channels,
-                src,
-                dst,
-            };
-            if maximum {
-                kernels.max_pool_f32(args)
-            } else {
-                kernels.avg_pool_f32(args)
-            }
-        }
-        Step::SoftmaxF32 { columns } => kernels.softmax_f32(columns, src, dst),
-        Step::LayerNormF32 {
-            epsilon,
-            gamma,
-            beta,
-        } => kernels.layer_norm_f32(epsilon, gamma, beta, src, dst),
-        Step::AttentionF32 {
-            tokens,
-            width,
-            num_heads,
-            scale,
-        } => {
-            let (k, v, scratch) = (
-                elements(inputs[1])?,
-                elements(inputs[2])?,
-                elements_mut(scratch)?,
-            );
-            kernels.attention_f32(AttentionF32 {
-                tokens,
-                width,
-                num_heads,
-                scale,
-                q: src,
-                k,
-                v,
-                dst,
-                scratch,
-            });
-        }
-        Step::ReduceF32 {
-            function,
-            dims,
-            axes,
-        } => reduce::reduce(function, dims, axes, src, dst, kernels)?,
-        Step::L2NormalizeF32 { columns } => reduce::l2_normalize(columns, src, dst, kernels),
-        _ => return None,
-    }
-    Some(())
-}
-
-/// Limits every element; NaN stays NaN.
-fn limit([min, max]: [f32; 2], dst: &mut [f32]) {
-    if min == f32::NEG_INFINITY && max == f32::INFINITY {
-        return;
-    }
-    for element in dst {
-        if *element < min {
-            *element = min;
-        } else if *element > max {
-            *element = max;
-        }
-    }
-}
-
-/// One product for each index of the leading dimensions.
-fn matmul(
-    step: &Step<'_>,
-    lhs: &[f32],
-    rhs: &[f32],
-    dst: &mut [f32],
-    kernels: &dyn Kernels,
-) -> Option<()> {
-    let &Step::MatmulF32 {
-        batch,
-        lhs_strides,
-        rhs_strides,
-        m,
-        k,
-        n,
-        transpose_rhs,
-        scale,
-    } = step
-    else {
-        return None;
-    };
-    for (index, dst) in dst.chunks_exact_mut(m.checked_mul(n)?).enumerate() {
-        let at = [index / batch[1], index % batch[1]];
-        let (from_lhs, from_rhs) = (
-            at[0] * lhs_strides[0] + at[1] * lhs_strides[1],
-            at[0] * rhs_strides[0] + at[1] * rhs_strides[1],
-        );
-        let lhs = lhs.get(from_lhs..from_lhs + m * k)?;
-        let rhs = rhs.get(from_rhs..from_rhs + k * n)?;
-        kernels.matmul_f32(MatmulF32 {
-            m,
-            k,
-            n,
-            lhs,
-            rhs,
-            transpose_rhs,
-            scale,
-            dst,
-        });
-    }
-    Some(())
-}
-
-/// One row of the table for each id; an id outside of it reads row 0.
-fn embedding(rows: usize, width: usize, table: &WeightsF32<'_>, ids: &[i32], dst: &mut [f32]) {
-    for (&id, dst) in ids.iter().zip(dst.chunks_exact_mut(width)) {
-        let row = usize::try_from(id)
-            .ok()
-            .filter(|&id| id < rows)
-            .unwrap_or(0);
-        let columns = row * width..(row + 1) * width;
-        match table {
-            WeightsF32::F32(table) => dst.copy_from_slice(&table[columns]),
-            WeightsF32::F16(table) => {
-                for (dst, &bits) in dst.iter_mut().zip(&table[columns]) {
-                    *dst = half::f16::from_bits(bits).to_f32();
-                }
-            }
-            WeightsF32::I8 { data, scales } => {
-                for (dst, &quantised) in dst.iter_mut().zip(&data[columns]) {
-                    *dst = scales[row] * f32::from(quantised);
-                }
-            }
-        }
-    }
 }

@@ -15,6 +15,7 @@ pub mod cortex_m;
     all(target_arch = "aarch64", target_feature = "neon")
 ))]
 mod float;
+mod floats;
 pub mod packing;
 #[cfg(any(
     cortex_m_dsp,
@@ -30,10 +31,16 @@ pub mod softmax;
 #[cfg(feature = "threads")]
 mod threads;
 pub mod transformer;
+mod widened;
 mod window;
 #[cfg(target_arch = "x86_64")]
 pub mod x86_64;
 
+pub use floats::{
+    AttentionF16, AttentionF32, AttentionFloat, ConvF16, ConvF32, ConvFloat, DepthwiseConvF16,
+    DepthwiseConvF32, DepthwiseConvFloat, Element, GemmF16, GemmF32, GemmFloat, MatmulF16,
+    MatmulF32, MatmulFloat, PoolF16, PoolF32, PoolFloat, WeightsF32,
+};
 pub use set::{Scalar, available, detect, detect_for, named};
 #[cfg(feature = "threads")]
 pub use threads::Threads;
@@ -42,6 +49,7 @@ pub use transformer::{
     SoftmaxS8, SrcS16, attention_s8_scratch_bytes,
 };
 
+use half::f16;
 use packing::WeightLayout;
 
 use crate::model::op::{BinaryKind, ReduceKind, UnaryKind};
@@ -282,142 +290,6 @@ pub struct MeanS8<'a> {
     pub dst: &'a mut [i8],
 }
 
-/// Weights of a float product, packed as [`packing`] says.
-#[derive(Clone, Copy, Debug)]
-pub enum WeightsF32<'a> {
-    /// IEEE single.
-    F32(&'a [f32]),
-    /// IEEE half, as bits.
-    F16(&'a [u16]),
-    /// i8 with a scale per output channel (n).
-    I8 {
-        /// Packed as the others.
-        data: &'a [i8],
-        /// (n)
-        scales: &'a [f32],
-    },
-}
-
-/// dst(rows, n) = clamp(lhs(rows, k) · weights(k, n) + bias).
-#[derive(Debug)]
-pub struct GemmF32<'a> {
-    /// Rows of `lhs` and `dst`.
-    pub rows: usize,
-    /// Inputs.
-    pub k: usize,
-    /// Output channels.
-    pub n: usize,
-    /// (rows, k)
-    pub lhs: &'a [f32],
-    /// (n, k) packed.
-    pub weights: WeightsF32<'a>,
-    /// (n) or empty.
-    pub bias: &'a [f32],
-    /// Smallest and largest output.
-    pub clamp: [f32; 2],
-    /// (rows, n)
-    pub dst: &'a mut [f32],
-}
-
-/// 2-D convolution in f32.
-#[derive(Debug)]
-pub struct ConvF32<'a> {
-    /// The window.
-    pub window: Window,
-    /// Input channels.
-    pub in_channels: usize,
-    /// Output channels.
-    pub out_channels: usize,
-    /// (H, W, C)
-    pub src: &'a [f32],
-    /// (n, kh·kw·c) packed.
-    pub weights: WeightsF32<'a>,
-    /// (n) or empty.
-    pub bias: &'a [f32],
-    /// Smallest and largest output.
-    pub clamp: [f32; 2],
-    /// (OH, OW, n)
-    pub dst: &'a mut [f32],
-    /// At least [`tile_scratch_bytes`]`(kh·kw·c, 4)`, in f32.
-    pub scratch: &'a mut [f32],
-}
-
-/// Depthwise convolution in f32.
-#[derive(Debug)]
-pub struct DepthwiseConvF32<'a> {
-    /// The window.
-    pub window: Window,
-    /// Channels.
-    pub channels: usize,
-    /// (H, W, C)
-    pub src: &'a [f32],
-    /// (kh·kw, c)
-    pub weights: &'a [f32],
-    /// (c) or empty.
-    pub bias: &'a [f32],
-    /// Smallest and largest output.
-    pub clamp: [f32; 2],
-    /// (OH, OW, c)
-    pub dst: &'a mut [f32],
-}
-
-/// One product of two computed matrices: dst(m, n) = scale · lhs(m, k) · rhs(k, n).
-#[derive(Debug)]
-pub struct MatmulF32<'a> {
-    /// Rows.
-    pub m: usize,
-    /// Inner dimension.
-    pub k: usize,
-    /// Columns.
-    pub n: usize,
-    /// (m, k)
-    pub lhs: &'a [f32],
-    /// (k, n), or (n, k) when transposed.
-    pub rhs: &'a [f32],
-    /// See `rhs`.
-    pub transpose_rhs: bool,
-    /// Of the product.
-    pub scale: f32,
-    /// (m, n)
-    pub dst: &'a mut [f32],
-}
-
-/// Multi-head attention over one sequence.
-#[derive(Debug)]
-pub struct AttentionF32<'a> {
-    /// Rows of q, k, v and dst.
-    pub tokens: usize,
-    /// Columns: all heads side by side.
-    pub width: usize,
-    /// Divides `width`.
-    pub num_heads: usize,
-    /// Of the scores.
-    pub scale: f32,
-    /// (tokens, width)
-    pub q: &'a [f32],
-    /// (tokens, width)
-    pub k: &'a [f32],
-    /// (tokens, width)
-    pub v: &'a [f32],
-    /// (tokens, width)
-    pub dst: &'a mut [f32],
-    /// At least [`attention_scratch_bytes`], in f32.
-    pub scratch: &'a mut [f32],
-}
-
-/// Average or maximum in f32.
-#[derive(Debug)]
-pub struct PoolF32<'a> {
-    /// The window; dilation 1.
-    pub window: Window,
-    /// Channels.
-    pub channels: usize,
-    /// (H, W, C)
-    pub src: &'a [f32],
-    /// (OH, OW, C)
-    pub dst: &'a mut [f32],
-}
-
 /// Operations over checked arguments. Slices have exactly the stated lengths: `Model::load` proved it, and a set may
 /// panic, but never read or write outside them, when a direct caller passes others.
 pub trait Kernels: Sync {
@@ -514,45 +386,45 @@ pub trait Kernels: Sync {
         scalar::dequantize_s8(src, scale, zero_point, dst);
     }
 
-    /// See [`GemmF32`].
+    /// See [`GemmFloat`].
     fn gemm_f32(&self, args: GemmF32<'_>) {
         scalar::gemm_f32(args);
     }
-    /// See [`ConvF32`].
+    /// See [`ConvFloat`].
     fn conv_f32(&self, args: ConvF32<'_>) {
         scalar::conv_f32(args);
     }
-    /// See [`DepthwiseConvF32`].
+    /// See [`DepthwiseConvFloat`].
     fn depthwise_conv_f32(&self, args: DepthwiseConvF32<'_>) {
-        scalar::depthwise_conv_f32(args);
+        scalar::depthwise_conv_float(args);
     }
-    /// See [`MatmulF32`].
+    /// See [`MatmulFloat`].
     fn matmul_f32(&self, args: MatmulF32<'_>) {
-        scalar::matmul_f32(args);
+        scalar::matmul_float(args);
     }
-    /// See [`AttentionF32`].
+    /// See [`AttentionFloat`].
     fn attention_f32(&self, args: AttentionF32<'_>) {
-        scalar::attention_f32(args);
+        scalar::attention_float(args);
     }
-    /// See [`PoolF32`].
+    /// See [`PoolFloat`].
     fn avg_pool_f32(&self, args: PoolF32<'_>) {
-        scalar::avg_pool_f32(args);
+        scalar::avg_pool_float(args);
     }
-    /// See [`PoolF32`].
+    /// See [`PoolFloat`].
     fn max_pool_f32(&self, args: PoolF32<'_>) {
-        scalar::max_pool_f32(args);
+        scalar::max_pool_float(args);
     }
     /// `dst[i] = function(src[i])`, see [`UnaryKind`].
     fn unary_f32(&self, function: UnaryKind, constants: [f32; 2], src: &[f32], dst: &mut [f32]) {
-        scalar::unary_f32(function, constants, src, dst);
+        scalar::unary_float(function, constants, src, dst);
     }
     /// `dst[i] = function(lhs[i], rhs[i])`: equal lengths; broadcasting is the interpreter's work.
     fn binary_f32(&self, function: BinaryKind, lhs: &[f32], rhs: &[f32], dst: &mut [f32]) {
-        scalar::binary_f32(function, lhs, rhs, dst);
+        scalar::binary_float(function, lhs, rhs, dst);
     }
     /// Softmax of each row of `columns`.
     fn softmax_f32(&self, columns: usize, src: &[f32], dst: &mut [f32]) {
-        scalar::softmax_f32(columns, src, dst);
+        scalar::softmax_float(columns, src, dst);
     }
     /// Layer normalisation of each row of `gamma.len()`.
     fn layer_norm_f32(
@@ -563,10 +435,74 @@ pub trait Kernels: Sync {
         src: &[f32],
         dst: &mut [f32],
     ) {
-        scalar::layer_norm_f32(epsilon, gamma, beta, src, dst);
+        scalar::layer_norm_float(epsilon, gamma, beta, src, dst);
     }
     /// Reduction of `src` (outer, middle, inner) over the middle dimension into `dst` (outer, inner).
     fn reduce_f32(&self, function: ReduceKind, dims: [usize; 3], src: &[f32], dst: &mut [f32]) {
-        scalar::reduce_f32(function, dims, src, dst);
+        scalar::reduce_float(function, dims, src, dst);
+    }
+
+    /// `dst[i] = src[i]`, exactly.
+    fn widen_f16(&self, src: &[f16], dst: &mut [f32]) {
+        scalar::widen_f16(src, dst);
+    }
+    /// The nearest half of each number, ties to even; what is too large becomes an infinity.
+    fn narrow_f32(&self, src: &[f32], dst: &mut [f16]) {
+        scalar::narrow_f32(src, dst);
+    }
+    /// See [`GemmFloat`].
+    fn gemm_f16(&self, args: GemmF16<'_>) {
+        widened::gemm_f16(self, args);
+    }
+    /// See [`ConvFloat`].
+    fn conv_f16(&self, args: ConvF16<'_>) {
+        widened::conv_f16(self, args);
+    }
+    /// See [`DepthwiseConvFloat`].
+    fn depthwise_conv_f16(&self, args: DepthwiseConvF16<'_>) {
+        scalar::depthwise_conv_float(args);
+    }
+    /// See [`MatmulFloat`].
+    fn matmul_f16(&self, args: MatmulF16<'_>) {
+        scalar::matmul_float(args);
+    }
+    /// See [`AttentionFloat`].
+    fn attention_f16(&self, args: AttentionF16<'_>) {
+        scalar::attention_float(args);
+    }
+    /// See [`PoolFloat`].
+    fn avg_pool_f16(&self, args: PoolF16<'_>) {
+        scalar::avg_pool_float(args);
+    }
+    /// See [`PoolFloat`].
+    fn max_pool_f16(&self, args: PoolF16<'_>) {
+        scalar::max_pool_float(args);
+    }
+    /// [`Kernels::unary_f32`] over halves.
+    fn unary_f16(&self, function: UnaryKind, constants: [f32; 2], src: &[f16], dst: &mut [f16]) {
+        widened::unary_f16(self, function, constants, src, dst);
+    }
+    /// [`Kernels::binary_f32`] over halves.
+    fn binary_f16(&self, function: BinaryKind, lhs: &[f16], rhs: &[f16], dst: &mut [f16]) {
+        widened::binary_f16(self, function, lhs, rhs, dst);
+    }
+    /// [`Kernels::softmax_f32`] over halves.
+    fn softmax_f16(&self, columns: usize, src: &[f16], dst: &mut [f16]) {
+        scalar::softmax_float(columns, src, dst);
+    }
+    /// [`Kernels::layer_norm_f32`] over halves.
+    fn layer_norm_f16(
+        &self,
+        epsilon: f32,
+        gamma: &[f32],
+        beta: &[f32],
+        src: &[f16],
+        dst: &mut [f16],
+    ) {
+        scalar::layer_norm_float(epsilon, gamma, beta, src, dst);
+    }
+    /// [`Kernels::reduce_f32`] over halves.
+    fn reduce_f16(&self, function: ReduceKind, dims: [usize; 3], src: &[f16], dst: &mut [f16]) {
+        scalar::reduce_float(function, dims, src, dst);
     }
 }

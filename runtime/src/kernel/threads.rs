@@ -19,14 +19,15 @@
 use core::ops::Range;
 use std::vec;
 
+use half::f16;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 use super::packing::WeightLayout;
 use super::{
-    AddS8, AddS16, AttentionF32, AttentionS8, Columns, ConvF32, ConvS8, DepthwiseConvF32,
-    DepthwiseConvS8, DepthwiseConvS16, DstS8, GemmF32, GemmS8, Kernels, LayerNormS16, MatmulF32,
-    MeanS8, MeanS16, MulS8, PoolF32, PoolS8, RescaleS16, ScoreBias, SoftmaxS8, SrcS16, TILE_ROWS,
-    Window,
+    AddS8, AddS16, AttentionF16, AttentionF32, AttentionS8, Columns, ConvF16, ConvF32, ConvS8,
+    DepthwiseConvF16, DepthwiseConvF32, DepthwiseConvS8, DepthwiseConvS16, DstS8, GemmF16, GemmF32,
+    GemmS8, Kernels, LayerNormS16, MatmulF16, MatmulF32, MeanS8, MeanS16, MulS8, PoolF16, PoolF32,
+    PoolS8, RescaleS16, ScoreBias, SoftmaxS8, SrcS16, TILE_ROWS, Window,
 };
 use crate::model::op::{BinaryKind, ReduceKind, UnaryKind};
 
@@ -472,10 +473,13 @@ impl Kernels for Threads {
         if !self.cuts_product(args.rows, args.rows * args.k * args.n) {
             return self.inner.0.gemm_f32(args);
         }
+        let weights = args.weights;
         self.bands(args.rows, TILE_ROWS, args.n, args.dst, |rows, dst| {
             self.inner.0.gemm_f32(GemmF32 {
                 rows: rows.len(),
                 lhs: &args.lhs[rows.start * args.k..rows.end * args.k],
+                weights,
+                scratch: &mut [],
                 dst,
                 ..args
             });
@@ -489,12 +493,14 @@ impl Kernels for Threads {
         }
         let per_row = args.window.output[1] * args.out_channels;
         let scratch_len = args.scratch.len();
+        let weights = args.weights;
         self.bands(args.window.output[0], 1, per_row, args.dst, |rows, dst| {
             let (window, first) = args.window.band(rows);
             self.inner.0.conv_f32(ConvF32 {
                 window,
                 src: &args.src[first * window.input[1] * args.in_channels..],
                 scratch: &mut vec![0.0; scratch_len],
+                weights,
                 dst,
                 ..args
             });
@@ -597,6 +603,151 @@ impl Kernels for Threads {
 
     fn reduce_f32(&self, function: ReduceKind, dims: [usize; 3], src: &[f32], dst: &mut [f32]) {
         self.inner.0.reduce_f32(function, dims, src, dst);
+    }
+
+    fn widen_f16(&self, src: &[f16], dst: &mut [f32]) {
+        self.inner.0.widen_f16(src, dst);
+    }
+
+    fn narrow_f32(&self, src: &[f32], dst: &mut [f16]) {
+        self.inner.0.narrow_f32(src, dst);
+    }
+
+    fn gemm_f16(&self, args: GemmF16<'_>) {
+        if !self.cuts_product(args.rows, args.rows * args.k * args.n) {
+            return self.inner.0.gemm_f16(args);
+        }
+        let scratch_len = args.scratch.len();
+        let weights = args.weights;
+        self.bands(args.rows, TILE_ROWS, args.n, args.dst, |rows, dst| {
+            self.inner.0.gemm_f16(GemmF16 {
+                rows: rows.len(),
+                lhs: &args.lhs[rows.start * args.k..rows.end * args.k],
+                scratch: &mut vec![0.0; scratch_len],
+                weights,
+                dst,
+                ..args
+            });
+        });
+    }
+
+    fn conv_f16(&self, args: ConvF16<'_>) {
+        let macs = args.window.taps() * args.in_channels * args.out_channels;
+        if !self.cuts_window(&args.window, macs) {
+            return self.inner.0.conv_f16(args);
+        }
+        let per_row = args.window.output[1] * args.out_channels;
+        let scratch_len = args.scratch.len();
+        let weights = args.weights;
+        self.bands(args.window.output[0], 1, per_row, args.dst, |rows, dst| {
+            let (window, first) = args.window.band(rows);
+            self.inner.0.conv_f16(ConvF16 {
+                window,
+                src: &args.src[first * window.input[1] * args.in_channels..],
+                scratch: &mut vec![0.0; scratch_len],
+                weights,
+                dst,
+                ..args
+            });
+        });
+    }
+
+    fn depthwise_conv_f16(&self, args: DepthwiseConvF16<'_>) {
+        if !self.cuts_window(&args.window, args.window.taps() * args.channels) {
+            return self.inner.0.depthwise_conv_f16(args);
+        }
+        let per_row = args.window.output[1] * args.channels;
+        self.bands(args.window.output[0], 1, per_row, args.dst, |rows, dst| {
+            let (window, first) = args.window.band(rows);
+            self.inner.0.depthwise_conv_f16(DepthwiseConvF16 {
+                window,
+                src: &args.src[first * window.input[1] * args.channels..],
+                dst,
+                ..args
+            });
+        });
+    }
+
+    fn matmul_f16(&self, args: MatmulF16<'_>) {
+        if !self.cuts_product(args.m, args.m * args.k * args.n) {
+            return self.inner.0.matmul_f16(args);
+        }
+        self.bands(args.m, TILE_ROWS, args.n, args.dst, |rows, dst| {
+            self.inner.0.matmul_f16(MatmulF16 {
+                m: rows.len(),
+                lhs: &args.lhs[rows.start * args.k..rows.end * args.k],
+                dst,
+                ..args
+            });
+        });
+    }
+
+    fn attention_f16(&self, args: AttentionF16<'_>) {
+        self.inner.0.attention_f16(args);
+    }
+
+    fn avg_pool_f16(&self, args: PoolF16<'_>) {
+        self.inner.0.avg_pool_f16(args);
+    }
+
+    fn max_pool_f16(&self, args: PoolF16<'_>) {
+        self.inner.0.max_pool_f16(args);
+    }
+
+    fn unary_f16(&self, function: UnaryKind, constants: [f32; 2], src: &[f16], dst: &mut [f16]) {
+        if !self.cuts_elements(src.len()) {
+            return self.inner.0.unary_f16(function, constants, src, dst);
+        }
+        self.bands(src.len(), ELEMENTS_UNIT, 1, dst, |range, dst| {
+            self.inner
+                .0
+                .unary_f16(function, constants, &src[range], dst);
+        });
+    }
+
+    fn binary_f16(&self, function: BinaryKind, lhs: &[f16], rhs: &[f16], dst: &mut [f16]) {
+        if !self.cuts_elements(lhs.len()) {
+            return self.inner.0.binary_f16(function, lhs, rhs, dst);
+        }
+        self.bands(lhs.len(), ELEMENTS_UNIT, 1, dst, |range, dst| {
+            self.inner
+                .0
+                .binary_f16(function, &lhs[range.clone()], &rhs[range], dst);
+        });
+    }
+
+    fn softmax_f16(&self, columns: usize, src: &[f16], dst: &mut [f16]) {
+        let rows = src.len() / columns.max(1);
+        if !self.cuts_rows(rows, src.len()) {
+            return self.inner.0.softmax_f16(columns, src, dst);
+        }
+        self.bands(rows, 1, columns, dst, |rows, dst| {
+            let src = &src[rows.start * columns..rows.end * columns];
+            self.inner.0.softmax_f16(columns, src, dst);
+        });
+    }
+
+    fn layer_norm_f16(
+        &self,
+        epsilon: f32,
+        gamma: &[f32],
+        beta: &[f32],
+        src: &[f16],
+        dst: &mut [f16],
+    ) {
+        let n = gamma.len().max(1);
+        let rows = src.len() / n;
+        if !self.cuts_rows(rows, src.len()) {
+            return self.inner.0.layer_norm_f16(epsilon, gamma, beta, src, dst);
+        }
+        self.bands(rows, 1, n, dst, |rows, dst| {
+            let src = &src[rows.start * n..rows.end * n];
+            self.inner.0.layer_norm_f16(epsilon, gamma, beta, src, dst);
+        });
+    }
+
+    fn reduce_f16(&self, function: ReduceKind, dims: [usize; 3], src: &[f16], dst: &mut [f16]) {
+        self.inner.0.reduce_f16(function, dims, src, dst);
     }
 }
 

@@ -44,13 +44,15 @@ pub fn stage_bytes(
         | K::DequantizeS8
         | K::AddS16
         | K::RescaleS16
-        | K::UnaryF32 => 1,
-        K::BinaryF32 if whole(0) && whole(1) => 1,
+        | K::Convert
+        | K::UnaryF32
+        | K::UnaryF16 => 1,
+        K::BinaryF32 | K::BinaryF16 if whole(0) && whole(1) => 1,
         K::MulS8 if whole(1) => 1,
         K::MulS8 => input(1)?.elements(),
-        K::LayerNormS16 | K::SoftmaxS8 | K::SoftmaxF32 | K::LayerNormF32 | K::L2NormalizeF32 => {
-            output.last()
-        }
+        K::LayerNormS16 | K::SoftmaxS8 => output.last(),
+        K::SoftmaxF32 | K::LayerNormF32 | K::L2NormalizeF32 => output.last(),
+        K::SoftmaxF16 | K::LayerNormF16 | K::L2NormalizeF16 => output.last(),
         _ => return None,
     };
     let rows = (STAGE_ELEMENTS / row.max(1)).max(1);

@@ -116,6 +116,38 @@ op_kinds! {
     /// x / max(‖x‖₂, 1e-12) over the last dimension.
     L2NormalizeF32 = 33, "l2_normalize_f32";
 
+    /// [`OpKind::ConvF32`] over IEEE halves; weights are halves, bias stays f32. Results are rounded to halves.
+    ConvF16 = 50, "conv_f16";
+    /// [`OpKind::DepthwiseConvF32`] over halves; weights are halves, bias stays f32.
+    DepthwiseConvF16 = 51, "depthwise_conv_f16";
+    /// [`OpKind::GemmF32`] over halves, as [`OpKind::ConvF16`]. Scratch: [`crate::kernel::tile_scratch_bytes`] of f32.
+    GemmF16 = 52, "gemm_f16";
+    /// [`OpKind::MatmulF32`] over halves.
+    MatmulF16 = 53, "matmul_f16";
+    /// [`OpKind::BinaryF32`] over halves.
+    BinaryF16 = 54, "binary_f16";
+    /// [`OpKind::UnaryF32`] over halves.
+    UnaryF16 = 55, "unary_f16";
+    /// [`OpKind::AvgPoolF32`] over halves.
+    AvgPoolF16 = 56, "avg_pool_f16";
+    /// [`OpKind::MaxPoolF32`] over halves.
+    MaxPoolF16 = 57, "max_pool_f16";
+    /// [`OpKind::SoftmaxF32`] over halves.
+    SoftmaxF16 = 58, "softmax_f16";
+    /// [`OpKind::LayerNormF32`] over halves; gamma and beta stay f32.
+    LayerNormF16 = 59, "layer_norm_f16";
+    /// [`OpKind::AttentionF32`] over halves. Scratch as there.
+    AttentionF16 = 60, "attention_f16";
+    /// [`OpKind::EmbeddingF32`] with rows in halves; the table is f16.
+    EmbeddingF16 = 61, "embedding_f16";
+    /// [`OpKind::ReduceF32`] over halves.
+    ReduceF16 = 62, "reduce_f16";
+    /// [`OpKind::L2NormalizeF32`] over halves; the norm is f32.
+    L2NormalizeF16 = 63, "l2_normalize_f16";
+
+    /// The same numbers in another type: f32, f16, i8 or i16 → any of them, with the scales and zero points of the two
+    /// values; to integers halves away from zero, saturating, NaN to the zero point.
+    Convert = 35, "convert";
     /// Permutation of dimensions, any type. Params [`TransposeParams`].
     Transpose = 40, "transpose";
     /// Strided cut, any type. Params [`SliceParams`].

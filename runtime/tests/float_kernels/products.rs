@@ -40,6 +40,7 @@ impl Case {
                 bias: &self.bias,
                 clamp: self.clamp,
                 dst,
+                scratch: &mut [],
             });
         })
     }
@@ -149,6 +150,7 @@ fn nan_and_infinity_in_a_channel_stay_in_their_channel() {
                     bias: &[],
                     clamp: UNLIMITED,
                     dst,
+                    scratch: &mut [],
                 });
             });
             for (i, x) in dst.iter().enumerate() {

@@ -57,7 +57,7 @@ pub(crate) struct Weights {
 
 enum Data {
     F32(Vec<f32>),
-    F16(Vec<u16>),
+    F16(Vec<f16>),
     I8(Vec<i8>, Vec<f32>),
 }
 
@@ -71,13 +71,14 @@ impl Weights {
             .map(|_| 0.001 + random.number().abs() / 100.0)
             .collect();
         let mut exact = vec![0.0; n * k];
-        let (mut f32s, mut f16s, mut i8s) = (vec![0.0; n * k], vec![0; n * k], vec![0; n * k]);
+        let (mut f32s, mut f16s, mut i8s) =
+            (vec![0.0; n * k], vec![f16::ZERO; n * k], vec![0; n * k]);
         for channel in 0..n {
             for input in 0..k {
                 let x = matrix[channel * k + input];
                 let offset = packing::offset_float(n, k, channel, input);
                 let (half, byte) = (f16::from_f32(x), (x * 128.0) as i8);
-                (f32s[offset], f16s[offset], i8s[offset]) = (x, half.to_bits(), byte);
+                (f32s[offset], f16s[offset], i8s[offset]) = (x, half, byte);
                 exact[channel * k + input] = match storage {
                     "f32" => f64::from(x),
                     "f16" => half.to_f64(),

@@ -7,6 +7,8 @@
 
 use core::arch::aarch64::*;
 
+use half::f16;
+
 use super::Neon;
 use crate::kernel::float::Lanes;
 
@@ -74,11 +76,11 @@ impl Lanes for &Neon {
     }
 
     #[inline(always)]
-    fn load_f16(self, src: &[u16]) -> Pair {
+    fn load_f16(self, src: &[f16]) -> Pair {
         let src = &src[..8];
         // SAFETY: The target has NEON, and `src` was just cut to the 16 bytes that are read.
         unsafe {
-            let halves = vld1q_u16(src.as_ptr());
+            let halves = vld1q_u16(src.as_ptr().cast());
             [vget_low_u16(halves), vget_high_u16(halves)]
                 .map(|half| vcvt_f32_f16(vreinterpret_f16_u16(half)))
         }

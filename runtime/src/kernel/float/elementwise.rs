@@ -5,7 +5,7 @@ use super::math::{erf, exp, sigmoid, tanh};
 use crate::kernel::scalar;
 use crate::model::op::{BinaryKind, UnaryKind};
 
-/// See [`scalar::unary_f32`]. The logarithm has no vector form here: no model of ours computes many.
+/// See [`scalar::unary_float`]. The logarithm has no vector form here: no model of ours computes many.
 #[inline(always)]
 pub(crate) fn unary_f32<V: Lanes>(
     v: V,
@@ -15,7 +15,7 @@ pub(crate) fn unary_f32<V: Lanes>(
     dst: &mut [f32],
 ) {
     if function == UnaryKind::Log {
-        return scalar::unary_f32(function, constants, src, dst);
+        return scalar::unary_float(function, constants, src, dst);
     }
     let count = src.len().min(dst.len());
     let (src, dst) = (&src[..count], &mut dst[..count]);
@@ -64,7 +64,7 @@ fn unary<V: Lanes>(v: V, function: UnaryKind, [alpha, beta]: [f32; 2], x: V::F32
     }
 }
 
-/// See [`scalar::binary_f32`]; powers are left to it.
+/// See [`scalar::binary_float`]; powers are left to it.
 #[inline(always)]
 pub(crate) fn binary_f32<V: Lanes>(
     v: V,
@@ -74,7 +74,7 @@ pub(crate) fn binary_f32<V: Lanes>(
     dst: &mut [f32],
 ) {
     if function == BinaryKind::Pow {
-        return scalar::binary_f32(function, lhs, rhs, dst);
+        return scalar::binary_float(function, lhs, rhs, dst);
     }
     let count = lhs.len().min(rhs.len()).min(dst.len());
     let (lhs, rhs, dst) = (&lhs[..count], &rhs[..count], &mut dst[..count]);

@@ -5,6 +5,8 @@
 //! target feature do they become single instructions. Masks instead of padding: a partial load reads nothing behind its
 //! slice.
 
+use half::f16;
+
 /// A vector of [`Lanes::LANES`] numbers and what can be done with it.
 pub(crate) trait Lanes: Copy {
     /// Numbers of a vector; divides the 16 channels of a block of weights.
@@ -18,7 +20,7 @@ pub(crate) trait Lanes: Copy {
     /// The first [`Lanes::LANES`] of `src`; panics when there are fewer.
     fn load(self, src: &[f32]) -> Self::F32;
     /// [`Lanes::load`] of IEEE halves.
-    fn load_f16(self, src: &[u16]) -> Self::F32;
+    fn load_f16(self, src: &[f16]) -> Self::F32;
     /// [`Lanes::load`] of bytes.
     fn load_i8(self, src: &[i8]) -> Self::F32;
     /// All of `src`, at most [`Lanes::LANES`], then zeros.
@@ -106,7 +108,7 @@ impl Stored for f32 {
     }
 }
 
-impl Stored for u16 {
+impl Stored for f16 {
     #[inline(always)]
     fn load<V: Lanes>(v: V, src: &[Self]) -> V::F32 {
         v.load_f16(src)

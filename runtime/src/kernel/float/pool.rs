@@ -4,13 +4,13 @@ use super::depthwise::taps_inside;
 use super::lanes::Lanes;
 use crate::kernel::PoolF32;
 
-/// See [`crate::kernel::scalar::avg_pool_f32`].
+/// See [`crate::kernel::scalar::avg_pool_float`].
 #[inline(always)]
 pub(crate) fn avg_pool_f32<V: Lanes>(v: V, args: PoolF32<'_>) {
     pool::<V, false>(v, args);
 }
 
-/// See [`crate::kernel::scalar::max_pool_f32`].
+/// See [`crate::kernel::scalar::max_pool_float`].
 #[inline(always)]
 pub(crate) fn max_pool_f32<V: Lanes>(v: V, args: PoolF32<'_>) {
     pool::<V, true>(v, args);

@@ -18,6 +18,7 @@ pub(crate) fn gemm_f32<V: Lanes>(v: V, args: GemmF32<'_>) {
         bias,
         clamp,
         dst,
+        ..
     } = args;
     let finish = Finish {
         factor: 1.0,

@@ -5,7 +5,7 @@ use super::math::exp;
 use crate::kernel::scalar;
 use crate::model::op::ReduceKind;
 
-/// See [`scalar::softmax_f32`].
+/// See [`scalar::softmax_float`].
 #[inline(always)]
 pub(crate) fn softmax_f32<V: Lanes>(v: V, columns: usize, src: &[f32], dst: &mut [f32]) {
     dst.copy_from_slice(src);
@@ -61,7 +61,7 @@ fn row_max<V: Lanes>(v: V, row: &[f32]) -> f32 {
         .fold(f32::NEG_INFINITY, scalar::float::max_f32)
 }
 
-/// See [`scalar::layer_norm_f32`].
+/// See [`scalar::layer_norm_float`].
 #[inline(always)]
 pub(crate) fn layer_norm_f32<V: Lanes>(
     v: V,
@@ -114,7 +114,7 @@ fn row_sum<V: Lanes>(v: V, row: &[f32], shift: f32, squared: bool) -> f32 {
     total
 }
 
-/// See [`scalar::reduce_f32`].
+/// See [`scalar::reduce_float`].
 #[inline(always)]
 pub(crate) fn reduce_f32<V: Lanes>(
     v: V,

@@ -21,8 +21,9 @@ pub use elementwise_s8::{
     add_s8, dequantize_s8, dot_s8, lut_channels_s8, lut_s8, mul_s8, normalize_s16, quantize_f32,
 };
 pub use float::{
-    attention_f32, avg_pool_f32, binary_f32, conv_f32, depthwise_conv_f32, gemm_f32,
-    layer_norm_f32, matmul_f32, max_pool_f32, reduce_f32, softmax_f32, unary_f32,
+    attention_float, avg_pool_float, binary_float, conv_f32, depthwise_conv_float, gemm_f32,
+    layer_norm_float, matmul_float, max_pool_float, narrow_f32, reduce_float, softmax_float,
+    unary_float, widen_f16,
 };
 pub use gemm_s8::gemm_s8;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

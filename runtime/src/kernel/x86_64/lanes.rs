@@ -6,6 +6,8 @@
 
 use core::arch::x86_64::*;
 
+use half::f16;
+
 use super::{Avx2, Avx512Vnni};
 use crate::kernel::float::Lanes;
 
@@ -70,7 +72,7 @@ impl Lanes for &Avx2 {
     }
 
     #[inline(always)]
-    fn load_f16(self, src: &[u16]) -> __m256 {
+    fn load_f16(self, src: &[f16]) -> __m256 {
         let src = &src[..8];
         // SAFETY: `self` proves F16C, and `src` was just cut to the 16 bytes that are read.
         unsafe { _mm256_cvtph_ps(_mm_loadu_si128(src.as_ptr().cast())) }
@@ -170,7 +172,7 @@ impl Lanes for &Avx512Vnni {
     }
 
     #[inline(always)]
-    fn load_f16(self, src: &[u16]) -> __m512 {
+    fn load_f16(self, src: &[f16]) -> __m512 {
         let src = &src[..16];
         // SAFETY: `self` proves AVX-512F, and `src` was just cut to the 32 bytes that are read.
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(src.as_ptr().cast())) }

@@ -3,68 +3,134 @@
 use super::super::ValueView;
 use super::super::format::DType;
 use super::super::op::{
-    AttentionParams, BinaryKind, BinaryParams, ConvF32Params, EmbeddingParams, GemmF32Params,
-    LayerNormParams, MatmulParams, PoolParams, ReduceKind, ReduceParams, UnaryKind, UnaryParams,
+    AttentionParams, BinaryKind, BinaryParams, ConvF32Params, EmbeddingParams, FloatWeights,
+    GemmF32Params, LayerNormParams, MatmulParams, OpKind, PoolParams, ReduceKind, ReduceParams,
+    UnaryKind, UnaryParams,
 };
 use super::super::op_fault::{OUTPUT, OpFault};
 use super::integer::{dense, matrix};
 use super::operands::{Operands, in_range, right_aligned, zeros};
-use super::{Step, expect, output_dynamic, size, taps};
+use super::{FloatStep, Step, expect, output_dynamic, size, taps};
+use crate::kernel::WeightsF32;
 
-pub(super) fn conv<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+type Decoded<'m> = Result<FloatStep<'m>, OpFault>;
+
+/// The step of a float operator.
+pub(super) fn decode<'m>(kind: OpKind, operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+    use DType::{F16, F32};
+    use OpKind as K;
+    let (dtype, step) = match kind {
+        K::ConvF32 => (F32, conv(operands, F32)),
+        K::ConvF16 => (F16, conv(operands, F16)),
+        K::DepthwiseConvF32 => (F32, depthwise_conv(operands, F32)),
+        K::DepthwiseConvF16 => (F16, depthwise_conv(operands, F16)),
+        K::GemmF32 => (F32, gemm(operands, F32)),
+        K::GemmF16 => (F16, gemm(operands, F16)),
+        K::MatmulF32 => (F32, matmul(operands, F32)),
+        K::MatmulF16 => (F16, matmul(operands, F16)),
+        K::BinaryF32 => (F32, binary(operands, F32)),
+        K::BinaryF16 => (F16, binary(operands, F16)),
+        K::UnaryF32 => (F32, unary(operands, F32)),
+        K::UnaryF16 => (F16, unary(operands, F16)),
+        K::AvgPoolF32 => (F32, pool(operands, F32, false)),
+        K::AvgPoolF16 => (F16, pool(operands, F16, false)),
+        K::MaxPoolF32 => (F32, pool(operands, F32, true)),
+        K::MaxPoolF16 => (F16, pool(operands, F16, true)),
+        K::SoftmaxF32 => (F32, softmax(operands, F32)),
+        K::SoftmaxF16 => (F16, softmax(operands, F16)),
+        K::LayerNormF32 => (F32, layer_norm(operands, F32)),
+        K::LayerNormF16 => (F16, layer_norm(operands, F16)),
+        K::AttentionF32 => (F32, attention(operands, F32)),
+        K::AttentionF16 => (F16, attention(operands, F16)),
+        K::EmbeddingF32 => (F32, embedding(operands, F32)),
+        K::EmbeddingF16 => (F16, embedding(operands, F16)),
+        K::ReduceF32 => (F32, reduce(operands, F32)),
+        K::ReduceF16 => (F16, reduce(operands, F16)),
+        K::L2NormalizeF32 => (F32, l2_normalize(operands, F32)),
+        K::L2NormalizeF16 => (F16, l2_normalize(operands, F16)),
+        _ => return Err(OpFault::UnknownKind),
+    };
+    step.map(|step| match dtype {
+        F16 => Step::Half(step),
+        _ => Step::Float(step),
+    })
+}
+
+/// Weights of `count` elements; operators over halves have halves.
+fn weights<'m>(
+    operands: &Operands<'m>,
+    dtype: DType,
+    storage: u8,
+    count: usize,
+    channels: usize,
+    roles: (u8, u8),
+) -> Result<WeightsF32<'m>, OpFault> {
+    if dtype == DType::F16 {
+        let half = FloatWeights::F16 as i64;
+        in_range("weights", storage.into(), half, half)?;
+    }
+    operands.float_weights(storage, count, channels, roles)
+}
+
+fn conv<'m>(operands: &Operands<'m>, dtype: DType) -> Decoded<'m> {
     let params: &ConvF32Params = operands.params()?;
     zeros(&params.reserved)?;
-    let (window, in_channels, out_channels) = operands.window(&params.window, DType::F32)?;
+    let (window, in_channels, out_channels) = operands.window(&params.window, dtype)?;
     let count = size(&[taps(&window), in_channels, out_channels])?;
-    Ok(Step::ConvF32 {
+    Ok(FloatStep::Conv {
         window,
         in_channels,
         out_channels,
-        weights: operands.float_weights(params.weights, count, out_channels, (0, 2))?,
+        weights: weights(operands, dtype, params.weights, count, out_channels, (0, 2))?,
         bias: operands.optional_data(1, out_channels)?,
         clamp: operands.float_clamp(params.clamp_min.get(), params.clamp_max.get())?,
     })
 }
 
-pub(super) fn depthwise_conv<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+fn depthwise_conv<'m>(operands: &Operands<'m>, dtype: DType) -> Decoded<'m> {
     let params: &ConvF32Params = operands.params()?;
     zeros(&params.reserved)?;
-    in_range("weights", params.weights.into(), 0, 0)?;
-    let (window, in_channels, channels) = operands.window(&params.window, DType::F32)?;
+    let stored = match dtype {
+        DType::F16 => FloatWeights::F16,
+        _ => FloatWeights::F32,
+    } as i64;
+    in_range("weights", params.weights.into(), stored, stored)?;
+    let (window, in_channels, channels) = operands.window(&params.window, dtype)?;
     expect(OUTPUT, "channels", in_channels, channels)?;
-    Ok(Step::DepthwiseConvF32 {
+    let count = size(&[taps(&window), channels])?;
+    Ok(FloatStep::DepthwiseConv {
         window,
         channels,
-        weights: operands.data(0, size(&[taps(&window), channels])?)?,
+        weights: weights(operands, dtype, params.weights, count, channels, (0, 2))?,
         bias: operands.optional_data(1, channels)?,
         clamp: operands.float_clamp(params.clamp_min.get(), params.clamp_max.get())?,
     })
 }
 
-pub(super) fn gemm<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+fn gemm<'m>(operands: &Operands<'m>, dtype: DType) -> Decoded<'m> {
     let params: &GemmF32Params = operands.params()?;
     zeros(&params.reserved)?;
-    let (input, output) = (operands.input(0, DType::F32)?, operands.output(DType::F32)?);
+    let (input, output) = (operands.input(0, dtype)?, operands.output(dtype)?);
     let (rows, k, n) = matrix(operands, &input, &output)?;
-    Ok(Step::GemmF32 {
+    Ok(FloatStep::Gemm {
         rows,
         k,
         n,
-        weights: operands.float_weights(params.weights, size(&[k, n])?, n, (0, 2))?,
+        weights: weights(operands, dtype, params.weights, size(&[k, n])?, n, (0, 2))?,
         bias: operands.optional_data(1, n)?,
         clamp: operands.float_clamp(params.clamp_min.get(), params.clamp_max.get())?,
     })
 }
 
-pub(super) fn matmul<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+fn matmul<'m>(operands: &Operands<'m>, dtype: DType) -> Decoded<'m> {
     let params: &MatmulParams = operands.params()?;
     zeros(&params.reserved)?;
     in_range("transpose_rhs", params.transpose_rhs.into(), 0, 1)?;
     operands.all_static()?;
     let (lhs, rhs, output) = (
-        operands.input(0, DType::F32)?,
-        operands.input(1, DType::F32)?,
-        operands.output(DType::F32)?,
+        operands.input(0, dtype)?,
+        operands.input(1, dtype)?,
+        operands.output(dtype)?,
     );
     for (operand, value) in [(0, &lhs), (1, &rhs), (OUTPUT, &output)] {
         expect(
@@ -95,7 +161,7 @@ pub(super) fn matmul<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
     expect(OUTPUT, "batch", l0.max(r0), out[0])?;
     expect(OUTPUT, "batch", l1.max(r1), out[1])?;
     let scale = params.scale.get();
-    Ok(Step::MatmulF32 {
+    Ok(FloatStep::Matmul {
         batch: [out[0], out[1]],
         lhs_strides,
         rhs_strides,
@@ -116,15 +182,15 @@ fn stride(operand: u8, dimension: usize, output: usize, natural: usize) -> Resul
     Ok(natural)
 }
 
-pub(super) fn binary<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+fn binary<'m>(operands: &Operands<'m>, dtype: DType) -> Decoded<'m> {
     let params: &BinaryParams = operands.params()?;
     zeros(&params.reserved)?;
     let function = BinaryKind::from_u8(params.function);
     let function = function.ok_or(unknown_function(params.function, BinaryKind::Min as u8))?;
     let (lhs, rhs, output) = (
-        operands.input(0, DType::F32)?,
-        operands.input(1, DType::F32)?,
-        operands.output(DType::F32)?,
+        operands.input(0, dtype)?,
+        operands.input(1, dtype)?,
+        operands.output(dtype)?,
     );
     output_dynamic(&output, lhs.dynamic || rhs.dynamic)?;
     let dims = right_aligned(&output);
@@ -140,7 +206,7 @@ pub(super) fn binary<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
         )?;
     }
     let clamp = operands.float_clamp(params.clamp_min.get(), params.clamp_max.get())?;
-    Ok(Step::BinaryF32 {
+    Ok(FloatStep::Binary {
         function,
         dims,
         lhs_strides,
@@ -185,19 +251,19 @@ fn broadcast(
     Ok(strides)
 }
 
-pub(super) fn unary<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+fn unary<'m>(operands: &Operands<'m>, dtype: DType) -> Decoded<'m> {
     let params: &UnaryParams = operands.params()?;
     zeros(&params.reserved)?;
     let function = UnaryKind::from_u8(params.function);
     let function = function.ok_or(unknown_function(params.function, UnaryKind::Affine as u8))?;
-    operands.input(0, DType::F32)?;
-    operands.output(DType::F32)?;
+    operands.input(0, dtype)?;
+    operands.output(dtype)?;
     operands.element_wise(0)?;
     let constants = [params.alpha.get(), params.beta.get()];
     if function == UnaryKind::Clip {
         operands.float_clamp(constants[0], constants[1])?;
     }
-    Ok(Step::UnaryF32 {
+    Ok(FloatStep::Unary {
         function,
         constants,
     })
@@ -212,12 +278,12 @@ fn unknown_function(found: u8, max: u8) -> OpFault {
     }
 }
 
-pub(super) fn pool<'m>(operands: &Operands<'m>, maximum: bool) -> Result<Step<'m>, OpFault> {
+fn pool<'m>(operands: &Operands<'m>, dtype: DType, maximum: bool) -> Decoded<'m> {
     let params: &PoolParams = operands.params()?;
-    let (window, in_channels, channels) = operands.window(&params.window, DType::F32)?;
+    let (window, in_channels, channels) = operands.window(&params.window, dtype)?;
     expect(OUTPUT, "channels", in_channels, channels)?;
     dense(&window.dilation)?;
-    Ok(Step::PoolF32 {
+    Ok(FloatStep::Pool {
         maximum,
         window,
         channels,
@@ -225,32 +291,32 @@ pub(super) fn pool<'m>(operands: &Operands<'m>, maximum: bool) -> Result<Step<'m
 }
 
 /// Size of the rows of an element-wise operator without parameters or with them.
-fn columns(operands: &Operands<'_>) -> Result<usize, OpFault> {
-    let input = operands.input(0, DType::F32)?;
-    let output = operands.output(DType::F32)?;
+fn columns(operands: &Operands<'_>, dtype: DType) -> Result<usize, OpFault> {
+    let input = operands.input(0, dtype)?;
+    let output = operands.output(dtype)?;
     operands.element_wise(0)?;
     operands.has_columns(0, &input)?;
     operands.has_columns(OUTPUT, &output)?;
     Ok(input.last())
 }
 
-pub(super) fn softmax<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+fn softmax<'m>(operands: &Operands<'m>, dtype: DType) -> Decoded<'m> {
     operands.no_params()?;
-    Ok(Step::SoftmaxF32 {
-        columns: columns(operands)?,
+    Ok(FloatStep::Softmax {
+        columns: columns(operands, dtype)?,
     })
 }
 
-pub(super) fn l2_normalize<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+fn l2_normalize<'m>(operands: &Operands<'m>, dtype: DType) -> Decoded<'m> {
     operands.no_params()?;
-    Ok(Step::L2NormalizeF32 {
-        columns: columns(operands)?,
+    Ok(FloatStep::L2Normalize {
+        columns: columns(operands, dtype)?,
     })
 }
 
-pub(super) fn layer_norm<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+fn layer_norm<'m>(operands: &Operands<'m>, dtype: DType) -> Decoded<'m> {
     let params: &LayerNormParams = operands.params()?;
-    let columns = columns(operands)?;
+    let columns = columns(operands, dtype)?;
     let epsilon = params.epsilon.get();
     if !(epsilon >= 0.0 && epsilon.is_finite()) {
         return Err(OpFault::FloatParameter {
@@ -258,18 +324,18 @@ pub(super) fn layer_norm<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFaul
             found: epsilon,
         });
     }
-    Ok(Step::LayerNormF32 {
+    Ok(FloatStep::LayerNorm {
         epsilon,
         gamma: operands.data(0, columns)?,
         beta: operands.data(1, columns)?,
     })
 }
 
-pub(super) fn attention<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+fn attention<'m>(operands: &Operands<'m>, dtype: DType) -> Decoded<'m> {
     let params: &AttentionParams = operands.params()?;
-    let output = operands.output(DType::F32)?;
+    let output = operands.output(dtype)?;
     for operand in 0..3 {
-        let input = operands.input(operand, DType::F32)?;
+        let input = operands.input(operand, dtype)?;
         operands.element_wise(operand)?;
         expect(operand, "rank", 2, input.rank)?;
     }
@@ -283,7 +349,7 @@ pub(super) fn attention<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault
         0,
         width % num_heads,
     )?;
-    Ok(Step::AttentionF32 {
+    Ok(FloatStep::Attention {
         tokens,
         width,
         num_heads,
@@ -291,11 +357,11 @@ pub(super) fn attention<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault
     })
 }
 
-pub(super) fn embedding<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+fn embedding<'m>(operands: &Operands<'m>, dtype: DType) -> Decoded<'m> {
     let params: &EmbeddingParams = operands.params()?;
     zeros(&params.reserved)?;
     operands.row_wise()?;
-    let (ids, output) = (operands.input(0, DType::I32)?, operands.output(DType::F32)?);
+    let (ids, output) = (operands.input(0, DType::I32)?, operands.output(dtype)?);
     operands.has_columns(OUTPUT, &output)?;
     let (rows, width) = (params.rows.get() as usize, output.last());
     in_range("rows", rows as i64, 1, i64::from(u32::MAX))?;
@@ -305,23 +371,30 @@ pub(super) fn embedding<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault
         ids.elements(),
         output.elements() / width.max(1),
     )?;
-    let table = operands.float_weights(params.weights, size(&[rows, width])?, rows, (0, 1))?;
-    Ok(Step::EmbeddingF32 { rows, width, table })
+    let table = weights(
+        operands,
+        dtype,
+        params.weights,
+        size(&[rows, width])?,
+        rows,
+        (0, 1),
+    )?;
+    Ok(FloatStep::Embedding { rows, width, table })
 }
 
-pub(super) fn reduce<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+fn reduce<'m>(operands: &Operands<'m>, dtype: DType) -> Decoded<'m> {
     let params: &ReduceParams = operands.params()?;
     zeros(&params.reserved)?;
     let function = ReduceKind::from_u8(params.function);
     let function = function.ok_or(unknown_function(params.function, ReduceKind::L2 as u8))?;
-    let (input, output) = (operands.input(0, DType::F32)?, operands.output(DType::F32)?);
+    let (input, output) = (operands.input(0, dtype)?, operands.output(dtype)?);
     in_range("axes", params.axes.into(), 1, (1 << input.rank.min(4)) - 1)?;
     output_dynamic(&output, input.dynamic && params.axes & 1 == 0)?;
     let kept = (0..4)
         .filter(|d| params.axes >> d & 1 == 0)
         .map(|d| input.shape[d]);
     expect(OUTPUT, "elements", kept.product(), output.elements())?;
-    Ok(Step::ReduceF32 {
+    Ok(FloatStep::Reduce {
         function,
         dims: input.shape,
         axes: params.axes,

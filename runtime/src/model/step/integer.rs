@@ -13,7 +13,7 @@ use super::operands::{
     MAX_K, MAX_N, Operands, SMALLEST_MULTIPLIER, clamp_range, expect_same_shape, in_range,
     right_aligned,
 };
-use super::{Step, expect, size, taps};
+use super::{Quantised, Step, expect, size, taps};
 use crate::kernel::Requantize;
 use crate::kernel::packing::WeightLayout;
 
@@ -291,6 +291,36 @@ pub(super) fn dequantize<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFaul
     Ok(Step::DequantizeS8 {
         scale: positive_scale(0, &input)?,
         zero_point: input.zero_point,
+    })
+}
+
+pub(super) fn convert<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+    operands.no_params()?;
+    operands.element_wise(0)?;
+    let (input, output) = (operands.any_input(0)?, operands.any_output());
+    Ok(Step::Convert {
+        from: quantised(0, &input)?,
+        to: quantised(OUTPUT, &output)?,
+    })
+}
+
+/// A number that can be converted: any but token ids.
+fn quantised(operand: u8, value: &ValueView) -> Result<Quantised, OpFault> {
+    let scale = match value.dtype {
+        DType::F16 | DType::F32 => 0.0,
+        DType::I8 | DType::I16 => positive_scale(operand, value)?,
+        DType::I32 => {
+            return Err(OpFault::DType {
+                operand,
+                expected: DType::F32,
+                found: DType::I32,
+            });
+        }
+    };
+    Ok(Quantised {
+        dtype: value.dtype,
+        scale,
+        zero_point: value.zero_point,
     })
 }
 

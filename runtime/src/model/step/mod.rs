@@ -13,7 +13,7 @@ mod transformer;
 
 pub(crate) use self::moves::{ConcatStep, PadStep, StridedCopy, natural_strides};
 
-use super::format::{NO_VALUE, OpRecord, WeightLayout};
+use super::format::{DType, NO_VALUE, OpRecord, WeightLayout};
 use super::op::{
     AddParams, AddS16Params, BinaryKind, MeanParams, MulParams, OpKind, ReduceKind,
     RescaleS16Params, UnaryKind,
@@ -137,7 +137,23 @@ pub(crate) enum Step<'m> {
         scale: f32,
         zero_point: i32,
     },
-    ConvF32 {
+    /// Over f32.
+    Float(FloatStep<'m>),
+    /// Over IEEE halves.
+    Half(FloatStep<'m>),
+    Convert {
+        from: Quantised,
+        to: Quantised,
+    },
+    StridedCopy(StridedCopy),
+    Concat(ConcatStep),
+    Pad(PadStep),
+}
+
+/// What a float operator computes, over values of f32 or of halves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum FloatStep<'m> {
+    Conv {
         window: Window,
         in_channels: usize,
         out_channels: usize,
@@ -145,14 +161,15 @@ pub(crate) enum Step<'m> {
         bias: &'m [f32],
         clamp: [f32; 2],
     },
-    DepthwiseConvF32 {
+    DepthwiseConv {
         window: Window,
         channels: usize,
-        weights: &'m [f32],
+        /// f32 or f16, as the values.
+        weights: WeightsF32<'m>,
         bias: &'m [f32],
         clamp: [f32; 2],
     },
-    GemmF32 {
+    Gemm {
         rows: usize,
         k: usize,
         n: usize,
@@ -160,7 +177,7 @@ pub(crate) enum Step<'m> {
         bias: &'m [f32],
         clamp: [f32; 2],
     },
-    MatmulF32 {
+    Matmul {
         /// Leading dimensions of the output.
         batch: [usize; 2],
         /// Elements from one batch of an operand to the next, 0 where it repeats.
@@ -172,7 +189,7 @@ pub(crate) enum Step<'m> {
         transpose_rhs: bool,
         scale: f32,
     },
-    BinaryF32 {
+    Binary {
         function: BinaryKind,
         /// Dimensions of the output.
         dims: [usize; 4],
@@ -181,46 +198,52 @@ pub(crate) enum Step<'m> {
         rhs_strides: [usize; 4],
         clamp: [f32; 2],
     },
-    UnaryF32 {
+    Unary {
         function: UnaryKind,
         constants: [f32; 2],
     },
-    PoolF32 {
+    Pool {
         maximum: bool,
         window: Window,
         channels: usize,
     },
-    SoftmaxF32 {
+    Softmax {
         columns: usize,
     },
-    LayerNormF32 {
+    LayerNorm {
         epsilon: f32,
         gamma: &'m [f32],
         beta: &'m [f32],
     },
-    AttentionF32 {
+    Attention {
         tokens: usize,
         width: usize,
         num_heads: usize,
         scale: f32,
     },
-    EmbeddingF32 {
+    Embedding {
         rows: usize,
         width: usize,
         table: WeightsF32<'m>,
     },
-    ReduceF32 {
+    Reduce {
         function: ReduceKind,
         dims: [usize; 4],
         /// Bit d: dimension d is reduced.
         axes: u8,
     },
-    L2NormalizeF32 {
+    L2Normalize {
         columns: usize,
     },
-    StridedCopy(StridedCopy),
-    Concat(ConcatStep),
-    Pad(PadStep),
+}
+
+/// Type of a converted value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quantised {
+    pub(crate) dtype: DType,
+    /// 0 for floats.
+    pub(crate) scale: f32,
+    pub(crate) zero_point: i32,
 }
 
 /// Integer attention over windows.
@@ -246,13 +269,15 @@ fn arity(kind: OpKind) -> (usize, usize, usize) {
     use OpKind as K;
     match kind {
         K::ConvS8 | K::DepthwiseConvS8 | K::DepthwiseConvS16 | K::GemmS8 => (1, 1, 4),
-        K::ConvF32 | K::GemmF32 => (1, 1, 3),
+        K::ConvF32 | K::GemmF32 | K::ConvF16 | K::GemmF16 => (1, 1, 3),
         K::DepthwiseConvF32 | K::LayerNormF32 | K::EmbeddingF32 => (1, 1, 2),
+        K::DepthwiseConvF16 | K::LayerNormF16 | K::EmbeddingF16 => (1, 1, 2),
         K::LutS8 => (1, 1, 1),
         K::LayerNormS16 | K::LutChannelsS8 => (1, 1, 2),
         K::AttentionS8 => (3, 3, 2),
-        K::AddS8 | K::AddS16 | K::MulS8 | K::MatmulF32 | K::BinaryF32 => (2, 2, 0),
-        K::AttentionF32 => (3, 3, 0),
+        K::AddS8 | K::AddS16 | K::MulS8 => (2, 2, 0),
+        K::MatmulF32 | K::BinaryF32 | K::MatmulF16 | K::BinaryF16 => (2, 2, 0),
+        K::AttentionF32 | K::AttentionF16 => (3, 3, 0),
         K::Concat => (1, 4, 0),
         K::AvgPoolS8
         | K::MeanS8
@@ -268,7 +293,14 @@ fn arity(kind: OpKind) -> (usize, usize, usize) {
         | K::MaxPoolF32
         | K::SoftmaxF32
         | K::ReduceF32
-        | K::L2NormalizeF32 => (1, 1, 0),
+        | K::L2NormalizeF32
+        | K::UnaryF16
+        | K::AvgPoolF16
+        | K::MaxPoolF16
+        | K::SoftmaxF16
+        | K::ReduceF16
+        | K::L2NormalizeF16
+        | K::Convert => (1, 1, 0),
         K::Transpose | K::Slice | K::Pad => (1, 1, 0),
     }
 }
@@ -307,24 +339,12 @@ impl<'m> Step<'m> {
             K::AttentionS8 => transformer::attention(&operands),
             K::SoftmaxS8 => transformer::softmax(&operands),
             K::MeanS16 => transformer::mean(&operands),
-            K::ConvF32 => float::conv(&operands),
-            K::DepthwiseConvF32 => float::depthwise_conv(&operands),
-            K::GemmF32 => float::gemm(&operands),
-            K::MatmulF32 => float::matmul(&operands),
-            K::BinaryF32 => float::binary(&operands),
-            K::UnaryF32 => float::unary(&operands),
-            K::AvgPoolF32 => float::pool(&operands, false),
-            K::MaxPoolF32 => float::pool(&operands, true),
-            K::SoftmaxF32 => float::softmax(&operands),
-            K::LayerNormF32 => float::layer_norm(&operands),
-            K::AttentionF32 => float::attention(&operands),
-            K::EmbeddingF32 => float::embedding(&operands),
-            K::ReduceF32 => float::reduce(&operands),
-            K::L2NormalizeF32 => float::l2_normalize(&operands),
+            K::Convert => integer::convert(&operands),
             K::Transpose => moves::transpose(&operands),
             K::Slice => moves::slice(&operands),
             K::Concat => moves::concat(&operands),
             K::Pad => moves::pad(&operands),
+            _ => float::decode(kind, &operands),
         }
     }
 
@@ -337,12 +357,16 @@ impl<'m> Step<'m> {
                 ..
             } => tile_scratch_bytes(taps(&window).checked_mul(in_channels)?, 1),
             Self::GemmS8 { k, .. } => tile_scratch_bytes(k, 1),
-            Self::ConvF32 {
-                window,
-                in_channels,
-                ..
-            } => tile_scratch_bytes(taps(&window).checked_mul(in_channels)?, 4),
-            Self::AttentionF32 { tokens, .. } => attention_scratch_bytes(tokens),
+            Self::Half(FloatStep::Gemm { k, .. }) => tile_scratch_bytes(k, 4),
+            Self::Float(step) | Self::Half(step) => match step {
+                FloatStep::Conv {
+                    window,
+                    in_channels,
+                    ..
+                } => tile_scratch_bytes(taps(&window).checked_mul(in_channels)?, 4),
+                FloatStep::Attention { tokens, .. } => attention_scratch_bytes(tokens),
+                _ => Some(0),
+            },
             Self::AttentionS8(step) => attention_s8_scratch_bytes(step.keys, step.head_width),
             _ => Some(0),
         }
@@ -364,26 +388,41 @@ impl<'m> Step<'m> {
                 out_channels,
                 ..
             }
-            | Self::ConvF32 {
+            | Self::Float(FloatStep::Conv {
                 window,
                 in_channels,
                 out_channels,
                 ..
-            } => spots(window).saturating_mul(product(&[*in_channels, *out_channels])),
+            })
+            | Self::Half(FloatStep::Conv {
+                window,
+                in_channels,
+                out_channels,
+                ..
+            }) => spots(window).saturating_mul(product(&[*in_channels, *out_channels])),
             Self::DepthwiseConvS8 {
                 window, channels, ..
             }
             | Self::DepthwiseConvS16 {
                 window, channels, ..
             }
-            | Self::DepthwiseConvF32 {
+            | Self::Float(FloatStep::DepthwiseConv {
                 window, channels, ..
-            } => spots(window).saturating_mul(product(&[*channels])),
-            Self::GemmS8 { rows, k, n, .. } | Self::GemmF32 { rows, k, n, .. } => {
-                product(&[*rows, *k, *n])
+            })
+            | Self::Half(FloatStep::DepthwiseConv {
+                window, channels, ..
+            }) => spots(window).saturating_mul(product(&[*channels])),
+            Self::GemmS8 { rows, k, n, .. }
+            | Self::Float(FloatStep::Gemm { rows, k, n, .. })
+            | Self::Half(FloatStep::Gemm { rows, k, n, .. }) => product(&[*rows, *k, *n]),
+            Self::Float(FloatStep::Matmul { batch, m, k, n, .. })
+            | Self::Half(FloatStep::Matmul { batch, m, k, n, .. }) => {
+                product(&[batch[0], batch[1], *m, *k, *n])
             }
-            Self::MatmulF32 { batch, m, k, n, .. } => product(&[batch[0], batch[1], *m, *k, *n]),
-            Self::AttentionF32 { tokens, width, .. } => product(&[2, *tokens, *tokens, *width]),
+            Self::Float(FloatStep::Attention { tokens, width, .. })
+            | Self::Half(FloatStep::Attention { tokens, width, .. }) => {
+                product(&[2, *tokens, *tokens, *width])
+            }
             Self::AttentionS8(step) => product(&[
                 2 * step.windows,
                 step.queries,

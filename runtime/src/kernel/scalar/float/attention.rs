@@ -1,11 +1,11 @@
 //! Attention: softmax(q·kᵀ·scale)·v for every head (Vaswani et al., 2017, <https://arxiv.org/abs/1706.03762>).
 
 use super::rows::softmax_row;
-use crate::kernel::AttentionF32;
+use crate::kernel::{AttentionFloat, Element};
 
-/// See [`AttentionF32`]. Softmax is defined as in [`super::softmax_f32`].
-pub fn attention_f32(args: AttentionF32<'_>) {
-    let AttentionF32 {
+/// See [`AttentionFloat`]. Softmax is defined as in [`super::softmax_float`]; the scores stay in f32.
+pub fn attention_float<T: Element>(args: AttentionFloat<'_, T>) {
+    let AttentionFloat {
         tokens,
         width,
         num_heads,
@@ -24,7 +24,7 @@ pub fn attention_f32(args: AttentionF32<'_>) {
             for key in 0..tokens {
                 let mut sum = 0.0;
                 for column in columns.clone() {
-                    sum += q[query * width + column] * k[key * width + column];
+                    sum += q[query * width + column].widen() * k[key * width + column].widen();
                 }
                 scores[key] = sum * scale;
             }
@@ -32,9 +32,9 @@ pub fn attention_f32(args: AttentionF32<'_>) {
             for column in columns.clone() {
                 let mut sum = 0.0;
                 for key in 0..tokens {
-                    sum += scores[key] * v[key * width + column];
+                    sum += scores[key] * v[key * width + column].widen();
                 }
-                dst[query * width + column] = sum;
+                dst[query * width + column] = T::narrow(sum);
             }
         }
     }

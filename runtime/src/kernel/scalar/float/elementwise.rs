@@ -1,19 +1,22 @@
 //! Functions of one or two numbers, element by element.
 
+use crate::kernel::Element;
+
 use super::{clamp_f32, max_f32, min_f32};
 use crate::model::op::{BinaryKind, UnaryKind};
 
 /// `dst[i] = function(src[i])`; the constants are [alpha, beta] of [`UnaryKind`].
-pub fn unary_f32(function: UnaryKind, constants: [f32; 2], src: &[f32], dst: &mut [f32]) {
+pub fn unary_float<T: Element>(function: UnaryKind, constants: [f32; 2], src: &[T], dst: &mut [T]) {
     for (&x, dst) in src.iter().zip(dst) {
-        *dst = unary(function, constants, x);
+        *dst = T::narrow(unary(function, constants, x.widen()));
     }
 }
 
 /// `dst[i] = function(lhs[i], rhs[i])`.
-pub fn binary_f32(function: BinaryKind, lhs: &[f32], rhs: &[f32], dst: &mut [f32]) {
+pub fn binary_float<T: Element>(function: BinaryKind, lhs: &[T], rhs: &[T], dst: &mut [T]) {
     for ((&a, &b), dst) in lhs.iter().zip(rhs).zip(dst) {
-        *dst = match function {
+        let (a, b) = (a.widen(), b.widen());
+        *dst = T::narrow(match function {
             BinaryKind::Add => a + b,
             BinaryKind::Sub => a - b,
             BinaryKind::Mul => a * b,
@@ -21,7 +24,7 @@ pub fn binary_f32(function: BinaryKind, lhs: &[f32], rhs: &[f32], dst: &mut [f32
             BinaryKind::Pow => libm::powf(a, b),
             BinaryKind::Max => max_f32(a, b),
             BinaryKind::Min => min_f32(a, b),
-        };
+        });
     }
 }
 

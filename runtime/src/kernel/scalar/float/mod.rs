@@ -5,16 +5,18 @@
 //! operator, the clamps, maxima and minima included.
 
 mod attention;
+mod convert;
 mod elementwise;
 mod pool;
 mod products;
 mod rows;
 
-pub use attention::attention_f32;
-pub use elementwise::{binary_f32, unary_f32};
-pub use pool::{avg_pool_f32, max_pool_f32};
-pub use products::{conv_f32, depthwise_conv_f32, gemm_f32, matmul_f32};
-pub use rows::{layer_norm_f32, reduce_f32, softmax_f32};
+pub use attention::attention_float;
+pub use convert::{narrow_f32, widen_f16};
+pub use elementwise::{binary_float, unary_float};
+pub use pool::{avg_pool_float, max_pool_float};
+pub use products::{conv_f32, depthwise_conv_float, gemm_f32, matmul_float};
+pub use rows::{layer_norm_float, reduce_float, softmax_float};
 
 /// `x` limited to [low, high]; NaN stays NaN.
 pub(crate) fn clamp_f32(x: f32, [low, high]: [f32; 2]) -> f32 {

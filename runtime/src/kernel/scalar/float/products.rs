@@ -1,16 +1,16 @@
 //! Products with constant weights (linear layers and convolutions) and of two computed matrices.
 
-use half::f16;
-
 use super::clamp_f32;
-use crate::kernel::{ConvF32, DepthwiseConvF32, GemmF32, MatmulF32, WeightsF32, packing};
+use crate::kernel::{
+    ConvF32, DepthwiseConvFloat, Element, GemmF32, MatmulFloat, WeightsF32, packing,
+};
 
 impl WeightsF32<'_> {
     /// The stored number at `offset`, without its channel's scale.
     fn stored(&self, offset: usize) -> f32 {
         match *self {
             Self::F32(data) => data[offset],
-            Self::F16(data) => f16::from_bits(data[offset]).to_f32(),
+            Self::F16(data) => data[offset].to_f32(),
             Self::I8 { data, .. } => f32::from(data[offset]),
         }
     }
@@ -40,6 +40,7 @@ pub fn gemm_f32(args: GemmF32<'_>) {
         bias,
         clamp,
         dst,
+        ..
     } = args;
     for row in 0..rows {
         for channel in 0..n {
@@ -96,9 +97,9 @@ pub fn conv_f32(args: ConvF32<'_>) {
     }
 }
 
-/// See [`DepthwiseConvF32`]. A tap outside the picture adds nothing.
-pub fn depthwise_conv_f32(args: DepthwiseConvF32<'_>) {
-    let DepthwiseConvF32 {
+/// See [`DepthwiseConvFloat`]. A tap outside the picture adds nothing.
+pub fn depthwise_conv_float<T: Element>(args: DepthwiseConvFloat<'_, T>) {
+    let DepthwiseConvFloat {
         window,
         channels,
         src,
@@ -116,19 +117,21 @@ pub fn depthwise_conv_f32(args: DepthwiseConvF32<'_>) {
                     if let Some(pixel) =
                         window.pixel([y, x], [tap / kernel_width, tap % kernel_width])
                     {
-                        sum += src[pixel * channels + channel] * weights[tap * channels + channel];
+                        sum += src[pixel * channels + channel].widen()
+                            * weights[tap * channels + channel].widen();
                     }
                 }
                 let sum = sum + bias_of(bias, channel);
-                dst[(y * window.output[1] + x) * channels + channel] = clamp_f32(sum, clamp);
+                dst[(y * window.output[1] + x) * channels + channel] =
+                    T::narrow(clamp_f32(sum, clamp));
             }
         }
     }
 }
 
-/// See [`MatmulF32`].
-pub fn matmul_f32(args: MatmulF32<'_>) {
-    let MatmulF32 {
+/// See [`MatmulFloat`].
+pub fn matmul_float<T: Element>(args: MatmulFloat<'_, T>) {
+    let MatmulFloat {
         m,
         k,
         n,
@@ -147,9 +150,9 @@ pub fn matmul_f32(args: MatmulF32<'_>) {
                 } else {
                     inner * n + column
                 };
-                sum += lhs[row * k + inner] * rhs[offset];
+                sum += lhs[row * k + inner].widen() * rhs[offset].widen();
             }
-            dst[row * n + column] = sum * scale;
+            dst[row * n + column] = T::narrow(sum * scale);
         }
     }
 }
