@@ -1,4 +1,4 @@
-//! Models that together hold every kind of operator: four, each with a plan without sharing and with outputs that replace
+//! Models that together hold every kind of operator: five, each with a plan without sharing and with outputs that replace
 //! inputs.
 
 use super::{Builder, Parts, Random};
@@ -424,7 +424,13 @@ pub fn text_f32(max_tokens: usize) -> Builder {
 }
 
 pub fn all() -> Vec<Builder> {
-    let plain = [image_s8(), picture_f32(), text_f32(5), super::vit::vit_s8()];
+    let plain = [
+        image_s8(),
+        picture_f32(),
+        text_f32(5),
+        super::vit::vit_s8(),
+        super::half::picture_and_ids(),
+    ];
     let shared = plain.each_ref().map(super::in_place::overwriting);
     plain.into_iter().chain(shared).collect()
 }
