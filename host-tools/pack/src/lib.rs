@@ -24,10 +24,22 @@ pub use pinhole_runtime::model::op::FloatWeights;
 
 use pinhole_graph::Graph;
 
+/// What layers that are not quantised compute in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// IEEE single.
+    #[default]
+    F32,
+    /// IEEE half, weights too; inputs and outputs of the model stay f32.
+    F16,
+}
+
 /// Choices of the person who packs.
 #[derive(Clone, Debug)]
 pub struct PackOptions {
-    /// How float layers store their weights; arithmetic stays f32.
+    /// What layers that are not quantised compute in.
+    pub precision: Precision,
+    /// How layers in f32 store their weights; arithmetic stays f32.
     pub float_weights: FloatWeights,
     /// Keep names of values and operators in the file, for tools.
     pub names: bool,
@@ -40,6 +52,7 @@ pub struct PackOptions {
 impl Default for PackOptions {
     fn default() -> Self {
         Self {
+            precision: Precision::F32,
             float_weights: FloatWeights::F32,
             names: true,
             layout: WeightLayout::Generic,

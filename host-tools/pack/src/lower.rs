@@ -4,13 +4,15 @@
 //! exists; else in f32, with conversions put between. Reshapes become other views of the same bytes. All nodes that
 //! nothing can compute are reported at once.
 
+use std::collections::HashMap;
+
 use pinhole_graph::{Graph, Node, Op, QuantDType, Tensor, ValueId};
 use pinhole_runtime::model::format::{DType, MAX_RANK};
 use pinhole_runtime::model::op::{OpKind, TransposeParams};
 use zerocopy::IntoBytes;
 
 use crate::error::{PackError, Refused};
-use crate::{PackOptions, lower_float, lower_int};
+use crate::{FloatWeights, PackOptions, Precision, lower_float, lower_int, weights};
 
 /// Where a lowered value's bytes are.
 #[derive(Clone, Debug)]
@@ -128,7 +130,7 @@ pub fn lower(graph: &Graph, options: &PackOptions) -> Result<Lowered, PackError>
         return Err(PackError::Refused(refused));
     }
     for &output in &graph.outputs {
-        let value = state.computed(output).map_err(|reason| {
+        let value = state.readable(output).map_err(|reason| {
             PackError::Refused(vec![Refused {
                 node: graph.values[output].name.clone(),
                 op: "output".into(),
@@ -145,6 +147,8 @@ pub(crate) struct Lowering<'a> {
     pub(crate) graph: &'a Graph,
     pub(crate) options: &'a PackOptions,
     pub(crate) out: Lowered,
+    /// For a value of the graph, the lowered one that float layers read.
+    floats: HashMap<ValueId, usize>,
 }
 
 /// Why a node is refused: found and expected, one sentence.
@@ -160,6 +164,47 @@ impl<'a> Lowering<'a> {
             graph,
             options,
             out,
+            floats: HashMap::new(),
+        }
+    }
+
+    /// Type of the values of float layers.
+    pub(crate) fn float_type(&self) -> DType {
+        match self.options.precision {
+            Precision::F32 => DType::F32,
+            Precision::F16 => DType::F16,
+        }
+    }
+
+    /// The operator of float layers that `kind`, one over f32, stands for.
+    pub(crate) fn float_kind(&self, kind: OpKind) -> OpKind {
+        match self.options.precision {
+            Precision::F32 => kind,
+            Precision::F16 => kind.over_halves().unwrap_or(kind),
+        }
+    }
+
+    /// How float layers store their weights.
+    pub(crate) fn float_weights(&self) -> FloatWeights {
+        match self.options.precision {
+            Precision::F32 => self.options.float_weights,
+            Precision::F16 => FloatWeights::F16,
+        }
+    }
+
+    /// How float layers store weights that are never i8.
+    pub(crate) fn float_dense(&self) -> FloatWeights {
+        match self.options.precision {
+            Precision::F32 => FloatWeights::F32,
+            Precision::F16 => FloatWeights::F16,
+        }
+    }
+
+    /// Numbers as values of float layers hold them.
+    pub(crate) fn float_bytes(&self, numbers: &[f32]) -> Vec<u8> {
+        match self.options.precision {
+            Precision::F32 => weights::f32_bytes(numbers),
+            Precision::F16 => weights::f16_bytes(numbers),
         }
     }
 
@@ -289,29 +334,60 @@ impl<'a> Lowering<'a> {
         Ok(index)
     }
 
-    /// The value as f32, converted when it is quantised.
+    /// The value as float layers want it, converted when it has another type; the same one however often it is asked for.
     pub(crate) fn float(&mut self, id: ValueId) -> Result<usize, Reason> {
-        let source = self.computed(id)?;
-        match self.out.values[source].dtype {
-            DType::F32 => Ok(source),
-            DType::I8 => {
-                let value = self.out.values[source].clone();
-                let index = self.add_value(
-                    format!("{}.dequantized", value.name),
-                    DType::F32,
-                    &value.shape,
-                    Place::Arena,
-                )?;
-                self.out.values[index].dynamic = value.dynamic;
-                self.push(value.name, OpKind::DequantizeS8, vec![source], index);
-                Ok(index)
-            }
-            other => Err(format!(
-                "value {} is {}, expected f32 or i8",
-                self.out.values[source].name,
-                other.name()
-            )),
+        if let Some(&known) = self.floats.get(&id) {
+            return Ok(known);
         }
+        let (graph, wanted) = (self.graph, self.float_type());
+        let value = &graph.values[id];
+        let numbers = value
+            .constant
+            .as_ref()
+            .and_then(|constant| constant.as_f32());
+        let float = match numbers {
+            Some(numbers) => {
+                let place = Place::Data(self.float_bytes(numbers));
+                self.add_value(value.name.clone(), wanted, &value.shape, place)?
+            }
+            None => {
+                let source = self.computed(id)?;
+                match self.out.values[source].dtype {
+                    from if from == wanted => source,
+                    DType::I32 => {
+                        return Err(format!("value {} is i32, expected numbers", value.name));
+                    }
+                    _ => self.converted(source, wanted)?,
+                }
+            }
+        };
+        self.floats.insert(id, float);
+        Ok(float)
+    }
+
+    /// A model output, which is never half.
+    fn readable(&mut self, id: ValueId) -> Result<usize, Reason> {
+        let value = self.computed(id)?;
+        if self.out.values[value].dtype != DType::F16 {
+            return Ok(value);
+        }
+        let single = self.converted(value, DType::F32)?;
+        self.out.value_map[id] = Some(single);
+        Ok(single)
+    }
+
+    /// A new value with the numbers of `source` as floats of type `to`.
+    fn converted(&mut self, source: usize, to: DType) -> Result<usize, Reason> {
+        let from = self.out.values[source].clone();
+        let name = format!("{}.{}", from.name, to.name());
+        let index = self.add_value(name, to, &from.shape, Place::Arena)?;
+        self.out.values[index].dynamic = from.dynamic;
+        let kind = match (from.dtype, to) {
+            (DType::I8, DType::F32) => OpKind::DequantizeS8,
+            _ => OpKind::Convert,
+        };
+        self.push(from.name, kind, vec![source], index);
+        Ok(index)
     }
 
     /// After a float node whose output is wanted quantised: converts it.
@@ -321,23 +397,21 @@ impl<'a> Lowering<'a> {
         else {
             return Ok(());
         };
-        if self.out.values[float].dtype != DType::F32 {
+        let from = self.out.values[float].dtype;
+        if !matches!(from, DType::F32 | DType::F16) {
             return Ok(());
         }
-        if quant.dtype != QuantDType::I8 {
-            return Err(
-                "a float layer has an int16 output; only int8 outputs can be quantised from f32"
-                    .into(),
-            );
-        }
+        let to = match quant.dtype {
+            QuantDType::I8 => DType::I8,
+            QuantDType::I16 => DType::I16,
+        };
         self.out.values[float].name.push_str(".float");
-        let quantized = self.add_value_like(id, DType::I8)?;
-        self.push(
-            node.name.clone(),
-            OpKind::QuantizeF32,
-            vec![float],
-            quantized,
-        );
+        let quantized = self.add_value_like(id, to)?;
+        let kind = match (from, to) {
+            (DType::F32, DType::I8) => OpKind::QuantizeF32,
+            _ => OpKind::Convert,
+        };
+        self.push(node.name.clone(), kind, vec![float], quantized);
         Ok(())
     }
 

@@ -1,4 +1,6 @@
-//! Nodes in f32.
+//! Nodes in floats: f32, or IEEE halves when asked for.
+//!
+//! Kinds of operators are named by their form over f32; [`Lowering::float_kind`] turns them.
 
 use pinhole_graph::op::{Activation, Binary, Reduce, Unary};
 use pinhole_graph::{Node, Op, ValueId};
@@ -6,8 +8,8 @@ use pinhole_runtime::kernel::{attention_scratch_bytes, tile_scratch_bytes};
 use pinhole_runtime::model::format::DType;
 use pinhole_runtime::model::op::{
     AttentionParams, BinaryKind, BinaryParams, ConcatParams, ConvF32Params, EmbeddingParams,
-    FloatWeights, GemmF32Params, LayerNormParams, MatmulParams, OpKind, PadParams, PoolParams,
-    ReduceKind, ReduceParams, SliceParams, UnaryKind, UnaryParams, WindowRecord,
+    GemmF32Params, LayerNormParams, MatmulParams, OpKind, PadParams, PoolParams, ReduceKind,
+    ReduceParams, SliceParams, UnaryKind, UnaryParams, WindowRecord,
 };
 use zerocopy::IntoBytes;
 
@@ -127,7 +129,13 @@ pub(crate) fn lower(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason>
             before,
             after,
             value,
-        } => pad(state, node, before, after, value.to_bits()),
+        } => {
+            let fill = match state.float_type() {
+                DType::F16 => half::f16::from_f32(*value).to_bits().into(),
+                _ => value.to_bits(),
+            };
+            pad(state, node, before, after, fill)
+        }
         Op::Reshape | Op::NormalizeEmbedding | Op::BatchNorm { .. } => {
             Err("has no float operator".into())
         }
@@ -224,9 +232,9 @@ fn conv(
     let pixels = (elements(state, node.output) / n) as u64;
     let bias = bias(state, node)?;
     let storage = if groups == 1 {
-        state.options.float_weights
+        state.float_weights()
     } else {
-        FloatWeights::F32
+        state.float_dense()
     };
     let params = ConvF32Params {
         window: sizes.record()?,
@@ -246,6 +254,7 @@ fn conv(
                 reserved: [0; 3],
             };
             simple_inputs(state, node, OpKind::GemmF32, 1, params.as_bytes())?;
+            gemm_scratch(state, k)?;
         } else {
             simple_inputs(state, node, OpKind::ConvF32, 1, params.as_bytes())?;
             scratch(state, tile_scratch_bytes(k, 4))?;
@@ -260,7 +269,8 @@ fn conv(
             }
         }
         simple_inputs(state, node, OpKind::DepthwiseConvF32, 1, params.as_bytes())?;
-        data(state, vec![Some(f32_bytes(&by_tap)), bias]);
+        let by_tap = state.float_bytes(&by_tap);
+        data(state, vec![Some(by_tap), bias]);
         macs(state, pixels * (n * taps) as u64);
     } else {
         return Err(grouped(groups, n));
@@ -280,7 +290,7 @@ fn linear(state: &mut Lowering<'_>, node: &Node, activation: Activation) -> Resu
     let &[n, k] = &shape[..] else {
         return Err(format!("weight has shape {shape:?}, expected (out, in)"));
     };
-    let storage = state.options.float_weights;
+    let storage = state.float_weights();
     let (packed, scales) = pack_float(state.constant_f32(node, 1, "weight")?, n, k, storage);
     let bias = bias(state, node)?;
     let (clamp_min, clamp_max) = activation.range();
@@ -291,6 +301,7 @@ fn linear(state: &mut Lowering<'_>, node: &Node, activation: Activation) -> Resu
         reserved: [0; 3],
     };
     simple_inputs(state, node, OpKind::GemmF32, 1, params.as_bytes())?;
+    gemm_scratch(state, k)?;
     data(state, vec![Some(packed), bias, scales]);
     macs(state, (elements(state, node.output) * k) as u64);
     Ok(())
@@ -379,7 +390,8 @@ fn channel_unary(state: &mut Lowering<'_>, node: &Node, function: Unary) -> Resu
     let output = state.graph.values[node.output].clone();
     let step = |state: &mut Lowering<'_>, kind: OpKind, inputs: Vec<usize>, params: &[u8]| {
         let name = format!("{}.scaled", node.name);
-        let index = state.add_value(name, DType::F32, &output.shape, Place::Arena)?;
+        let index = state.add_value(name, state.float_type(), &output.shape, Place::Arena)?;
+        let kind = state.float_kind(kind);
         state.out.values[index].dynamic = output.dynamic;
         state.push(node.name.clone(), kind, inputs, index).params = params.to_vec();
         Ok::<_, Reason>(index)
@@ -397,10 +409,7 @@ fn channel_unary(state: &mut Lowering<'_>, node: &Node, function: Unary) -> Resu
         beta: beta.into(),
     };
     let x = state.float(node.inputs[0])?;
-    let [before, after] = [
-        state.computed(node.inputs[1])?,
-        state.computed(node.inputs[2])?,
-    ];
+    let [before, after] = [state.float(node.inputs[1])?, state.float(node.inputs[2])?];
     let x = step(
         state,
         OpKind::BinaryF32,
@@ -469,12 +478,13 @@ fn embedding(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason> {
             "table has shape {shape:?}, expected (vocabulary, width)"
         ));
     };
-    let storage = state.options.float_weights;
+    let storage = state.float_weights();
     let (table, scales) = pack_table(state.constant_f32(node, 1, "table")?, rows, width, storage);
     let rows = u32::try_from(rows).map_err(|_| format!("table has {rows} rows"))?;
     let ids = state.computed(node.inputs[0])?;
-    let output = state.add_value_like(node.output, DType::F32)?;
-    let op = state.push(node.name.clone(), OpKind::EmbeddingF32, vec![ids], output);
+    let output = state.add_value_like(node.output, state.float_type())?;
+    let kind = state.float_kind(OpKind::EmbeddingF32);
+    let op = state.push(node.name.clone(), kind, vec![ids], output);
     op.params = EmbeddingParams {
         weights: storage as u8,
         reserved: [0; 3],
@@ -531,7 +541,7 @@ fn four<T: Copy>(
 
 fn transpose(state: &mut Lowering<'_>, node: &Node, permutation: &[usize]) -> Result<(), Reason> {
     let source = state.float(node.inputs[0])?;
-    state.transposed(node, permutation, source, DType::F32)
+    state.transposed(node, permutation, source, state.float_type())
 }
 
 fn slice(
@@ -620,7 +630,8 @@ fn simple_inputs(
         .iter()
         .map(|&input| state.float(input))
         .collect::<Result<Vec<_>, _>>()?;
-    let output = state.add_value_like(node.output, DType::F32)?;
+    let output = state.add_value_like(node.output, state.float_type())?;
+    let kind = state.float_kind(kind);
     state.push(node.name.clone(), kind, inputs, output).params = params.to_vec();
     Ok(())
 }
@@ -634,6 +645,14 @@ fn data(state: &mut Lowering<'_>, data: Vec<Option<Vec<u8>>>) {
 fn macs(state: &mut Lowering<'_>, macs: u64) {
     if let Some(op) = state.out.ops.last_mut() {
         op.macs = macs;
+    }
+}
+
+/// Only products of halves have scratch.
+fn gemm_scratch(state: &mut Lowering<'_>, k: usize) -> Result<(), Reason> {
+    match state.float_type() {
+        DType::F16 => scratch(state, tile_scratch_bytes(k, 4)),
+        _ => Ok(()),
     }
 }
 

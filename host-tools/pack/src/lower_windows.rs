@@ -1,15 +1,13 @@
-//! Attention in f32 with windows, a bias, or queries that are no keys, spelled out in products and a softmax.
+//! Attention in floats with windows, a bias, or queries that are no keys, spelled out in products and a softmax.
 //!
 //! It is there to calibrate and to compare, not to be fast: the scores of all windows and heads exist at once. The operator
 //! `attention_f32` computes the plain case tile by tile; int8 has one operator for all (`lower_transformer`).
 
 use pinhole_graph::Node;
-use pinhole_runtime::model::format::DType;
 use pinhole_runtime::model::op::{BinaryKind, BinaryParams, MatmulParams, OpKind, TransposeParams};
 use zerocopy::IntoBytes;
 
 use crate::lower::{Lowering, Place, Reason};
-use crate::weights::f32_bytes;
 
 /// Rows of heads side by side to one matrix a head: (W, T, H, d) to (W, H, T, d), and back.
 const TURN: [u8; 4] = [0, 2, 1, 3];
@@ -49,7 +47,8 @@ pub(crate) fn attention(
         None => product,
     };
     let weights = part(state, node, "weights", &scores)?;
-    state.push(node.name.clone(), OpKind::SoftmaxF32, vec![biased], weights);
+    let softmax = state.float_kind(OpKind::SoftmaxF32);
+    state.push(node.name.clone(), softmax, vec![biased], weights);
     let mixed = [windows, num_heads, queries, d];
     let mixed = matmul(state, node, [weights, v], false, 1.0, mixed, macs)?;
     let merged = turned(state, node, mixed, [windows, queries, num_heads, d])?;
@@ -67,7 +66,8 @@ fn part(
     shape: &[usize],
 ) -> Result<usize, Reason> {
     let name = format!("{}.{name}", node.name);
-    state.add_value(name, DType::F32, shape, Place::Arena)
+    let dtype = state.float_type();
+    state.add_value(name, dtype, shape, Place::Arena)
 }
 
 /// The same bytes in another shape.
@@ -100,12 +100,8 @@ fn matmul(
     macs: u64,
 ) -> Result<usize, Reason> {
     let output = part(state, node, "product", &shape)?;
-    let op = state.push(
-        node.name.clone(),
-        OpKind::MatmulF32,
-        inputs.to_vec(),
-        output,
-    );
+    let kind = state.float_kind(OpKind::MatmulF32);
+    let op = state.push(node.name.clone(), kind, inputs.to_vec(), output);
     op.params = MatmulParams {
         transpose_rhs: transpose_rhs.into(),
         reserved: [0; 3],
@@ -123,17 +119,14 @@ fn biased(
     scores: usize,
     shape: [usize; 4],
 ) -> Result<usize, Reason> {
-    let bias = f32_bytes(state.constant_f32(node, 3, "bias")?);
+    let bias = state.float_bytes(state.constant_f32(node, 3, "bias")?);
     let name = format!("{}.bias", node.name);
     let one_window = [&[1], &shape[1..]].concat();
-    let bias = state.add_value(name, DType::F32, &one_window, Place::Data(bias))?;
+    let dtype = state.float_type();
+    let bias = state.add_value(name, dtype, &one_window, Place::Data(bias))?;
     let output = part(state, node, "biased", &shape)?;
-    let op = state.push(
-        node.name.clone(),
-        OpKind::BinaryF32,
-        vec![scores, bias],
-        output,
-    );
+    let kind = state.float_kind(OpKind::BinaryF32);
+    let op = state.push(node.name.clone(), kind, vec![scores, bias], output);
     op.params = BinaryParams {
         function: BinaryKind::Add as u8,
         reserved: [0; 3],

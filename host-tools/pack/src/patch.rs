@@ -174,10 +174,9 @@ fn works_by_rows(lowered: &Lowered, op: &LoweredOp) -> bool {
     let output = &lowered.values[op.output];
     let same_rows = |input: &usize| lowered.values[*input].shape[..3] == output.shape[..3];
     match op.kind {
-        K::GemmS8 | K::GemmF32 | K::LutS8 | K::UnaryF32 | K::RescaleS16 => {
-            op.inputs.iter().all(same_rows)
-        }
-        K::AddS8 | K::AddS16 | K::BinaryF32 => {
+        K::GemmS8 | K::LutS8 | K::RescaleS16 | K::Convert => op.inputs.iter().all(same_rows),
+        K::GemmF32 | K::UnaryF32 | K::GemmF16 | K::UnaryF16 => op.inputs.iter().all(same_rows),
+        K::AddS8 | K::AddS16 | K::BinaryF32 | K::BinaryF16 => {
             let inputs = op.inputs.iter().map(|&input| &lowered.values[input]);
             inputs
                 .map(|input| &input.shape)
@@ -198,7 +197,11 @@ fn window(op: &LoweredOp) -> Option<WindowRecord> {
         | K::ConvF32
         | K::DepthwiseConvF32
         | K::AvgPoolF32
-        | K::MaxPoolF32 => Some(WindowRecord::read_from_prefix(&op.params).ok()?.0),
+        | K::MaxPoolF32
+        | K::ConvF16
+        | K::DepthwiseConvF16
+        | K::AvgPoolF16
+        | K::MaxPoolF16 => Some(WindowRecord::read_from_prefix(&op.params).ok()?.0),
         _ => None,
     }
 }

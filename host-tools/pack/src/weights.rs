@@ -89,6 +89,14 @@ pub(crate) fn f32_bytes(values: &[f32]) -> Vec<u8> {
         .collect()
 }
 
+/// The nearest halves, little-endian.
+pub(crate) fn f16_bytes(values: &[f32]) -> Vec<u8> {
+    values
+        .iter()
+        .flat_map(|&value| half::f16::from_f32(value).to_le_bytes())
+        .collect()
+}
+
 /// Little-endian bytes.
 pub(crate) fn i32_bytes(values: &[i32]) -> Vec<u8> {
     values

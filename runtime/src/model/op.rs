@@ -158,6 +158,29 @@ op_kinds! {
     Pad = 43, "pad";
 }
 
+impl OpKind {
+    /// The same operation over halves, of a float operation over f32.
+    pub fn over_halves(self) -> Option<Self> {
+        Some(match self {
+            Self::ConvF32 => Self::ConvF16,
+            Self::DepthwiseConvF32 => Self::DepthwiseConvF16,
+            Self::GemmF32 => Self::GemmF16,
+            Self::MatmulF32 => Self::MatmulF16,
+            Self::BinaryF32 => Self::BinaryF16,
+            Self::UnaryF32 => Self::UnaryF16,
+            Self::AvgPoolF32 => Self::AvgPoolF16,
+            Self::MaxPoolF32 => Self::MaxPoolF16,
+            Self::SoftmaxF32 => Self::SoftmaxF16,
+            Self::LayerNormF32 => Self::LayerNormF16,
+            Self::AttentionF32 => Self::AttentionF16,
+            Self::EmbeddingF32 => Self::EmbeddingF16,
+            Self::ReduceF32 => Self::ReduceF16,
+            Self::L2NormalizeF32 => Self::L2NormalizeF16,
+            _ => return None,
+        })
+    }
+}
+
 /// Parameters of the integer convolutions.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]

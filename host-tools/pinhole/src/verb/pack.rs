@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use pinhole_graph::Graph;
-use pinhole_pack::{FloatWeights, PackOptions, PackReport, StemPatches, WeightLayout, pack};
+use pinhole_pack::{
+    FloatWeights, PackOptions, PackReport, Precision, StemPatches, WeightLayout, pack,
+};
 
 use crate::failure::{Context, Outcome};
 use crate::output::{json as json_line, say};
@@ -18,7 +20,8 @@ const MOST_BANDS: usize = 32;
 Examples:
   pinhole pack lite0-int8.phg --out image.phm
   pinhole pack lite0-int8.phg --stem-patches auto --out small.phm
-  pinhole pack minilm.phg --weights i8 --out text.phm")]
+  pinhole pack minilm.phg --weights i8 --out text.phm
+  pinhole pack lite0.phg --precision f16 --out half.phm")]
 pub(crate) struct Args {
     /// Graph (.phg), quantised or not.
     #[arg(value_name = "GRAPH")]
@@ -37,7 +40,10 @@ pub(crate) struct Args {
 #[derive(clap::Args, Clone)]
 #[group(id = "pack choices")]
 pub(crate) struct Choices {
-    /// How float layers store their weights: f32, f16, or i8 with a scale a channel.
+    /// What layers that are not quantised compute in: f32, or f16 with weights in f16 too.
+    #[arg(long, default_value = "f32", value_parser = ["f32", "f16"])]
+    precision: String,
+    /// How layers in f32 store their weights: f32, f16, or i8 with a scale a channel.
     #[arg(long, default_value = "f32", value_parser = ["f32", "f16", "i8"])]
     weights: String,
     /// CPU that the weights are laid out for: generic runs on every one.
@@ -96,7 +102,12 @@ impl Choices {
             "i8" => FloatWeights::I8,
             _ => FloatWeights::F32,
         };
+        let precision = match self.precision.as_str() {
+            "f16" => Precision::F16,
+            _ => Precision::F32,
+        };
         PackOptions {
+            precision,
             float_weights,
             names: !self.strip_names,
             layout: self.target.layout(),
