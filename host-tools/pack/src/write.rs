@@ -4,13 +4,14 @@ use std::collections::HashMap;
 
 use pinhole_graph::{Graph, ModelKind};
 use pinhole_runtime::interpreter::AlignedBytes;
-use pinhole_runtime::model::Model;
 use pinhole_runtime::model::format::{
     self, ALIGN_BYTES, DataRef, GeometryRecord, Header, MAGIC, MAX_OPS, MAX_VALUES, NO_VALUE,
     OpRecord, PARAMS_BYTES, PLACE_ARENA, PLACE_DATA, Section, VERSION, ValueRecord,
 };
+use pinhole_runtime::model::{LoadError, Model, OpFault};
 use zerocopy::{FromZeros, IntoBytes};
 
+use crate::error::Refused;
 use crate::lower::{Lowered, LoweredOp, LoweredValue, Place};
 use crate::plan::Plan;
 use crate::{PackError, PackOptions, PackReport, Packed, Patched};
@@ -87,7 +88,7 @@ pub(crate) fn write(
     file.bytes[..size_of::<Header>()].copy_from_slice(header.as_bytes());
 
     Model::load(&AlignedBytes::from_slice(&file.bytes))
-        .map_err(|error| PackError::SelfCheck(error.to_string()))?;
+        .map_err(|error| refusal(lowered, &error))?;
     let report = PackReport {
         file_bytes: file.bytes.len(),
         data_bytes: data_section.bytes.get() as usize,
@@ -104,6 +105,22 @@ pub(crate) fn write(
         value_map: lowered.value_map.clone(),
         report,
     })
+}
+
+/// The runtime's refusal. A number that is out of range is that of a node: with it, a result could leave 32 bits.
+fn refusal(lowered: &Lowered, error: &LoadError) -> PackError {
+    match *error {
+        LoadError::Op {
+            index,
+            reason: reason @ (OpFault::Parameter { .. } | OpFault::Channel { .. }),
+            ..
+        } if let Some(op) = lowered.ops.get(index) => PackError::Refused(vec![Refused {
+            node: op.name.clone(),
+            op: op.kind.name().to_owned(),
+            reason: format!("{reason}, so that no sum overflows; leave the node in floats"),
+        }]),
+        _ => PackError::SelfCheck(error.to_string()),
+    }
 }
 
 fn limit(what: &'static str, found: usize, limit: usize) -> Result<(), PackError> {

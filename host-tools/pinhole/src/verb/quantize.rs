@@ -59,7 +59,7 @@ pub(crate) struct Calibration {
     /// Leave the biases as they are.
     #[arg(long)]
     pub(crate) no_bias_correction: bool,
-    /// Name of a layer that stays in f32; may be given more than once.
+    /// Name of a layer that stays in floats (pack --precision says which); may be given more than once.
     #[arg(long, value_name = "NODE")]
     pub(crate) keep_float: Vec<String>,
     /// Where the report by layer goes, as JSON.
