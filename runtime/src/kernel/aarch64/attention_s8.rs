@@ -271,7 +271,10 @@ impl<L: Level> Head<L> {
             for (index, (sums, factor)) in sums.iter().zip(factors).take(count).enumerate() {
                 let values = sums.map(|sum| factor.apply(Path::Any, sum));
                 let at = (row + index) * pitch + start + first;
-                store_up_to_i8x16(&mut args.dst[at..][..width], self.outputs.pack(values));
+                store_up_to_i8x16(
+                    &mut args.dst[at..][..width],
+                    self.outputs.pack(Path::Any, values),
+                );
             }
         }
     }
