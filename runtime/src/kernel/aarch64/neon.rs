@@ -28,6 +28,7 @@ values! {
     vreinterpretq_s64_s8(x: int8x16_t) -> int64x2_t;
     vreinterpretq_s8_s64(x: int64x2_t) -> int8x16_t;
     vreinterpretq_s8_s32(x: int32x4_t) -> int8x16_t;
+    vreinterpretq_s64_s32(x: int32x4_t) -> int64x2_t;
     vreinterpretq_s32_s64(x: int64x2_t) -> int32x4_t;
     vreinterpretq_s32_s16(x: int16x8_t) -> int32x4_t;
     vreinterpretq_s16_s32(x: int32x4_t) -> int16x8_t;
