@@ -1,6 +1,8 @@
 //! Integer 2-D convolution: patches of 8 output pixels are laid out as rows in scratch, then multiplied as in
 //! [`super::gemm_s8`]. A 1×1 window over every pixel is a product as it stands.
 
+use core::ops::Range;
+
 use super::gemm_s8::as_i8;
 use super::neon::*;
 use crate::kernel::patch::{Piece, pieces};
@@ -42,13 +44,20 @@ pub(super) fn for_each_tile<const ROWS: usize>(
     let rows = args.window.output[0] * args.window.output[1];
     let width = args.window.output[1].max(1);
     let mut position = [0, 0];
+    let mut inside = Inside::new(args, 0);
     for row in (0..rows).step_by(ROWS) {
         let count = (rows - row).min(ROWS);
         for index in 0..count {
-            lay_out(args, position, &mut scratch[index * pitch..]);
+            let dst = &mut scratch[index * pitch..];
+            if inside.columns.contains(&position[1]) {
+                inside.lay_out(args, position[1], dst);
+            } else {
+                lay_out(args, position, dst);
+            }
             position[1] += 1;
             if position[1] == width {
                 position = [position[0] + 1, 0];
+                inside = Inside::new(args, position[0]);
             }
         }
         product(&scratch[..count * pitch], row);
@@ -56,21 +65,59 @@ pub(super) fn for_each_tile<const ROWS: usize>(
     args.scratch = bytes;
 }
 
-/// Writes the patch of the output at `position` to the start of `dst`.
-fn lay_out(args: &ConvS8<'_>, position: [usize; 2], dst: &mut [i8]) {
-    let (window, c) = (args.window, args.in_channels);
-    let [height, width] = window.kernel;
-    let last = window.pixel(position, [height - 1, width - 1]);
-    if let (Some(first), Some(_), [1, 1]) = (window.pixel(position, [0, 0]), last, window.dilation)
-    {
-        // All of the window is inside: a stretch of the picture for each of its rows.
-        let (len, step) = (width * c, window.input[1] * c);
-        let rows = args.src[first * c..].chunks(step.max(1));
-        for (dst, row) in dst.chunks_exact_mut(len).zip(rows).take(height) {
-            copy(dst, &row[..len]);
-        }
-        return;
+/// The windows of a row of outputs that lie within the picture.
+struct Inside {
+    columns: Range<usize>,
+    /// Input row of the first tap.
+    top: usize,
+}
+
+impl Inside {
+    /// Of the outputs in row `y`.
+    fn new(args: &ConvS8<'_>, y: usize) -> Self {
+        let window = args.window;
+        let [height, width] = window.kernel;
+        let top = (y * window.stride[0]).wrapping_sub(window.padding[0]);
+        let within = window.dilation == [1, 1]
+            && window.input[0]
+                .checked_sub(height)
+                .is_some_and(|last| top <= last);
+        let last = (window.input[1] + window.padding[1]).checked_sub(width);
+        let columns = match last.filter(|_| within) {
+            Some(last) => window.padding[1].div_ceil(window.stride[1])..last / window.stride[1] + 1,
+            None => 0..0,
+        };
+        Self { columns, top }
     }
+
+    /// Writes the patch of the output in column `x`: a stretch of the picture for each row of the window.
+    #[inline(always)]
+    fn lay_out(&self, args: &ConvS8<'_>, x: usize, dst: &mut [i8]) {
+        let (window, c) = (args.window, args.in_channels);
+        let [height, width] = window.kernel;
+        let (len, step) = (width * c, window.input[1] * c);
+        let column = x * window.stride[1] - window.padding[1];
+        let src = &args.src[(self.top * window.input[1] + column) * c..];
+        if !(8..=16).contains(&len) {
+            for (dst, src) in dst.chunks_exact_mut(len).zip(src.chunks(step)).take(height) {
+                copy(dst, &src[..len]);
+            }
+            return;
+        }
+        // What is copied behind a stretch is overwritten by the next one.
+        for row in 0..height - 1 {
+            store_i8x16(&mut dst[row * len..], load_i8x16(&src[row * step..]));
+        }
+        copy(
+            &mut dst[(height - 1) * len..][..len],
+            &src[(height - 1) * step..][..len],
+        );
+    }
+}
+
+/// Writes the patch of the output at `position` to the start of `dst`.
+#[inline(never)]
+fn lay_out(args: &ConvS8<'_>, position: [usize; 2], dst: &mut [i8]) {
     let mut done = 0;
     pieces(args, position, |piece| match piece {
         Piece::Inside(bytes) => {

@@ -52,7 +52,7 @@ pub(super) fn depthwise_conv_s8<L: Level>(level: L, mut args: DepthwiseConvS8<'_
     let Some(outputs) = outputs.filter(|_| taps.div_ceil(GROUP_TAPS) <= MAX_GROUPS) else {
         return scalar::depthwise_conv_s8(args);
     };
-    let path = Path::of(&requantize);
+    let path = Path::of(&requantize, [i8::MIN.into(), i8::MAX.into()]);
     let dense =
         args.window.dilation == [1, 1] && args.channels >= STRIP && !args.window.input.contains(&0);
     let kernel = (args.window.kernel, args.window.stride);
@@ -160,6 +160,9 @@ impl<L: Level> Strip<L> {
                     second,
                 };
                 match self.path {
+                    Path::Relu => {
+                        self.outputs::<K, S, V>(Path::Relu, columns, count, &weights, dst);
+                    }
                     Path::HalfUp => {
                         self.outputs::<K, S, V>(Path::HalfUp, columns, count, &weights, dst);
                     }
@@ -262,12 +265,13 @@ impl<L: Level> Strip<L> {
             // SAFETY: `index < count`, for whose last window the table is long enough, asserted above.
             let window = unsafe { table.get_unchecked(index * S..index * S + K) };
             let sums = self.sums::<K, S, V>(window, &weights);
-            let bytes = self.outputs.pack([
+            let values = [
                 low.apply(path, sums[0][0]),
                 high.apply(path, sums[0][1]),
                 low.apply(path, sums[1][0]),
                 high.apply(path, sums[1][1]),
-            ]);
+            ];
+            let bytes = self.outputs.pack(path, values);
             let at = index * dst.step;
             // SAFETY: `index < count`, for whose last output `dst` is long enough, asserted above.
             unsafe { store_high(dst.data, dst.second + at, bytes) };
@@ -429,9 +433,8 @@ impl<L: Level> Block<L> {
     /// Outputs of the sums.
     #[inline(always)]
     fn finish(&self, sums: [int32x4_t; 4]) -> int8x16_t {
-        self.outputs.pack(core::array::from_fn(|v| {
-            self.channels.factor[v].apply(self.path, sums[v])
-        }))
+        let values = core::array::from_fn(|v| self.channels.factor[v].apply(self.path, sums[v]));
+        self.outputs.pack(self.path, values)
     }
 }
 

@@ -83,7 +83,7 @@ impl Binary for Add {
                 .output
                 .apply(self.path, vaddq_s32(common(0), common(1)));
         }
-        self.outputs.pack(sums)
+        self.outputs.pack(Path::Any, sums)
     }
 }
 
@@ -123,7 +123,7 @@ impl Binary for Mul {
             let rhs = vaddq_s32(rhs[part], self.offsets[1]);
             *product = self.factor.apply(self.path, vmulq_s32(lhs, rhs));
         }
-        self.outputs.pack(products)
+        self.outputs.pack(Path::Any, products)
     }
 }
 

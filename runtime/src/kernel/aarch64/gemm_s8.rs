@@ -131,7 +131,7 @@ impl<'a, L: Level> Product<'a, L> {
             n,
             weights,
             requantize,
-            path: Path::of(&requantize),
+            path: Path::of(&requantize, outputs.limits()),
             outputs,
         })
     }
@@ -244,27 +244,32 @@ impl<'a, L: Level> Product<'a, L> {
         }
         dot_tile::<L, R, NV>(self.level, lhs, weights, &mut sums);
         // The branch is outside of the loops, so that their bodies stay straight.
+        let to = [self.n, width];
         match self.path {
-            Path::HalfUp => apply(Path::HalfUp, channels, &mut sums),
-            Path::HalfAway => apply(Path::HalfAway, channels, &mut sums),
-            Path::Any => apply(Path::Any, channels, &mut sums),
+            Path::Relu => finish(Path::Relu, channels, &mut sums, outputs, dst, to),
+            Path::HalfUp => finish(Path::HalfUp, channels, &mut sums, outputs, dst, to),
+            Path::HalfAway => finish(Path::HalfAway, channels, &mut sums, outputs, dst, to),
+            Path::Any => finish(Path::Any, channels, &mut sums, outputs, dst, to),
         }
-        outputs.write_rows(&sums, dst, self.n, width);
     }
 }
 
-/// Requantises a tile in place.
+/// Requantises a tile and writes `width` channels of it, rows `pitch` apart.
 #[inline(always)]
-fn apply<const R: usize, const NV: usize>(
+fn finish<const R: usize, const NV: usize, O: Write>(
     path: Path,
     channels: &Channels<4>,
     sums: &mut [[int32x4_t; NV]; R],
+    outputs: &O,
+    dst: &mut [O::Output],
+    [pitch, width]: [usize; 2],
 ) {
     for r in 0..R {
         for v in 0..NV {
             sums[r][v] = channels.factor[v].apply(path, sums[r][v]);
         }
     }
+    outputs.write_rows(path, sums, dst, pitch, width);
 }
 
 /// Adds to `sums` `R` rows of `lhs` times `NV` times four channels: (R, groups · 4) and (groups, NV · 4, 4).

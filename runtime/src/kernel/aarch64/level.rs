@@ -202,91 +202,133 @@ impl Level for &I8mm {
     sdot!();
 }
 
-/// Instructions for a pair of rows, in a register, and four pairs of channels.
+/// Instructions for a pair of rows, in `v$row`, and four pairs of channels, in v20 to v23.
 macro_rules! matmul_pair {
-    ($sums:literal, $row:literal) => {
+    ($row:literal, $($sums:literal $weights:literal)*) => {
+        concat!($("smmla v", $sums, ".4s, v", $row, ".16b, v", $weights, ".16b\n"),*)
+    };
+    (0) => {
+        matmul_pair!(16, 0 20 1 21 2 22 3 23)
+    };
+    (1) => {
+        matmul_pair!(17, 4 20 5 21 6 22 7 23)
+    };
+    (2) => {
+        matmul_pair!(18, 8 20 9 21 10 22 11 23)
+    };
+    (3) => {
+        matmul_pair!(19, 12 20 13 21 14 22 15 23)
+    };
+}
+
+/// Instructions for 8 inputs of so many pairs of rows and four pairs of channels.
+macro_rules! matmul_group {
+    (rows 1) => { "ld1 {{v16.16b}}, [{rows}], #16\n" };
+    (rows 2) => { "ld1 {{v16.16b, v17.16b}}, [{rows}], #32\n" };
+    (rows 3) => { "ld1 {{v16.16b, v17.16b, v18.16b}}, [{rows}], #48\n" };
+    (rows 4) => { "ld1 {{v16.16b, v17.16b, v18.16b, v19.16b}}, [{rows}], #64\n" };
+    ($pairs:tt $($pair:tt)*) => {
         concat!(
-            "smmla {",
-            $sums,
-            "0:v}.4s, v",
-            $row,
-            ".16b, v28.16b\n",
-            "smmla {",
-            $sums,
-            "1:v}.4s, v",
-            $row,
-            ".16b, v29.16b\n",
-            "smmla {",
-            $sums,
-            "2:v}.4s, v",
-            $row,
-            ".16b, v30.16b\n",
-            "smmla {",
-            $sums,
-            "3:v}.4s, v",
-            $row,
-            ".16b, v31.16b\n",
+            matmul_group!(rows $pairs),
+            "ld1 {{v20.16b, v21.16b, v22.16b, v23.16b}}, [{weights}], #64\n",
+            $(matmul_pair!($pair)),*
+        )
+    };
+}
+
+/// A whole tile: sums begin as biases, four of which are loaded twice each; then groups of inputs, four at a time, two, one.
+macro_rules! matmul_tile {
+    ($bias:expr, $rows:expr, $weights:expr, $groups:expr, $pairs:tt [$($pair:tt)*] [$($start:literal)*] $($v:tt $sum:expr),*) => {
+        asm!(
+            ".arch_extension i8mm",
+            $($start,)*
+            "lsr {quads}, {groups}, #2",
+            "cbz {quads}, 3f",
+            "2:",
+            matmul_group!($pairs $($pair)*),
+            matmul_group!($pairs $($pair)*),
+            matmul_group!($pairs $($pair)*),
+            matmul_group!($pairs $($pair)*),
+            "subs {quads}, {quads}, #1",
+            "b.ne 2b",
+            "3:",
+            "tbz {groups}, #1, 4f",
+            matmul_group!($pairs $($pair)*),
+            matmul_group!($pairs $($pair)*),
+            "4:",
+            "tbz {groups}, #0, 5f",
+            matmul_group!($pairs $($pair)*),
+            "5:",
+            bias = in(reg) $bias, rows = inout(reg) $rows => _, weights = inout(reg) $weights => _,
+            groups = in(reg) $groups, quads = out(reg) _,
+            $(out($v) $sum,)*
+            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
+            out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+            options(readonly, nostack)
         )
     };
 }
 
 impl I8mm {
-    /// Adds the product of two rows of `a` and two rows of `b`, 8 bytes each: `sums[2 · i + j] += Σ a[i] · b[j]`.
-    #[inline(always)]
-    pub(super) fn matmul(&self, mut sums: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
-        // SAFETY: `self` proves FEAT_I8MM; the operands are values. `vmmlaq_s32` is unstable, as above.
-        unsafe {
-            asm!(
-                ".arch_extension i8mm",
-                "smmla {sums:v}.4s, {a:v}.16b, {b:v}.16b",
-                sums = inout(vreg) sums, a = in(vreg) a, b = in(vreg) b,
-                options(pure, nomem, nostack, preserves_flags)
-            );
-        }
-        sums
-    }
-
-    /// Adds to the sums of four pairs of rows by four pairs of channels the products of `count` times 8 inputs.
+    /// Products of `P` pairs of rows and four pairs of channels over `groups` times 8 inputs, onto the biases of the channels;
+    /// `P` is 1 to 4. A vector has two rows by two channels: `sums[2 · i + j] += Σ rows[i] · weights[j]`.
     ///
     /// # Safety
-    /// `rows` and `weights` can be read for `64 · count` bytes; `count` is not 0.
+    /// `rows` can be read for `16 · P · groups` bytes, and `weights` for `64 · groups`.
     #[inline(always)]
-    pub(super) unsafe fn matmul_rows(
+    pub(super) unsafe fn matmul_tile<const P: usize>(
         &self,
-        sums: &mut [[int32x4_t; 4]; 4],
+        bias: &[i32; 8],
         rows: *const i8,
         weights: *const i8,
-        count: usize,
-    ) {
-        let [
-            [a0, a1, a2, a3],
-            [b0, b1, b2, b3],
-            [c0, c1, c2, c3],
-            [d0, d1, d2, d3],
-        ] = sums;
-        // SAFETY: `self` proves FEAT_I8MM. Reads 64 bytes of rows and of weights `count` times, for which the caller vouches.
-        unsafe {
-            asm!(
-                ".arch_extension i8mm",
-                "2:",
-                "ld1 {{v24.16b, v25.16b, v26.16b, v27.16b}}, [{rows}], #64",
-                "ld1 {{v28.16b, v29.16b, v30.16b, v31.16b}}, [{weights}], #64",
-                matmul_pair!("a", "24"),
-                matmul_pair!("b", "25"),
-                matmul_pair!("c", "26"),
-                matmul_pair!("d", "27"),
-                "subs {count}, {count}, #1",
-                "b.ne 2b",
-                rows = inout(reg) rows => _, weights = inout(reg) weights => _,
-                count = inout(reg) count => _,
-                a0 = inout(vreg) *a0, a1 = inout(vreg) *a1, a2 = inout(vreg) *a2, a3 = inout(vreg) *a3,
-                b0 = inout(vreg) *b0, b1 = inout(vreg) *b1, b2 = inout(vreg) *b2, b3 = inout(vreg) *b3,
-                c0 = inout(vreg) *c0, c1 = inout(vreg) *c1, c2 = inout(vreg) *c2, c3 = inout(vreg) *c3,
-                d0 = inout(vreg) *d0, d1 = inout(vreg) *d1, d2 = inout(vreg) *d2, d3 = inout(vreg) *d3,
-                out("v24") _, out("v25") _, out("v26") _, out("v27") _,
-                out("v28") _, out("v29") _, out("v30") _, out("v31") _,
-                options(readonly, nostack)
-            );
+        groups: usize,
+    ) -> [[int32x4_t; 4]; P] {
+        const { assert!(1 <= P && P <= 4) };
+        let zero = [vdupq_n_s32(0); 4];
+        let [mut a, mut b, mut c, mut d] = [zero; 4];
+        let bias = bias.as_ptr();
+        macro_rules! tile {
+            ($($tile:tt)*) => {
+                // SAFETY: `self` proves FEAT_I8MM. Reads the biases, `16 · P` bytes of rows and 64 of weights `groups` times,
+                // for which the caller vouches.
+                unsafe { matmul_tile!(bias, rows, weights, groups, $($tile)*) }
+            };
         }
+        match P {
+            1 => tile!(
+                1 [0]
+                ["ld4r {{v0.2d, v1.2d, v2.2d, v3.2d}}, [{bias}]"]
+                "v0" a[0], "v1" a[1], "v2" a[2], "v3" a[3]
+            ),
+            2 => tile!(
+                2 [0 1]
+                ["ld4r {{v0.2d, v1.2d, v2.2d, v3.2d}}, [{bias}]"
+                 "ld4r {{v4.2d, v5.2d, v6.2d, v7.2d}}, [{bias}]"]
+                "v0" a[0], "v1" a[1], "v2" a[2], "v3" a[3],
+                "v4" b[0], "v5" b[1], "v6" b[2], "v7" b[3]
+            ),
+            3 => tile!(
+                3 [0 1 2]
+                ["ld4r {{v0.2d, v1.2d, v2.2d, v3.2d}}, [{bias}]"
+                 "ld4r {{v4.2d, v5.2d, v6.2d, v7.2d}}, [{bias}]"
+                 "ld4r {{v8.2d, v9.2d, v10.2d, v11.2d}}, [{bias}]"]
+                "v0" a[0], "v1" a[1], "v2" a[2], "v3" a[3],
+                "v4" b[0], "v5" b[1], "v6" b[2], "v7" b[3],
+                "v8" c[0], "v9" c[1], "v10" c[2], "v11" c[3]
+            ),
+            _ => tile!(
+                4 [0 1 2 3]
+                ["ld4r {{v0.2d, v1.2d, v2.2d, v3.2d}}, [{bias}]"
+                 "ld4r {{v4.2d, v5.2d, v6.2d, v7.2d}}, [{bias}]"
+                 "ld4r {{v8.2d, v9.2d, v10.2d, v11.2d}}, [{bias}]"
+                 "ld4r {{v12.2d, v13.2d, v14.2d, v15.2d}}, [{bias}]"]
+                "v0" a[0], "v1" a[1], "v2" a[2], "v3" a[3],
+                "v4" b[0], "v5" b[1], "v6" b[2], "v7" b[3],
+                "v8" c[0], "v9" c[1], "v10" c[2], "v11" c[3],
+                "v12" d[0], "v13" d[1], "v14" d[2], "v15" d[3]
+            ),
+        }
+        let tile = [a, b, c, d];
+        core::array::from_fn(|p| tile[p])
     }
 }

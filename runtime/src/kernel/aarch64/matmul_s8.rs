@@ -14,11 +14,12 @@
 
 use super::I8mm;
 use super::conv_s8::{for_each_tile, is_pointwise, product_of};
-use super::gemm_s8::{as_i8, load_vectors};
+use super::gemm_s8::{as_i8, load};
 use super::neon::*;
-use super::requantize::{Channels, Factor, Outputs, Path, Write};
+use super::requantize::{By, Factor, Outputs, Path, Write, by};
 use crate::kernel::packing::WeightLayout;
 use crate::kernel::packing::aarch64::{BLOCK_CHANNELS, GROUP_INPUTS};
+use crate::kernel::requantize::{SHIFT_MAX, SHIFT_MIN};
 use crate::kernel::{ConvS8, DstS8, GemmS8, Requantize, TILE_ROWS, scalar};
 
 /// Bytes of a group of inputs of a block of channels.
@@ -26,7 +27,7 @@ const BLOCK_BYTES: usize = BLOCK_CHANNELS * GROUP_INPUTS;
 /// Pairs of channels of a block.
 const PAIRS: usize = BLOCK_CHANNELS / 2;
 /// Blocks of channels whose requantisation is kept on the stack at once.
-const CHUNK_BLOCKS: usize = 32;
+const CHUNK_BLOCKS: usize = 64;
 
 /// See [`GemmS8`].
 pub(super) fn gemm_s8(level: &I8mm, mut args: GemmS8<'_>) {
@@ -44,7 +45,7 @@ pub(super) fn gemm_s8(level: &I8mm, mut args: GemmS8<'_>) {
     product.for_each_chunk(|chunk| {
         for row in (0..rows).step_by(TILE_ROWS) {
             let count = (rows - row).min(TILE_ROWS);
-            let lhs = &lhs[row * k..][..count * k];
+            let lhs = Lhs::new(&lhs[row * k..][..count * k], k);
             product.rows(chunk, lhs, packed, &mut args.dst, row);
         }
     });
@@ -68,15 +69,24 @@ pub(super) fn conv_s8(level: &I8mm, mut args: ConvS8<'_>) {
         }
         return scalar::conv_s8(args);
     };
-    // Four patches as they are, and four packed.
-    let half = TILE_ROWS / 2 * product.pitch();
-    let (patches, packed) = core::mem::take(&mut args.scratch)[..2 * half].split_at_mut(half);
-    let (mut patches, packed) = (patches, as_i8(packed));
+    // Half of the scratch for patches as they are, half for packed ones: eight of each, or four of long ones.
+    let pitch = product.pitch();
+    let half = TILE_ROWS / 2 * pitch;
+    let whole_tiles = args.scratch.len() >= 4 * half;
+    let half = if whole_tiles { 2 * half } else { half };
+    let (mut patches, packed) = core::mem::take(&mut args.scratch)[..2 * half].split_at_mut(half);
+    let packed = as_i8(packed);
     product.for_each_chunk(|chunk| {
         args.scratch = core::mem::take(&mut patches);
-        for_each_tile::<{ TILE_ROWS / 2 }>(&mut args, k, |patches, row| {
-            product.rows(chunk, patches, packed, &mut dst, row);
-        });
+        let mut compute = |patches: &[i8], row| {
+            let lhs = Lhs::new(patches, pitch);
+            product.rows(chunk, lhs, packed, &mut dst, row);
+        };
+        if whole_tiles {
+            for_each_tile::<TILE_ROWS>(&mut args, pitch, &mut compute);
+        } else {
+            for_each_tile::<{ TILE_ROWS / 2 }>(&mut args, pitch, &mut compute);
+        }
         patches = core::mem::take(&mut args.scratch);
     });
 }
@@ -93,11 +103,54 @@ struct Product<'a> {
     outputs: Outputs,
 }
 
-/// Biases and factors of a block of channels. A vector is for two rows: channels c, c + 1, c, c + 1.
+/// What becomes of the sums of a block of channels; zeros for those beyond the last one.
 #[derive(Clone, Copy, Debug)]
 struct Block {
-    bias: [int32x4_t; PAIRS],
-    factor: [Factor; PAIRS],
+    bias: [i32; BLOCK_CHANNELS],
+    multiplier: [i32; BLOCK_CHANNELS],
+    shift: [i32; BLOCK_CHANNELS],
+}
+
+impl Block {
+    const NONE: Self = Self {
+        bias: [0; BLOCK_CHANNELS],
+        multiplier: [0; BLOCK_CHANNELS],
+        shift: [0; BLOCK_CHANNELS],
+    };
+
+    /// The block that begins at `channel`.
+    fn new(requantize: &Requantize<'_>, channel: usize) -> Self {
+        let mut block = Self::NONE;
+        let len = (requantize.bias.len() - channel).min(BLOCK_CHANNELS);
+        block.bias[..len].copy_from_slice(&requantize.bias[channel..][..len]);
+        block.multiplier[..len].copy_from_slice(&requantize.multiplier[channel..][..len]);
+        let shifts = &requantize.shift[channel..][..len];
+        for (to, &from) in block.shift.iter_mut().zip(shifts) {
+            *to = i32::from(from).clamp(SHIFT_MIN, SHIFT_MAX);
+        }
+        block
+    }
+
+    /// Requantises a tile.
+    #[inline(always)]
+    fn outputs<const P: usize, O: Write>(
+        &self,
+        path: Path,
+        outputs: &O,
+        sums: &[[int32x4_t; PAIRS]; P],
+    ) -> [O::Pair; P] {
+        let multiplier = load_twice_i32x8(&self.multiplier);
+        let shift = load_twice_i32x8(&self.shift);
+        let mut pairs = [O::none(); P];
+        for p in 0..P {
+            let mut values = sums[p];
+            for q in 0..PAIRS {
+                values[q] = Factor::new(multiplier[q], shift[q]).apply(path, values[q]);
+            }
+            pairs[p] = outputs.pair(path, values);
+        }
+        pairs
+    }
 }
 
 /// Up to [`CHUNK_BLOCKS`] blocks.
@@ -119,7 +172,7 @@ impl<'a> Product<'a> {
         let bytes = WeightLayout::Aarch64.packed_bytes_s8(n, k)?;
         let sound = k > 0 && n > 0 && bytes <= weights.len() && requantize.bias.len() == n;
         let outputs = Outputs::new(&requantize, dst).filter(|_| sound)?;
-        let path = Path::of(&requantize);
+        let path = Path::of(&requantize, outputs.limits());
         Some(Self {
             level,
             k,
@@ -138,25 +191,13 @@ impl<'a> Product<'a> {
 
     /// Calls `compute` with all channels, so many at a time.
     fn for_each_chunk(&self, mut compute: impl FnMut(&Chunk)) {
-        let zero = vdupq_n_s32(0);
-        let none = Block {
-            bias: [zero; PAIRS],
-            factor: [Factor::new(zero, zero); PAIRS],
-        };
         for channel in (0..self.n).step_by(CHUNK_BLOCKS * BLOCK_CHANNELS) {
             let len = (self.n - channel)
                 .div_ceil(BLOCK_CHANNELS)
                 .min(CHUNK_BLOCKS);
-            let mut blocks = [none; CHUNK_BLOCKS];
+            let mut blocks = [Block::NONE; CHUNK_BLOCKS];
             for (index, block) in blocks[..len].iter_mut().enumerate() {
-                let channel = channel + index * BLOCK_CHANNELS;
-                let channels = Channels::<2>::new(&self.requantize, channel);
-                *block = Block {
-                    bias: core::array::from_fn(|q| twice(channels.bias[q / 2], q % 2)),
-                    factor: core::array::from_fn(|q| {
-                        channels.factor[q / 2].map(|vector| twice(vector, q % 2))
-                    }),
-                };
+                *block = Block::new(&self.requantize, channel + index * BLOCK_CHANNELS);
             }
             compute(&Chunk {
                 channel,
@@ -166,8 +207,15 @@ impl<'a> Product<'a> {
         }
     }
 
-    /// Packs up to [`TILE_ROWS`] rows of `k` bytes, and computes their outputs of a chunk; `row` is the first.
-    fn rows(&self, chunk: &Chunk, lhs: &[i8], packed: &mut [i8], dst: &mut DstS8<'_>, row: usize) {
+    /// Packs up to [`TILE_ROWS`] rows, and computes their outputs of a chunk; `row` is the first.
+    fn rows(
+        &self,
+        chunk: &Chunk,
+        lhs: Lhs<'_>,
+        packed: &mut [i8],
+        dst: &mut DstS8<'_>,
+        row: usize,
+    ) {
         match (&self.outputs, dst) {
             (Outputs::I8(outputs), DstS8::I8(dst)) => {
                 self.rows_of(chunk, lhs, packed, outputs, dst, row);
@@ -183,142 +231,155 @@ impl<'a> Product<'a> {
     fn rows_of<O: Write>(
         &self,
         chunk: &Chunk,
-        lhs: &[i8],
+        lhs: Lhs<'_>,
         packed: &mut [i8],
         outputs: &O,
         dst: &mut [O::Output],
         row: usize,
     ) {
-        match lhs.len() / self.k {
-            5.. => self.row_tile::<4, O>(chunk, lhs, packed, outputs, dst, row),
-            3.. => self.row_tile::<2, O>(chunk, lhs, packed, outputs, dst, row),
-            _ => self.row_tile::<1, O>(chunk, lhs, packed, outputs, dst, row),
+        match self.path {
+            Path::Relu => self.rows_by::<by::Relu, O>(chunk, lhs, packed, outputs, dst, row),
+            Path::HalfUp => self.rows_by::<by::HalfUp, O>(chunk, lhs, packed, outputs, dst, row),
+            Path::HalfAway => {
+                self.rows_by::<by::HalfAway, O>(chunk, lhs, packed, outputs, dst, row)
+            }
+            Path::Any => self.rows_by::<by::Any, O>(chunk, lhs, packed, outputs, dst, row),
+        }
+    }
+
+    /// [`Self::rows_of`] by one path.
+    fn rows_by<B: By, O: Write>(
+        &self,
+        chunk: &Chunk,
+        lhs: Lhs<'_>,
+        packed: &mut [i8],
+        outputs: &O,
+        dst: &mut [O::Output],
+        row: usize,
+    ) {
+        match lhs.count {
+            7.. => self.row_tile::<4, B, O>(chunk, lhs, packed, outputs, dst, row),
+            5.. => self.row_tile::<3, B, O>(chunk, lhs, packed, outputs, dst, row),
+            3.. => self.row_tile::<2, B, O>(chunk, lhs, packed, outputs, dst, row),
+            _ => self.row_tile::<1, B, O>(chunk, lhs, packed, outputs, dst, row),
         }
     }
 
     /// Up to `P` pairs of rows.
     #[inline(never)]
-    fn row_tile<const P: usize, O: Write>(
+    fn row_tile<const P: usize, B: By, O: Write>(
         &self,
         chunk: &Chunk,
-        lhs: &[i8],
+        lhs: Lhs<'_>,
         packed: &mut [i8],
         outputs: &O,
         dst: &mut [O::Output],
         row: usize,
     ) {
         let pitch = self.pitch();
-        let count = lhs.len() / self.k;
+        let count = lhs.count;
         let packed = &mut packed[..2 * P * pitch];
-        pack::<P>(lhs, self.k, count, packed);
+        lhs.pack::<P>(packed);
         let weights = self.weights[chunk.channel * pitch..].chunks_exact(BLOCK_CHANNELS * pitch);
         let dst = &mut dst[row * self.n + chunk.channel..];
         let dst = &mut dst[..count * self.n - chunk.channel];
-        let whole = ((self.n - chunk.channel) / BLOCK_CHANNELS).min(chunk.len);
+        // Blocks that are written two at a time: all of their rows and channels are there.
+        let whole = if count == 2 * P {
+            ((self.n - chunk.channel) / BLOCK_CHANNELS).min(chunk.len) / 2 * 2
+        } else {
+            0
+        };
+        let mut before = [O::none(); P];
         for (index, (block, weights)) in chunk.blocks[..chunk.len].iter().zip(weights).enumerate() {
-            let mut sums = matmul_tile::<P>(self.level, packed, weights, &block.bias);
-            match self.path {
-                Path::HalfUp => apply(Path::HalfUp, block, &mut sums),
-                Path::HalfAway => apply(Path::HalfAway, block, &mut sums),
-                Path::Any => apply(Path::Any, block, &mut sums),
-            }
-            let dst = &mut dst[index * BLOCK_CHANNELS..];
-            if index < whole && count == 2 * P {
-                outputs.write_block(&sums, dst, self.n);
+            let sums = self.sums::<P>(block, packed, weights);
+            let block = block.outputs(B::PATH, outputs, &sums);
+            let channel = index * BLOCK_CHANNELS;
+            if index >= whole {
+                let left = self.n - chunk.channel - channel;
+                let part = [count, left.min(BLOCK_CHANNELS)];
+                O::write_part(block, part, &mut dst[channel..], self.n);
+            } else if index % 2 == 1 {
+                let dst = &mut dst[channel - BLOCK_CHANNELS..];
+                O::write_blocks([before, block], dst, self.n);
             } else {
-                let left = self.n - chunk.channel - index * BLOCK_CHANNELS;
-                outputs.write_part(sums, [count, left.min(BLOCK_CHANNELS)], dst, self.n);
+                before = block;
             }
         }
     }
-}
 
-/// Two of four lanes, twice: the low half of `x`, or the high one.
-#[inline(always)]
-fn twice(x: int32x4_t, half: usize) -> int32x4_t {
-    let x = vreinterpretq_s64_s32(x);
-    vreinterpretq_s32_s64(if half == 0 {
-        vzip1q_s64(x, x)
-    } else {
-        vzip2q_s64(x, x)
-    })
-}
-
-/// Requantises a tile in place.
-#[inline(always)]
-fn apply<const P: usize>(path: Path, block: &Block, sums: &mut [[int32x4_t; PAIRS]; P]) {
-    for p in 0..P {
-        for q in 0..PAIRS {
-            sums[p][q] = block.factor[q].apply(path, sums[p][q]);
+    /// Sums of `P` pairs of rows and a block of channels.
+    #[inline(always)]
+    fn sums<const P: usize>(
+        &self,
+        block: &Block,
+        packed: &[i8],
+        weights: &[i8],
+    ) -> [[int32x4_t; PAIRS]; P] {
+        let groups = packed.len() / (P * 16);
+        assert!(weights.len() >= groups * BLOCK_BYTES);
+        // SAFETY: The rows have 16 · `P` bytes for each group, and the weights have a block, asserted above.
+        unsafe {
+            self.level
+                .matmul_tile::<P>(&block.bias, packed.as_ptr(), weights.as_ptr(), groups)
         }
     }
 }
 
-/// `count` rows of `k` bytes as `packed`: (groups, `P` pairs, 2 rows, 8 inputs), zeros beyond `k`; missing rows repeat the last.
-#[inline(always)]
-fn pack<const P: usize>(lhs: &[i8], k: usize, count: usize, packed: &mut [i8]) {
-    let rows: [[&[i8]; 2]; P] = core::array::from_fn(|pair| {
-        [2 * pair, 2 * pair + 1].map(|row| &lhs[row.min(count - 1) * k..][..k])
-    });
-    let whole = k / 16 * 16;
-    for (at, packed) in (0..whole)
-        .step_by(16)
-        .zip(packed.chunks_exact_mut(2 * P * 16))
-    {
-        for (pair, [first, second]) in rows.iter().enumerate() {
-            let first = vreinterpretq_s64_s8(load_i8x16(&first[at..]));
-            let second = vreinterpretq_s64_s8(load_i8x16(&second[at..]));
-            let low = vreinterpretq_s8_s64(vzip1q_s64(first, second));
-            let high = vreinterpretq_s8_s64(vzip2q_s64(first, second));
-            store_i8x16(&mut packed[pair * 16..], low);
-            store_i8x16(&mut packed[(P + pair) * 16..], high);
-        }
-    }
-    // One or two groups are left.
-    for (at, packed) in (whole..k)
-        .step_by(GROUP_INPUTS)
-        .zip(packed[2 * P * whole..].chunks_exact_mut(P * 16))
-    {
-        for (pair, [first, second]) in rows.iter().enumerate() {
-            let bytes = [first, second].map(|row| load_up_to_i8x8(&row[at..]));
-            store_i8x16(&mut packed[pair * 16..], vcombine_s8(bytes[0], bytes[1]));
-        }
-    }
+/// Rows of bytes, one after the other.
+#[derive(Clone, Copy, Debug)]
+struct Lhs<'a> {
+    bytes: &'a [i8],
+    /// Bytes of a row.
+    width: usize,
+    /// Number of rows.
+    count: usize,
 }
 
-/// `P` pairs of packed rows times a block of channels, onto `starts`.
-#[inline(always)]
-fn matmul_tile<const P: usize>(
-    level: &I8mm,
-    packed: &[i8],
-    weights: &[i8],
-    starts: &[int32x4_t; PAIRS],
-) -> [[int32x4_t; PAIRS]; P] {
-    let groups = packed.len() / (P * 16);
-    assert!(weights.len() >= groups * BLOCK_BYTES);
-    let mut sums = [*starts; P];
-    if P == 4 && groups > 0 {
-        let mut tile = [[vdupq_n_s32(0); PAIRS]; 4];
-        for p in 0..4.min(P) {
-            tile[p] = sums[p];
+impl<'a> Lhs<'a> {
+    /// As many rows of `width` bytes as there are.
+    fn new(bytes: &'a [i8], width: usize) -> Self {
+        Self {
+            bytes,
+            width,
+            count: bytes.len() / width,
         }
-        // SAFETY: Both have 64 bytes for each group: four pairs of rows, and four pairs of channels, asserted above.
-        unsafe { level.matmul_rows(&mut tile, packed.as_ptr(), weights.as_ptr(), groups) };
-        for p in 0..4.min(P) {
-            sums[p] = tile[p];
-        }
-        return sums;
     }
-    for group in 0..groups {
-        // SAFETY: `group < groups`, and the weights have so many, asserted above.
-        let weights = unsafe { load_vectors::<PAIRS>(weights, group * BLOCK_BYTES) };
-        // SAFETY: `group < groups`, which is how many groups of `P` vectors the rows have.
-        let rows = unsafe { load_vectors::<P>(packed, group * P * 16) };
-        for p in 0..P {
-            for q in 0..PAIRS {
-                sums[p][q] = level.matmul(sums[p][q], rows[p], weights[q]);
+
+    /// Rows as `packed`: (groups, `P` pairs, 2 rows, 8 inputs). Missing rows repeat the last, and what stands beyond a row is
+    /// any bytes, which meet weights of 0.
+    #[inline(never)]
+    fn pack<const P: usize>(&self, packed: &mut [i8]) {
+        let rows: [[&[i8]; 2]; P] = core::array::from_fn(|pair| {
+            [2 * pair, 2 * pair + 1].map(|row| {
+                let bytes = &self.bytes[row.min(self.count - 1) * self.width..];
+                assert!(bytes.len() >= self.width);
+                bytes
+            })
+        });
+        let whole = self.width / 16 * 16;
+        let (packed, last) = packed.split_at_mut(2 * P * whole);
+        for (at, packed) in (0..whole)
+            .step_by(16)
+            .zip(packed.chunks_exact_mut(2 * P * 16))
+        {
+            for (pair, rows) in rows.iter().enumerate() {
+                let [first, second] = rows.map(|row| {
+                    // SAFETY: `at` is a multiple of 16 below `whole`, and a row has `whole` bytes, asserted above.
+                    vreinterpretq_s64_s8(unsafe { load(row, at) })
+                });
+                let low = vreinterpretq_s8_s64(vzip1q_s64(first, second));
+                let high = vreinterpretq_s8_s64(vzip2q_s64(first, second));
+                store_i8x16(&mut packed[pair * 16..], low);
+                store_i8x16(&mut packed[(P + pair) * 16..], high);
+            }
+        }
+        // One or two groups are left.
+        let groups = (whole..self.width).step_by(GROUP_INPUTS);
+        for (at, packed) in groups.zip(last.chunks_exact_mut(P * 16)) {
+            for (pair, rows) in rows.iter().enumerate() {
+                let [first, second] = rows.map(|row| load_up_to_i8x8(&row[at..]));
+                store_i8x16(&mut packed[pair * 16..], vcombine_s8(first, second));
             }
         }
     }
-    sums
 }

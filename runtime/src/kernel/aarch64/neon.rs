@@ -6,7 +6,7 @@
 
 pub(super) use core::arch::aarch64::{
     float32x4_t, int8x8_t, int8x16_t, int8x16x4_t, int16x4_t, int16x8_t, int32x4_t, int64x2_t,
-    uint8x16_t, uint16x4_t, uint16x8_t, uint32x4_t,
+    uint8x8_t, uint8x16_t, uint16x4_t, uint16x8_t, uint32x4_t,
 };
 
 /// Safe functions of the same names and types as the intrinsics.
@@ -59,6 +59,9 @@ values! {
     vqmovn_s32(x: int32x4_t) -> int16x4_t;
     vqmovn_high_s32(low: int16x4_t, x: int32x4_t) -> int16x8_t;
     vqmovn_s16(x: int16x8_t) -> int8x8_t;
+    vqmovun_s16(x: int16x8_t) -> uint8x8_t;
+    vqmovun_high_s16(low: uint8x8_t, x: int16x8_t) -> uint8x16_t;
+    vreinterpretq_s8_u8(x: uint8x16_t) -> int8x16_t;
     vqmovn_high_s16(low: int8x8_t, x: int16x8_t) -> int8x16_t;
     vqaddq_s16(a: int16x8_t, b: int16x8_t) -> int16x8_t;
     vmaxq_s16(a: int16x8_t, b: int16x8_t) -> int16x8_t;
@@ -159,6 +162,14 @@ memory! {
     load_i16x8, store_i16x8, i16, int16x8_t, 8: vld1q_s16, vst1q_s16;
     load_f32x4, store_f32x4, f32, float32x4_t, 4: vld1q_f32, vst1q_f32;
     load_i32x4, store_i32x4, i32, int32x4_t, 4: vld1q_s32, vst1q_s32;
+}
+
+/// Four times two numbers, each pair twice: numbers 0, 1, 0, 1, then 2, 3, 2, 3, and so on.
+#[inline(always)]
+pub(super) fn load_twice_i32x8(src: &[i32; 8]) -> [int32x4_t; 4] {
+    // SAFETY: The target has NEON. Reads 32 bytes, which `src` has; `ld4r` asks for no alignment.
+    let pairs = unsafe { core::arch::aarch64::vld4q_dup_s64(src.as_ptr().cast()) };
+    [pairs.0, pairs.1, pairs.2, pairs.3].map(vreinterpretq_s32_s64)
 }
 
 /// Up to 16 bytes, then zeros.

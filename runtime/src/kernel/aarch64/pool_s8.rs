@@ -74,7 +74,7 @@ pub(super) fn mean_s8<L: Level>(_: L, args: MeanS8<'_>) {
             add(&mut sums, load_up_to_i8x16(&args.src[start..][..dst.len()]));
         }
         let means = sums.map(|sum| factor.apply(Path::Any, sum));
-        store_up_to_i8x16(dst, outputs.pack(means));
+        store_up_to_i8x16(dst, outputs.pack(Path::Any, means));
     }
 }
 

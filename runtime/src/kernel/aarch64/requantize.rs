@@ -12,24 +12,57 @@ use crate::kernel::{DstS8, Requantize};
 /// How sums become outputs, the cheapest first; a dearer path is exact too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Path {
+    /// [`Path::HalfUp`] with the smallest output for a zero point, and no limits but those of the type.
+    Relu,
     /// No left shift, and negative results end at `clamp_min`: halves go up.
     HalfUp,
-    /// Right shifts of at least 1: halves go away from zero.
+    /// Right shifts of at least 1, and no limits but those of the type: halves go away from zero.
     HalfAway,
-    /// Any shift.
+    /// Any shift, any limits.
     Any,
 }
 
 impl Path {
-    /// The cheapest path for all channels.
-    pub(super) fn of(requantize: &Requantize<'_>) -> Self {
+    /// The cheapest path for all channels; `limits` are those of the outputs' type.
+    pub(super) fn of(requantize: &Requantize<'_>, limits: [i32; 2]) -> Self {
+        let &Requantize {
+            zero_point,
+            clamp_min,
+            clamp_max,
+            ..
+        } = requantize;
         let largest = requantize.shift.iter().fold(i8::MIN, |a, &b| a.max(b));
+        let unlimited = clamp_min <= limits[0] && clamp_max >= limits[1];
         match largest {
-            ..=0 if requantize.clamp_min >= requantize.zero_point => Self::HalfUp,
-            ..=-1 => Self::HalfAway,
+            ..=0 if zero_point == limits[0] && unlimited => Self::Relu,
+            ..=0 if clamp_min >= zero_point => Self::HalfUp,
+            ..=-1 if unlimited => Self::HalfAway,
             _ => Self::Any,
         }
     }
+}
+
+/// A path as a type, so that a function is compiled for it.
+pub(super) trait By {
+    const PATH: Path;
+}
+
+macro_rules! by {
+    ($($path:ident)*) => {$(
+        #[derive(Debug)]
+        pub(in crate::kernel::aarch64) struct $path;
+
+        impl By for $path {
+            const PATH: Path = Path::$path;
+        }
+    )*};
+}
+
+/// The paths as types.
+pub(super) mod by {
+    use super::{By, Path};
+
+    by!(Relu HalfUp HalfAway Any);
 }
 
 /// What four channels do with their sums.
@@ -47,12 +80,6 @@ impl Factor {
         Self { multiplier, shift }
     }
 
-    /// The factor with both vectors changed alike.
-    #[inline(always)]
-    pub(super) fn map(&self, change: impl Fn(int32x4_t) -> int32x4_t) -> Self {
-        Self::new(change(self.multiplier), change(self.shift))
-    }
-
     /// The same for all lanes.
     #[inline(always)]
     pub(super) fn uniform(multiplier: i32, shift: i32) -> Self {
@@ -66,7 +93,9 @@ impl Factor {
     #[inline(always)]
     pub(super) fn apply(&self, path: Path, sums: int32x4_t) -> int32x4_t {
         match path {
-            Path::HalfUp => vrshlq_s32(vqrdmulhq_s32(sums, self.multiplier), self.shift),
+            Path::Relu | Path::HalfUp => {
+                vrshlq_s32(vqrdmulhq_s32(sums, self.multiplier), self.shift)
+            }
             Path::HalfAway => {
                 let product = vqrdmulhq_s32(sums, self.multiplier);
                 vrshlq_s32(add_sign(product, product), self.shift)
@@ -161,18 +190,26 @@ impl Outputs8 {
         })
     }
 
-    /// Bytes of four vectors, in order.
+    /// Bytes of four vectors, in order; exact for channels that `path` is for.
     ///
     /// Both narrowings saturate, which changes nothing: the zero point moves a saturated value by at most 128, and what was
     /// outside 16 bits stays outside 8.
     #[inline(always)]
-    pub(super) fn pack(&self, values: [int32x4_t; 4]) -> int8x16_t {
+    pub(super) fn pack(&self, path: Path, values: [int32x4_t; 4]) -> int8x16_t {
         let low = vqmovn_high_s32(vqmovn_s32(values[0]), values[1]);
         let high = vqmovn_high_s32(vqmovn_s32(values[2]), values[3]);
+        if path == Path::Relu {
+            // Bytes without a sign, from which 128 is taken.
+            let bytes = vqmovun_high_s16(vqmovun_s16(low), high);
+            return veorq_s8(vreinterpretq_s8_u8(bytes), vdupq_n_s8(i8::MIN));
+        }
         let low = vqaddq_s16(low, self.zero_point);
         let high = vqaddq_s16(high, self.zero_point);
         let bytes = vqmovn_high_s16(vqmovn_s16(low), high);
-        vminq_s8(vmaxq_s8(bytes, self.clamp_min), self.clamp_max)
+        match path {
+            Path::HalfAway => bytes,
+            _ => vminq_s8(vmaxq_s8(bytes, self.clamp_min), self.clamp_max),
+        }
     }
 }
 
@@ -193,11 +230,14 @@ impl Outputs16 {
         })
     }
 
-    /// Words of two vectors, in order.
+    /// Words of two vectors, in order; exact for channels that `path` is for.
     #[inline(always)]
-    pub(super) fn pack(&self, values: [int32x4_t; 2]) -> int16x8_t {
+    pub(super) fn pack(&self, path: Path, values: [int32x4_t; 2]) -> int16x8_t {
         let words = vqmovn_high_s32(vqmovn_s32(values[0]), values[1]);
-        vminq_s16(vmaxq_s16(words, self.clamp_min), self.clamp_max)
+        match path {
+            Path::HalfAway => words,
+            _ => vminq_s16(vmaxq_s16(words, self.clamp_min), self.clamp_max),
+        }
     }
 }
 
@@ -222,12 +262,25 @@ impl Outputs {
             DstS8::I16(_) => Outputs16::new(zero_point, clamp_min, clamp_max).map(Self::I16),
         }
     }
+
+    /// Smallest and largest output of the type.
+    pub(super) fn limits(&self) -> [i32; 2] {
+        match self {
+            Self::I8(_) => [i8::MIN.into(), i8::MAX.into()],
+            Self::I16(_) => [i16::MIN.into(), i16::MAX.into()],
+        }
+    }
 }
 
 /// Writes outputs of one type.
 pub(super) trait Write: Copy {
     /// i8 or i16.
     type Output;
+    /// Outputs of two rows by 8 channels.
+    type Pair: Copy;
+
+    /// Outputs that are not there yet.
+    fn none() -> Self::Pair;
 
     /// Writes up to 8 outputs, as many as `dst` holds.
     fn write_eight(&self, values: [int32x4_t; 2], dst: &mut [Self::Output]);
@@ -235,52 +288,41 @@ pub(super) trait Write: Copy {
     /// Writes `width` channels of `R` rows that lie `pitch` apart; `dst` begins and ends with them.
     fn write_rows<const R: usize, const NV: usize>(
         &self,
+        path: Path,
         values: &[[int32x4_t; NV]; R],
         dst: &mut [Self::Output],
         pitch: usize,
         width: usize,
     );
 
-    /// Writes 8 channels of `P` pairs of rows that lie `pitch` apart; values are those of channels c, c + 1 of the first row of
-    /// a pair and of the second, and so on. `dst` begins with them.
-    fn write_block<const P: usize>(
-        &self,
-        values: &[[int32x4_t; 4]; P],
+    /// Outputs of two rows: channels c, c + 1 of the first and of the second, and so on.
+    fn pair(&self, path: Path, values: [int32x4_t; 4]) -> Self::Pair;
+
+    /// Writes 16 channels of `P` pairs of rows that lie `pitch` apart. `dst` begins with them.
+    fn write_blocks<const P: usize>(
+        blocks: [[Self::Pair; P]; 2],
         dst: &mut [Self::Output],
         pitch: usize,
     );
 
-    /// [`Write::write_block`] of some rows and channels.
+    /// Writes up to 8 channels of up to `P` pairs of rows that lie `pitch` apart. `dst` begins with them.
     fn write_part<const P: usize>(
-        &self,
-        values: [[int32x4_t; 4]; P],
+        block: [Self::Pair; P],
         part: [usize; 2],
         dst: &mut [Self::Output],
         pitch: usize,
     );
 }
 
-impl Outputs8 {
-    /// Two rows of 8 bytes, in low halves; see [`Write::write_block`].
-    #[inline(always)]
-    fn pair(&self, values: &[int32x4_t; 4]) -> [int8x16_t; 2] {
-        let bytes = vreinterpretq_s16_s8(self.pack(*values));
-        [vuzp1q_s16(bytes, bytes), vuzp2q_s16(bytes, bytes)].map(vreinterpretq_s8_s16)
-    }
-}
-
-impl Outputs16 {
-    /// Two rows of 8 words; see [`Write::write_block`].
-    #[inline(always)]
-    fn pair(&self, values: &[int32x4_t; 4]) -> [int16x8_t; 2] {
-        let low = vreinterpretq_s32_s16(self.pack([values[0], values[1]]));
-        let high = vreinterpretq_s32_s16(self.pack([values[2], values[3]]));
-        [vuzp1q_s32(low, high), vuzp2q_s32(low, high)].map(vreinterpretq_s16_s32)
-    }
-}
-
 impl Write for Outputs8 {
     type Output = i8;
+    /// A lane has two channels of a row; even ones are of the first row.
+    type Pair = int16x8_t;
+
+    #[inline(always)]
+    fn none() -> int16x8_t {
+        vdupq_n_s16(0)
+    }
 
     #[inline(always)]
     fn write_eight(&self, [low, high]: [int32x4_t; 2], dst: &mut [i8]) {
@@ -294,6 +336,7 @@ impl Write for Outputs8 {
     #[inline(always)]
     fn write_rows<const R: usize, const NV: usize>(
         &self,
+        path: Path,
         values: &[[int32x4_t; NV]; R],
         dst: &mut [i8],
         pitch: usize,
@@ -303,7 +346,7 @@ impl Write for Outputs8 {
         let row = |r: usize| {
             let mut four = [zero; 4];
             four[..NV].copy_from_slice(&values[r]);
-            self.pack(four)
+            self.pack(path, four)
         };
         if width == 16 && NV == 4 {
             assert!(dst.len() >= (R - 1) * pitch + 16);
@@ -319,48 +362,56 @@ impl Write for Outputs8 {
     }
 
     #[inline(always)]
-    fn write_block<const P: usize>(
-        &self,
-        values: &[[int32x4_t; 4]; P],
-        dst: &mut [i8],
-        pitch: usize,
-    ) {
-        assert!(dst.len() >= (2 * P - 1) * pitch + 8);
-        for (p, values) in values.iter().enumerate() {
-            let [first, second] = self.pair(values);
-            // SAFETY: 8 bytes of the last row are within `dst`, asserted above, and rows ascend.
-            unsafe { store_low(dst, 2 * p * pitch, first) };
+    fn pair(&self, path: Path, values: [int32x4_t; 4]) -> int16x8_t {
+        vreinterpretq_s16_s8(self.pack(path, values))
+    }
+
+    #[inline(always)]
+    fn write_blocks<const P: usize>(blocks: [[int16x8_t; P]; 2], dst: &mut [i8], pitch: usize) {
+        assert!(dst.len() >= (2 * P - 1) * pitch + 16);
+        for (p, (&low, &high)) in blocks[0].iter().zip(&blocks[1]).enumerate() {
+            let rows = [vuzp1q_s16(low, high), vuzp2q_s16(low, high)].map(vreinterpretq_s8_s16);
+            // SAFETY: 16 bytes of the last row are within `dst`, asserted above, and rows ascend.
+            unsafe { store(dst, 2 * p * pitch, rows[0]) };
             // SAFETY: as above.
-            unsafe { store_low(dst, (2 * p + 1) * pitch, second) };
+            unsafe { store(dst, (2 * p + 1) * pitch, rows[1]) };
         }
     }
 
     #[inline(never)]
     fn write_part<const P: usize>(
-        &self,
-        values: [[int32x4_t; 4]; P],
+        block: [int16x8_t; P],
         [rows, width]: [usize; 2],
         dst: &mut [i8],
         pitch: usize,
     ) {
         for (r, dst) in dst.chunks_mut(pitch).take(rows).enumerate() {
-            let row = self.pair(&values[r / 2])[r % 2];
-            store_up_to_i8x16(&mut dst[..width], row);
+            let pair = block[r / 2];
+            let row = [vuzp1q_s16(pair, pair), vuzp2q_s16(pair, pair)][r % 2];
+            store_up_to_i8x16(&mut dst[..width], vreinterpretq_s8_s16(row));
         }
     }
 }
 
 impl Write for Outputs16 {
     type Output = i16;
+    /// 8 channels of each row.
+    type Pair = [int16x8_t; 2];
+
+    #[inline(always)]
+    fn none() -> [int16x8_t; 2] {
+        [vdupq_n_s16(0); 2]
+    }
 
     #[inline(always)]
     fn write_eight(&self, values: [int32x4_t; 2], dst: &mut [i16]) {
-        store_up_to_i16x8(dst, self.pack(values));
+        store_up_to_i16x8(dst, self.pack(Path::Any, values));
     }
 
     #[inline(always)]
     fn write_rows<const R: usize, const NV: usize>(
         &self,
+        path: Path,
         values: &[[int32x4_t; NV]; R],
         dst: &mut [i16],
         pitch: usize,
@@ -371,36 +422,43 @@ impl Write for Outputs16 {
             let dst = &mut dst[r * pitch..][..width];
             for (dst, pair) in dst.chunks_mut(8).zip(values.chunks(2)) {
                 let high = pair.get(1).copied().unwrap_or(zero);
-                store_up_to_i16x8(dst, self.pack([pair[0], high]));
+                store_up_to_i16x8(dst, self.pack(path, [pair[0], high]));
             }
         }
     }
 
     #[inline(always)]
-    fn write_block<const P: usize>(
-        &self,
-        values: &[[int32x4_t; 4]; P],
+    fn pair(&self, path: Path, values: [int32x4_t; 4]) -> [int16x8_t; 2] {
+        let low = vreinterpretq_s32_s16(self.pack(path, [values[0], values[1]]));
+        let high = vreinterpretq_s32_s16(self.pack(path, [values[2], values[3]]));
+        [vuzp1q_s32(low, high), vuzp2q_s32(low, high)].map(vreinterpretq_s16_s32)
+    }
+
+    #[inline(always)]
+    fn write_blocks<const P: usize>(
+        blocks: [[[int16x8_t; 2]; P]; 2],
         dst: &mut [i16],
         pitch: usize,
     ) {
-        for (p, values) in values.iter().enumerate() {
-            let [first, second] = self.pair(values);
-            store_i16x8(&mut dst[2 * p * pitch..], first);
-            store_i16x8(&mut dst[(2 * p + 1) * pitch..], second);
+        assert!(dst.len() >= (2 * P - 1) * pitch + 16);
+        for (index, block) in blocks.iter().enumerate() {
+            for (r, &row) in block.as_flattened().iter().enumerate() {
+                // SAFETY: 16 words of the last row are within `dst`, asserted above, and rows ascend.
+                unsafe { store_words(dst, r * pitch + 8 * index, row) };
+            }
         }
     }
 
     #[inline(never)]
     fn write_part<const P: usize>(
-        &self,
-        values: [[int32x4_t; 4]; P],
+        block: [[int16x8_t; 2]; P],
         [rows, width]: [usize; 2],
         dst: &mut [i16],
         pitch: usize,
     ) {
-        for (r, dst) in dst.chunks_mut(pitch).take(rows).enumerate() {
-            let row = self.pair(&values[r / 2])[r % 2];
-            store_up_to_i16x8(&mut dst[..width], row);
+        let block = block.as_flattened();
+        for (row, dst) in block.iter().zip(dst.chunks_mut(pitch)).take(rows) {
+            store_up_to_i16x8(&mut dst[..width], *row);
         }
     }
 }
@@ -439,4 +497,16 @@ unsafe fn store(dst: &mut [i8], at: usize, x: int8x16_t) {
     let to = unsafe { dst.as_mut_ptr().add(at) };
     // SAFETY: The target has NEON, and the caller vouches for 16 bytes.
     unsafe { core::arch::aarch64::vst1q_s8(to, x) }
+}
+
+/// 8 words.
+///
+/// # Safety
+/// `dst` has them from `at` on.
+#[inline(always)]
+unsafe fn store_words(dst: &mut [i16], at: usize, x: int16x8_t) {
+    // SAFETY: the caller vouches for the place.
+    let to = unsafe { dst.as_mut_ptr().add(at) };
+    // SAFETY: The target has NEON, and the caller vouches for 8 words.
+    unsafe { core::arch::aarch64::vst1q_s16(to, x) }
 }
