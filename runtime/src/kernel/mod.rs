@@ -10,6 +10,7 @@
 pub mod aarch64;
 #[cfg(any(cortex_m_dsp, cortex_m_helium))]
 pub mod cortex_m;
+mod dot_rows;
 #[cfg(any(
     target_arch = "x86_64",
     all(target_arch = "aarch64", target_feature = "neon")
@@ -23,6 +24,7 @@ pub mod packing;
 ))]
 mod patch;
 pub mod requantize;
+pub mod resample;
 pub mod row_scale;
 pub mod scalar;
 mod set;
@@ -34,6 +36,7 @@ mod window;
 #[cfg(target_arch = "x86_64")]
 pub mod x86_64;
 
+pub use dot_rows::DotRowsS8;
 pub use set::{Scalar, available, detect, detect_for, named};
 #[cfg(feature = "threads")]
 pub use threads::Threads;
@@ -43,6 +46,7 @@ pub use transformer::{
 };
 
 use packing::WeightLayout;
+use resample::{ResampleColumnsU8, ResampleRowU8};
 
 use crate::model::op::{BinaryKind, ReduceKind, UnaryKind};
 
@@ -469,7 +473,8 @@ pub trait Kernels: Sync {
     fn lut_s8(&self, table: &[i8; 256], src: &[i8], dst: &mut [i8]) {
         scalar::lut_s8(table, src, dst);
     }
-    /// `dst[i, c] = tables[index[c]][src[i, c] + 128]`; `index` is as long as a row and stays below the number of tables.
+    /// `dst[i, c] = tables[index[c]][src[i, c] + 128]`; `index` is as long as a row and stays below the number of tables. The last
+    /// row may be cut short.
     fn lut_channels_s8(&self, tables: &[[i8; 256]], index: &[u8], src: &[i8], dst: &mut [i8]) {
         scalar::lut_channels_s8(tables, index, src, dst);
     }
@@ -504,6 +509,30 @@ pub trait Kernels: Sync {
     /// Exact sum of products; lengths are equal, at most 2¹⁶.
     fn dot_s8(&self, lhs: &[i8], rhs: &[i8]) -> i32 {
         scalar::dot_s8(lhs, rhs)
+    }
+    /// See [`DotRowsS8`].
+    fn dot_rows_s8(&self, args: DotRowsS8<'_>) {
+        scalar::dot_rows_s8(args);
+    }
+    /// `dst[i, c] = tables[c][src[i, c]]`: whole pixels of red, green, blue; equal lengths.
+    fn lut_rgb_u8(&self, tables: &[[i8; 256]; 3], src: &[u8], dst: &mut [i8]) {
+        scalar::lut_rgb_u8(tables, src, dst);
+    }
+    /// See [`ResampleRowU8`].
+    fn resample_row_u8(&self, args: ResampleRowU8<'_>) {
+        scalar::resample_row_u8(args);
+    }
+    /// See [`ResampleColumnsU8`].
+    fn resample_columns_u8(&self, args: ResampleColumnsU8<'_>) {
+        scalar::resample_columns_u8(args);
+    }
+    /// `sums[i] += weight · src[i]`, wrapping; equal lengths, the weight within ±[`resample::MAX_WEIGHT`].
+    fn add_weighted_u8(&self, weight: i32, src: &[u8], sums: &mut [i32]) {
+        scalar::add_weighted_u8(weight, src, sums);
+    }
+    /// `dst[i] = `[`resample::clip8`]`(sums[i])`; equal lengths.
+    fn clip_sums_u8(&self, sums: &[i32], dst: &mut [u8]) {
+        scalar::clip_sums_u8(sums, dst);
     }
     /// `clamp(round_half_away(src / scale) + zero_point, −128, 127)`.
     fn quantize_f32(&self, src: &[f32], scale: f32, zero_point: i32, dst: &mut [i8]) {
@@ -568,5 +597,12 @@ pub trait Kernels: Sync {
     /// Reduction of `src` (outer, middle, inner) over the middle dimension into `dst` (outer, inner).
     fn reduce_f32(&self, function: ReduceKind, dims: [usize; 3], src: &[f32], dst: &mut [f32]) {
         scalar::reduce_f32(function, dims, src, dst);
+    }
+}
+
+/// The name.
+impl core::fmt::Debug for dyn Kernels + '_ {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.name())
     }
 }

@@ -6,11 +6,7 @@
 //! subtract, multiply, divide), so that the integers are the same as Pillow's on a host and on a microcontroller with or
 //! without a double precision unit.
 
-/// Fractional bits of a fixed-point weight: 32 less 8 for the sample and 2 for the sign and the overshoot of the filter.
-const PRECISION_BITS: u32 = 32 - 8 - 2;
-
-/// Half of the last place that survives [`clip8`]; a sum starts here so that the shift rounds.
-pub(super) const ROUNDING: i32 = 1 << (PRECISION_BITS - 1);
+use crate::kernel::resample::WEIGHT_BITS;
 
 /// Half width of the cubic filter, in output samples when shrinking and in source samples when growing.
 const FILTER_SUPPORT: f64 = 2.0;
@@ -106,10 +102,13 @@ impl Axis {
     }
 
     /// The fixed-point weight of the `tap`-th sample of a window whose weights add up to `sum`.
+    ///
+    /// A weighted sum of samples cannot leave i32: the absolute weights of a cubic window add up to less than 1.6, times 255 in
+    /// 22 fractional bits is below 2³¹.
     pub(super) fn coefficient(&self, window: &Window, sum: f64, tap: u32) -> i32 {
         let weight = self.weight(window, tap);
         let normalised = if sum != 0.0 { weight / sum } else { weight };
-        let fixed = normalised * f64::from(1u32 << PRECISION_BITS);
+        let fixed = normalised * f64::from(1u32 << WEIGHT_BITS);
         // Rounds half away from zero.
         if normalised < 0.0 {
             (-0.5 + fixed) as i32
@@ -145,22 +144,10 @@ fn cubic(x: f64) -> f64 {
     }
 }
 
-/// A fixed-point sum that started at [`ROUNDING`], as a sample.
-pub(super) fn clip8(sum: i32) -> u8 {
-    (sum >> PRECISION_BITS).clamp(0, 255) as u8
-}
-
-/// Adds `coefficient * sample`.
-///
-/// The sum cannot leave i32 (the absolute weights of a cubic window add up to less than 1.6, times 255 in 22 fractional
-/// bits is below 2^31); wrapping says that no check is compiled in.
-pub(super) fn accumulate(sum: i32, coefficient: i32, sample: u8) -> i32 {
-    sum.wrapping_add(coefficient.wrapping_mul(i32::from(sample)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::resample::{MAX_WEIGHT, ROUNDING};
 
     #[test]
     fn a_crop_starts_where_torchvision_starts_it() {
@@ -202,9 +189,9 @@ mod tests {
                 for index in 0..axis.count {
                     let window = axis.window(index);
                     let sum = axis.weight_sum(&window);
-                    let absolute: i64 = (0..window.len)
-                        .map(|tap| i64::from(axis.coefficient(&window, sum, tap)).abs())
-                        .sum();
+                    let weights = (0..window.len).map(|tap| axis.coefficient(&window, sum, tap));
+                    assert!(weights.clone().all(|weight| weight.abs() <= MAX_WEIGHT));
+                    let absolute: i64 = weights.map(|weight| i64::from(weight).abs()).sum();
                     assert!(absolute * 255 + i64::from(ROUNDING) <= i64::from(i32::MAX));
                 }
             }

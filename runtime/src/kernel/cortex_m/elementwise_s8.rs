@@ -102,6 +102,23 @@ pub(super) fn lut_s8(table: &[i8; 256], src: &[i8], dst: &mut [i8]) {
     }
 }
 
+/// `dst[i] = src[i] · 127 / max |src|`, halves away from zero, by the division of 32 bits that these CPUs have.
+pub(super) fn normalize_s16(src: &[i16], dst: &mut [i8]) {
+    let largest = src.iter().fold(0, |largest: u32, value| {
+        largest.max(value.unsigned_abs().into())
+    });
+    if largest == 0 {
+        return dst.fill(0);
+    }
+    // The quotient of the magnitude and its half, with a sign: numerators stay below 2²³.
+    let half = largest as i32;
+    for (dst, &src) in dst.iter_mut().zip(src) {
+        let src = i32::from(src);
+        let half = if src < 0 { -half } else { half };
+        *dst = ((src * 254 + half) / (2 * largest as i32)) as i8;
+    }
+}
+
 /// `clamp(round(src / scale) + zero_point, −128, 127)`: what the conversion to an integer cuts off decides the rounding.
 pub(super) fn quantize_f32(src: &[f32], scale: f32, zero_point: i32, dst: &mut [i8]) {
     for (dst, &src) in dst.iter_mut().zip(src) {

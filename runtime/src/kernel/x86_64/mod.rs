@@ -13,9 +13,10 @@ mod avx512;
 mod lanes;
 
 use super::float::float_methods;
+use super::resample::{ResampleColumnsU8, ResampleRowU8};
 use super::{
-    AddS8, AddS16, AttentionS8, ConvS8, DepthwiseConvS8, GemmS8, Kernels, LayerNormS16, MeanS8,
-    MeanS16, MulS8, PoolS8, RescaleS16, SoftmaxS8,
+    AddS8, AddS16, AttentionS8, ConvS8, DepthwiseConvS8, DotRowsS8, GemmS8, Kernels, LayerNormS16,
+    MeanS8, MeanS16, MulS8, PoolS8, RescaleS16, SoftmaxS8,
 };
 
 /// Proof of AVX2, FMA and F16C; the set `x86_64-avx2`.
@@ -72,6 +73,8 @@ macro_rules! integer_methods {
             max_pool_s8(args: PoolS8<'_>);
             mean_s8(args: MeanS8<'_>);
             lut_s8(table: &[i8; 256], src: &[i8], dst: &mut [i8]);
+            lut_channels_s8(tables: &[[i8; 256]], index: &[u8], src: &[i8], dst: &mut [i8]);
+            lut_rgb_u8(tables: &[[i8; 256]; 3], src: &[u8], dst: &mut [i8]);
             normalize_s16(src: &[i16], dst: &mut [i8]);
             add_s16(args: AddS16<'_>);
             rescale_s16(args: RescaleS16<'_>);
@@ -80,6 +83,11 @@ macro_rules! integer_methods {
             softmax_s8(args: SoftmaxS8<'_>);
             mean_s16(args: MeanS16<'_>);
             dot_s8(lhs: &[i8], rhs: &[i8]) -> i32;
+            dot_rows_s8(args: DotRowsS8<'_>);
+            resample_row_u8(args: ResampleRowU8<'_>);
+            resample_columns_u8(args: ResampleColumnsU8<'_>);
+            add_weighted_u8(weight: i32, src: &[u8], sums: &mut [i32]);
+            clip_sums_u8(sums: &[i32], dst: &mut [u8]);
             quantize_f32(src: &[f32], scale: f32, zero_point: i32, dst: &mut [i8]);
             dequantize_s8(src: &[i8], scale: f32, zero_point: i32, dst: &mut [f32]);
         }
