@@ -334,10 +334,7 @@ impl<'a> Preprocessor<'a> {
             if window.end() > source_row + 1 {
                 break;
             }
-            let sum = axis.weight_sum(&window);
-            for (tap, coefficient) in (0..window.len).zip(self.sums.iter_mut()) {
-                *coefficient = axis.coefficient(&window, sum, tap);
-            }
+            axis.coefficients(&window, self.sums);
             let start = self.plan.columns.padding * CHANNELS;
             let out = self
                 .out_row
@@ -392,12 +389,9 @@ impl<'a> Columns<'a> {
         let per_column = spans.iter_mut().zip(weights.chunks_exact_mut(axis.taps));
         for (index, (span, weights)) in per_column.enumerate() {
             let window = axis.window(index);
-            let sum = axis.weight_sum(&window);
             *span = [window.start, window.len];
             weights.fill(0);
-            for (tap, weight) in (0..window.len).zip(weights) {
-                *weight = axis.coefficient(&window, sum, tap);
-            }
+            axis.coefficients(&window, weights);
         }
         Self {
             taps: axis.taps,
