@@ -10,6 +10,12 @@
 pub mod aarch64;
 #[cfg(any(cortex_m_dsp, cortex_m_helium))]
 pub mod cortex_m;
+#[cfg(any(
+    target_arch = "x86_64",
+    cortex_m_dsp,
+    all(target_arch = "aarch64", target_feature = "neon")
+))]
+mod depthwise_s16;
 mod dot_rows;
 #[cfg(any(
     target_arch = "x86_64",

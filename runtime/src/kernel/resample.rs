@@ -92,6 +92,11 @@ impl<'a> ResampleColumnsU8<'a> {
 }
 
 /// [`ResampleColumnsU8`] over `BLOCK` samples at a time, so that their sums can stay in registers.
+#[cfg(any(
+    target_arch = "x86_64",
+    cortex_m_helium,
+    all(target_arch = "aarch64", target_feature = "neon")
+))]
 #[inline(always)]
 pub(crate) fn resample_columns_in_blocks<const BLOCK: usize>(args: ResampleColumnsU8<'_>) {
     let (before, after) = args.ring.split_at(args.first * args.dst.len());

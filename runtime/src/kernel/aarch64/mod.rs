@@ -10,6 +10,7 @@
 
 mod attention_s8;
 mod conv_s8;
+mod depthwise_conv_s16;
 mod depthwise_conv_s8;
 mod dot_rows_s8;
 mod elementwise_s8;
@@ -30,8 +31,8 @@ use super::float::float_methods;
 use super::packing::WeightLayout;
 use super::resample::{ResampleColumnsU8, ResampleRowU8};
 use super::{
-    AddS8, AddS16, AttentionS8, ConvS8, DepthwiseConvS8, DotRowsS8, GemmS8, Kernels, LayerNormS16,
-    MeanS8, MeanS16, MulS8, PoolS8, RescaleS16, SoftmaxS8,
+    AddS8, AddS16, AttentionS8, ConvS8, DepthwiseConvS8, DepthwiseConvS16, DotRowsS8, GemmS8,
+    Kernels, LayerNormS16, MeanS8, MeanS16, MulS8, PoolS8, RescaleS16, SoftmaxS8,
 };
 
 /// Proof of NEON; the set `aarch64-neon`.
@@ -96,6 +97,7 @@ macro_rules! methods {
     () => {
         methods! {
             depthwise_conv_s8::depthwise_conv_s8(args: DepthwiseConvS8<'_>);
+            depthwise_conv_s16::depthwise_conv_s16(args: DepthwiseConvS16<'_>);
             elementwise_s8::add_s8(args: AddS8<'_>);
             elementwise_s8::mul_s8(args: MulS8<'_>);
             pool_s8::avg_pool_s8(args: PoolS8<'_>);

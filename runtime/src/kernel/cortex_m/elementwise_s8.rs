@@ -102,20 +102,20 @@ pub(super) fn lut_s8(table: &[i8; 256], src: &[i8], dst: &mut [i8]) {
     }
 }
 
-/// `dst[i] = src[i] · 127 / max |src|`, halves away from zero, by the division of 32 bits that these CPUs have.
-pub(super) fn normalize_s16(src: &[i16], dst: &mut [i8]) {
-    let largest = src.iter().fold(0, |largest: u32, value| {
-        largest.max(value.unsigned_abs().into())
-    });
-    if largest == 0 {
-        return dst.fill(0);
+/// `dst[i, c] = tables[index[c]][src[i, c] + 128]`.
+pub(super) fn lut_channels_s8(tables: &[[i8; 256]], index: &[u8], src: &[i8], dst: &mut [i8]) {
+    let largest = index.iter().fold(0, |largest, &table| table.max(largest));
+    if index.is_empty() || usize::from(largest) >= tables.len() {
+        return scalar::lut_channels_s8(tables, index, src, dst);
     }
-    // The quotient of the magnitude and its half, with a sign: numerators stay below 2²³.
-    let half = largest as i32;
-    for (dst, &src) in dst.iter_mut().zip(src) {
-        let src = i32::from(src);
-        let half = if src < 0 { -half } else { half };
-        *dst = ((src * 254 + half) / (2 * largest as i32)) as i8;
+    let tables = tables.as_flattened();
+    let rows = dst.chunks_mut(index.len()).zip(src.chunks(index.len()));
+    for (dst, src) in rows {
+        for ((dst, &src), &table) in dst.iter_mut().zip(src).zip(index) {
+            let place = usize::from(table) << 8 | usize::from(src as u8 ^ 0x80);
+            // SAFETY: `table` is below the number of tables, checked above, and the rest of the place below 256.
+            *dst = unsafe { *tables.get_unchecked(place) };
+        }
     }
 }
 

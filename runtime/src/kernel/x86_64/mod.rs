@@ -15,8 +15,8 @@ mod lanes;
 use super::float::float_methods;
 use super::resample::{ResampleColumnsU8, ResampleRowU8};
 use super::{
-    AddS8, AddS16, AttentionS8, ConvS8, DepthwiseConvS8, DotRowsS8, GemmS8, Kernels, LayerNormS16,
-    MeanS8, MeanS16, MulS8, PoolS8, RescaleS16, SoftmaxS8,
+    AddS8, AddS16, AttentionS8, ConvS8, DepthwiseConvS8, DepthwiseConvS16, DotRowsS8, GemmS8,
+    Kernels, LayerNormS16, MeanS8, MeanS16, MulS8, PoolS8, RescaleS16, SoftmaxS8,
 };
 
 /// Proof of AVX2, FMA and F16C; the set `x86_64-avx2`.
@@ -67,6 +67,7 @@ macro_rules! integer_methods {
             gemm_s8(args: GemmS8<'_>);
             conv_s8(args: ConvS8<'_>);
             depthwise_conv_s8(args: DepthwiseConvS8<'_>);
+            depthwise_conv_s16(args: DepthwiseConvS16<'_>);
             add_s8(args: AddS8<'_>);
             mul_s8(args: MulS8<'_>);
             avg_pool_s8(args: PoolS8<'_>);

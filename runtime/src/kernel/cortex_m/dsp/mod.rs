@@ -7,6 +7,7 @@
 
 mod attention_s8;
 mod conv_s8;
+mod depthwise_conv_s16;
 mod depthwise_conv_s8;
 mod dot_rows_s8;
 mod dot_s8;
@@ -24,8 +25,8 @@ pub(super) use instruction::smmlar;
 use super::{elementwise_s8, pool_s8, stream_s16};
 use crate::kernel::resample::{ResampleColumnsU8, ResampleRowU8};
 use crate::kernel::{
-    AddS8, AddS16, AttentionS8, ConvS8, DepthwiseConvS8, DotRowsS8, GemmS8, Kernels, LayerNormS16,
-    MeanS8, MeanS16, MulS8, PoolS8, RescaleS16, SoftmaxS8,
+    AddS8, AddS16, AttentionS8, ConvS8, DepthwiseConvS8, DepthwiseConvS16, DotRowsS8, GemmS8,
+    Kernels, LayerNormS16, MeanS8, MeanS16, MulS8, PoolS8, RescaleS16, SoftmaxS8,
 };
 
 /// Proof of the DSP extension; the set `cortex_m-dsp`.
@@ -52,6 +53,9 @@ impl Kernels for Dsp {
     fn depthwise_conv_s8(&self, args: DepthwiseConvS8<'_>) {
         depthwise_conv_s8::depthwise_conv_s8(args);
     }
+    fn depthwise_conv_s16(&self, args: DepthwiseConvS16<'_>) {
+        depthwise_conv_s16::depthwise_conv_s16(args);
+    }
     fn add_s8(&self, args: AddS8<'_>) {
         elementwise_s8::add_s8::<Self>(args);
     }
@@ -70,8 +74,8 @@ impl Kernels for Dsp {
     fn lut_s8(&self, table: &[i8; 256], src: &[i8], dst: &mut [i8]) {
         elementwise_s8::lut_s8(table, src, dst);
     }
-    fn normalize_s16(&self, src: &[i16], dst: &mut [i8]) {
-        elementwise_s8::normalize_s16(src, dst);
+    fn lut_channels_s8(&self, tables: &[[i8; 256]], index: &[u8], src: &[i8], dst: &mut [i8]) {
+        elementwise_s8::lut_channels_s8(tables, index, src, dst);
     }
     fn add_s16(&self, args: AddS16<'_>) {
         stream_s16::add_s16(args);

@@ -7,6 +7,7 @@
 
 mod attention_s8;
 mod conv_s8;
+mod depthwise_conv_s16;
 mod depthwise_conv_s8;
 mod dot_rows_s8;
 mod dot_s8;
@@ -21,8 +22,8 @@ mod softmax_s8;
 use super::{elementwise_s8, pool_s8, stream_s16};
 use crate::kernel::resample::{ResampleColumnsU8, ResampleRowU8};
 use crate::kernel::{
-    AddS8, AddS16, AttentionS8, ConvS8, DepthwiseConvS8, DotRowsS8, GemmS8, Kernels, LayerNormS16,
-    MeanS8, MeanS16, MulS8, PoolS8, RescaleS16, SoftmaxS8,
+    AddS8, AddS16, AttentionS8, ConvS8, DepthwiseConvS8, DepthwiseConvS16, DotRowsS8, GemmS8,
+    Kernels, LayerNormS16, MeanS8, MeanS16, MulS8, PoolS8, RescaleS16, SoftmaxS8,
 };
 
 /// Proof of Helium; the set `cortex_m-helium`.
@@ -49,6 +50,9 @@ impl Kernels for Helium {
     fn depthwise_conv_s8(&self, args: DepthwiseConvS8<'_>) {
         depthwise_conv_s8::depthwise_conv_s8(args);
     }
+    fn depthwise_conv_s16(&self, args: DepthwiseConvS16<'_>) {
+        depthwise_conv_s16::depthwise_conv_s16(args);
+    }
     fn add_s8(&self, args: AddS8<'_>) {
         elementwise_s8::add_s8::<Self>(args);
     }
@@ -66,9 +70,6 @@ impl Kernels for Helium {
     }
     fn lut_s8(&self, table: &[i8; 256], src: &[i8], dst: &mut [i8]) {
         elementwise_s8::lut_s8(table, src, dst);
-    }
-    fn normalize_s16(&self, src: &[i16], dst: &mut [i8]) {
-        elementwise_s8::normalize_s16(src, dst);
     }
     fn add_s16(&self, args: AddS16<'_>) {
         stream_s16::add_s16(args);

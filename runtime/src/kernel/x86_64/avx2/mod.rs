@@ -5,6 +5,7 @@
 
 mod attention_s8;
 mod conv_s8;
+mod depthwise_conv_s16;
 mod depthwise_conv_s8;
 mod dot_rows_s8;
 mod elementwise_s8;
@@ -20,6 +21,7 @@ mod stream_s16;
 pub(super) use attention_s8::{attention_s8, softmax_s8};
 pub(super) use conv_s8::conv_s8;
 pub(super) use depthwise_conv_s8::depthwise_conv_s8;
+pub(super) use depthwise_conv_s16::depthwise_conv_s16;
 pub(super) use dot_rows_s8::dot_rows_s8;
 pub(super) use elementwise_s8::{
     add_s8, dequantize_s8, dot_s8, mul_s8, normalize_s16, quantize_f32,
