@@ -166,12 +166,18 @@ impl<'a> App<'a> {
         };
         let input = interpreter.input_s8_mut(0).unwrap_or_default();
         let opened = S8Sink::new(
+            self.kernels,
             &loaded.geometry,
             loaded.input_scale,
             loaded.input_zero_point,
             input,
         )
-        .and_then(|sink| Ok((sink, Picture::new(begin, &loaded.geometry, self.scratch)?)));
+        .and_then(|sink| {
+            Ok((
+                sink,
+                Picture::new(self.kernels, begin, &loaded.geometry, self.scratch)?,
+            ))
+        });
         let (mut sink, mut picture) = match opened {
             Ok(opened) => opened,
             Err(fault) => {
@@ -188,7 +194,7 @@ impl<'a> App<'a> {
             return Ok(Next::Idle);
         }
         interpreter.run();
-        answer(port, line, loaded, &interpreter, begin.top)?;
+        answer(port, line, self.kernels, loaded, &interpreter, begin.top)?;
         Ok(Next::Idle)
     }
 }
@@ -241,6 +247,7 @@ fn receive<L: Read + Write>(
 fn answer<L: Write>(
     port: &mut Port,
     line: &mut L,
+    kernels: &dyn Kernels,
     loaded: &Loaded<'_>,
     interpreter: &Interpreter<'_, '_>,
     top: u8,
@@ -249,7 +256,13 @@ fn answer<L: Write>(
     let mut ranked = [Ranked::default(); MAX_TOP];
     let wanted = usize::from(top).min(MAX_TOP);
     let ranked = ranked.get_mut(..wanted).unwrap_or_default();
-    let scored = score_with_zero_point(&loaded.bank, embedding, loaded.output_zero_point, ranked);
+    let scored = score_with_zero_point(
+        kernels,
+        &loaded.bank,
+        embedding,
+        loaded.output_zero_point,
+        ranked,
+    );
     let verdict = match scored {
         Ok(verdict) => verdict,
         Err(fault) => return port.fail(line, ErrorCode::Bank, 0, &fault),

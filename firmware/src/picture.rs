@@ -1,6 +1,7 @@
 //! One picture on its way from chunks of bytes to the input of the model.
 
 use pinhole_protocol::{Begin, PixelLayout};
+use pinhole_runtime::kernel::Kernels;
 use pinhole_runtime::preprocess::{
     InputError, InputGeometry, MAX_SOURCE_SIDE, PixelFormat, Preprocessor, RowSink,
 };
@@ -20,6 +21,7 @@ pub(crate) struct Picture<'a> {
 impl<'a> Picture<'a> {
     /// A picture of which nothing came yet; `scratch` holds one row and what the preprocessing needs.
     pub(crate) fn new(
+        kernels: &'a dyn Kernels,
         begin: &Begin,
         geometry: &InputGeometry,
         scratch: &'a mut [u32],
@@ -41,7 +43,7 @@ impl<'a> Picture<'a> {
             .filter(|_| needed <= given as u64)
             .ok_or(InputError::ScratchTooSmall { needed, given })?;
         Ok(Self {
-            preprocessor: Preprocessor::new(geometry, width, height, format, scratch)?,
+            preprocessor: Preprocessor::new(kernels, geometry, width, height, format, scratch)?,
             row: row.as_mut_bytes().get_mut(..row_bytes).unwrap_or_default(),
             row_filled: 0,
             received: 0,

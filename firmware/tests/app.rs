@@ -186,9 +186,10 @@ fn embedding_on_the_host(board: &Board, width: u32, height: u32, bytes: &[u8]) -
     let mut interpreter = Interpreter::new(&model, &mut arena, &Scalar).unwrap();
     let mut scratch = vec![0; Preprocessor::scratch_len(&geometry, width, height).unwrap()];
     let tensor = interpreter.input_s8_mut(0).unwrap();
-    let mut sink = S8Sink::new(&geometry, input.scale, input.zero_point, tensor).unwrap();
+    let mut sink = S8Sink::new(&Scalar, &geometry, input.scale, input.zero_point, tensor).unwrap();
     let format = PixelFormat::Rgb888;
-    let mut rows = Preprocessor::new(&geometry, width, height, format, &mut scratch).unwrap();
+    let mut rows =
+        Preprocessor::new(&Scalar, &geometry, width, height, format, &mut scratch).unwrap();
     for row in bytes.chunks(width as usize * 3) {
         rows.push_row(row, &mut sink).unwrap();
     }

@@ -13,6 +13,13 @@
 //! between 1 and the number of classes.
 
 use crate::bank::ClassBank;
+use crate::kernel::{DotRowsS8, Kernels};
+
+/// Classes whose dot products are computed before they are ranked.
+const BLOCK: usize = 32;
+
+/// A term of e^x for x below this is less than 2⁻²⁴ and leaves a sum of 1 or more as it is, whatever the rounding.
+const NEGLIGIBLE_EXPONENT: f32 = -17.0;
 
 /// Why an embedding cannot be scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,11 +81,12 @@ pub struct Verdict {
 /// # Errors
 /// [`ScoreError::Dimension`] when the embedding does not have [`ClassBank::dim`] elements.
 pub fn score(
+    kernels: &dyn Kernels,
     bank: &ClassBank<'_>,
     embedding: &[i8],
     top: &mut [Ranked],
 ) -> Result<Verdict, ScoreError> {
-    score_with_zero_point(bank, embedding, 0, top)
+    score_with_zero_point(kernels, bank, embedding, 0, top)
 }
 
 /// As [`score`], for an embedding that stands for `scale * (element - zero_point)`.
@@ -86,6 +94,7 @@ pub fn score(
 /// # Errors
 /// [`ScoreError::Dimension`] when the embedding does not have [`ClassBank::dim`] elements.
 pub fn score_with_zero_point(
+    kernels: &dyn Kernels,
     bank: &ClassBank<'_>,
     embedding: &[i8], // (dim)
     zero_point: i8,
@@ -104,23 +113,29 @@ pub fn score_with_zero_point(
     let mut ranked = 0;
     let mut logits = LogSumExp::EMPTY;
     let mut tempered_logits = LogSumExp::EMPTY;
-    for (class_index, class) in (0u32..).zip(bank.classes()) {
-        let cosine = if length > 0.0 {
-            dot(embedding, zero_point, class.embedding) as f32 * class.scale / length
-        } else {
-            0.0
-        };
-        let entry = Ranked {
-            class_index,
-            cosine,
-            probability: 0.0,
-        };
-        if class_index == 0 || cosine > best.cosine {
-            best = entry;
+    let mut dots = [0; BLOCK];
+    for first in (0..bank.class_count()).step_by(BLOCK) {
+        let count = (bank.class_count() - first).min(BLOCK);
+        let dots = dots.get_mut(..count).unwrap_or_default();
+        dot_classes(kernels, bank, embedding, zero_point, first, dots);
+        for (class, dot) in (first..).zip(dots) {
+            let cosine = if length > 0.0 {
+                *dot as f32 * bank.scale(class) / length
+            } else {
+                0.0
+            };
+            let entry = Ranked {
+                class_index: class as u32,
+                cosine,
+                probability: 0.0,
+            };
+            if class == 0 || cosine > best.cosine {
+                best = entry;
+            }
+            ranked = insert(top, ranked, entry);
+            logits.add(to_logit(cosine));
+            tempered_logits.add(to_logit(cosine) / temperature);
         }
-        ranked = insert(top, ranked, entry);
-        logits.add(to_logit(cosine));
-        tempered_logits.add(to_logit(cosine) / temperature);
     }
     for entry in top.iter_mut().take(ranked).chain([&mut best]) {
         entry.probability = logits.softmax(to_logit(entry.cosine));
@@ -136,6 +151,10 @@ pub fn score_with_zero_point(
 
 /// Puts `entry` behind the entries of `top[..ranked]` that are as good or better; returns how many entries there are then.
 fn insert(top: &mut [Ranked], ranked: usize, entry: Ranked) -> usize {
+    let is_full = ranked == top.len();
+    if is_full && top.last().is_none_or(|last| entry.cosine <= last.cosine) {
+        return ranked;
+    }
     let ranked_now = top.len().min(ranked + 1);
     let mut carried = entry;
     for place in top.iter_mut().take(ranked) {
@@ -154,14 +173,31 @@ fn insert(top: &mut [Ranked], ranked: usize, entry: Ranked) -> usize {
     ranked_now
 }
 
-/// Exact: 65,535 products of at most 255 * 128 stay below 2^31.
-fn dot(embedding: &[i8], zero_point: i8, class: &[i8]) -> i32 {
-    let zero_point = i32::from(zero_point);
-    let products = embedding
-        .iter()
-        .zip(class)
-        .map(|(a, b)| (i32::from(*a) - zero_point) * i32::from(*b));
-    products.fold(0, i32::wrapping_add)
+/// Σ (embedding − zero point) · class of the classes from `first` on, as many as `dots` has places.
+///
+/// Exact: 65,535 products of two bytes, and as many of a byte and the zero point, stay below 2³⁰ each.
+fn dot_classes(
+    kernels: &dyn Kernels,
+    bank: &ClassBank<'_>,
+    embedding: &[i8], // (dim)
+    zero_point: i8,
+    first: usize,
+    dots: &mut [i32],
+) {
+    let (embeddings, stride) = bank.embeddings();
+    let rows = embeddings.get(first * stride..).unwrap_or_default();
+    kernels.dot_rows_s8(DotRowsS8 {
+        lhs: embedding,
+        rows,
+        stride,
+        dst: dots,
+    });
+    if zero_point != 0 {
+        for (dot, row) in dots.iter_mut().zip(rows.chunks(stride)) {
+            let sum: i32 = row.iter().take(bank.dim()).map(|&x| i32::from(x)).sum();
+            *dot -= i32::from(zero_point) * sum;
+        }
+    }
 }
 
 /// Length of the integers; the sum is exact, as 65,535 squares of 255 stay below 2^32.
@@ -190,7 +226,7 @@ impl LogSumExp {
         if x > self.max {
             self.sum = self.sum * libm::expf(self.max - x) + 1.0;
             self.max = x;
-        } else {
+        } else if x - self.max > NEGLIGIBLE_EXPONENT {
             self.sum += libm::expf(x - self.max);
         }
     }
@@ -210,6 +246,7 @@ mod tests {
 
     use super::*;
     use crate::bank::{BankSpec, ClassSpec};
+    use crate::kernel::{Scalar, available};
     use proptest::prelude::*;
     use std::format;
     use std::string::String;
@@ -276,7 +313,7 @@ mod tests {
         let bytes = bank(&four_directions(), parameters);
         let bank = ClassBank::load(&bytes).unwrap();
         let mut top = [Ranked::default(); 3];
-        let verdict = score(&bank, &[60, 80], &mut top).unwrap();
+        let verdict = score(&Scalar, &bank, &[60, 80], &mut top).unwrap();
 
         let cosines = [0.6f64, 0.8, 1.4 / 2f64.sqrt(), -0.6];
         let logits = cosines.map(|cosine| 3.0 * cosine + 0.25);
@@ -308,7 +345,7 @@ mod tests {
         };
         let bytes = bank(&[vec![1.0, 0.0]], parameters);
         let bank = ClassBank::load(&bytes).unwrap();
-        let verdict = |embedding: [i8; 2]| score(&bank, &embedding, &mut []).unwrap();
+        let verdict = |embedding: [i8; 2]| score(&Scalar, &bank, &embedding, &mut []).unwrap();
         assert_eq!(
             (verdict([5, 0]).energy, verdict([5, 0]).rejected),
             (-10.0, false)
@@ -327,7 +364,8 @@ mod tests {
         let mut top = [Ranked::default(); 6];
         for zero_point in [0, -128, 127] {
             let verdict =
-                score_with_zero_point(&bank, &[zero_point; 2], zero_point, &mut top).unwrap();
+                score_with_zero_point(&Scalar, &bank, &[zero_point; 2], zero_point, &mut top)
+                    .unwrap();
             assert!(verdict.rejected);
             assert_eq!((verdict.ranked, verdict.best.class_index), (4, 0));
             for (index, entry) in top[..4].iter().enumerate() {
@@ -344,10 +382,10 @@ mod tests {
         let bytes = bank(&four_directions(), PLAIN);
         let bank = ClassBank::load(&bytes).unwrap();
         let (mut shifted, mut plain) = ([Ranked::default(); 4], [Ranked::default(); 4]);
-        let a = score_with_zero_point(&bank, &[-50, 70], -60, &mut shifted).unwrap();
-        let b = score(&bank, &[1, 13], &mut plain).unwrap();
+        let a = score_with_zero_point(&Scalar, &bank, &[-50, 70], -60, &mut shifted).unwrap();
+        let b = score(&Scalar, &bank, &[1, 13], &mut plain).unwrap();
         assert_eq!((a.best.class_index, b.best.class_index), (1, 1));
-        let c = score_with_zero_point(&bank, &[-59, -47], -60, &mut shifted).unwrap();
+        let c = score_with_zero_point(&Scalar, &bank, &[-59, -47], -60, &mut shifted).unwrap();
         assert_eq!((c, shifted), (b, plain));
     }
 
@@ -359,15 +397,86 @@ mod tests {
             expected: 2,
             found: 3,
         };
-        assert_eq!(score(&bank, &[1, 2, 3], &mut []), Err(error));
+        assert_eq!(score(&Scalar, &bank, &[1, 2, 3], &mut []), Err(error));
     }
 
     #[test]
     fn integers_are_exact_at_the_largest_dimension_and_values() {
-        let (low, high) = (vec![-128i8; 65_535], vec![127i8; 65_535]);
-        assert_eq!(i64::from(dot(&low, 127, &low)), 255 * 128 * 65_535);
-        assert_eq!(i64::from(dot(&high, -128, &low)), -255 * 128 * 65_535);
-        assert_eq!(length(&low, 127), ((255u32 * 255 * 65_535) as f32).sqrt());
+        const DIM: usize = 65_535;
+        // The writer makes ±127 of the largest magnitude.
+        let bytes = bank(&[vec![-1.0; DIM], vec![1.0; DIM]], PLAIN);
+        let bank = ClassBank::load(&bytes).unwrap();
+        for set in available() {
+            for (element, zero_point, expected) in [(-128, 127, 255i64), (127, -128, -255)] {
+                let mut dots = [0; 2];
+                dot_classes(set, &bank, &[element; DIM], zero_point, 0, &mut dots);
+                let expected = expected * 127 * DIM as i64;
+                assert_eq!(dots.map(i64::from), [expected, -expected], "{}", set.name());
+            }
+        }
+        assert_eq!(
+            length(&[-128; DIM], 127),
+            ((255u32 * 255 * 65_535) as f32).sqrt()
+        );
+    }
+
+    #[test]
+    fn a_sum_without_negligible_terms_has_the_same_bits() {
+        let whole = |terms: &[f32]| {
+            let mut sum = LogSumExp::EMPTY;
+            for &x in terms {
+                if x > sum.max {
+                    sum.sum = sum.sum * libm::expf(sum.max - x) + 1.0;
+                    sum.max = x;
+                } else {
+                    sum.sum += libm::expf(x - sum.max);
+                }
+            }
+            (sum.max, sum.sum)
+        };
+        let mut state = 1u32;
+        for spread in [1.0f32, 20.0, 40.0, 1e6] {
+            let terms: Vec<f32> = (0..2000)
+                .map(|_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    (state >> 8) as f32 / (1u32 << 24) as f32 * spread
+                })
+                .chain([
+                    spread - 17.0,
+                    (spread - 17.0).next_up(),
+                    (spread - 17.0).next_down(),
+                ])
+                .collect();
+            let mut sum = LogSumExp::EMPTY;
+            terms.iter().for_each(|&x| sum.add(x));
+            assert_eq!((sum.max, sum.sum), whole(&terms), "{spread}");
+        }
+        // The bound itself: half of the distance from 1 to the next float.
+        assert!(libm::expf(NEGLIGIBLE_EXPONENT) < f32::EPSILON / 2.0);
+    }
+
+    #[test]
+    fn every_set_gives_the_same_scores() {
+        for (classes, dim) in [(1, 1), (3, 5), (33, 67), (70, 256), (131, 63)] {
+            let element = |class: usize, k: usize| ((class * 131 + k * 37) % 255) as f32 - 127.0;
+            let embeddings: Vec<Vec<f32>> = (0..classes)
+                .map(|class| (0..dim).map(|k| element(class, k) + 0.5).collect())
+                .collect();
+            let bytes = bank(&embeddings, PLAIN);
+            let bank = ClassBank::load(&bytes).unwrap();
+            let embedding: Vec<i8> = (0..dim).map(|k| (k * 91 % 256) as u8 as i8).collect();
+            for zero_point in [0, -128, 5] {
+                let run = |set: &dyn Kernels| {
+                    let mut top = [Ranked::default(); 5];
+                    let verdict =
+                        score_with_zero_point(set, &bank, &embedding, zero_point, &mut top);
+                    (verdict.unwrap(), top)
+                };
+                for set in available() {
+                    assert_eq!(run(set), run(&Scalar), "{} {classes} {dim}", set.name());
+                }
+            }
+        }
     }
 
     proptest! {
@@ -388,7 +497,7 @@ mod tests {
             let bytes = bank(&embeddings, Parameters { logit_scale, logit_bias, temperature, ..PLAIN });
             let bank = ClassBank::load(&bytes).unwrap();
             let mut all = vec![Ranked::default(); embeddings.len()];
-            let verdict = score_with_zero_point(&bank, &embedding, zero_point, &mut all).unwrap();
+            let verdict = score_with_zero_point(&Scalar, &bank, &embedding, zero_point, &mut all).unwrap();
             prop_assert!(verdict.energy.is_finite());
             for entry in &all {
                 prop_assert!(entry.cosine.abs() < 1.01 && (0.0..=1.0).contains(&entry.probability));
@@ -401,7 +510,7 @@ mod tests {
             prop_assert!((all.iter().map(|entry| entry.probability).sum::<f32>() - 1.0).abs() < 1e-4);
 
             let mut top = vec![Ranked::default(); slots];
-            let fewer = score_with_zero_point(&bank, &embedding, zero_point, &mut top).unwrap();
+            let fewer = score_with_zero_point(&Scalar, &bank, &embedding, zero_point, &mut top).unwrap();
             prop_assert_eq!(fewer.ranked, slots.min(embeddings.len()));
             prop_assert_eq!(&top[..fewer.ranked], &all[..fewer.ranked]);
             prop_assert_eq!(fewer.best, all[0]);

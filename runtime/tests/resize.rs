@@ -1,5 +1,6 @@
 //! The streaming resize against Pillow's, on pictures that `golden/make_resize.py` resized.
 
+use pinhole_runtime::kernel::{Kernels, available};
 use pinhole_runtime::preprocess::{InputGeometry, PixelFormat, Preprocessor, RowSink};
 
 struct Picture(Vec<u8>);
@@ -32,10 +33,23 @@ fn source(pattern: u16, width: usize, height: usize) -> Vec<u8> {
     pixels
 }
 
-fn resize(geometry: &InputGeometry, width: u32, height: u32, pixels: &[u8]) -> Vec<u8> {
+fn resize(
+    kernels: &dyn Kernels,
+    geometry: &InputGeometry,
+    width: u32,
+    height: u32,
+    pixels: &[u8],
+) -> Vec<u8> {
     let mut scratch = vec![0; Preprocessor::scratch_len(geometry, width, height).unwrap()];
-    let mut preprocessor =
-        Preprocessor::new(geometry, width, height, PixelFormat::Rgb888, &mut scratch).unwrap();
+    let mut preprocessor = Preprocessor::new(
+        kernels,
+        geometry,
+        width,
+        height,
+        PixelFormat::Rgb888,
+        &mut scratch,
+    )
+    .unwrap();
     let mut picture = Picture(Vec::new());
     for row in pixels.chunks(width as usize * 3) {
         preprocessor.push_row(row, &mut picture).unwrap();
@@ -65,30 +79,36 @@ fn every_sample_equals_pillow() {
             tail.split_at(usize::from(geometry.width) * usize::from(geometry.height) * 3);
         rest = tail;
         let pixels = source(field(0), source_width.into(), source_height.into());
-        let found = resize(
-            &geometry,
-            source_width.into(),
-            source_height.into(),
-            &pixels,
-        );
-        assert_eq!(found.len(), expected.len());
-        let before = differing;
-        for (found, expected) in found.iter().zip(expected) {
-            let difference = found.abs_diff(*expected);
-            differing += usize::from(difference != 0);
-            largest = largest.max(difference);
-        }
-        if differing > before {
-            println!(
-                "pattern {}, {source_width}x{source_height} -> {geometry:?}: {} of {} samples differ",
-                field(0),
-                differing - before,
-                expected.len()
+        for set in available() {
+            let found = resize(
+                set,
+                &geometry,
+                source_width.into(),
+                source_height.into(),
+                &pixels,
             );
+            assert_eq!(found.len(), expected.len());
+            let before = differing;
+            for (found, expected) in found.iter().zip(expected) {
+                let difference = found.abs_diff(*expected);
+                differing += usize::from(difference != 0);
+                largest = largest.max(difference);
+            }
+            if differing > before {
+                println!(
+                    "{}, pattern {}, {source_width}x{source_height} -> {geometry:?}: {} of {} samples differ",
+                    set.name(),
+                    field(0),
+                    differing - before,
+                    expected.len()
+                );
+            }
         }
         samples += expected.len();
         cases += 1;
     }
+    let sets: Vec<_> = available().map(|set| set.name()).collect();
+    println!("kernel sets covered: {}", sets.join(", "));
     println!(
         "{cases} pictures, {samples} samples, {differing} differ, largest difference {largest}"
     );

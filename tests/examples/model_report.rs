@@ -20,6 +20,7 @@ use pinhole_pack::{PackOptions, pack};
 use pinhole_quantize::report::{cosine, report};
 use pinhole_quantize::{Options, Quantized, Runner, quantize};
 use pinhole_runtime::interpreter::AlignedBytes;
+use pinhole_runtime::kernel::detect;
 use pinhole_runtime::model::Model;
 use pinhole_runtime::model::op::OpKind;
 use pinhole_runtime::preprocess::{F32Sink, InputGeometry, PixelFormat, Preprocessor};
@@ -187,9 +188,15 @@ fn input(geometry: &InputGeometry, picture: &RgbImage) -> Result<Vec<f32>, Failu
     let words = Preprocessor::scratch_len(geometry, width, height).map_err(|e| text(&e))?;
     let mut scratch = vec![0u32; words];
     let mut sink = F32Sink::new(geometry, &mut input).map_err(|e| text(&e))?;
-    let mut preprocessor =
-        Preprocessor::new(geometry, width, height, PixelFormat::Rgb888, &mut scratch)
-            .map_err(|e| text(&e))?;
+    let mut preprocessor = Preprocessor::new(
+        detect(),
+        geometry,
+        width,
+        height,
+        PixelFormat::Rgb888,
+        &mut scratch,
+    )
+    .map_err(|e| text(&e))?;
     for row in picture.as_raw().chunks_exact(width as usize * 3) {
         preprocessor
             .push_row(row, &mut sink)

@@ -60,7 +60,7 @@ pub const CPUS: [Cpu; 3] = [
 
 /// Layers that are counted, with their MACs, then operations with their MACs or elements; the order of `layers.rs` and
 /// `operations.rs` in `firmware/boards/kernels/src`.
-pub const LAYERS: [(&str, u64); 18] = [
+pub const LAYERS: [(&str, u64); 27] = [
     ("conv 1×1, 14×14×80→480", 14 * 14 * 80 * 480),
     ("conv 1×1, 14×14×480→80", 14 * 14 * 480 * 80),
     ("conv 1×1, 28×28×40→240", 28 * 28 * 40 * 240),
@@ -79,6 +79,15 @@ pub const LAYERS: [(&str, u64); 18] = [
     ("add int16, 50×256, per element", 50 * 256),
     ("average pool 3×3, 14×14×64, per output", 14 * 14 * 64),
     ("table, 50×256, per element", 50 * 256),
+    ("tables of channels, 50×256, per element", 50 * 256),
+    ("depthwise int16 3×3, 14×14×64", 14 * 14 * 9 * 64),
+    ("normalize int16, 12800, per element", 50 * 256),
+    ("quantize, 50×256, per element", 50 * 256),
+    ("dequantize, 50×256, per element", 50 * 256),
+    ("dot products, 256 by 50 rows", 50 * 256),
+    ("score of 1000 classes × 256, per class", 1000),
+    ("resize 320×240 RGB888, per sample", 224 * 224 * 3),
+    ("resize 320×240 RGB565, per sample", 224 * 224 * 3),
 ];
 
 /// What a program may take, on a busy machine.

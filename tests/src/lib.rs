@@ -73,12 +73,24 @@ pub fn embed(model: &Model<'_>, picture: &RgbImage, kernels: &'static dyn Kernel
         .expect("an input");
     let words = Preprocessor::scratch_len(&geometry, width, height).expect("a size in range");
     let mut scratch = vec![0u32; words];
-    let mut preprocessor =
-        Preprocessor::new(&geometry, width, height, PixelFormat::Rgb888, &mut scratch)
-            .expect("enough scratch");
+    let mut preprocessor = Preprocessor::new(
+        kernels,
+        &geometry,
+        width,
+        height,
+        PixelFormat::Rgb888,
+        &mut scratch,
+    )
+    .expect("enough scratch");
     let destination = interpreter.input_s8_mut(0).expect("an int8 input");
-    let mut sink = S8Sink::new(&geometry, input.scale, input.zero_point, destination)
-        .expect("an input of that size");
+    let mut sink = S8Sink::new(
+        kernels,
+        &geometry,
+        input.scale,
+        input.zero_point,
+        destination,
+    )
+    .expect("an input of that size");
     for row in picture.as_raw().chunks_exact(width as usize * 3) {
         preprocessor
             .push_row(row, &mut sink)

@@ -117,9 +117,9 @@ fn on_the_host(model: &Model<'_>, picture: &RgbRows<'_>) -> Result<Vec<i8>, Box<
     let (width, height) = (picture.width, picture.height);
     let mut scratch = vec![0; Preprocessor::scratch_len(&geometry, width, height)?];
     let tensor = interpreter.input_s8_mut(0)?;
-    let mut sink = S8Sink::new(&geometry, input.scale, input.zero_point, tensor)?;
+    let mut sink = S8Sink::new(&Scalar, &geometry, input.scale, input.zero_point, tensor)?;
     let format = PixelFormat::Rgb888;
-    let mut rows = Preprocessor::new(&geometry, width, height, format, &mut scratch)?;
+    let mut rows = Preprocessor::new(&Scalar, &geometry, width, height, format, &mut scratch)?;
     for row in picture.bytes.chunks(width as usize * 3) {
         rows.push_row(row, &mut sink)?;
     }

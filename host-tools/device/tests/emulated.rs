@@ -105,10 +105,10 @@ fn on_the_host(files: &Files, picture: &RgbRows<'_>) -> BoardResult {
     let (width, height) = (picture.width, picture.height);
     let mut scratch = vec![0; Preprocessor::scratch_len(&geometry, width, height).unwrap()];
     let tensor = interpreter.input_s8_mut(0).unwrap();
-    let mut sink = S8Sink::new(&geometry, input.scale, input.zero_point, tensor).unwrap();
+    let mut sink = S8Sink::new(kernels, &geometry, input.scale, input.zero_point, tensor).unwrap();
     let format = PixelFormat::Rgb888;
     let mut preprocessor =
-        Preprocessor::new(&geometry, width, height, format, &mut scratch).unwrap();
+        Preprocessor::new(kernels, &geometry, width, height, format, &mut scratch).unwrap();
     for row in picture.bytes.chunks(width as usize * 3) {
         preprocessor.push_row(row, &mut sink).unwrap();
     }
@@ -116,7 +116,7 @@ fn on_the_host(files: &Files, picture: &RgbRows<'_>) -> BoardResult {
     interpreter.run();
     let embedding = interpreter.output_s8(0).unwrap().to_vec();
     let mut top = [Ranked::default(); 5];
-    let verdict = score(&bank, &embedding, &mut top).unwrap();
+    let verdict = score(kernels, &bank, &embedding, &mut top).unwrap();
     BoardResult {
         embedding,
         top: top

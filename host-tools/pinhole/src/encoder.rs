@@ -194,13 +194,15 @@ impl ImageEncoder {
         let mut input =
             vec![0f32; usize::from(self.geometry.width) * usize::from(self.geometry.height) * 3];
         let mut sink = F32Sink::new(&self.geometry, &mut input).map_err(Failure::new)?;
-        preprocess(&self.geometry, picture, &mut Vec::new(), &mut sink)?;
+        let kernels = self.loaded.kernels;
+        preprocess(kernels, &self.geometry, picture, &mut Vec::new(), &mut sink)?;
         Ok(input)
     }
 }
 
 /// Resizes, crops and hands rows to `sink`.
 fn preprocess(
+    kernels: &dyn Kernels,
     geometry: &InputGeometry,
     picture: &RgbImage,
     scratch: &mut Vec<u32>,
@@ -209,8 +211,15 @@ fn preprocess(
     let (width, height) = picture.dimensions();
     let needed = Preprocessor::scratch_len(geometry, width, height).map_err(Failure::new)?;
     scratch.resize(scratch.len().max(needed), 0);
-    let mut preprocessor = Preprocessor::new(geometry, width, height, PixelFormat::Rgb888, scratch)
-        .map_err(Failure::new)?;
+    let mut preprocessor = Preprocessor::new(
+        kernels,
+        geometry,
+        width,
+        height,
+        PixelFormat::Rgb888,
+        scratch,
+    )
+    .map_err(Failure::new)?;
     for row in picture.as_raw().chunks_exact(width as usize * 3) {
         preprocessor.push_row(row, sink).map_err(Failure::new)?;
     }
@@ -236,15 +245,15 @@ impl ImageSession {
             Some(DType::F32) => {
                 let dst = interpreter.input_f32_mut(0).map_err(Failure::new)?;
                 let mut sink = F32Sink::new(geometry, dst).map_err(Failure::new)?;
-                preprocess(geometry, picture, &mut self.scratch, &mut sink)?;
+                preprocess(kernels, geometry, picture, &mut self.scratch, &mut sink)?;
             }
             _ => {
                 let (scale, zero_point) =
                     input.map_or((1.0, 0), |input| (input.scale, input.zero_point));
                 let dst = interpreter.input_s8_mut(0).map_err(Failure::new)?;
                 let mut sink =
-                    S8Sink::new(geometry, scale, zero_point, dst).map_err(Failure::new)?;
-                preprocess(geometry, picture, &mut self.scratch, &mut sink)?;
+                    S8Sink::new(kernels, geometry, scale, zero_point, dst).map_err(Failure::new)?;
+                preprocess(kernels, geometry, picture, &mut self.scratch, &mut sink)?;
             }
         }
         interpreter.run();

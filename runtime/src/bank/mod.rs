@@ -207,6 +207,20 @@ impl<'a> ClassBank<'a> {
         (0..bank.class_count).map(move |index| bank.class(index).unwrap_or(none))
     }
 
+    /// The embeddings of all classes, by index: bytes that begin with the first one, and from the beginning of one to that of
+    /// the next.
+    pub(crate) fn embeddings(&self) -> (&'a [i8], usize) {
+        let first = SLOT_HEAD_BYTES + self.layout.name_capacity;
+        let bytes = self.slots.get(first..).unwrap_or_default();
+        let bytes = <[i8]>::ref_from_bytes(bytes).unwrap_or_default();
+        (bytes, self.layout.slot_bytes)
+    }
+
+    /// [`Class::scale`] of the class at `index`; 1 beyond the last slot.
+    pub(crate) fn scale(&self, index: usize) -> f32 {
+        SlotHead::ref_from_prefix(self.slot(index)).map_or(1.0, |(head, _)| head.scale.get())
+    }
+
     /// The index of the class of this name.
     pub fn find(&self, name: &str) -> Option<usize> {
         let name = name.as_bytes();

@@ -12,6 +12,13 @@ pub mod aarch64;
 pub mod cortex_m;
 #[cfg(any(
     target_arch = "x86_64",
+    cortex_m_dsp,
+    all(target_arch = "aarch64", target_feature = "neon")
+))]
+mod depthwise_s16;
+mod dot_rows;
+#[cfg(any(
+    target_arch = "x86_64",
     all(target_arch = "aarch64", target_feature = "neon")
 ))]
 mod float;
@@ -24,6 +31,7 @@ pub mod packing;
 ))]
 mod patch;
 pub mod requantize;
+pub mod resample;
 pub mod row_scale;
 pub mod scalar;
 mod set;
@@ -36,6 +44,7 @@ mod window;
 #[cfg(target_arch = "x86_64")]
 pub mod x86_64;
 
+pub use dot_rows::DotRowsS8;
 pub use floats::{
     AttentionF16, AttentionF32, AttentionFloat, ConvF16, ConvF32, ConvFloat, DepthwiseConvF16,
     DepthwiseConvF32, DepthwiseConvFloat, Element, GemmF16, GemmF32, GemmFloat, MatmulF16,
@@ -51,6 +60,7 @@ pub use transformer::{
 
 use half::f16;
 use packing::WeightLayout;
+use resample::{ResampleColumnsU8, ResampleRowU8};
 
 use crate::model::op::{BinaryKind, ReduceKind, UnaryKind};
 
@@ -341,7 +351,8 @@ pub trait Kernels: Sync {
     fn lut_s8(&self, table: &[i8; 256], src: &[i8], dst: &mut [i8]) {
         scalar::lut_s8(table, src, dst);
     }
-    /// `dst[i, c] = tables[index[c]][src[i, c] + 128]`; `index` is as long as a row and stays below the number of tables.
+    /// `dst[i, c] = tables[index[c]][src[i, c] + 128]`; `index` is as long as a row and stays below the number of tables. The last
+    /// row may be cut short.
     fn lut_channels_s8(&self, tables: &[[i8; 256]], index: &[u8], src: &[i8], dst: &mut [i8]) {
         scalar::lut_channels_s8(tables, index, src, dst);
     }
@@ -376,6 +387,30 @@ pub trait Kernels: Sync {
     /// Exact sum of products; lengths are equal, at most 2¹⁶.
     fn dot_s8(&self, lhs: &[i8], rhs: &[i8]) -> i32 {
         scalar::dot_s8(lhs, rhs)
+    }
+    /// See [`DotRowsS8`].
+    fn dot_rows_s8(&self, args: DotRowsS8<'_>) {
+        scalar::dot_rows_s8(args);
+    }
+    /// `dst[i, c] = tables[c][src[i, c]]`: whole pixels of red, green, blue; equal lengths.
+    fn lut_rgb_u8(&self, tables: &[[i8; 256]; 3], src: &[u8], dst: &mut [i8]) {
+        scalar::lut_rgb_u8(tables, src, dst);
+    }
+    /// See [`ResampleRowU8`].
+    fn resample_row_u8(&self, args: ResampleRowU8<'_>) {
+        scalar::resample_row_u8(args);
+    }
+    /// See [`ResampleColumnsU8`].
+    fn resample_columns_u8(&self, args: ResampleColumnsU8<'_>) {
+        scalar::resample_columns_u8(args);
+    }
+    /// `sums[i] += weight · src[i]`, wrapping; equal lengths, the weight within ±[`resample::MAX_WEIGHT`].
+    fn add_weighted_u8(&self, weight: i32, src: &[u8], sums: &mut [i32]) {
+        scalar::add_weighted_u8(weight, src, sums);
+    }
+    /// `dst[i] = `[`resample::clip8`]`(sums[i])`; equal lengths.
+    fn clip_sums_u8(&self, sums: &[i32], dst: &mut [u8]) {
+        scalar::clip_sums_u8(sums, dst);
     }
     /// `clamp(round_half_away(src / scale) + zero_point, −128, 127)`.
     fn quantize_f32(&self, src: &[f32], scale: f32, zero_point: i32, dst: &mut [i8]) {
@@ -504,5 +539,12 @@ pub trait Kernels: Sync {
     /// [`Kernels::reduce_f32`] over halves.
     fn reduce_f16(&self, function: ReduceKind, dims: [usize; 3], src: &[f16], dst: &mut [f16]) {
         scalar::reduce_float(function, dims, src, dst);
+    }
+}
+
+/// The name.
+impl core::fmt::Debug for dyn Kernels + '_ {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.name())
     }
 }

@@ -23,11 +23,12 @@ use half::f16;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 use super::packing::WeightLayout;
+use super::resample::{ResampleColumnsU8, ResampleRowU8};
 use super::{
     AddS8, AddS16, AttentionF16, AttentionF32, AttentionS8, Columns, ConvF16, ConvF32, ConvS8,
-    DepthwiseConvF16, DepthwiseConvF32, DepthwiseConvS8, DepthwiseConvS16, DstS8, GemmF16, GemmF32,
-    GemmS8, Kernels, LayerNormS16, MatmulF16, MatmulF32, MeanS8, MeanS16, MulS8, PoolF16, PoolF32,
-    PoolS8, RescaleS16, ScoreBias, SoftmaxS8, SrcS16, TILE_ROWS, Window,
+    DepthwiseConvF16, DepthwiseConvF32, DepthwiseConvS8, DepthwiseConvS16, DotRowsS8, DstS8,
+    GemmF16, GemmF32, GemmS8, Kernels, LayerNormS16, MatmulF16, MatmulF32, MeanS8, MeanS16, MulS8,
+    PoolF16, PoolF32, PoolS8, RescaleS16, ScoreBias, SoftmaxS8, SrcS16, TILE_ROWS, Window,
 };
 use crate::model::op::{BinaryKind, ReduceKind, UnaryKind};
 
@@ -338,7 +339,7 @@ impl Kernels for Threads {
             return self.inner.0.lut_channels_s8(tables, index, src, dst);
         }
         self.bands(rows, 1, channels, dst, |rows, dst| {
-            let src = &src[rows.start * channels..rows.end * channels];
+            let src = &src[rows.start * channels..][..dst.len()];
             self.inner.0.lut_channels_s8(tables, index, src, dst);
         });
     }
@@ -445,6 +446,30 @@ impl Kernels for Threads {
 
     fn dot_s8(&self, lhs: &[i8], rhs: &[i8]) -> i32 {
         self.inner.0.dot_s8(lhs, rhs)
+    }
+
+    fn dot_rows_s8(&self, args: DotRowsS8<'_>) {
+        self.inner.0.dot_rows_s8(args);
+    }
+
+    fn lut_rgb_u8(&self, tables: &[[i8; 256]; 3], src: &[u8], dst: &mut [i8]) {
+        self.inner.0.lut_rgb_u8(tables, src, dst);
+    }
+
+    fn resample_row_u8(&self, args: ResampleRowU8<'_>) {
+        self.inner.0.resample_row_u8(args);
+    }
+
+    fn resample_columns_u8(&self, args: ResampleColumnsU8<'_>) {
+        self.inner.0.resample_columns_u8(args);
+    }
+
+    fn add_weighted_u8(&self, weight: i32, src: &[u8], sums: &mut [i32]) {
+        self.inner.0.add_weighted_u8(weight, src, sums);
+    }
+
+    fn clip_sums_u8(&self, sums: &[i32], dst: &mut [u8]) {
+        self.inner.0.clip_sums_u8(sums, dst);
     }
 
     fn quantize_f32(&self, src: &[f32], scale: f32, zero_point: i32, dst: &mut [i8]) {

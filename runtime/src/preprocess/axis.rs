@@ -6,14 +6,13 @@
 //! subtract, multiply, divide), so that the integers are the same as Pillow's on a host and on a microcontroller with or
 //! without a double precision unit.
 
-/// Fractional bits of a fixed-point weight: 32 less 8 for the sample and 2 for the sign and the overshoot of the filter.
-const PRECISION_BITS: u32 = 32 - 8 - 2;
-
-/// Half of the last place that survives [`clip8`]; a sum starts here so that the shift rounds.
-pub(super) const ROUNDING: i32 = 1 << (PRECISION_BITS - 1);
+use crate::kernel::resample::WEIGHT_BITS;
 
 /// Half width of the cubic filter, in output samples when shrinking and in source samples when growing.
 const FILTER_SUPPORT: f64 = 2.0;
+
+/// Weights of a window that are kept while they are added up; further ones are computed twice.
+const KEPT_WEIGHTS: usize = 16;
 
 /// The outputs of one axis that survive the centre crop.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,8 +20,8 @@ pub(super) struct Axis {
     source_len: u32,
     /// Source samples for one output sample.
     scale: f64,
-    /// The scale, but at least 1: a growing picture is interpolated with the plain filter.
-    filter_scale: f64,
+    /// 1 over the scale, or over 1 where that is less: a growing picture is interpolated with the plain filter.
+    inverse_filter_scale: f64,
     support: f64,
     /// Where the crop starts in the resized axis.
     crop_start: u64,
@@ -62,7 +61,7 @@ impl Axis {
         Self {
             source_len,
             scale,
-            filter_scale,
+            inverse_filter_scale: 1.0 / filter_scale,
             support,
             crop_start,
             padding: padding as usize,
@@ -93,7 +92,7 @@ impl Axis {
 
     fn weight(&self, window: &Window, tap: u32) -> f64 {
         let position = f64::from(window.start + tap) - window.center + 0.5;
-        cubic(position * (1.0 / self.filter_scale))
+        cubic(position * self.inverse_filter_scale)
     }
 
     /// Sum of the weights of a window, in the order in which Pillow adds them.
@@ -105,17 +104,42 @@ impl Axis {
         sum
     }
 
-    /// The fixed-point weight of the `tap`-th sample of a window whose weights add up to `sum`.
-    pub(super) fn coefficient(&self, window: &Window, sum: f64, tap: u32) -> i32 {
-        let weight = self.weight(window, tap);
-        let normalised = if sum != 0.0 { weight / sum } else { weight };
-        let fixed = normalised * f64::from(1u32 << PRECISION_BITS);
-        // Rounds half away from zero.
-        if normalised < 0.0 {
-            (-0.5 + fixed) as i32
-        } else {
-            (0.5 + fixed) as i32
+    /// The fixed-point weights of the samples of a window, to the first elements of `dst`.
+    ///
+    /// A weighted sum of samples cannot leave i32: the absolute weights of a cubic window add up to less than 1.6, times 255 in
+    /// 22 fractional bits is below 2³¹.
+    pub(super) fn coefficients(&self, window: &Window, dst: &mut [i32]) {
+        let mut kept = [0.0; KEPT_WEIGHTS];
+        let mut sum = 0.0;
+        for tap in 0..window.len {
+            let weight = self.weight(window, tap);
+            sum += weight;
+            if let Some(kept) = kept.get_mut(tap as usize) {
+                *kept = weight;
+            }
         }
+        for (tap, dst) in (0..window.len).zip(dst) {
+            let kept = kept.get(tap as usize).copied();
+            let weight = kept.unwrap_or_else(|| self.weight(window, tap));
+            *dst = to_fixed(weight, sum);
+        }
+    }
+
+    /// The `tap`-th of [`Axis::coefficients`], of a window whose weights add up to `sum`.
+    pub(super) fn coefficient(&self, window: &Window, sum: f64, tap: u32) -> i32 {
+        to_fixed(self.weight(window, tap), sum)
+    }
+}
+
+/// A weight as a part of the sum of all weights, in fixed point.
+fn to_fixed(weight: f64, sum: f64) -> i32 {
+    let normalised = if sum != 0.0 { weight / sum } else { weight };
+    let fixed = normalised * f64::from(1u32 << WEIGHT_BITS);
+    // Rounds half away from zero.
+    if normalised < 0.0 {
+        (-0.5 + fixed) as i32
+    } else {
+        (0.5 + fixed) as i32
     }
 }
 
@@ -145,22 +169,10 @@ fn cubic(x: f64) -> f64 {
     }
 }
 
-/// A fixed-point sum that started at [`ROUNDING`], as a sample.
-pub(super) fn clip8(sum: i32) -> u8 {
-    (sum >> PRECISION_BITS).clamp(0, 255) as u8
-}
-
-/// Adds `coefficient * sample`.
-///
-/// The sum cannot leave i32 (the absolute weights of a cubic window add up to less than 1.6, times 255 in 22 fractional
-/// bits is below 2^31); wrapping says that no check is compiled in.
-pub(super) fn accumulate(sum: i32, coefficient: i32, sample: u8) -> i32 {
-    sum.wrapping_add(coefficient.wrapping_mul(i32::from(sample)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::resample::{MAX_WEIGHT, ROUNDING};
 
     #[test]
     fn a_crop_starts_where_torchvision_starts_it() {
@@ -202,9 +214,17 @@ mod tests {
                 for index in 0..axis.count {
                     let window = axis.window(index);
                     let sum = axis.weight_sum(&window);
-                    let absolute: i64 = (0..window.len)
-                        .map(|tap| i64::from(axis.coefficient(&window, sum, tap)).abs())
-                        .sum();
+                    let weights = (0..window.len).map(|tap| axis.coefficient(&window, sum, tap));
+                    let mut together = [0; 64];
+                    axis.coefficients(&window, &mut together);
+                    assert!(
+                        weights
+                            .clone()
+                            .zip(together)
+                            .all(|(one, other)| one == other)
+                    );
+                    assert!(weights.clone().all(|weight| weight.abs() <= MAX_WEIGHT));
+                    let absolute: i64 = weights.map(|weight| i64::from(weight).abs()).sum();
                     assert!(absolute * 255 + i64::from(ROUNDING) <= i64::from(i32::MAX));
                 }
             }

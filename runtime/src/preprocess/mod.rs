@@ -20,8 +20,11 @@ mod error;
 mod pixel;
 mod quantise;
 
-use axis::{Axis, ROUNDING, Window, accumulate, clip8};
+use axis::Axis;
 use zerocopy::{FromBytes, IntoBytes};
+
+use crate::kernel::Kernels;
+use crate::kernel::resample::{CHANNELS, ROUNDING, ResampleColumnsU8, ResampleRowU8, clip8};
 
 pub use error::InputError;
 pub use pixel::PixelFormat;
@@ -30,14 +33,12 @@ pub use quantise::{F32Sink, S8Sink, quantisation_table};
 /// Longest side of a source picture, in pixels.
 pub const MAX_SOURCE_SIDE: u32 = 65_535;
 
-const CHANNELS: usize = 3;
-
 /// Open output rows at any time when the picture shrinks: output `y + 5` starts at `center + 3 * scale`, which is past the
 /// end of output `y` at `center + 2 * scale`.
 const OPEN_ROWS: usize = 5;
 
-/// Samples of a row that are summed together, so that the sums stay in registers.
-const BLOCK: usize = 64;
+/// Pixels of other formats than RGB888 that are converted before they are resampled.
+const TILE_PIXELS: usize = 256;
 
 /// What a model expects of a picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -167,6 +168,7 @@ impl Plan {
 /// After `height` rows and [`Preprocessor::finish`] the sink has seen every output row.
 #[derive(Debug)]
 pub struct Preprocessor<'a> {
+    kernels: &'a dyn Kernels,
     plan: Plan,
     format: PixelFormat,
     source_row_bytes: usize,
@@ -188,8 +190,8 @@ pub struct Preprocessor<'a> {
 #[derive(Debug)]
 struct Columns<'a> {
     taps: usize,
-    spans: &'a mut [u32], // (columns, 2): start and length in source pixels
-    coefficients: &'a mut [i32], // (columns, taps)
+    spans: &'a [[u32; 2]], // (columns): start and length in source pixels
+    weights: &'a [i32],    // (columns, taps)
 }
 
 impl<'a> Preprocessor<'a> {
@@ -212,11 +214,13 @@ impl<'a> Preprocessor<'a> {
             })
     }
 
-    /// A preprocessor for one picture; computes the horizontal weights into `scratch`, whose contents do not matter.
+    /// A preprocessor for one picture, which `kernels` resample; computes the horizontal weights into `scratch`, whose contents
+    /// do not matter.
     ///
     /// # Errors
     /// When the geometry or the size is out of range, or `scratch` is shorter than [`Preprocessor::scratch_len`].
     pub fn new(
+        kernels: &'a dyn Kernels,
         geometry: &InputGeometry,
         src_width: u32,
         src_height: u32,
@@ -224,10 +228,11 @@ impl<'a> Preprocessor<'a> {
         scratch: &'a mut [u32],
     ) -> Result<Self, InputError> {
         let plan = Plan::new(geometry, src_width, src_height)?;
-        Self::with_plan(plan, src_width, src_height, format, scratch)
+        Self::with_plan(kernels, plan, src_width, src_height, format, scratch)
     }
 
     fn with_plan(
+        kernels: &'a dyn Kernels,
         plan: Plan,
         src_width: u32,
         src_height: u32,
@@ -251,6 +256,7 @@ impl<'a> Preprocessor<'a> {
         let sums = rest.sums(sum_count).ok_or(too_small)?;
         out_row.fill(0);
         Ok(Self {
+            kernels,
             plan,
             format,
             source_row_bytes: src_width as usize * format.bytes_per_pixel(),
@@ -321,23 +327,25 @@ impl<'a> Preprocessor<'a> {
         let axis = &self.plan.rows;
         let slot = source_row as usize % axis.taps;
         if let Some(slot) = self.rows.chunks_exact_mut(self.plan.row_bytes).nth(slot) {
-            self.columns.resample(self.format, row, slot);
+            self.columns.resample(self.kernels, self.format, row, slot);
         }
         while self.next_row < axis.count {
             let window = axis.window(self.next_row);
             if window.end() > source_row + 1 {
                 break;
             }
-            let sum = axis.weight_sum(&window);
-            for (tap, coefficient) in (0..window.len).zip(self.sums.iter_mut()) {
-                *coefficient = axis.coefficient(&window, sum, tap);
-            }
+            axis.coefficients(&window, self.sums);
             let start = self.plan.columns.padding * CHANNELS;
             let out = self
                 .out_row
                 .get_mut(start..start + self.plan.row_bytes)
                 .unwrap_or_default();
-            sum_ring(self.rows, axis.taps, &window, self.sums, out);
+            self.kernels.resample_columns_u8(ResampleColumnsU8 {
+                ring: self.rows,
+                first: window.start as usize % axis.taps,
+                weights: self.sums.get(..window.len as usize).unwrap_or_default(),
+                dst: out,
+            });
             sink.row(axis.padding + self.next_row, self.out_row);
             self.next_row += 1;
         }
@@ -345,7 +353,8 @@ impl<'a> Preprocessor<'a> {
 
     fn push_to_sums(&mut self, source_row: u32, row: &[u8], sink: &mut dyn RowSink) {
         let axis = &self.plan.rows;
-        self.columns.resample(self.format, row, self.rows);
+        self.columns
+            .resample(self.kernels, self.format, row, self.rows);
         for output in self.next_row..axis.count {
             let window = axis.window(output);
             if window.start > source_row {
@@ -361,14 +370,11 @@ impl<'a> Preprocessor<'a> {
             }
             let coefficient =
                 axis.coefficient(&window, self.weight_sums[slot], source_row - window.start);
-            for (sum, sample) in sums.iter_mut().zip(self.rows.iter()) {
-                *sum = accumulate(*sum, coefficient, *sample);
-            }
+            self.kernels.add_weighted_u8(coefficient, self.rows, sums);
             if window.end() == source_row + 1 {
                 let start = self.plan.columns.padding * CHANNELS;
-                for (out, sum) in self.out_row.iter_mut().skip(start).zip(sums) {
-                    *out = clip8(*sum);
-                }
+                let out = self.out_row.get_mut(start..start + sums.len());
+                self.kernels.clip_sums_u8(sums, out.unwrap_or_default());
                 sink.row(axis.padding + output, self.out_row);
                 self.next_row = output + 1;
             }
@@ -378,79 +384,106 @@ impl<'a> Preprocessor<'a> {
 
 impl<'a> Columns<'a> {
     /// Computes the weights of every column of `axis` into the slices given for them.
-    fn new(axis: &Axis, spans: &'a mut [u32], coefficients: &'a mut [i32]) -> Self {
-        let per_column = spans
-            .as_chunks_mut::<2>()
-            .0
-            .iter_mut()
-            .zip(coefficients.chunks_exact_mut(axis.taps));
+    fn new(axis: &Axis, spans: &'a mut [u32], weights: &'a mut [i32]) -> Self {
+        let spans = spans.as_chunks_mut::<2>().0;
+        let per_column = spans.iter_mut().zip(weights.chunks_exact_mut(axis.taps));
         for (index, (span, weights)) in per_column.enumerate() {
             let window = axis.window(index);
-            let sum = axis.weight_sum(&window);
             *span = [window.start, window.len];
-            for (tap, weight) in (0..window.len).zip(weights) {
-                *weight = axis.coefficient(&window, sum, tap);
-            }
+            weights.fill(0);
+            axis.coefficients(&window, weights);
         }
         Self {
             taps: axis.taps,
             spans,
-            coefficients,
+            weights,
         }
     }
 
     /// Resamples one source row to `dst`, shape (columns, 3).
-    fn resample(&self, format: PixelFormat, row: &[u8], dst: &mut [u8]) {
+    fn resample(&self, kernels: &dyn Kernels, format: PixelFormat, row: &[u8], dst: &mut [u8]) {
         match format {
-            PixelFormat::Rgb888 => self.resample_with(row, dst, |pixel: [u8; 3]| pixel),
-            PixelFormat::Rgb565 => self.resample_with(row, dst, |pixel| {
+            PixelFormat::Rgb888 => self.resample_rgb(kernels, 0, row, 0, dst),
+            PixelFormat::Rgb565 => self.resample_tiles(kernels, row, dst, |pixel| {
                 pixel::rgb565_to_rgb(u16::from_le_bytes(pixel))
             }),
-            PixelFormat::Rgb565Be => self.resample_with(row, dst, |pixel| {
+            PixelFormat::Rgb565Be => self.resample_tiles(kernels, row, dst, |pixel| {
                 pixel::rgb565_to_rgb(u16::from_be_bytes(pixel))
             }),
-            PixelFormat::Grey8 => self.resample_with(row, dst, |[grey]: [u8; 1]| [grey; CHANNELS]),
+            PixelFormat::Grey8 => {
+                self.resample_tiles(kernels, row, dst, |[grey]: [u8; 1]| [grey; CHANNELS]);
+            }
         }
     }
 
-    fn resample_with<const BYTES: usize>(
+    /// Resamples the columns from `column` on, as many as `dst` has, from pixels that begin with pixel `first` of the row.
+    fn resample_rgb(
         &self,
+        kernels: &dyn Kernels,
+        first: u32,
+        src: &[u8],
+        column: usize,
+        dst: &mut [u8],
+    ) {
+        let columns = column..column + dst.len() / CHANNELS;
+        let weights = columns.start * self.taps..columns.end * self.taps;
+        kernels.resample_row_u8(ResampleRowU8 {
+            src,
+            first,
+            spans: self.spans.get(columns).unwrap_or_default(),
+            taps: self.taps,
+            weights: self.weights.get(weights).unwrap_or_default(),
+            dst,
+        });
+    }
+
+    /// Converts a tile of the row at a time and resamples the columns whose spans lie in it.
+    fn resample_tiles<const BYTES: usize>(
+        &self,
+        kernels: &dyn Kernels,
         row: &[u8],
         dst: &mut [u8],
         to_rgb: impl Fn([u8; BYTES]) -> [u8; CHANNELS],
     ) {
-        let (pixels, _) = row.as_chunks::<BYTES>();
-        let (dst, _) = dst.as_chunks_mut::<CHANNELS>();
-        let (spans, _) = self.spans.as_chunks::<2>();
-        let weights = self.coefficients.chunks_exact(self.taps);
-        for ((out, [start, len]), weights) in dst.iter_mut().zip(spans).zip(weights) {
-            let (start, len) = (*start as usize, *len as usize);
-            let window = pixels.get(start..start + len).unwrap_or_default();
-            let mut sums = [ROUNDING; CHANNELS];
-            for (pixel, weight) in window.iter().zip(weights) {
-                for (sum, sample) in sums.iter_mut().zip(to_rgb(*pixel)) {
-                    *sum = accumulate(*sum, *weight, sample);
-                }
+        let mut tile = [0; TILE_PIXELS * CHANNELS];
+        let pixels = row.as_chunks::<BYTES>().0;
+        let mut column = 0;
+        while let Some(&[first, _]) = self.spans.get(column) {
+            let rest = pixels.get(first as usize..).unwrap_or_default();
+            for (rgb, pixel) in tile.as_chunks_mut().0.iter_mut().zip(rest) {
+                *rgb = to_rgb(*pixel);
             }
-            *out = sums.map(clip8);
+            let end = first + TILE_PIXELS as u32;
+            let spans = self.spans.iter().skip(column);
+            let count = spans.take_while(|[start, len]| start + len <= end).count();
+            let part = column * CHANNELS..(column + count.max(1)) * CHANNELS;
+            let dst = dst.get_mut(part).unwrap_or_default();
+            match count {
+                0 => self.resample_wide(rest, column, dst, &to_rgb),
+                _ => self.resample_rgb(kernels, first, &tile, column, dst),
+            }
+            column += count.max(1);
         }
     }
-}
 
-/// Weighs the rows of a window in `ring`, shape (taps, columns, 3), into `out`, shape (columns, 3).
-fn sum_ring(ring: &[u8], taps: usize, window: &Window, weights: &[i32], out: &mut [u8]) {
-    let row_bytes = out.len();
-    for (block, out) in out.chunks_mut(BLOCK).enumerate() {
-        let mut sums = [ROUNDING; BLOCK];
-        for (row, weight) in (window.start..window.end()).zip(weights) {
-            let start = row as usize % taps * row_bytes + block * BLOCK;
-            let samples = ring.get(start..start + out.len()).unwrap_or_default();
-            for (sum, sample) in sums.iter_mut().zip(samples) {
-                *sum = accumulate(*sum, *weight, *sample);
+    /// Resamples one column whose span is longer than a tile.
+    fn resample_wide<const BYTES: usize>(
+        &self,
+        pixels: &[[u8; BYTES]], // from the first one of the span on
+        column: usize,
+        dst: &mut [u8],
+        to_rgb: impl Fn([u8; BYTES]) -> [u8; CHANNELS],
+    ) {
+        let len = self.spans.get(column).map_or(0, |[_, len]| *len as usize);
+        let weights = self.weights.iter().skip(column * self.taps).take(len);
+        let mut sums = [ROUNDING; CHANNELS];
+        for (pixel, &weight) in pixels.iter().zip(weights) {
+            for (sum, sample) in sums.iter_mut().zip(to_rgb(*pixel)) {
+                *sum = sum.wrapping_add(weight.wrapping_mul(sample.into()));
             }
         }
-        for (out, sum) in out.iter_mut().zip(sums) {
-            *out = clip8(sum);
+        for (dst, sum) in dst.iter_mut().zip(sums) {
+            *dst = clip8(sum);
         }
     }
 }

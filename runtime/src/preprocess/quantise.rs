@@ -2,16 +2,17 @@
 //!
 //! Normalisation is `(pixel / 255 - mean) / std` in f32, in that order, which is what training pipelines compute. The int8
 //! tensor holds `round(normalised / scale) + zero_point`, rounded half away from zero and clamped. A pixel has 256 values,
-//! so the whole of it is a table of 768 bytes that is computed once per frame source.
+//! so the whole of it is a table of 768 bytes that is computed once per frame.
 
 use super::{InputError, InputGeometry, RowSink};
-
-const CHANNELS: usize = 3;
+use crate::kernel::Kernels;
+use crate::kernel::resample::CHANNELS;
 
 /// Writes an int8 input tensor.
 #[derive(Debug)]
 pub struct S8Sink<'a> {
-    lut: [[i8; 256]; CHANNELS],
+    kernels: &'a dyn Kernels,
+    tables: [[i8; 256]; CHANNELS],
     width: usize,
     dst: &'a mut [i8], // (height, width, 3)
 }
@@ -22,6 +23,7 @@ impl<'a> S8Sink<'a> {
     /// # Errors
     /// When the normalisation, the scale or the zero point is out of range, or `dst` is not (height, width, 3).
     pub fn new(
+        kernels: &'a dyn Kernels,
         geometry: &InputGeometry,
         scale: f32,
         zero_point: i32,
@@ -29,7 +31,8 @@ impl<'a> S8Sink<'a> {
     ) -> Result<Self, InputError> {
         check_tensor(geometry, dst.len())?;
         Ok(Self {
-            lut: quantisation_table(geometry, scale, zero_point)?,
+            kernels,
+            tables: quantisation_table(geometry, scale, zero_point)?,
             width: usize::from(geometry.width),
             dst,
         })
@@ -43,18 +46,9 @@ impl RowSink for S8Sink<'_> {
             .chunks_exact_mut(self.width * CHANNELS)
             .nth(y)
             .unwrap_or_default();
-        let [red, green, blue] = &self.lut;
-        for (dst, px) in row
-            .as_chunks_mut()
-            .0
-            .iter_mut()
-            .zip(rgb.as_chunks::<CHANNELS>().0)
-        {
-            *dst = [
-                red[usize::from(px[0])],
-                green[usize::from(px[1])],
-                blue[usize::from(px[2])],
-            ];
+        let len = row.len().min(rgb.len());
+        if let (Some(dst), Some(src)) = (row.get_mut(..len), rgb.get(..len)) {
+            self.kernels.lut_rgb_u8(&self.tables, src, dst);
         }
     }
 }
@@ -150,6 +144,7 @@ pub fn quantisation_table(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::Scalar;
 
     const GEOMETRY: InputGeometry = InputGeometry {
         width: 2,
@@ -165,7 +160,7 @@ mod tests {
         let mut s8 = [0i8; 12];
         let mut f32s = [0f32; 12];
         let row = [0, 127, 255, 3, 200, 90];
-        let mut sink = S8Sink::new(&GEOMETRY, scale, zero_point, &mut s8).unwrap();
+        let mut sink = S8Sink::new(&Scalar, &GEOMETRY, scale, zero_point, &mut s8).unwrap();
         sink.row(1, &row);
         let mut sink = F32Sink::new(&GEOMETRY, &mut f32s).unwrap();
         sink.row(1, &row);
@@ -209,7 +204,7 @@ mod tests {
             Err(InputError::BadZeroPoint { zero_point: 128 })
         );
         assert_eq!(
-            S8Sink::new(&GEOMETRY, 0.1, 0, &mut [0; 11]).err(),
+            S8Sink::new(&Scalar, &GEOMETRY, 0.1, 0, &mut [0; 11]).err(),
             Some(InputError::TensorLength {
                 expected: 12,
                 found: 11
@@ -220,7 +215,7 @@ mod tests {
     #[test]
     fn a_row_outside_the_tensor_is_ignored() {
         let mut dst = [7i8; 12];
-        S8Sink::new(&GEOMETRY, 0.1, 0, &mut dst)
+        S8Sink::new(&Scalar, &GEOMETRY, 0.1, 0, &mut dst)
             .unwrap()
             .row(2, &[0; 6]);
         assert_eq!(dst, [7; 12]);

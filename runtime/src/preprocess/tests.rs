@@ -3,6 +3,7 @@
 extern crate std;
 
 use super::*;
+use crate::kernel::{Scalar, available, detect};
 use proptest::prelude::*;
 use std::vec;
 use std::vec::Vec;
@@ -36,12 +37,28 @@ fn noise(len: usize, seed: u32) -> Vec<u8> {
         .collect()
 }
 
+/// The rows of a picture, which every kernel set computes alike.
 fn run_plan(plan: Plan, size: (u32, u32), format: PixelFormat, pixels: &[u8]) -> Vec<Vec<u8>> {
+    let of_scalar = run_plan_with(&Scalar, plan, size, format, pixels);
+    for set in available() {
+        let rows = run_plan_with(set, plan, size, format, pixels);
+        assert!(rows == of_scalar, "{} {size:?} {plan:?}", set.name());
+    }
+    of_scalar
+}
+
+fn run_plan_with(
+    kernels: &dyn Kernels,
+    plan: Plan,
+    size: (u32, u32),
+    format: PixelFormat,
+    pixels: &[u8],
+) -> Vec<Vec<u8>> {
     // Garbage in the scratch and no word to spare.
     let mut scratch = vec![0xdead_beef; plan.scratch_words() as usize];
     let mut sink = Collect(Vec::new());
     let mut preprocessor =
-        Preprocessor::with_plan(plan, size.0, size.1, format, &mut scratch).unwrap();
+        Preprocessor::with_plan(kernels, plan, size.0, size.1, format, &mut scratch).unwrap();
     for row in pixels.chunks(size.0 as usize * format.bytes_per_pixel()) {
         preprocessor.push_row(row, &mut sink).unwrap();
     }
@@ -112,6 +129,25 @@ fn every_format_gives_what_its_rgb_expansion_gives() {
 }
 
 #[test]
+fn formats_agree_where_tiles_end_and_where_a_span_is_longer_than_one() {
+    for (size, geometry) in [
+        ((900, 4), geometry(300, 4, 4)),
+        ((700, 90), geometry(40, 6, 8)),
+        ((2000, 1500), geometry(8, 6, 8)),
+    ] {
+        let plan = Plan::new(&geometry, size.0, size.1).unwrap();
+        let words = noise((size.0 * size.1 * 2) as usize, 5);
+        let to_rgb = |word: &[u8; 2]| pixel::rgb565_to_rgb(u16::from_le_bytes(*word));
+        let rgb: Vec<u8> = words.as_chunks().0.iter().flat_map(to_rgb).collect();
+        let expected = run_plan(plan, size, PixelFormat::Rgb888, &rgb);
+        assert!(
+            run_plan(plan, size, PixelFormat::Rgb565, &words) == expected,
+            "{size:?}"
+        );
+    }
+}
+
+#[test]
 fn a_resized_picture_smaller_than_the_crop_is_padded_with_black() {
     let plan = Plan::new(&geometry(8, 4, 3), 3, 3).unwrap();
     let rows = run_plan(plan, (3, 3), PixelFormat::Rgb888, &[255; 27]);
@@ -152,8 +188,15 @@ fn a_frame_of_20000_by_20000_is_computed() {
     let geometry = geometry(8, 8, 8);
     let mut scratch = vec![0; Preprocessor::scratch_len(&geometry, 20_000, 20_000).unwrap()];
     let mut sink = Collect(Vec::new());
-    let mut preprocessor =
-        Preprocessor::new(&geometry, 20_000, 20_000, PixelFormat::Grey8, &mut scratch).unwrap();
+    let mut preprocessor = Preprocessor::new(
+        detect(),
+        &geometry,
+        20_000,
+        20_000,
+        PixelFormat::Grey8,
+        &mut scratch,
+    )
+    .unwrap();
     let row = vec![9; 20_000];
     for _ in 0..20_000 {
         preprocessor.push_row(&row, &mut sink).unwrap();
@@ -171,7 +214,7 @@ fn misuse_is_refused_with_the_numbers() {
         geometry: &InputGeometry,
         scratch: &'a mut [u32],
     ) -> Result<Preprocessor<'a>, InputError> {
-        Preprocessor::new(geometry, 6, 2, PixelFormat::Grey8, scratch)
+        Preprocessor::new(&Scalar, geometry, 6, 2, PixelFormat::Grey8, scratch)
     }
     assert_eq!(
         start(&geometry, &mut scratch[1..]).err(),
@@ -235,7 +278,7 @@ proptest! {
             return Ok(());
         };
         let mut scratch = vec![u32::MAX; (needed + spare).saturating_sub(1)];
-        let Ok(mut preprocessor) = Preprocessor::new(&geometry, width, height, PixelFormat::Rgb888, &mut scratch) else {
+        let Ok(mut preprocessor) = Preprocessor::new(detect(), &geometry, width, height, PixelFormat::Rgb888, &mut scratch) else {
             prop_assert_eq!(spare, 0);
             return Ok(());
         };

@@ -163,26 +163,6 @@ pub(crate) fn tables_dots_and_conversions_are_equal() {
             };
             assert_same(&run(set), &run(&Scalar), set, "lut");
 
-            let channels = 1 + random.below(40);
-            let tables: Vec<[i8; 256]> = (0..1 + random.below(5))
-                .map(|_| core::array::from_fn(|_| random.next() as i8))
-                .collect();
-            let index: Vec<u8> = (0..channels)
-                .map(|_| random.below(tables.len()) as u8)
-                .collect();
-            let whole = len - len % channels;
-            let run = |set: &dyn Kernels| {
-                let mut dst = Guarded::new(whole, 85i8);
-                set.lut_channels_s8(&tables, &index, &lhs[..whole], dst.slice());
-                dst.contents().to_vec()
-            };
-            let expected: Vec<i8> = (0..whole)
-                .map(|i| {
-                    tables[usize::from(index[i % channels])][(i32::from(lhs[i]) + 128) as usize]
-                })
-                .collect();
-            assert_same(&run(set), &expected, set, "lut by channel");
-
             let scale = [0.037f32, 1.0, 0.5, 1e-30, 3e30][case % 5];
             let zero_point = [0, -128, 127, random.within(-128..=127)][case % 4];
             let floats: Vec<f32> = (0..len).map(|_| float(&mut random, scale)).collect();
@@ -266,4 +246,76 @@ pub(crate) fn scalar_conversions_are_what_they_say() {
     assert_eq!(normal, [-127, 127, 0, -1]);
     Scalar.normalize_s16(&[0; 4], &mut normal);
     assert_eq!(normal, [0; 4]);
+}
+
+/// Channels alike in a row, mixed, and with more tables than are looked up at once; the last row may be cut short.
+#[cfg_attr(test, test)]
+pub(crate) fn tables_of_channels_are_equal() {
+    for set in fast_sets() {
+        let mut random = Random::new(15);
+        let tables: Vec<[i8; 256]> = (0..20)
+            .map(|_| core::array::from_fn(|_| random.next() as i8))
+            .collect();
+        for case in 0..300 {
+            let channels = match case % 6 {
+                0 => 100 + random.below(200),
+                _ => size(&mut random),
+            };
+            let rows = random.below(5);
+            let len = rows * channels + random.below(channels + 1);
+            let kinds = 1 + random.below([1, 3, 20][case % 3]);
+            let alike = [1, 3, 64][random.below(3)];
+            let mut table = 0;
+            let index: Vec<u8> = (0..channels)
+                .map(|channel| {
+                    if channel % alike == 0 {
+                        table = random.below(kinds);
+                    }
+                    table as u8
+                })
+                .collect();
+            let src = random.bytes(len, FILLS[case % 4]);
+            let run = |set: &dyn Kernels| {
+                let mut dst = Guarded::new(len, 85i8);
+                set.lut_channels_s8(&tables[..kinds], &index, &src, dst.slice());
+                dst.contents().to_vec()
+            };
+            let entry = |i: usize| tables[usize::from(index[i % channels])];
+            let expected: Vec<i8> = (0..len)
+                .map(|i| entry(i)[(i32::from(src[i]) + 128) as usize])
+                .collect();
+            let what =
+                format!("case {case}, {len} elements of {channels} channels, {kinds} tables");
+            assert_same(&run(&Scalar), &expected, &Scalar, &what);
+            assert_same(&run(set), &expected, set, &what);
+        }
+    }
+}
+
+#[cfg_attr(test, test)]
+pub(crate) fn tables_of_pixels_are_equal() {
+    for set in fast_sets() {
+        let mut random = Random::new(16);
+        for case in 0..200 {
+            let pixels = match case % 4 {
+                0 => 60 + random.below(300),
+                _ => size(&mut random),
+            };
+            let tables: [[i8; 256]; 3] =
+                core::array::from_fn(|_| core::array::from_fn(|_| random.next() as i8));
+            let bytes = random.bytes(3 * pixels, FILLS[case % 4]);
+            let src: Vec<u8> = bytes.iter().map(|&byte| byte as u8).collect();
+            let run = |set: &dyn Kernels| {
+                let mut dst = Guarded::new(3 * pixels, 85i8);
+                set.lut_rgb_u8(&tables, &src, dst.slice());
+                dst.contents().to_vec()
+            };
+            let expected: Vec<i8> = (0..3 * pixels)
+                .map(|i| tables[i % 3][usize::from(src[i])])
+                .collect();
+            let what = format!("case {case}, {pixels} pixels");
+            assert_same(&run(&Scalar), &expected, &Scalar, &what);
+            assert_same(&run(set), &expected, set, &what);
+        }
+    }
 }

@@ -6,6 +6,7 @@
 extern crate alloc;
 
 mod elementwise;
+mod pixels;
 mod products;
 mod support;
 mod transformer;

@@ -4,7 +4,9 @@ use alloc::vec::Vec;
 
 use pinhole_runtime::kernel::packing::WeightLayout;
 use pinhole_runtime::kernel::requantize::multiply_by_quantized_multiplier;
-use pinhole_runtime::kernel::{DstS8, GemmS8, Kernels, Requantize, Scalar, tile_scratch_bytes};
+use pinhole_runtime::kernel::{
+    DotRowsS8, DstS8, GemmS8, Kernels, Requantize, Scalar, tile_scratch_bytes,
+};
 
 use crate::support::{
     Channels, FILLS, Fill, Guarded, Random, SCALES, Scales, assert_same, fast_sets, layouts, pack,
@@ -218,6 +220,46 @@ pub(crate) fn products_of_real_layers_are_equal() {
                 let gemm = Gemm::new(&mut random, dims, fill, scales);
                 gemm.check(set, &format!("{dims:?} {fill:?} {scales:?}"));
             }
+        }
+    }
+}
+
+/// One vector with rows that lie apart, as the classes of a bank do; the last row may be the end of the bytes.
+#[cfg_attr(test, test)]
+pub(crate) fn dots_with_many_rows_are_equal() {
+    for set in fast_sets() {
+        let mut random = Random::new(14);
+        for case in 0..400 {
+            let (count, k) = match case % 10 {
+                0 => (1 + random.below(40), 200 + random.below(400)),
+                _ => (size(&mut random), size(&mut random)),
+            };
+            let stride = k + random.below(3) * random.below(40);
+            let fill = FILLS[case / 2 % FILLS.len()];
+            let lhs = random.bytes(k, FILLS[case % FILLS.len()]);
+            let bytes = (count.max(1) - 1) * stride + k;
+            let behind = random.below(2) * 9;
+            let rows = random.bytes(bytes + behind, fill);
+            let run = |set: &dyn Kernels| {
+                let mut dst = Guarded::new(count, 85i32);
+                set.dot_rows_s8(DotRowsS8 {
+                    lhs: &lhs,
+                    rows: &rows,
+                    stride,
+                    dst: dst.slice(),
+                });
+                dst.contents().to_vec()
+            };
+            let expected: Vec<i32> = (0..count)
+                .map(|row| {
+                    let row = &rows[row * stride..][..k];
+                    let products = lhs.iter().zip(row);
+                    products.map(|(&a, &b)| i32::from(a) * i32::from(b)).sum()
+                })
+                .collect();
+            let what = format!("{count} rows of {k}, {stride} apart");
+            assert_same(&run(&Scalar), &expected, &Scalar, &what);
+            assert_same(&run(set), &expected, set, &what);
         }
     }
 }

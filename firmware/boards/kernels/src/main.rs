@@ -23,6 +23,8 @@ mod layers;
 #[path = "../../size/src/nothing.rs"]
 mod nothing;
 mod operations;
+#[path = "../../../../runtime/tests/kernels_s8/pixels.rs"]
+mod pixels;
 #[path = "../../../../runtime/tests/kernels_s8/products.rs"]
 mod products;
 mod start;
@@ -87,6 +89,7 @@ fn check(part: &str) {
         products::products_of_all_sizes_are_equal,
         products::scalar_products_are_equal_in_every_layout,
         products::products_of_real_layers_are_equal,
+        products::dots_with_many_rows_are_equal,
         windows::convolutions_of_all_windows_are_equal,
         windows::depthwise_convolutions_of_all_windows_are_equal,
         windows::depthwise_convolutions_of_16_bits_are_equal,
@@ -98,7 +101,12 @@ fn check(part: &str) {
         elementwise::sums_and_products_of_tensors_are_equal,
         elementwise::scalar_add_is_the_sum_of_real_numbers,
         elementwise::tables_dots_and_conversions_are_equal,
+        elementwise::tables_of_channels_are_equal,
+        elementwise::tables_of_pixels_are_equal,
         elementwise::scalar_conversions_are_what_they_say,
+        pixels::resampled_rows_are_equal,
+        pixels::resampled_columns_are_equal,
+        pixels::weighted_sums_of_rows_are_equal,
         transformer::sums_in_16_bits_are_equal_and_exact,
         transformer::layer_normalisation_is_equal_and_near_the_real_one,
         transformer::attention_is_equal_in_every_set,

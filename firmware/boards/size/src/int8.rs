@@ -1,13 +1,14 @@
-//! The integer operations of the kernel set that the features name, and no floats.
+//! The integer operations of the kernel set that the features name, none of pictures, and no floats.
 
+use pinhole_runtime::kernel::resample::{ResampleColumnsU8, ResampleRowU8};
 use pinhole_runtime::kernel::{
     AddS8, AddS16, AttentionF32, AttentionS8, ConvF32, ConvS8, DepthwiseConvF32, DepthwiseConvS8,
-    GemmF32, GemmS8, Kernels, LayerNormS16, MatmulF32, MeanS8, MeanS16, MulS8, PoolF32, PoolS8,
-    RescaleS16, SoftmaxS8,
+    DotRowsS8, GemmF32, GemmS8, Kernels, LayerNormS16, MatmulF32, MeanS8, MeanS16, MulS8, PoolF32,
+    PoolS8, RescaleS16, SoftmaxS8,
 };
 use pinhole_runtime::model::op::{BinaryKind, ReduceKind, UnaryKind};
 
-/// Integer operations alone.
+/// Integer operations of models alone.
 pub struct Int8;
 
 #[cfg(feature = "helium")]
@@ -78,6 +79,14 @@ impl Kernels for Int8 {
     fn dot_s8(&self, lhs: &[i8], rhs: &[i8]) -> i32 {
         set().dot_s8(lhs, rhs)
     }
+    fn dot_rows_s8(&self, args: DotRowsS8<'_>) {
+        set().dot_rows_s8(args);
+    }
+    fn lut_rgb_u8(&self, _: &[[i8; 256]; 3], _: &[u8], _: &mut [i8]) {}
+    fn resample_row_u8(&self, _: ResampleRowU8<'_>) {}
+    fn resample_columns_u8(&self, _: ResampleColumnsU8<'_>) {}
+    fn add_weighted_u8(&self, _: i32, _: &[u8], _: &mut [i32]) {}
+    fn clip_sums_u8(&self, _: &[i32], _: &mut [u8]) {}
     fn quantize_f32(&self, src: &[f32], scale: f32, zero_point: i32, dst: &mut [i8]) {
         set().quantize_f32(src, scale, zero_point, dst);
     }

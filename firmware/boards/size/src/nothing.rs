@@ -1,10 +1,11 @@
 //! A kernel set that does nothing: what remains is the loader and the interpreter.
 
 use pinhole_runtime::kernel::packing::WeightLayout;
+use pinhole_runtime::kernel::resample::{ResampleColumnsU8, ResampleRowU8};
 use pinhole_runtime::kernel::{
     AddS8, AddS16, AttentionF32, AttentionS8, ConvF32, ConvS8, DepthwiseConvF32, DepthwiseConvS8,
-    GemmF32, GemmS8, Kernels, LayerNormS16, MatmulF32, MeanS8, MeanS16, MulS8, PoolF32, PoolS8,
-    RescaleS16, SoftmaxS8,
+    DotRowsS8, GemmF32, GemmS8, Kernels, LayerNormS16, MatmulF32, MeanS8, MeanS16, MulS8, PoolF32,
+    PoolS8, RescaleS16, SoftmaxS8,
 };
 use pinhole_runtime::model::op::{BinaryKind, ReduceKind, UnaryKind};
 
@@ -37,6 +38,12 @@ impl Kernels for Nothing {
     fn dot_s8(&self, _: &[i8], _: &[i8]) -> i32 {
         0
     }
+    fn dot_rows_s8(&self, _: DotRowsS8<'_>) {}
+    fn lut_rgb_u8(&self, _: &[[i8; 256]; 3], _: &[u8], _: &mut [i8]) {}
+    fn resample_row_u8(&self, _: ResampleRowU8<'_>) {}
+    fn resample_columns_u8(&self, _: ResampleColumnsU8<'_>) {}
+    fn add_weighted_u8(&self, _: i32, _: &[u8], _: &mut [i32]) {}
+    fn clip_sums_u8(&self, _: &[i32], _: &mut [u8]) {}
     fn quantize_f32(&self, _: &[f32], _: f32, _: i32, _: &mut [i8]) {}
     fn dequantize_s8(&self, _: &[i8], _: f32, _: i32, _: &mut [f32]) {}
     fn gemm_f32(&self, _: GemmF32<'_>) {}

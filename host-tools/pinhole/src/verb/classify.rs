@@ -118,16 +118,8 @@ pub(crate) fn run(args: Args) -> Outcome {
         let name = path.display().to_string();
         match load_picture(path)
             .map_err(Failure::from)
-            .and_then(|picture| {
-                classify(
-                    &name,
-                    &picture,
-                    &mut session,
-                    &bank,
-                    args.top,
-                    kernels.name(),
-                )
-            }) {
+            .and_then(|picture| classify(&name, &picture, &mut session, &bank, args.top, kernels))
+        {
             Ok(result) if args.json => json(&result)?,
             Ok(result) => print(&result),
             Err(failure) => failed.push(failure.to_string()),
@@ -199,7 +191,7 @@ pub(crate) fn classify(
     session: &mut ImageSession,
     bank: &ClassBank<'_>,
     top: usize,
-    kernels: &str,
+    kernels: &dyn Kernels,
 ) -> Outcome<Classified> {
     let embedding = session.encode(picture).context(name)?.to_i8();
     result(name, &embedding, bank, top, kernels)
@@ -211,10 +203,10 @@ pub(crate) fn result(
     embedding: &[i8],
     bank: &ClassBank<'_>,
     top: usize,
-    kernels: &str,
+    kernels: &dyn Kernels,
 ) -> Outcome<Classified> {
     let mut ranked = vec![Ranked::default(); top.clamp(1, bank.class_count().max(1))];
-    let verdict = score(bank, embedding, &mut ranked).context(name)?;
+    let verdict = score(kernels, bank, embedding, &mut ranked).context(name)?;
     let label = |ranked: &Ranked| {
         bank.class(ranked.class_index as usize)
             .map_or(String::new(), |class| class.name.to_string())
@@ -235,7 +227,7 @@ pub(crate) fn result(
         rejected: verdict.rejected,
         top,
         embedding_sha256: files::sha256(&bytes),
-        kernels: kernels.to_string(),
+        kernels: kernels.name().to_string(),
     })
 }
 

@@ -139,7 +139,7 @@ fn on_host(
     let start = Instant::now();
     for (name, picture) in pictures {
         let embedding = session.encode(picture)?.to_i8();
-        let result = classify::result(name, &embedding, bank, 3, kernels.name())?;
+        let result = classify::result(name, &embedding, bank, 3, kernels)?;
         let others: Vec<String> = result
             .top
             .iter()

@@ -108,6 +108,7 @@ fn reject_threshold(
         pinhole_runtime::interpreter::AlignedBytes::from_slice(&bank_bytes),
     )?;
     classify::check_space(&bank, &encoder)?;
+    let kernels = encoder.loaded.kernels;
     let paths = pictures::below(folder)?;
     let bar = progress::bar("calibrating", paths.len());
     let mut session = encoder.session();
@@ -115,7 +116,7 @@ fn reject_threshold(
     for path in &paths {
         let embedding = session.encode(&load_picture(path)?)?.to_i8();
         energies.push(
-            score(&bank, &embedding, &mut [Ranked::default()])
+            score(kernels, &bank, &embedding, &mut [Ranked::default()])
                 .map_err(Failure::new)?
                 .energy,
         );

@@ -139,43 +139,6 @@ pub(super) fn widen(bytes: int8x16_t) -> [int32x4_t; 4] {
     ]
 }
 
-/// `dst[i] = table[src[i] + 128]`.
-pub(super) fn lut_s8<L: Level>(_: L, table: &[i8; 256], src: &[i8], dst: &mut [i8]) {
-    let tables = Tables::new(table);
-    let (dst, last_dst) = dst.as_chunks_mut::<CHUNK>();
-    let (src, last_src) = src.as_chunks::<CHUNK>();
-    for (dst, src) in dst.iter_mut().zip(src) {
-        store_i8x16(dst, tables.look_up(load_i8x16(src)));
-    }
-    store_up_to_i8x16(last_dst, tables.look_up(load_up_to_i8x16(last_src)));
-}
-
-/// A table of 256 bytes as four of 64, each looking at the bytes that the others leave alone.
-struct Tables([int8x16x4_t; 4]);
-
-impl Tables {
-    fn new(table: &[i8; 256]) -> Self {
-        let quarter = |quarter: usize| {
-            let vector = |v: usize| load_i8x16(&table[quarter * 64 + v * 16..]);
-            int8x16x4_t(vector(0), vector(1), vector(2), vector(3))
-        };
-        Self([quarter(0), quarter(1), quarter(2), quarter(3)])
-    }
-
-    #[inline(always)]
-    fn look_up(&self, bytes: int8x16_t) -> int8x16_t {
-        let step = vdupq_n_s8(64);
-        // A place outside of 0..64 gives 0 in the first look, and leaves what is there in the others.
-        let mut place = veorq_s8(bytes, vdupq_n_s8(i8::MIN));
-        let mut found = vqtbl4q_s8(self.0[0], vreinterpretq_u8_s8(place));
-        for table in &self.0[1..] {
-            place = vsubq_s8(place, step);
-            found = vqtbx4q_s8(found, *table, vreinterpretq_u8_s8(place));
-        }
-        found
-    }
-}
-
 /// Exact sum of products.
 pub(super) fn dot_s8<L: Level>(level: L, lhs: &[i8], rhs: &[i8]) -> i32 {
     let len = lhs.len().min(rhs.len());

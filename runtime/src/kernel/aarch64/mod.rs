@@ -10,24 +10,29 @@
 
 mod attention_s8;
 mod conv_s8;
+mod depthwise_conv_s16;
 mod depthwise_conv_s8;
+mod dot_rows_s8;
 mod elementwise_s8;
 mod gemm_s8;
 mod lanes;
 mod level;
+mod lut_s8;
 mod matmul_s8;
 mod neon;
 mod pool_s8;
 mod requantize;
+mod resample_u8;
 mod stream_s16;
 
 use core::borrow::Borrow;
 
 use super::float::float_methods;
 use super::packing::WeightLayout;
+use super::resample::{ResampleColumnsU8, ResampleRowU8};
 use super::{
-    AddS8, AddS16, AttentionS8, ConvS8, DepthwiseConvS8, GemmS8, Kernels, LayerNormS16, MeanS8,
-    MeanS16, MulS8, PoolS8, RescaleS16, SoftmaxS8,
+    AddS8, AddS16, AttentionS8, ConvS8, DepthwiseConvS8, DepthwiseConvS16, DotRowsS8, GemmS8,
+    Kernels, LayerNormS16, MeanS8, MeanS16, MulS8, PoolS8, RescaleS16, SoftmaxS8,
 };
 
 /// Proof of NEON; the set `aarch64-neon`.
@@ -92,6 +97,7 @@ macro_rules! methods {
     () => {
         methods! {
             depthwise_conv_s8::depthwise_conv_s8(args: DepthwiseConvS8<'_>);
+            depthwise_conv_s16::depthwise_conv_s16(args: DepthwiseConvS16<'_>);
             elementwise_s8::add_s8(args: AddS8<'_>);
             elementwise_s8::mul_s8(args: MulS8<'_>);
             pool_s8::avg_pool_s8(args: PoolS8<'_>);
@@ -103,9 +109,14 @@ macro_rules! methods {
             stream_s16::mean_s16(args: MeanS16<'_>);
             attention_s8::attention_s8(args: AttentionS8<'_>);
             attention_s8::softmax_s8(args: SoftmaxS8<'_>);
-            elementwise_s8::lut_s8(table: &[i8; 256], src: &[i8], dst: &mut [i8]);
+            lut_s8::lut_s8(table: &[i8; 256], src: &[i8], dst: &mut [i8]);
+            lut_s8::lut_channels_s8(tables: &[[i8; 256]], index: &[u8], src: &[i8], dst: &mut [i8]);
+            lut_s8::lut_rgb_u8(tables: &[[i8; 256]; 3], src: &[u8], dst: &mut [i8]);
+            resample_u8::resample_row_u8(args: ResampleRowU8<'_>);
+            resample_u8::resample_columns_u8(args: ResampleColumnsU8<'_>);
             elementwise_s8::normalize_s16(src: &[i16], dst: &mut [i8]);
             elementwise_s8::dot_s8(lhs: &[i8], rhs: &[i8]) -> i32;
+            dot_rows_s8::dot_rows_s8(args: DotRowsS8<'_>);
             elementwise_s8::quantize_f32(src: &[f32], scale: f32, zero_point: i32, dst: &mut [i8]);
             elementwise_s8::dequantize_s8(src: &[i8], scale: f32, zero_point: i32, dst: &mut [f32]);
         }

@@ -5,8 +5,8 @@
 //! Functions that touch memory check their slice.
 
 pub(super) use core::arch::aarch64::{
-    float32x4_t, int8x8_t, int8x16_t, int8x16x4_t, int16x4_t, int16x8_t, int32x4_t, int64x2_t,
-    uint8x8_t, uint8x16_t, uint16x4_t, uint16x8_t, uint32x4_t,
+    float32x4_t, int8x8_t, int8x16_t, int8x16x3_t, int8x16x4_t, int16x4_t, int16x8_t, int32x4_t,
+    int64x2_t, uint8x8_t, uint8x16_t, uint16x4_t, uint16x8_t, uint32x4_t,
 };
 
 /// Safe functions of the same names and types as the intrinsics.
@@ -115,6 +115,12 @@ values! {
     vsubq_s8(a: int8x16_t, b: int8x16_t) -> int8x16_t;
     veorq_s8(a: int8x16_t, b: int8x16_t) -> int8x16_t;
     vreinterpretq_u8_s8(x: int8x16_t) -> uint8x16_t;
+    vqtbl1q_s8(table: int8x16_t, index: uint8x16_t) -> int8x16_t;
+    vqmovun_s32(x: int32x4_t) -> uint16x4_t;
+    vcombine_u16(low: uint16x4_t, high: uint16x4_t) -> uint16x8_t;
+    vqmovn_u16(x: uint16x8_t) -> uint8x8_t;
+    vbslq_s8(mask: uint8x16_t, a: int8x16_t, b: int8x16_t) -> int8x16_t;
+    vceqq_s8(a: int8x16_t, b: int8x16_t) -> uint8x16_t;
     vqtbl4q_s8(table: int8x16x4_t, index: uint8x16_t) -> int8x16_t;
     vqtbx4q_s8(fallback: int8x16_t, table: int8x16x4_t, index: uint8x16_t) -> int8x16_t;
     vdupq_n_f32(x: f32) -> float32x4_t;
@@ -136,6 +142,55 @@ pub(super) fn add_sign(a: int32x4_t, x: int32x4_t) -> int32x4_t {
 pub(super) fn shift_left_long<const SHIFT: i32>(x: int8x8_t) -> int16x8_t {
     // SAFETY: The target has NEON, and the operand is a value.
     unsafe { core::arch::aarch64::vshll_n_s8::<SHIFT>(x) }
+}
+
+/// `x / 2^SHIFT`, rounded down.
+#[inline(always)]
+pub(super) fn shift_right<const SHIFT: i32>(x: int32x4_t) -> int32x4_t {
+    // SAFETY: The target has NEON, and the operand is a value.
+    unsafe { core::arch::aarch64::vshrq_n_s32::<SHIFT>(x) }
+}
+
+/// `sums + x · by[LANE]`, wrapping.
+#[inline(always)]
+pub(super) fn multiply_add_lane<const LANE: i32>(
+    sums: int32x4_t,
+    x: int32x4_t,
+    by: int32x4_t,
+) -> int32x4_t {
+    // SAFETY: The target has NEON, and the operands are values.
+    unsafe { core::arch::aarch64::vmlaq_laneq_s32::<LANE>(sums, x, by) }
+}
+
+/// The first four bytes.
+#[inline(always)]
+pub(super) fn lowest_four(x: uint8x8_t) -> [u8; 4] {
+    // SAFETY: The target has NEON, and the operand is a value.
+    let pair = unsafe { core::arch::aarch64::vreinterpret_u32_u8(x) };
+    // SAFETY: as above.
+    unsafe { core::arch::aarch64::vget_lane_u32::<0>(pair) }.to_le_bytes()
+}
+
+/// 16 pixels of three bytes, a channel in each vector.
+#[inline(always)]
+pub(super) fn load_rgb(src: &[u8; 48]) -> int8x16x3_t {
+    // SAFETY: The target has NEON, and `src` has the bytes of three vectors.
+    unsafe { core::arch::aarch64::vld3q_s8(src.as_ptr().cast()) }
+}
+
+/// Writes 16 pixels of three bytes, a channel in each vector.
+#[inline(always)]
+pub(super) fn store_rgb(dst: &mut [i8; 48], x: int8x16x3_t) {
+    // SAFETY: The target has NEON, and `dst` has the bytes of three vectors.
+    unsafe { core::arch::aarch64::vst3q_s8(dst.as_mut_ptr(), x) }
+}
+
+/// 16 bytes without a sign; panics when the slice is shorter.
+#[inline(always)]
+pub(super) fn load_u8x16(src: &[u8]) -> int8x16_t {
+    let src = &src[..16];
+    // SAFETY: The target has NEON, and `src` was just cut to what is read.
+    unsafe { core::arch::aarch64::vld1q_s8(src.as_ptr().cast()) }
 }
 
 /// Loads a vector from the start of a slice, stores one there; panics when the slice is shorter.
@@ -181,6 +236,17 @@ pub(super) fn load_up_to_i8x16(src: &[i8]) -> int8x16_t {
     let mut bytes = [0; 16];
     bytes[..src.len()].copy_from_slice(src);
     load_i8x16(&bytes)
+}
+
+/// Up to 16 bytes without a sign, then zeros.
+#[inline(always)]
+pub(super) fn load_up_to_u8x16(src: &[u8]) -> int8x16_t {
+    if src.len() >= 16 {
+        return load_u8x16(src);
+    }
+    let mut bytes = [0; 16];
+    bytes[..src.len()].copy_from_slice(src);
+    load_u8x16(&bytes)
 }
 
 /// Up to 8 bytes, then zeros.

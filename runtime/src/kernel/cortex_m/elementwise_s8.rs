@@ -102,6 +102,23 @@ pub(super) fn lut_s8(table: &[i8; 256], src: &[i8], dst: &mut [i8]) {
     }
 }
 
+/// `dst[i, c] = tables[index[c]][src[i, c] + 128]`.
+pub(super) fn lut_channels_s8(tables: &[[i8; 256]], index: &[u8], src: &[i8], dst: &mut [i8]) {
+    let largest = index.iter().fold(0, |largest, &table| table.max(largest));
+    if index.is_empty() || usize::from(largest) >= tables.len() {
+        return scalar::lut_channels_s8(tables, index, src, dst);
+    }
+    let tables = tables.as_flattened();
+    let rows = dst.chunks_mut(index.len()).zip(src.chunks(index.len()));
+    for (dst, src) in rows {
+        for ((dst, &src), &table) in dst.iter_mut().zip(src).zip(index) {
+            let place = usize::from(table) << 8 | usize::from(src as u8 ^ 0x80);
+            // SAFETY: `table` is below the number of tables, checked above, and the rest of the place below 256.
+            *dst = unsafe { *tables.get_unchecked(place) };
+        }
+    }
+}
+
 /// `clamp(round(src / scale) + zero_point, −128, 127)`: what the conversion to an integer cuts off decides the rounding.
 pub(super) fn quantize_f32(src: &[f32], scale: f32, zero_point: i32, dst: &mut [i8]) {
     for (dst, &src) in dst.iter_mut().zip(src) {

@@ -67,6 +67,16 @@ pub fn lut_channels_s8(tables: &[[i8; 256]], index: &[u8], src: &[i8], dst: &mut
     }
 }
 
+/// `dst[i, c] = tables[c][src[i, c]]` of pixels with three channels.
+pub fn lut_rgb_u8(tables: &[[i8; 256]; 3], src: &[u8], dst: &mut [i8]) {
+    let pixels = src.as_chunks::<3>().0;
+    for (dst, src) in dst.as_chunks_mut::<3>().0.iter_mut().zip(pixels) {
+        for ((dst, &src), table) in dst.iter_mut().zip(src).zip(tables) {
+            *dst = table[usize::from(src)];
+        }
+    }
+}
+
 /// `dst[i] = src[i] · 127 / max |src|`, halves away from zero; zeros stay zeros.
 pub fn normalize_s16(src: &[i16], dst: &mut [i8]) {
     let largest = src

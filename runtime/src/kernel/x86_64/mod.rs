@@ -13,9 +13,10 @@ mod avx512;
 mod lanes;
 
 use super::float::float_methods;
+use super::resample::{ResampleColumnsU8, ResampleRowU8};
 use super::{
-    AddS8, AddS16, AttentionS8, ConvS8, DepthwiseConvS8, GemmS8, Kernels, LayerNormS16, MeanS8,
-    MeanS16, MulS8, PoolS8, RescaleS16, SoftmaxS8,
+    AddS8, AddS16, AttentionS8, ConvS8, DepthwiseConvS8, DepthwiseConvS16, DotRowsS8, GemmS8,
+    Kernels, LayerNormS16, MeanS8, MeanS16, MulS8, PoolS8, RescaleS16, SoftmaxS8,
 };
 
 /// Proof of AVX2, FMA and F16C; the set `x86_64-avx2`.
@@ -66,12 +67,15 @@ macro_rules! integer_methods {
             gemm_s8(args: GemmS8<'_>);
             conv_s8(args: ConvS8<'_>);
             depthwise_conv_s8(args: DepthwiseConvS8<'_>);
+            depthwise_conv_s16(args: DepthwiseConvS16<'_>);
             add_s8(args: AddS8<'_>);
             mul_s8(args: MulS8<'_>);
             avg_pool_s8(args: PoolS8<'_>);
             max_pool_s8(args: PoolS8<'_>);
             mean_s8(args: MeanS8<'_>);
             lut_s8(table: &[i8; 256], src: &[i8], dst: &mut [i8]);
+            lut_channels_s8(tables: &[[i8; 256]], index: &[u8], src: &[i8], dst: &mut [i8]);
+            lut_rgb_u8(tables: &[[i8; 256]; 3], src: &[u8], dst: &mut [i8]);
             normalize_s16(src: &[i16], dst: &mut [i8]);
             add_s16(args: AddS16<'_>);
             rescale_s16(args: RescaleS16<'_>);
@@ -80,6 +84,11 @@ macro_rules! integer_methods {
             softmax_s8(args: SoftmaxS8<'_>);
             mean_s16(args: MeanS16<'_>);
             dot_s8(lhs: &[i8], rhs: &[i8]) -> i32;
+            dot_rows_s8(args: DotRowsS8<'_>);
+            resample_row_u8(args: ResampleRowU8<'_>);
+            resample_columns_u8(args: ResampleColumnsU8<'_>);
+            add_weighted_u8(weight: i32, src: &[u8], sums: &mut [i32]);
+            clip_sums_u8(sums: &[i32], dst: &mut [u8]);
             quantize_f32(src: &[f32], scale: f32, zero_point: i32, dst: &mut [i8]);
             dequantize_s8(src: &[i8], scale: f32, zero_point: i32, dst: &mut [f32]);
         }

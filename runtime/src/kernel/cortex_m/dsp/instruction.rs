@@ -46,6 +46,17 @@ pub(super) fn ssat8(value: i32) -> i32 {
     limited
 }
 
+/// [`crate::kernel::resample::clip8`]: `sum >> 22`, limited to 0..=255.
+#[inline(always)]
+pub(super) fn clip8(sum: i32) -> u8 {
+    let limited: u32;
+    // SAFETY: Computes on registers, and sets the flag Q, which nothing reads.
+    unsafe {
+        asm!("usat {}, #8, {}, asr #22", lateout(reg) limited, in(reg) sum, options(pure, nomem, nostack));
+    }
+    limited as u8
+}
+
 /// `value` limited to 0..=65535.
 #[inline(always)]
 pub(super) fn usat16(value: i32) -> i32 {

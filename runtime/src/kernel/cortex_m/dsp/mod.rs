@@ -7,22 +7,26 @@
 
 mod attention_s8;
 mod conv_s8;
+mod depthwise_conv_s16;
 mod depthwise_conv_s8;
+mod dot_rows_s8;
 mod dot_s8;
 mod gemm_s8;
 mod instruction;
 mod layer_norm_s16;
 mod level;
 mod requantize;
+mod resample_u8;
 mod softmax_s8;
 mod widen;
 
 pub(super) use instruction::smmlar;
 
 use super::{elementwise_s8, pool_s8, stream_s16};
+use crate::kernel::resample::{ResampleColumnsU8, ResampleRowU8};
 use crate::kernel::{
-    AddS8, AddS16, AttentionS8, ConvS8, DepthwiseConvS8, GemmS8, Kernels, LayerNormS16, MeanS8,
-    MeanS16, MulS8, PoolS8, RescaleS16, SoftmaxS8,
+    AddS8, AddS16, AttentionS8, ConvS8, DepthwiseConvS8, DepthwiseConvS16, DotRowsS8, GemmS8,
+    Kernels, LayerNormS16, MeanS8, MeanS16, MulS8, PoolS8, RescaleS16, SoftmaxS8,
 };
 
 /// Proof of the DSP extension; the set `cortex_m-dsp`.
@@ -49,6 +53,9 @@ impl Kernels for Dsp {
     fn depthwise_conv_s8(&self, args: DepthwiseConvS8<'_>) {
         depthwise_conv_s8::depthwise_conv_s8(args);
     }
+    fn depthwise_conv_s16(&self, args: DepthwiseConvS16<'_>) {
+        depthwise_conv_s16::depthwise_conv_s16(args);
+    }
     fn add_s8(&self, args: AddS8<'_>) {
         elementwise_s8::add_s8::<Self>(args);
     }
@@ -66,6 +73,9 @@ impl Kernels for Dsp {
     }
     fn lut_s8(&self, table: &[i8; 256], src: &[i8], dst: &mut [i8]) {
         elementwise_s8::lut_s8(table, src, dst);
+    }
+    fn lut_channels_s8(&self, tables: &[[i8; 256]], index: &[u8], src: &[i8], dst: &mut [i8]) {
+        elementwise_s8::lut_channels_s8(tables, index, src, dst);
     }
     fn add_s16(&self, args: AddS16<'_>) {
         stream_s16::add_s16(args);
@@ -87,6 +97,18 @@ impl Kernels for Dsp {
     }
     fn dot_s8(&self, lhs: &[i8], rhs: &[i8]) -> i32 {
         dot_s8::dot_s8(lhs, rhs)
+    }
+    fn dot_rows_s8(&self, args: DotRowsS8<'_>) {
+        dot_rows_s8::dot_rows_s8(args);
+    }
+    fn resample_row_u8(&self, args: ResampleRowU8<'_>) {
+        resample_u8::resample_row_u8(args);
+    }
+    fn resample_columns_u8(&self, args: ResampleColumnsU8<'_>) {
+        resample_u8::resample_columns_u8(args);
+    }
+    fn clip_sums_u8(&self, sums: &[i32], dst: &mut [u8]) {
+        resample_u8::clip_sums_u8(sums, dst);
     }
     fn quantize_f32(&self, src: &[f32], scale: f32, zero_point: i32, dst: &mut [i8]) {
         elementwise_s8::quantize_f32(src, scale, zero_point, dst);

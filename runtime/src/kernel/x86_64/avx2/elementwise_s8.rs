@@ -130,39 +130,6 @@ pub(crate) fn dequantize_s8(src: &[i8], scale: f32, zero_point: i32, dst: &mut [
     }
 }
 
-/// `dst[i] = table[src[i] + 128]`: 16 tables of 16 bytes, looked up one after the other.
-///
-/// A shuffle of bytes looks up the lower half of an index and gives 0 where its top bit is set. Of the indexes from 0 on, the
-/// table of the first 16 serves all, and each further one holds what turns the one before into its own; indexes lowered by
-/// 16 a step drop out below 0. Indexes below 0 are raised by 128 and do the same with the other half of the table.
-#[target_feature(enable = "avx2")]
-pub(crate) fn lut_s8(table: &[i8; 256], src: &[i8], dst: &mut [i8]) {
-    let mut changes = [[_mm256_setzero_si256(); 8]; 2];
-    for (changes, table) in changes.iter_mut().zip([&table[128..], &table[..128]]) {
-        let mut before = _mm_setzero_si128();
-        for (change, sixteen) in changes.iter_mut().zip(table.chunks_exact(16)) {
-            let own = load_i8x16(sixteen);
-            *change = _mm256_broadcastsi128_si256(_mm_xor_si128(own, before));
-            before = own;
-        }
-    }
-    for (dst, src) in dst.chunks_mut(32).zip(src.chunks(32)) {
-        let (low, high) = src.split_at(src.len().min(16));
-        let bytes = _mm256_set_m128i(load_i8x16(high), load_i8x16(low));
-        let mut found = _mm256_setzero_si256();
-        let mut indexes = [bytes, _mm256_xor_si256(bytes, _mm256_set1_epi8(i8::MIN))];
-        for (index, changes) in indexes.iter_mut().zip(&changes) {
-            for &change in changes {
-                found = _mm256_xor_si256(found, _mm256_shuffle_epi8(change, *index));
-                *index = _mm256_subs_epi8(*index, _mm256_set1_epi8(16));
-            }
-        }
-        let (first, second) = dst.split_at_mut(dst.len().min(16));
-        store_i8x16(first, _mm256_castsi256_si128(found));
-        store_i8x16(second, _mm256_extracti128_si256::<1>(found));
-    }
-}
-
 /// `src · 127 / max |src|`, halves away from zero.
 ///
 /// In f32: numerators and denominators are below 2²⁴, and a quotient below an integer n ≤ 127 stays below it when it is

@@ -155,43 +155,6 @@ pub(crate) fn dequantize_s8(src: &[i8], scale: f32, zero_point: i32, dst: &mut [
     }
 }
 
-/// `dst[i] = table[src[i] + 128]`: the table as 128 words, of which the upper 7 bits of an index pick one and the lowest bit
-/// a half. Of the 64 bytes of a vector, those at even places are looked up first, then those at odd ones.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(crate) fn lut_s8(table: &[i8; 256], src: &[i8], dst: &mut [i8]) {
-    // An index is the byte as it is, without a sign: the table begins at 0, and what is below 0 follows 127.
-    let quarter = |start: usize| load_i8(&table[(start + 128) % 256..][..64]);
-    let words = [quarter(0), quarter(64), quarter(128), quarter(192)];
-    let ones = _mm512_set1_epi16(1);
-    for (dst, src) in dst.chunks_mut(64).zip(src.chunks(64)) {
-        let bytes = load_i8(src);
-        let upper = _mm512_test_epi16_mask(bytes, _mm512_set1_epi16(0x80));
-        let even = pick(&words, _mm512_srli_epi16::<1>(bytes), upper);
-        let shift = _mm512_slli_epi16::<3>(_mm512_and_si512(bytes, ones));
-        let even = _mm512_srlv_epi16(even, shift);
-        let odd = pick(
-            &words,
-            _mm512_srli_epi16::<9>(bytes),
-            _mm512_movepi16_mask(bytes),
-        );
-        let lower_half = _mm512_andnot_si512(_mm512_srli_epi16::<8>(bytes), ones);
-        let odd = _mm512_sllv_epi16(odd, _mm512_slli_epi16::<3>(lower_half));
-        store_i8(
-            dst,
-            _mm512_mask_blend_epi8(0xAAAA_AAAA_AAAA_AAAA, even, odd),
-        );
-    }
-}
-
-/// Words of a table of 128 by the lowest 6 bits of each index and `upper`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn pick(words: &[__m512i; 4], index: __m512i, upper: __mmask32) -> __m512i {
-    let low = _mm512_permutex2var_epi16(words[0], index, words[1]);
-    let high = _mm512_permutex2var_epi16(words[2], index, words[3]);
-    _mm512_mask_blend_epi16(upper, low, high)
-}
-
 /// `src · 127 / max |src|`, halves away from zero.
 ///
 /// In f32: numerators and denominators are below 2²⁴, and a quotient below an integer n ≤ 127 stays below it when it is

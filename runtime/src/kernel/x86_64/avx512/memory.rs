@@ -15,7 +15,7 @@ pub(super) fn mask32(len: usize) -> __mmask32 {
 }
 
 /// Mask of the first `len` of 64 lanes.
-fn mask64(len: usize) -> __mmask64 {
+pub(super) fn mask64(len: usize) -> __mmask64 {
     if len >= 64 { !0 } else { (1 << len) - 1 }
 }
 
@@ -31,7 +31,7 @@ macro_rules! loads {
                 unsafe { $full(src.as_ptr().cast()) }
             } else {
                 // SAFETY: lanes at and beyond `src.len()` are switched off, and such lanes are not accessed.
-                unsafe { $intrinsic($mask(src.len()), src.as_ptr()) }
+                unsafe { $intrinsic($mask(src.len()), src.as_ptr().cast()) }
             }
         }
     )*};
@@ -40,6 +40,8 @@ macro_rules! loads {
 loads! {
     /// Up to 64 bytes, zeros beyond the slice.
     load_i8(i8) -> __m512i = 64: _mm512_loadu_si512, _mm512_maskz_loadu_epi8(mask64);
+    /// Up to 64 bytes, zeros beyond the slice.
+    load_u8(u8) -> __m512i = 64: _mm512_loadu_si512, _mm512_maskz_loadu_epi8(mask64);
     /// Up to 32 bytes, zeros beyond the slice.
     load_i8x32(i8) -> __m256i = 32: _mm256_loadu_si256, _mm256_maskz_loadu_epi8(mask32);
     /// Up to 16 bytes, zeros beyond the slice.
@@ -66,7 +68,7 @@ macro_rules! stores {
                 unsafe { $full(dst.as_mut_ptr().cast(), value) }
             } else {
                 // SAFETY: lanes at and beyond `dst.len()` are switched off, and such lanes are not accessed.
-                unsafe { $intrinsic(dst.as_mut_ptr(), $mask(dst.len()), value) }
+                unsafe { $intrinsic(dst.as_mut_ptr().cast(), $mask(dst.len()), value) }
             }
         }
     )*};
@@ -75,6 +77,8 @@ macro_rules! stores {
 stores! {
     /// Up to 64 bytes; what lies beyond the slice is dropped.
     store_i8(i8, __m512i) = 64: _mm512_storeu_si512, _mm512_mask_storeu_epi8(mask64);
+    /// Up to 64 bytes; what lies beyond the slice is dropped.
+    store_u8(u8, __m512i) = 64: _mm512_storeu_si512, _mm512_mask_storeu_epi8(mask64);
     /// Up to 32 bytes; what lies beyond the slice is dropped.
     store_i8x32(i8, __m256i) = 32: _mm256_storeu_si256, _mm256_mask_storeu_epi8(mask32);
     /// Up to 16 bytes; what lies beyond the slice is dropped.
