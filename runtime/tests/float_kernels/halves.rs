@@ -125,7 +125,7 @@ impl Product {
                 sum.add(x.to_f64() * weight.to_f64());
             }
             sum.add(self.bias.get(channel).copied().unwrap_or(0.0).into());
-            let added = halves_added(kernels, k, 64);
+            let added = halves_added(kernels, k, 128);
             let what = || {
                 format!(
                     "{} rows, k, n = {:?}, element {i}",
@@ -241,7 +241,7 @@ fn check_matmul(random: &mut Random, [m, k, n]: [usize; 3], transpose_rhs: bool)
                 sum.add(product * f64::from(scale));
             }
             let what = || format!("{} {m} {k} {n} {transpose_rhs} {i}", kernels.name());
-            check(&sum, x, UNLIMITED, halves_added(kernels, k, 64), what);
+            check(&sum, x, UNLIMITED, halves_added(kernels, k, 128), what);
         }
     }
 }
@@ -293,7 +293,7 @@ fn check_conv(random: &mut Random, window: Window, [c, n]: [usize; 2]) {
             });
             sum.add(bias[channel].into());
             let what = || format!("{} {window:?} {c} {n} element {i}", kernels.name());
-            check(&sum, x, clamp, halves_added(kernels, k, 64), what);
+            check(&sum, x, clamp, halves_added(kernels, k, 128), what);
         }
     }
 }
@@ -642,8 +642,8 @@ fn attention_bound(kernels: &dyn Kernels, scores: &[Sum], head_width: usize) -> 
     let magnitude = scores
         .iter()
         .fold(0.0, |a: f64, score| a.max(score.magnitude));
-    let scores_added = halves_added(kernels, head_width, 64) as f64;
-    let values_added = halves_added(kernels, scores.len(), 64) as f64;
+    let scores_added = halves_added(kernels, head_width, 128) as f64;
+    let values_added = halves_added(kernels, scores.len(), 128) as f64;
     // Halves as weights have an error of their own, of 2⁻¹¹ or, where they are subnormal, of 2⁻²⁵ each.
     let weights = if values_added > 0.0 {
         HALF_UNIT + scores.len() as f64 * HALF_FLOOR

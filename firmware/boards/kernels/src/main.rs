@@ -19,6 +19,7 @@ macro_rules! println {
 mod count;
 #[path = "../../../../runtime/tests/kernels_s8/elementwise.rs"]
 mod elementwise;
+mod float_layers;
 mod floats;
 mod layers;
 #[path = "../../size/src/nothing.rs"]
@@ -110,7 +111,11 @@ fn check(part: &str) {
         transformer::softmax_of_any_scale_is_equal,
         transformer::means_in_16_bits_are_equal_and_near,
     ];
-    for (name, test) in integers.iter().chain(&float_tests()).filter(|(name, _)| name.contains(part)) {
+    for (name, test) in integers
+        .iter()
+        .chain(&float_tests())
+        .filter(|(name, _)| name.contains(part))
+    {
         test();
         println!("passed {name}");
     }

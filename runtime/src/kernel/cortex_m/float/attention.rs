@@ -1,4 +1,4 @@
-//! Attention, eight queries at a time: scores are a product with the keys as columns, softmax, then a product with the values.
+//! Attention, a few tiles of queries at a time, at most eight: scores are a product with the keys as columns, softmax, then a product with the values.
 
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -24,10 +24,12 @@ pub(crate) fn attention<L: FloatLevel, T: Number>(args: AttentionFloat<'_, T>) {
     if head_width == 0 {
         return;
     }
+    let tall = <T::Product<L> as Tile>::ROWS;
+    let queries = TILE_ROWS / tall * tall;
     for head in 0..num_heads {
         let column = head * head_width;
-        for first in (0..tokens).step_by(TILE_ROWS) {
-            let rows = TILE_ROWS.min(tokens - first);
+        for first in (0..tokens).step_by(queries) {
+            let rows = queries.min(tokens - first);
             let scores = &mut scratch[..rows * tokens]; // (rows, tokens)
             Product::<T::Product<L>> {
                 k: head_width,

@@ -64,7 +64,7 @@ impl FloatLevel for Helium {
 fn reciprocal(x: f32) -> f32 {
     const TOO_LARGE: f32 = 8.507_059e37;
     let mut y = f32::from_bits(0x7ef3_11c7_u32.wrapping_sub(x.to_bits()));
-    for _ in 0..4 {
+    for _ in 0..3 {
         y += y * (1.0 - x * y);
     }
     // NaN has gone through the arithmetic.

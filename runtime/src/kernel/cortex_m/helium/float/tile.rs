@@ -1,7 +1,7 @@
 //! The register tile of products: three rows by two vectors of columns, six sums and two vectors of weights in the eight
 //! registers; or three rows by one vector of columns at any distance, which are gathered.
 //!
-//! Sums of halves are halves for at most 64 inputs; then they are added to sums in f32. Those of the even columns of a vector
+//! Sums of halves are halves for at most 128 inputs; then they are added to sums in f32. Those of the even columns of a vector
 //! come first and those of the odd ones behind them, as `vcvtb` and `vcvtt` leave them: [`arranged`].
 
 use core::arch::asm;
@@ -18,7 +18,7 @@ use crate::kernel::packing::BLOCK_CHANNELS;
 pub(crate) struct Vectors<L, R>(PhantomData<(L, R)>);
 
 /// Inputs whose products are added in halves.
-const HALF_INPUTS: usize = 64;
+const HALF_INPUTS: usize = 128;
 /// Halves of a vector.
 const HALVES: usize = 8;
 
@@ -239,6 +239,54 @@ macro_rules! multiply {
     };
 }
 
+/// The loop over the inputs of one row.
+macro_rules! one_row {
+    ($packed:literal, $input:literal, $bytes:literal, $fma:literal) => {
+        concat!(
+            "dls lr, lr\n",
+            "2:\n",
+            $packed, "\n",
+            multiply!(1 by 2, $input, $bytes, $fma),
+            "le lr, 2b",
+        )
+    };
+}
+
+/// The same of halves, four inputs at a time: 21 instructions for 64 products.
+macro_rules! one_row_of_halves {
+    ($packed:literal, $input:literal, $bytes:literal, $fma:literal) => {
+        concat!(
+            "and r8, lr, #3\n",
+            "lsr lr, lr, #2\n",
+            "wls lr, lr, 3f\n",
+            "2:\n",
+            "ldr r4, [r1], #4\n",
+            "ldr r5, [r1], #4\n",
+            one_row_of_halves!($packed, "r4", $fma),
+            "lsr r4, r4, #16\n",
+            one_row_of_halves!($packed, "r4", $fma),
+            one_row_of_halves!($packed, "r5", $fma),
+            "lsr r5, r5, #16\n",
+            one_row_of_halves!($packed, "r5", $fma),
+            "le lr, 2b\n",
+            "3:\n",
+            "wls lr, r8, 5f\n",
+            "4:\n",
+            $packed, "\n",
+            multiply!(1 by 2, $input, $bytes, $fma),
+            "le lr, 4b\n",
+            "5:",
+        )
+    };
+    ($packed:literal, $input:literal, $fma:literal) => {
+        concat!(
+            $packed, "\n",
+            $fma, " q0, q6, ", $input, "\n",
+            $fma, " q1, q7, ", $input, "\n",
+        )
+    };
+}
+
 /// The distances of columns in `$bits`, those beyond the last one its own, from r5, the step, and r10, the last one.
 macro_rules! distances {
     ($bits:literal) => {
@@ -283,7 +331,7 @@ macro_rules! tile {
 macro_rules! loops {
     (
         $lhs:ty, $rhs:ty, packed $packed:literal, rows $rows:literal, distances $bits:literal, gather $gather:literal,
-        input $input:literal $bytes:literal, $fma:literal, $begin:ident, $end:ident
+        input $input:literal $bytes:literal, $fma:literal, $begin:ident, $end:ident, $one:ident
     ) => {
         impl Vectors<$lhs, $rhs> {
             /// # Safety
@@ -308,8 +356,7 @@ macro_rules! loops {
                 unsafe {
                     tile!(
                         call, $rhs,
-                        $begin!(1 by 2), "dls lr, lr", "2:", $packed, multiply!(1 by 2, $input, $bytes, $fma),
-                        "le lr, 2b", $end!(1 by 2),
+                        $begin!(1 by 2), $one!($packed, $input, $bytes, $fma), $end!(1 by 2),
                     );
                 }
             }
@@ -382,7 +429,7 @@ loops! {
         vldrw.u32 q7, [r0, #16]",
     distances "32",
     gather "vldrw.u32 q6, [r0, q7, uxtw #2]",
-    input "ldr" "4", "vfma.f32", load_sums, store_sums
+    input "ldr" "4", "vfma.f32", load_sums, store_sums, one_row
 }
 
 loops! {
@@ -398,7 +445,7 @@ loops! {
     distances "32",
     gather "vldrh.u32 q6, [r0, q7, uxtw #1]
         vcvtb.f32.f16 q6, q6",
-    input "ldr" "4", "vfma.f32", load_sums, store_sums
+    input "ldr" "4", "vfma.f32", load_sums, store_sums, one_row
 }
 
 loops! {
@@ -414,7 +461,7 @@ loops! {
     distances "32",
     gather "vldrb.s32 q6, [r0, q7]
         vcvt.f32.s32 q6, q6",
-    input "ldr" "4", "vfma.f32", load_sums, store_sums
+    input "ldr" "4", "vfma.f32", load_sums, store_sums, one_row
 }
 
 loops! {
@@ -425,7 +472,7 @@ loops! {
         vldrh.u16 q7, [r0, #16]",
     distances "16",
     gather "vldrh.u16 q6, [r0, q7, uxtw #1]",
-    input "ldrh" "2", "vfma.f16", zero_sums, add_sums
+    input "ldrh" "2", "vfma.f16", zero_sums, add_sums, one_row_of_halves
 }
 
 /// The tile that the loops of one pair of types are.
