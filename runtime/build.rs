@@ -1,4 +1,5 @@
-//! Tells the source which kernel sets of the Cortex-M the compiled program may use: `cfg(cortex_m_dsp)`, `cfg(cortex_m_helium)`.
+//! Tells the source which kernel sets of the Cortex-M the compiled program may use: `cfg(cortex_m_dsp)`, `cfg(cortex_m_helium)`;
+//! and whether it has a scalar FPU: `cfg(cortex_m_fpu)`.
 //!
 //! The stable compiler shows neither extension in `cfg`. A program for a microcontroller is compiled for one CPU, so what the
 //! compiler was told about the CPU is what the program can rely on: the target, and `-C target-cpu` among its flags.
@@ -15,7 +16,7 @@ const DSP: [&str; 5] = [
 const HELIUM: [&str; 3] = ["cortex-m52", "cortex-m55", "cortex-m85"];
 
 fn main() {
-    println!("cargo::rustc-check-cfg=cfg(cortex_m_dsp, cortex_m_helium)");
+    println!("cargo::rustc-check-cfg=cfg(cortex_m_dsp, cortex_m_fpu, cortex_m_helium)");
     println!("cargo::rerun-if-env-changed=CARGO_ENCODED_RUSTFLAGS");
     let target = std::env::var("TARGET").unwrap_or_default();
     if !target.starts_with("thumbv7em") && !target.starts_with("thumbv8m.main") {
@@ -30,6 +31,10 @@ fn main() {
         .unwrap_or_default();
     if target.starts_with("thumbv7em") || DSP.contains(&cpu) {
         println!("cargo::rustc-cfg=cortex_m_dsp");
+        // Single precision and conversions of halves at least: what the floating-point ABI of these targets stands for.
+        if target.ends_with("eabihf") {
+            println!("cargo::rustc-cfg=cortex_m_fpu");
+        }
     }
     // Without a floating-point ABI the vector registers may be off.
     if target.ends_with("eabihf") && HELIUM.contains(&cpu) {

@@ -90,15 +90,49 @@ pub const LAYERS: [(&str, u64); 27] = [
     ("resize 320×240 RGB565, per sample", 224 * 224 * 3),
 ];
 
+/// Types that the layers are counted over.
+pub const TYPES: [&str; 3] = ["s8", "f32", "f16"];
+
+/// Layers and operations over floats, as [`LAYERS`]; the order of `layers.rs` and `float_layers.rs`.
+pub const FLOAT_LAYERS: [(&str, u64); 17] = [
+    LAYERS[0],
+    LAYERS[1],
+    LAYERS[2],
+    LAYERS[3],
+    LAYERS[4],
+    LAYERS[5],
+    LAYERS[6],
+    LAYERS[7],
+    LAYERS[8],
+    LAYERS[9],
+    LAYERS[10],
+    LAYERS[11],
+    LAYERS[12],
+    LAYERS[13],
+    ("add, 50×256, per element", 50 * 256),
+    LAYERS[16],
+    ("GELU, 50×256, per element", 50 * 256),
+];
+
+/// The layers and operations over one of [`TYPES`].
+pub fn layers(of: &str) -> &'static [(&'static str, u64)] {
+    match of {
+        "s8" => &LAYERS,
+        _ => &FLOAT_LAYERS,
+    }
+}
+
 /// What a program may take, on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(1200);
 
 /// Instructions of one layer by one kernel set.
 #[derive(Clone, Debug)]
 pub struct Count {
+    /// One of [`TYPES`].
+    pub of: String,
     /// Name of the kernel set.
     pub set: String,
-    /// Index in [`LAYERS`].
+    /// Index in [`layers`].
     pub layer: usize,
     /// Instructions for each MAC or element.
     pub per_unit: f64,
@@ -211,8 +245,11 @@ pub fn count(cpu: &Cpu) -> Result<Vec<Count>, String> {
     let mut counts = Vec::new();
     for (words, instructions) in counted(&run(cpu, &["count"])?)? {
         let layer: usize = words[2].parse().map_err(|_| format!("{words:?}"))?;
-        let (_, units) = LAYERS.get(layer).ok_or(format!("{words:?}: no layer"))?;
+        let (_, units) = layers(&words[0])
+            .get(layer)
+            .ok_or(format!("{words:?}: no layer"))?;
         counts.push(Count {
+            of: words[0].clone(),
             set: words[1].clone(),
             layer,
             per_unit: instructions / *units as f64,

@@ -1,7 +1,7 @@
-//! The integer kernel tests of the runtime on emulated Cortex-M4, M7 and M55, and the instructions of single layers. Ignored
+//! The kernel tests of the runtime, of integers and of floats, on emulated Cortex-M4, M7 and M55, and the instructions of single layers. Ignored
 //! by default, since they need an emulator and three targets; `./ci.sh qemu` runs them.
 
-use pinhole_tests::cortex_m::{CPUS, LAYERS, count, run, start};
+use pinhole_tests::cortex_m::{CPUS, FLOAT_LAYERS, LAYERS, count, run, start};
 use pinhole_tests::root;
 
 #[test]
@@ -18,7 +18,7 @@ fn every_set_of_every_cpu_equals_the_scalar_one() {
             .lines()
             .filter(|line| line.starts_with("passed "))
             .count();
-        assert_eq!(tests, 33, "{text}");
+        assert_eq!(tests, 70, "{text}");
         println!(
             "{} on {}: {tests} tests, kernel sets covered: {}",
             cpu.name,
@@ -38,7 +38,7 @@ fn no_layer_takes_more_instructions_than_with_cmsis_nn() {
             let (name, _) = LAYERS[layer];
             let found = counts
                 .iter()
-                .find(|count| count.layer == layer && count.set == fastest);
+                .find(|count| count.of == "s8" && count.layer == layer && count.set == fastest);
             let ours = found
                 .unwrap_or_else(|| panic!("{name} is not counted"))
                 .per_unit;
@@ -50,6 +50,23 @@ fn no_layer_takes_more_instructions_than_with_cmsis_nn() {
         }
         let layers = cpu.cmsis_nn.len();
         println!("{}: {layers} layers, none above CMSIS-NN", cpu.name);
+    }
+}
+
+#[test]
+#[ignore = "needs qemu-system-arm and the thumb targets; ./ci.sh qemu"]
+fn products_of_halves_take_no_more_than_0_35_instructions_with_helium() {
+    let counts = count(&CPUS[2]).unwrap_or_else(|reason| panic!("{reason}"));
+    for (layer, limit) in [(0, 0.35), (1, 0.35), (3, 0.35), (5, 0.35), (10, 0.35)] {
+        let (name, _) = FLOAT_LAYERS[layer];
+        let found = counts.iter().find(|count| {
+            (&*count.of, &*count.set, count.layer) == ("f16", "cortex_m-helium", layer)
+        });
+        let ours = found
+            .unwrap_or_else(|| panic!("{name} is not counted"))
+            .per_unit;
+        assert!(ours <= limit, "{name}: {ours:.3}, not {limit}");
+        println!("{name}: {ours:.3} instructions per MAC");
     }
 }
 

@@ -1,25 +1,36 @@
-//! The bytes under a sliding window, as the stretches in which they lie in the picture.
+//! The numbers under a sliding window, as the stretches in which they lie in the picture.
 
-use crate::kernel::ConvS8;
+use crate::kernel::{ConvS8, Window};
 
 /// A piece of a patch.
-pub(crate) enum Piece<'a> {
-    /// Bytes of the picture.
-    Inside(&'a [i8]),
-    /// So many bytes outside, which read the zero point.
+pub(crate) enum Piece<'a, T = i8> {
+    /// Numbers of the picture.
+    Inside(&'a [T]),
+    /// So many numbers outside, which read the zero point.
     Outside(usize),
 }
 
 /// Calls `take` with the pieces of the patch of output `position`, in the order of the weights: by row of the window one
 /// piece, or one before, one inside and one behind the picture.
 #[inline]
-pub(crate) fn pieces(args: &ConvS8<'_>, position: [usize; 2], mut take: impl FnMut(Piece<'_>)) {
-    let (window, c) = (args.window, args.in_channels);
+pub(crate) fn pieces(args: &ConvS8<'_>, position: [usize; 2], take: impl FnMut(Piece<'_>)) {
+    pieces_of(&args.window, args.in_channels, args.src, position, take);
+}
+
+/// The same of a picture `src` (H, W, c) of any numbers.
+#[inline]
+pub(crate) fn pieces_of<T>(
+    window: &Window,
+    c: usize,
+    src: &[T],
+    position: [usize; 2],
+    mut take: impl FnMut(Piece<'_, T>),
+) {
     let [height, width] = window.kernel;
     if window.dilation[1] != 1 {
         for tap in 0..height * width {
             take(match window.pixel(position, [tap / width, tap % width]) {
-                Some(pixel) => Piece::Inside(&args.src[pixel * c..][..c]),
+                Some(pixel) => Piece::Inside(&src[pixel * c..][..c]),
                 None => Piece::Outside(c),
             });
         }
@@ -41,7 +52,7 @@ pub(crate) fn pieces(args: &ConvS8<'_>, position: [usize; 2], mut take: impl FnM
         }
         if end > left {
             let first = y * window.input[1] + start + left - window.padding[1];
-            take(Piece::Inside(&args.src[first * c..][..(end - left) * c]));
+            take(Piece::Inside(&src[first * c..][..(end - left) * c]));
         }
         if end < width {
             take(Piece::Outside((width - end) * c));

@@ -1,8 +1,10 @@
 //! `attention_f32`.
 
+use alloc::vec::Vec;
+
 use pinhole_runtime::kernel::{AttentionF32, Kernels, attention_scratch_bytes, available};
 
-use crate::support::{Random, guarded};
+use super::support::{Random, guarded};
 
 /// Random q, k and v.
 pub(crate) struct Case {
@@ -36,7 +38,7 @@ impl Case {
     }
 
     fn scale(&self) -> f32 {
-        1.0 / ((self.width / self.num_heads) as f32).max(1.0).sqrt()
+        1.0 / libm::sqrtf(((self.width / self.num_heads) as f32).max(1.0))
     }
 
     pub(crate) fn run(&self, kernels: &dyn Kernels) -> Vec<f32> {
@@ -75,10 +77,10 @@ impl Case {
                     .map(|key| dot(key) * f64::from(self.scale()))
                     .collect();
                 let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                let total: f64 = scores.iter().map(|score| (score - largest).exp()).sum();
+                let total: f64 = scores.iter().map(|score| libm::exp(score - largest)).sum();
                 for column in columns.clone() {
                     let weighted =
-                        |key: usize| (scores[key] - largest).exp() / total * at(2, key, column);
+                        |key: usize| libm::exp(scores[key] - largest) / total * at(2, key, column);
                     dst[query * width + column] = (0..self.tokens).map(weighted).sum();
                 }
             }
@@ -87,8 +89,8 @@ impl Case {
     }
 }
 
-#[test]
-fn attention_agrees_for_every_number_of_tokens_up_to_67() {
+#[cfg_attr(test, test)]
+pub(crate) fn attention_agrees_for_every_number_of_tokens_up_to_67() {
     let mut random = Random(20);
     for tokens in 0..=67 {
         let (head_width, num_heads) = (1 + random.up_to(40), 1 + random.up_to(3));
@@ -96,8 +98,8 @@ fn attention_agrees_for_every_number_of_tokens_up_to_67() {
     }
 }
 
-#[test]
-fn attention_agrees_for_minilm_and_clip() {
+#[cfg_attr(test, test)]
+pub(crate) fn attention_agrees_for_minilm_and_clip() {
     let mut random = Random(21);
     for (tokens, head_width, num_heads) in [(16, 32, 12), (128, 32, 12), (77, 64, 8)] {
         check(&Case::random(&mut random, tokens, head_width, num_heads));
@@ -119,8 +121,8 @@ fn check(case: &Case) {
     }
 }
 
-#[test]
-fn nan_in_a_query_stays_in_its_token_and_head() {
+#[cfg_attr(test, test)]
+pub(crate) fn nan_in_a_query_stays_in_its_token_and_head() {
     let mut random = Random(22);
     let mut case = Case::random(&mut random, 11, 10, 3);
     case.qkv[0][4 * 30 + 12] = f32::NAN;

@@ -1,13 +1,20 @@
 //! Functions of one and two numbers.
 
-use pinhole_runtime::kernel::available;
+use alloc::vec::Vec;
+
+use pinhole_runtime::kernel::{Kernels, available};
 use pinhole_runtime::model::op::{BinaryKind, UnaryKind};
 
-use crate::support::{Random, guarded};
+use super::support::{Random, guarded};
+
+/// Points of the grid between two integers: fewer on an emulated board, which computes f64 in software.
+const GRID_POINTS: i32 = if cfg!(test) { 10_000 } else { 100 };
 
 /// A grid over [−20, 20], numbers near the limits of the functions, and the special ones.
 pub(crate) fn grid() -> Vec<f32> {
-    let mut xs: Vec<f32> = (-200_000..=200_000).map(|i| i as f32 * 1e-4).collect();
+    let mut xs: Vec<f32> = (-20 * GRID_POINTS..=20 * GRID_POINTS)
+        .map(|i| (f64::from(i) / f64::from(GRID_POINTS)) as f32)
+        .collect();
     for x in [
         0.0,
         1e-45,
@@ -45,24 +52,24 @@ pub(crate) fn constants(function: UnaryKind) -> [f32; 2] {
 /// The function in f64.
 pub(crate) fn exact(function: UnaryKind, x: f64) -> f64 {
     let [alpha, beta] = constants(function).map(f64::from);
-    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let sigmoid = |x: f64| 1.0 / (1.0 + libm::exp(-x));
     match function {
         UnaryKind::Clip => x.clamp(alpha, beta),
         UnaryKind::HardSwish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
         UnaryKind::HardSigmoid => (alpha * x + beta).clamp(0.0, 1.0),
         UnaryKind::Sigmoid => sigmoid(x),
         UnaryKind::Silu => x * sigmoid(x),
-        UnaryKind::Tanh => x.tanh(),
+        UnaryKind::Tanh => libm::tanh(x),
         UnaryKind::Gelu => 0.5 * x * (1.0 + libm::erf(x * core::f64::consts::FRAC_1_SQRT_2)),
         UnaryKind::GeluTanh => {
-            let argument = (2.0 / core::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
-            0.5 * x * (1.0 + argument.tanh())
+            let argument = libm::sqrt(2.0 / core::f64::consts::PI) * (x + 0.044715 * x * x * x);
+            0.5 * x * (1.0 + libm::tanh(argument))
         }
         UnaryKind::QuickGelu => x * sigmoid(f64::from(1.702_f32) * x),
         UnaryKind::Erf => libm::erf(x),
-        UnaryKind::Exp => x.exp(),
-        UnaryKind::Log => x.ln(),
-        UnaryKind::Sqrt => x.sqrt(),
+        UnaryKind::Exp => libm::exp(x),
+        UnaryKind::Log => libm::log(x),
+        UnaryKind::Sqrt => libm::sqrt(x),
         UnaryKind::Reciprocal => 1.0 / x,
         UnaryKind::Neg => -x,
         UnaryKind::Abs => x.abs(),
@@ -103,8 +110,16 @@ pub(crate) fn tolerance(function: UnaryKind) -> f64 {
     }
 }
 
-#[test]
-fn unary_functions_keep_their_stated_errors() {
+/// What is lost at `x` where vectors flush subnormal f32 to zero, be it a factor of `x`: in the sets for a Cortex-M with Helium.
+pub(crate) fn flushed(kernels: &dyn Kernels, x: f32) -> f64 {
+    match kernels.name().starts_with("cortex_m-") && x.is_finite() {
+        true => f64::from(f32::MIN_POSITIVE) * f64::from(x.abs().max(1.0)),
+        false => 0.0,
+    }
+}
+
+#[cfg_attr(test, test)]
+pub(crate) fn unary_functions_keep_their_stated_errors() {
     let xs = grid();
     for kernels in available() {
         for function in UnaryKind::ALL {
@@ -113,13 +128,13 @@ fn unary_functions_keep_their_stated_errors() {
             });
             for (&x, &y) in xs.iter().zip(&found) {
                 let what = format!("{} {function:?}({x:e}): found {y:e}", kernels.name());
-                check(function, x, y, &what);
+                check(function, x, y, flushed(kernels, x), &what);
             }
         }
     }
 }
 
-fn check(function: UnaryKind, x: f32, y: f32, what: &str) {
+fn check(function: UnaryKind, x: f32, y: f32, floor: f64, what: &str) {
     let exact = exact(function, f64::from(x));
     let rounded = exact as f32;
     if rounded.is_nan() || rounded.is_infinite() {
@@ -132,13 +147,13 @@ fn check(function: UnaryKind, x: f32, y: f32, what: &str) {
     }
     let error = (f64::from(y) - exact).abs();
     assert!(
-        error <= tolerance(function) * measure(function, f64::from(x), exact),
+        error <= tolerance(function) * measure(function, f64::from(x), exact) + floor,
         "{what}, expected {exact:e}"
     );
 }
 
-#[test]
-fn unary_functions_write_every_length_up_to_67() {
+#[cfg_attr(test, test)]
+pub(crate) fn unary_functions_write_every_length_up_to_67() {
     let mut random = Random(40);
     for len in 0..=67 {
         let xs = random.numbers(len);
@@ -152,6 +167,7 @@ fn unary_functions_write_every_length_up_to_67() {
                         function,
                         x,
                         y,
+                        flushed(kernels, x),
                         &format!("{} {function:?}({x:e}): found {y:e}", kernels.name()),
                     );
                 }
@@ -170,8 +186,8 @@ const BINARY: [BinaryKind; 7] = [
     BinaryKind::Min,
 ];
 
-#[test]
-fn binary_functions_are_exactly_the_scalar_ones_for_every_length() {
+#[cfg_attr(test, test)]
+pub(crate) fn binary_functions_are_exactly_the_scalar_ones_for_every_length() {
     let mut random = Random(41);
     for len in 0..=67 {
         let (mut lhs, mut rhs) = (random.numbers(len), random.numbers(len));

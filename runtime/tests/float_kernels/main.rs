@@ -4,9 +4,12 @@
 //! Needs the feature `std` to cover more than the scalar set. `-- --nocapture` prints the sets that were covered, and
 //! `measured_errors` prints the largest errors.
 
+extern crate alloc;
+
 mod attention;
 mod elementwise;
 mod errors;
+mod halves;
 mod products;
 mod rows;
 mod support;

@@ -1,23 +1,25 @@
 //! Softmax, layer normalisation, reductions.
 
+use alloc::vec::Vec;
+
 use pinhole_runtime::kernel::available;
 use pinhole_runtime::model::op::ReduceKind;
 
-use crate::products::UNLIMITED;
-use crate::support::{Random, Sum, guarded};
+use super::products::UNLIMITED;
+use super::support::{Random, Sum, guarded};
 
 pub(crate) fn softmax(row: &[f32]) -> Vec<f64> {
     let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let exps: Vec<f64> = row
         .iter()
-        .map(|&x| (f64::from(x) - f64::from(largest)).exp())
+        .map(|&x| libm::exp(f64::from(x) - f64::from(largest)))
         .collect();
     let total: f64 = exps.iter().sum();
     exps.iter().map(|x| x / total).collect()
 }
 
-#[test]
-fn softmax_agrees_for_every_width_up_to_67_and_for_1000_classes() {
+#[cfg_attr(test, test)]
+pub(crate) fn softmax_agrees_for_every_width_up_to_67_and_for_1000_classes() {
     let mut random = Random(30);
     for columns in (1..=67).chain([1000]) {
         let src: Vec<f32> = random
@@ -40,8 +42,8 @@ fn softmax_agrees_for_every_width_up_to_67_and_for_1000_classes() {
     }
 }
 
-#[test]
-fn softmax_of_rows_with_infinity_and_nan_is_defined() {
+#[cfg_attr(test, test)]
+pub(crate) fn softmax_of_rows_with_infinity_and_nan_is_defined() {
     let columns = 19;
     for kernels in available() {
         let row = |change: &dyn Fn(&mut [f32])| {
@@ -77,17 +79,17 @@ pub(crate) fn layer_norm(epsilon: f32, gamma: &[f32], beta: &[f32], row: &[f32])
     let mean = row.iter().map(|&x| f64::from(x)).sum::<f64>() / width;
     let variance = row
         .iter()
-        .map(|&x| (f64::from(x) - mean).powi(2))
+        .map(|&x| (f64::from(x) - mean) * (f64::from(x) - mean))
         .sum::<f64>()
         / width;
-    let reciprocal = 1.0 / (variance + f64::from(epsilon)).sqrt();
+    let reciprocal = 1.0 / libm::sqrt(variance + f64::from(epsilon));
     let each = row.iter().zip(gamma).zip(beta);
     each.map(|((&x, &g), &b)| (f64::from(x) - mean) * reciprocal * f64::from(g) + f64::from(b))
         .collect()
 }
 
-#[test]
-fn layer_norm_agrees_for_every_width_up_to_67_and_real_ones() {
+#[cfg_attr(test, test)]
+pub(crate) fn layer_norm_agrees_for_every_width_up_to_67_and_real_ones() {
     let mut random = Random(31);
     for width in (1..=67).chain([384, 768]) {
         let (gamma, beta) = (random.numbers(width), random.numbers(width));
@@ -111,8 +113,8 @@ fn layer_norm_agrees_for_every_width_up_to_67_and_real_ones() {
     }
 }
 
-#[test]
-fn layer_norm_of_a_constant_row_is_beta_and_nan_stays_in_its_row() {
+#[cfg_attr(test, test)]
+pub(crate) fn layer_norm_of_a_constant_row_is_beta_and_nan_stays_in_its_row() {
     let width = 37;
     let beta: Vec<f32> = (0..width).map(|i| i as f32).collect();
     let mut src = vec![2.0; 2 * width];
@@ -137,8 +139,8 @@ const REDUCTIONS: [ReduceKind; 4] = [
     ReduceKind::L2,
 ];
 
-#[test]
-fn reductions_agree_for_every_size_up_to_67() {
+#[cfg_attr(test, test)]
+pub(crate) fn reductions_agree_for_every_size_up_to_67() {
     let mut random = Random(32);
     for step in 0..68 * 3 {
         let mut dims = [random.up_to(5), 1 + random.up_to(20), 1 + random.up_to(20)];
@@ -189,7 +191,7 @@ fn check_reduction(
                 mean.check(x, UNLIMITED, what);
             }
             ReduceKind::L2 => {
-                let norm = squares.value.sqrt();
+                let norm = libm::sqrt(squares.value);
                 Sum {
                     value: norm,
                     magnitude: norm,

@@ -1,5 +1,8 @@
 //! Random numbers that are the same on every run, guarded buffers, packed weights.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use half::f16;
 use pinhole_runtime::kernel::{WeightsF32, packing};
 

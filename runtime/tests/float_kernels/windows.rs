@@ -4,11 +4,11 @@ use pinhole_runtime::kernel::{
     ConvF32, DepthwiseConvF32, Kernels, PoolF32, Window, available, tile_scratch_bytes,
 };
 
-use crate::products::UNLIMITED;
-use crate::support::{Random, STORAGES, Sum, Weights, guarded};
+use super::products::UNLIMITED;
+use super::support::{Random, STORAGES, Sum, Weights, guarded};
 
 /// A window whose every dimension is drawn, the output size being what fits.
-fn random_window(random: &mut Random) -> Window {
+pub(crate) fn random_window(random: &mut Random) -> Window {
     let mut window = Window {
         input: [1 + random.up_to(11), 1 + random.up_to(14)],
         output: [0; 2],
@@ -29,7 +29,7 @@ fn random_window(random: &mut Random) -> Window {
     window
 }
 
-fn square(input: usize, kernel: usize, stride: usize) -> Window {
+pub(crate) fn square(input: usize, kernel: usize, stride: usize) -> Window {
     Window {
         input: [input; 2],
         output: [input.div_ceil(stride); 2],
@@ -41,7 +41,11 @@ fn square(input: usize, kernel: usize, stride: usize) -> Window {
 }
 
 /// Calls `visit(tap, pixel)` for every tap of the output at (y, x) that lies inside the picture.
-fn for_each_tap(window: &Window, [y, x]: [usize; 2], mut visit: impl FnMut(usize, usize)) {
+pub(crate) fn for_each_tap(
+    window: &Window,
+    [y, x]: [usize; 2],
+    mut visit: impl FnMut(usize, usize),
+) {
     for ky in 0..window.kernel[0] {
         for kx in 0..window.kernel[1] {
             let iy = (y * window.stride[0] + ky * window.dilation[0]) as isize
@@ -109,8 +113,8 @@ fn check_conv(
     }
 }
 
-#[test]
-fn conv_agrees_for_random_windows() {
+#[cfg_attr(test, test)]
+pub(crate) fn conv_agrees_for_random_windows() {
     let mut random = Random(10);
     for step in 0..150 {
         let window = random_window(&mut random);
@@ -119,8 +123,8 @@ fn conv_agrees_for_random_windows() {
     }
 }
 
-#[test]
-fn conv_agrees_for_the_stem_and_for_pointwise_layers() {
+#[cfg_attr(test, test)]
+pub(crate) fn conv_agrees_for_the_stem_and_for_pointwise_layers() {
     let mut random = Random(11);
     for storage in STORAGES {
         check_conv(&mut random, storage, square(48, 3, 2), 3, 32);
@@ -170,8 +174,8 @@ fn check_depthwise(random: &mut Random, window: Window, channels: usize) {
     }
 }
 
-#[test]
-fn depthwise_conv_agrees_for_random_windows_and_every_channel_count() {
+#[cfg_attr(test, test)]
+pub(crate) fn depthwise_conv_agrees_for_random_windows_and_every_channel_count() {
     let mut random = Random(12);
     for channels in 0..=67 {
         for _ in 0..4 {
@@ -181,8 +185,8 @@ fn depthwise_conv_agrees_for_random_windows_and_every_channel_count() {
     }
 }
 
-#[test]
-fn depthwise_conv_agrees_for_the_layers_of_efficientnet() {
+#[cfg_attr(test, test)]
+pub(crate) fn depthwise_conv_agrees_for_the_layers_of_efficientnet() {
     let mut random = Random(13);
     for (input, kernel, stride, channels) in [
         (28, 3, 1, 32),
@@ -201,8 +205,8 @@ const POOLS: [(&str, Pool); 2] = [
     ("max", |kernels, args| kernels.max_pool_f32(args)),
 ];
 
-#[test]
-fn pools_agree_for_random_windows_and_every_channel_count() {
+#[cfg_attr(test, test)]
+pub(crate) fn pools_agree_for_random_windows_and_every_channel_count() {
     let mut random = Random(14);
     for channels in 0..=67 {
         let window = Window {
@@ -266,8 +270,8 @@ fn check_pools(random: &mut Random, window: Window, channels: usize) {
     }
 }
 
-#[test]
-fn nan_in_a_picture_reaches_the_windows_that_see_it_and_no_others() {
+#[cfg_attr(test, test)]
+pub(crate) fn nan_in_a_picture_reaches_the_windows_that_see_it_and_no_others() {
     let (window, channels) = (square(9, 3, 1), 21);
     let mut src = vec![1.0; 81 * channels];
     src[(4 * 9 + 4) * channels + 20] = f32::NAN;
@@ -309,8 +313,8 @@ fn nan_in_a_picture_reaches_the_windows_that_see_it_and_no_others() {
     }
 }
 
-#[test]
-fn a_window_without_taps_is_0_on_average_and_minus_infinity_at_most() {
+#[cfg_attr(test, test)]
+pub(crate) fn a_window_without_taps_is_0_on_average_and_minus_infinity_at_most() {
     let window = Window {
         padding: [3; 2],
         output: [1; 2],

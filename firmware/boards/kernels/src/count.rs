@@ -9,15 +9,17 @@ use core::arch::asm;
 use cortex_m::Peripherals;
 use cortex_m::peripheral::SYST;
 use cortex_m::peripheral::syst::SystClkSource;
+use half::f16;
 use pinhole_runtime::kernel;
 
+use crate::float_layers;
 use crate::layers::LAYERS;
 use crate::operations::{OPERATIONS, Operands};
 
 /// Largest reload value of SysTick.
 pub(crate) const RELOAD: u32 = 0x00FF_FFFF;
 
-/// Prints `layer SET INDEX TICKS` for every set and layer; the host divides.
+/// Prints `TYPE SET INDEX TICKS` for every set and layer over `s8`, `f32` and `f16`; the host divides.
 pub(crate) fn count() {
     calibrate();
     for (index, layer) in LAYERS.iter().enumerate() {
@@ -27,16 +29,18 @@ pub(crate) fn count() {
                 continue;
             }
             let ticks = ticks(|| operands.run(layer, set));
-            println!("layer {} {index} {ticks}", set.name());
+            println!("s8 {} {index} {ticks}", set.name());
         }
     }
     let mut operands = Operands::new();
     for (index, operation) in (LAYERS.len()..).zip(OPERATIONS) {
         for set in kernel::available() {
             let ticks = ticks(|| operands.run(operation, set));
-            println!("layer {} {index} {ticks}", set.name());
+            println!("s8 {} {index} {ticks}", set.name());
         }
     }
+    float_layers::count::<f32>();
+    float_layers::count::<f16>();
 }
 
 /// Starts the clock and prints `loop INSTRUCTIONS TICKS` twice.

@@ -60,7 +60,7 @@ pub(crate) struct Operands {
 }
 
 impl Layer {
-    fn window(&self) -> Option<Window> {
+    pub(crate) fn window(&self) -> Option<Window> {
         match *self {
             Conv {
                 side,
@@ -79,7 +79,7 @@ impl Layer {
     }
 
     /// Rows, inputs and outputs of the product that the layer is; a depthwise convolution sums over its taps.
-    fn product(&self) -> [usize; 3] {
+    pub(crate) fn product(&self) -> [usize; 3] {
         let pixels = self
             .window()
             .map_or(0, |window| window.output[0] * window.output[1]);
@@ -101,26 +101,30 @@ impl Layer {
         self.product().iter().product()
     }
 
-    /// Random ones, with the scales that a quantiser makes.
-    pub(crate) fn operands(&self) -> Operands {
-        let mut random = Random::new(1);
-        let [rows, k, n] = self.product();
-        let src_len = match *self {
+    /// Elements of the input.
+    pub(crate) fn src_len(&self) -> usize {
+        match *self {
             Conv {
                 side,
                 channels: [inputs, _],
                 ..
             } => side * side * inputs,
             Depthwise { side, channels, .. } => side * side * channels,
-            Full(_) => rows * k,
-        };
+            Full([rows, inputs, _]) => rows * inputs,
+        }
+    }
+
+    /// Random ones, with the scales that a quantiser makes.
+    pub(crate) fn operands(&self) -> Operands {
+        let mut random = Random::new(1);
+        let [rows, k, n] = self.product();
         let weights_len = match self {
             Depthwise { .. } => k * n,
             _ => packed_bytes_s8(n, k).expect("a layer is small"),
         };
         let weights = random.bytes(weights_len, Fill::Random);
         Operands {
-            src: random.bytes(src_len, Fill::Random),
+            src: random.bytes(self.src_len(), Fill::Random),
             // A quantiser makes no −128.
             weights: weights.into_iter().map(|weight| weight.max(-127)).collect(),
             bias: (0..n).map(|_| random.within(-20_000..=20_000)).collect(),

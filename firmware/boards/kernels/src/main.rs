@@ -19,6 +19,8 @@ macro_rules! println {
 mod count;
 #[path = "../../../../runtime/tests/kernels_s8/elementwise.rs"]
 mod elementwise;
+mod float_layers;
+mod floats;
 mod layers;
 #[path = "../../size/src/nothing.rs"]
 mod nothing;
@@ -82,7 +84,7 @@ fn check(part: &str) {
     for set in kernel::available() {
         println!("set {}", set.name());
     }
-    let tests = tests![
+    let integers = tests![
         products::requantisation_equals_the_golden_values,
         products::every_set_requantises_golden_values,
         products::scalar_product_equals_a_plain_loop,
@@ -117,10 +119,58 @@ fn check(part: &str) {
         transformer::softmax_of_any_scale_is_equal,
         transformer::means_in_16_bits_are_equal_and_near,
     ];
-    for (name, test) in tests.iter().filter(|(name, _)| name.contains(part)) {
+    for (name, test) in integers
+        .iter()
+        .chain(&float_tests())
+        .filter(|(name, _)| name.contains(part))
+    {
         test();
         println!("passed {name}");
     }
+}
+
+/// The tests of the float kernels.
+fn float_tests() -> [(&'static str, fn()); 37] {
+    use floats::{attention, elementwise, errors, halves, products, rows, windows};
+    tests![
+        products::gemm_agrees_for_every_size_up_to_67,
+        products::gemm_agrees_for_the_shapes_of_minilm_and_efficientnet,
+        products::gemm_uses_every_panel_of_a_tall_product,
+        products::nan_in_a_row_of_a_product_stays_in_its_row,
+        products::nan_and_infinity_in_a_channel_stay_in_their_channel,
+        products::matmul_agrees_with_and_without_transposition,
+        windows::conv_agrees_for_random_windows,
+        windows::conv_agrees_for_the_stem_and_for_pointwise_layers,
+        windows::depthwise_conv_agrees_for_random_windows_and_every_channel_count,
+        windows::depthwise_conv_agrees_for_the_layers_of_efficientnet,
+        windows::pools_agree_for_random_windows_and_every_channel_count,
+        windows::nan_in_a_picture_reaches_the_windows_that_see_it_and_no_others,
+        windows::a_window_without_taps_is_0_on_average_and_minus_infinity_at_most,
+        elementwise::unary_functions_keep_their_stated_errors,
+        elementwise::unary_functions_write_every_length_up_to_67,
+        elementwise::binary_functions_are_exactly_the_scalar_ones_for_every_length,
+        rows::softmax_agrees_for_every_width_up_to_67_and_for_1000_classes,
+        rows::softmax_of_rows_with_infinity_and_nan_is_defined,
+        rows::layer_norm_agrees_for_every_width_up_to_67_and_real_ones,
+        rows::layer_norm_of_a_constant_row_is_beta_and_nan_stays_in_its_row,
+        rows::reductions_agree_for_every_size_up_to_67,
+        attention::attention_agrees_for_every_number_of_tokens_up_to_67,
+        attention::attention_agrees_for_minilm_and_clip,
+        attention::nan_in_a_query_stays_in_its_token_and_head,
+        errors::measured_errors,
+        halves::products_of_halves_agree,
+        halves::special_halves_of_products_are_defined,
+        halves::matrices_of_halves_agree,
+        halves::convolutions_of_halves_agree,
+        halves::depthwise_convolutions_of_halves_agree,
+        halves::pools_of_halves_agree,
+        halves::halves_are_converted_exactly_and_to_the_nearest,
+        halves::unary_functions_of_halves_keep_their_stated_errors,
+        halves::binary_functions_of_halves_are_those_of_f32_rounded_once,
+        halves::rows_of_halves_agree,
+        halves::softmax_of_masked_and_infinite_halves_is_defined,
+        halves::attention_over_halves_agrees,
+    ]
 }
 
 #[panic_handler]

@@ -13,6 +13,8 @@ mod attention;
 mod dsp;
 mod elementwise_s8;
 mod exponential;
+#[cfg(cortex_m_fpu)]
+mod float;
 #[cfg(cortex_m_helium)]
 mod helium;
 mod level;

@@ -11,6 +11,8 @@ mod depthwise_conv_s16;
 mod depthwise_conv_s8;
 mod dot_rows_s8;
 mod dot_s8;
+#[cfg(cortex_m_fpu)]
+mod float;
 mod gemm_s8;
 mod instruction;
 mod layer_norm_s16;
@@ -20,6 +22,8 @@ mod resample_u8;
 mod softmax_s8;
 mod widen;
 
+#[cfg(cortex_m_helium)]
+pub(super) use float::sqrt;
 pub(super) use instruction::smmlar;
 
 use super::{elementwise_s8, pool_s8, stream_s16};
@@ -113,4 +117,6 @@ impl Kernels for Dsp {
     fn quantize_f32(&self, src: &[f32], scale: f32, zero_point: i32, dst: &mut [i8]) {
         elementwise_s8::quantize_f32(src, scale, zero_point, dst);
     }
+    #[cfg(cortex_m_fpu)]
+    super::float::float_methods! {}
 }

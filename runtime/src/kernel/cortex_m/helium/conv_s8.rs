@@ -3,6 +3,8 @@
 
 use core::arch::asm;
 
+use zerocopy::IntoBytes;
+
 use super::gemm_s8::{Product, ROWS};
 use crate::kernel::patch::{Piece, pieces};
 use crate::kernel::{ConvS8, DstS8, scalar};
@@ -31,7 +33,10 @@ pub(super) fn conv_s8(mut args: ConvS8<'_>) {
             let mut done = 0;
             pieces(&args, position, |piece| match piece {
                 Piece::Inside(bytes) => {
-                    copy(&mut patch[done..][..bytes.len()], bytes);
+                    copy(
+                        patch[done..][..bytes.len()].as_mut_bytes(),
+                        bytes.as_bytes(),
+                    );
                     done += bytes.len();
                 }
                 Piece::Outside(len) => {
@@ -46,7 +51,7 @@ pub(super) fn conv_s8(mut args: ConvS8<'_>) {
 
 /// `dst = src`, without the way to `memcpy` that short pieces do not pay for.
 #[inline(always)]
-fn copy(dst: &mut [i8], src: &[i8]) {
+pub(super) fn copy(dst: &mut [u8], src: &[u8]) {
     let len = dst.len().min(src.len());
     // SAFETY: Reads and writes `len` bytes, which both slices have; the loop masks lanes beyond, and does not run for 0.
     unsafe {

@@ -1,6 +1,6 @@
 //! `cortex_m-helium`: 128-bit vectors and loops without overhead.
 //!
-//! Products are `vmladava.s8`, which adds 16 products to a general register; a tail of a row is predicated, not padded. The
+//! Integer products are `vmladava.s8`, which adds 16 products to a general register; a tail of a row is predicated, not padded. The
 //! stable compiler has no vector operands for `asm!` here, so that what stays in vectors between a load and a store is one
 //! block. One file per operation, as in [`crate::kernel::scalar`]; what the compiler makes vectors of, and what needs little more, lies
 //! in the folder above.
@@ -11,6 +11,7 @@ mod depthwise_conv_s16;
 mod depthwise_conv_s8;
 mod dot_rows_s8;
 mod dot_s8;
+mod float;
 mod gemm_s8;
 mod layer_norm_s16;
 mod level;
@@ -22,8 +23,8 @@ mod softmax_s8;
 use super::{elementwise_s8, pool_s8, stream_s16};
 use crate::kernel::resample::{ResampleColumnsU8, ResampleRowU8};
 use crate::kernel::{
-    AddS8, AddS16, AttentionS8, ConvS8, DepthwiseConvS8, DepthwiseConvS16, DotRowsS8, GemmS8,
-    Kernels, LayerNormS16, MeanS8, MeanS16, MulS8, PoolS8, RescaleS16, SoftmaxS8,
+    AddS8, AddS16, AttentionS8, ConvF16, ConvS8, DepthwiseConvS8, DepthwiseConvS16, DotRowsS8,
+    GemmF16, GemmS8, Kernels, LayerNormS16, MeanS8, MeanS16, MulS8, PoolS8, RescaleS16, SoftmaxS8,
 };
 
 /// Proof of Helium; the set `cortex_m-helium`.
@@ -116,4 +117,11 @@ impl Kernels for Helium {
     fn quantize_f32(&self, src: &[f32], scale: f32, zero_point: i32, dst: &mut [i8]) {
         elementwise_s8::quantize_f32(src, scale, zero_point, dst);
     }
+    fn gemm_f16(&self, args: GemmF16<'_>) {
+        super::float::gemm_f16::<Self>(args);
+    }
+    fn conv_f16(&self, args: ConvF16<'_>) {
+        super::float::conv_f16::<Self>(args);
+    }
+    super::float::float_methods! {}
 }
