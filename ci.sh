@@ -111,7 +111,8 @@ part_deny() {
 }
 
 # Public weights, quantised and compared with f32 and ONNX Runtime; the same bits from every kernel set, emulated ones too. A
-# model that cannot be fetched is named; the test at the end fails when it is one of those that it needs.
+# model that cannot be fetched is named; the test at the end fails when it is one of those that it needs. Biases stay as they
+# are, since correcting those of the transformers takes hours: tests/models/table.sh alone does it.
 part_models() {
   local set venv=target/models/venv
   rustup target add aarch64-unknown-linux-gnu thumbv7em-none-eabihf thumbv8m.main-none-eabihf
@@ -123,7 +124,7 @@ part_models() {
   [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
   "$venv/bin/pip" install --quiet numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 safetensors==0.8.0
   "$venv/bin/python" tests/models/make_vit.py target/models
-  PYTHON="$venv/bin/python" tests/models/table.sh
+  PYTHON="$venv/bin/python" tests/models/table.sh --no-bias-correction
   cargo test --release -p pinhole-tests --test models -- --ignored --nocapture
 }
 

@@ -103,19 +103,21 @@ impl fmt::Display for Cell {
 
 /// The fingerprints by every kernel set of this CPU, slowest first.
 pub fn on_this_cpu(subjects: &[Subject], pictures: &[RgbImage]) -> Vec<Row> {
-    let models: Vec<Model> = subjects.iter().map(|s| load(&s.generic)).collect();
     let row = |set: &'static dyn kernel::Kernels| {
-        let cell = |model: &Model| {
+        let cell = |subject: &Subject| {
+            let model = load(&subject.generic);
             let found = pictures
                 .iter()
-                .map(|picture| fingerprint(&embed(model, picture, set)));
-            Cell::Ran(found.collect())
+                .map(|picture| fingerprint(&embed(&model, picture, set)));
+            let cell = Cell::Ran(found.collect());
+            println!("this CPU, {}, {}: {cell}", set.name(), subject.name);
+            cell
         };
         Row {
             cpu: "this CPU",
             kernels: set.name().into(),
             layout: WeightLayout::Generic,
-            cells: models.iter().map(cell).collect(),
+            cells: subjects.iter().map(cell).collect(),
         }
     };
     kernel::available().map(row).collect()

@@ -64,9 +64,10 @@ static HEAP: LlffHeap = LlffHeap::empty();
 
 #[entry]
 fn main() -> ! {
+    let heap_start = (&raw mut __heap_start).addr();
     let heap_bytes = (&raw const __heap_bytes).addr();
     // SAFETY: Called once, before anything allocates; the linker script places nothing else in this memory.
-    unsafe { HEAP.init((&raw mut __heap_start).addr(), heap_bytes) };
+    unsafe { HEAP.init(heap_start, heap_bytes) };
     match run() {
         Ok(()) => ExitCode::SUCCESS.exit_process(),
         Err(error) => {
