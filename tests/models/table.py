@@ -89,6 +89,7 @@ def main():
     parser.add_argument("--run", default="cargo run -q --release -p pinhole-tests --example model_report --")
     arguments = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
+    print(f"Biases: {'as they are' if arguments.no_bias_correction else 'corrected'}.\n")
     print("| Model | f32 cosine to ONNX Runtime | int8 cosine, mean | p1 | flash, bytes | arena, bytes | MAC | float operators |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
     failed, operators = False, []

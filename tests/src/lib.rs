@@ -2,6 +2,7 @@
 
 pub mod code_size;
 pub mod cortex_m;
+pub mod whole_models;
 
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,6 @@
 //! Emulated CPUs: instructions of an inference, operator by operator, under QEMU.
 //!
-//! A program that marks its operators runs the model: `tests/guest` on CPUs of Linux boards, in QEMU's user mode, and
+//! A program runs the model and marks its operators: `tests/guest` on CPUs of Linux boards, in QEMU's user mode, and
 //! `firmware/boards/guest` on whole boards of Cortex-M. The plugin `tests/tcg-count` is loaded into QEMU and counts. All are
 //! built when they have to be. Counts are exact and repeat. They are no time: an emulator has neither caches nor pipelines.
 
@@ -35,6 +35,10 @@ pub struct Cpu {
     pub name: &'static str,
     /// One line for people.
     pub description: &'static str,
+    /// The kernel sets of a program on it, slowest first.
+    pub kernel_sets: &'static [&'static str],
+    /// What model, arena and picture share, in bytes; `None` where that is the memory of this machine.
+    pub memory_bytes: Option<usize>,
     machine: Machine,
 }
 
@@ -70,11 +74,15 @@ pub fn cpus() -> &'static [Cpu] {
         Cpu {
             name: "qemu-aarch64:cortex-a76",
             description: "Armv8.2 with dot products and fp16 (Raspberry Pi 5)",
+            kernel_sets: &["scalar", "aarch64-neon", "aarch64-dotprod"],
+            memory_bytes: None,
             machine: Machine::Linux { cpu: "cortex-a76" },
         },
         Cpu {
             name: "qemu-aarch64:max",
             description: "all that QEMU knows, i8mm among it, without SVE and SME",
+            kernel_sets: &["scalar", "aarch64-neon", "aarch64-dotprod", "aarch64-i8mm"],
+            memory_bytes: None,
             machine: Machine::Linux {
                 cpu: "max,sve=off,sme=off",
             },
@@ -82,11 +90,15 @@ pub fn cpus() -> &'static [Cpu] {
         Cpu {
             name: "qemu-aarch64:cortex-a53",
             description: "Armv8.0, NEON alone (Raspberry Pi 3)",
+            kernel_sets: &["scalar", "aarch64-neon"],
+            memory_bytes: None,
             machine: Machine::Linux { cpu: "cortex-a53" },
         },
         Cpu {
             name: "qemu-an547",
             description: "Cortex-M55 with Helium",
+            kernel_sets: &["scalar", "cortex_m-dsp", "cortex_m-helium"],
+            memory_bytes: Some(256 << 20),
             machine: Machine::Board {
                 board: "mps3-an547",
                 target: "thumbv8m.main-none-eabihf",
@@ -96,6 +108,8 @@ pub fn cpus() -> &'static [Cpu] {
         Cpu {
             name: "qemu-an500",
             description: "Cortex-M7",
+            kernel_sets: &["scalar", "cortex_m-dsp"],
+            memory_bytes: Some(16 << 20),
             machine: Machine::Board {
                 board: "mps2-an500",
                 target: "thumbv7em-none-eabihf",
@@ -105,6 +119,8 @@ pub fn cpus() -> &'static [Cpu] {
         Cpu {
             name: "qemu-an386",
             description: "Cortex-M4",
+            kernel_sets: &["scalar", "cortex_m-dsp"],
+            memory_bytes: Some(16 << 20),
             machine: Machine::Board {
                 board: "mps2-an386",
                 target: "thumbv7em-none-eabihf",
@@ -209,43 +225,60 @@ pub fn count(
     tokens: usize,
 ) -> Result<Counted, DeviceError> {
     counter_available(cpu)?;
-    let programs = build(cpu)?;
-    let start_failed = |reason: String| DeviceError::Start {
+    let counter = build_counter(cpu)?;
+    let guest = build_guest(cpu)?;
+    let start_failed = |reason: String| start_failed(cpu, reason);
+    let folder = Folder::new().map_err(|error| start_failed(error.to_string()))?;
+    let table = folder.file(TABLE);
+    let model = folder
+        .write(MODEL, model)
+        .map_err(|error| start_failed(error.to_string()))?;
+    let mut arguments = vec!["count".to_string(), model, tokens.to_string()];
+    arguments.extend(kernels.map(str::to_string));
+    let escaped = |path: &Path| escaped(&path.display().to_string());
+    let plugin = format!("{},out={}", escaped(&counter), escaped(&table));
+    let kernels = run_guest(cpu, &guest, Some(&plugin), &arguments)?;
+    let kernels = kernels.trim_start_matches("kernels ").trim().to_string();
+    let text = fs::read_to_string(&table).map_err(|error| start_failed(error.to_string()))?;
+    parse(&text, kernels).ok_or_else(|| start_failed(format!("it counted nothing: {text}")))
+}
+
+pub(crate) fn start_failed(cpu: &Cpu, reason: String) -> DeviceError {
+    DeviceError::Start {
         emulator: cpu.machine.emulator(),
         reason,
-    };
-    let folder = Folder::with_model(model).map_err(|error| start_failed(error.to_string()))?;
-    let table = folder.0.join(TABLE);
-    let model = folder.0.join(MODEL).display().to_string();
-    let mut arguments = vec![model, tokens.to_string()];
-    arguments.extend(kernels.map(str::to_string));
+    }
+}
+
+/// Runs a guest to its end, with a plugin and its options, and returns what it prints.
+///
+/// # Errors
+/// [`DeviceError::Guest`] with the program's words, [`DeviceError::Start`].
+pub(crate) fn run_guest(
+    cpu: &Cpu,
+    guest: &Path,
+    plugin: Option<&str>,
+    arguments: &[String],
+) -> Result<String, DeviceError> {
     let mut emulator = Command::new(cpu.machine.emulator());
-    let escaped = |path: &Path| escaped(&path.display().to_string());
-    let counter = escaped(&programs.counter);
-    emulator
-        .arg("-plugin")
-        .arg(format!("{counter},out={}", escaped(&table)));
-    cpu.machine
-        .add_guest(&mut emulator, &programs.guest, &arguments);
+    if let Some(plugin) = plugin {
+        emulator.args(["-plugin", plugin]);
+    }
+    cpu.machine.add_guest(&mut emulator, guest, arguments);
     let output = emulator
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| start_failed(error.to_string()))?;
-    if !output.status.success() {
-        let words = String::from_utf8_lossy(&output.stderr);
-        // The counter's own words, when it has any, come after the program's.
-        let reason = words.lines().next().unwrap_or_default();
-        return Err(match output.status.code() {
-            Some(2) => DeviceError::Guest(reason.into()),
-            _ => start_failed(format!("{reason} ({})", output.status)),
-        });
+        .map_err(|error| start_failed(cpu, error.to_string()))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    let kernels = String::from_utf8_lossy(&output.stdout)
-        .trim_start_matches("kernels ")
-        .trim()
-        .to_string();
-    let text = fs::read_to_string(&table).map_err(|error| start_failed(error.to_string()))?;
-    parse(&text, kernels).ok_or_else(|| start_failed(format!("it counted nothing: {text}")))
+    let words = String::from_utf8_lossy(&output.stderr);
+    // The counter's own words, when it has any, come after the program's.
+    let reason = words.lines().next().unwrap_or_default();
+    Err(match output.status.code() {
+        Some(2) => DeviceError::Guest(reason.into()),
+        _ => start_failed(cpu, format!("{reason} ({})", output.status)),
+    })
 }
 
 /// QEMU separates options by commas, and takes two for one.
@@ -283,18 +316,28 @@ impl Machine {
     }
 }
 
-/// A folder of this process for the model and the counter's table, removed in the end.
-struct Folder(PathBuf);
+/// A folder of this process for a guest's files, removed in the end.
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    fn with_model(model: &[u8]) -> std::io::Result<Self> {
+    pub(crate) fn new() -> std::io::Result<Self> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("pinhole-count-{}-{number}", std::process::id());
+        let name = format!("pinhole-guest-{}-{number}", std::process::id());
         let folder = Self(std::env::temp_dir().join(name));
         fs::create_dir(&folder.0)?;
-        fs::write(folder.0.join(MODEL), model)?;
         Ok(folder)
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Writes a file and returns its path as a guest's argument.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> std::io::Result<String> {
+        let path = self.file(name);
+        fs::write(&path, bytes)?;
+        Ok(path.display().to_string())
     }
 }
 
@@ -305,31 +348,42 @@ impl Drop for Folder {
     }
 }
 
-/// What is built.
-struct Programs {
-    guest: PathBuf,
-    counter: PathBuf,
+/// The folder of the workspace.
+fn root() -> Result<PathBuf, DeviceError> {
+    let boards = boards_folder()?;
+    Ok(boards
+        .ancestors()
+        .nth(2)
+        .unwrap_or(Path::new("."))
+        .to_path_buf())
 }
 
-fn build(cpu: &Cpu) -> Result<Programs, DeviceError> {
-    let boards = boards_folder()?;
-    let root = boards.ancestors().nth(2).unwrap_or(Path::new("."));
-    let failed = |reason: String| DeviceError::Build {
+fn build_failed(cpu: &Cpu, root: &Path, reason: String) -> DeviceError {
+    DeviceError::Build {
         board: cpu.name,
         reason,
         folder: root.into(),
-    };
+    }
+}
+
+/// Builds the plugin that counts.
+fn build_counter(cpu: &Cpu) -> Result<PathBuf, DeviceError> {
+    let root = root()?;
     let target_folder = root.join("target/emulated");
     let counter = ["--package", "pinhole-tcg-count"];
-    cargo_build(root, &target_folder, &counter, &[]).map_err(failed)?;
-    let guest = match cpu.machine {
-        Machine::Linux { .. } => build_linux(root, &target_folder),
-        Machine::Board { board, target, cpu } => build_board(&boards, board, target, cpu),
-    };
-    Ok(Programs {
-        guest: guest.map_err(failed)?,
-        counter: target_folder.join("release/libtcg_count.so"),
-    })
+    cargo_build(&root, &target_folder, &counter, &[])
+        .map_err(|reason| build_failed(cpu, &root, reason))?;
+    Ok(target_folder.join("release/libtcg_count.so"))
+}
+
+/// Builds the program that runs models on `cpu`, which is fast when nothing changed.
+pub(crate) fn build_guest(cpu: &Cpu) -> Result<PathBuf, DeviceError> {
+    let root = root()?;
+    match cpu.machine {
+        Machine::Linux { .. } => build_linux(&root, &root.join("target/emulated")),
+        Machine::Board { board, target, cpu } => build_board(&boards_folder()?, board, target, cpu),
+    }
+    .map_err(|reason| build_failed(cpu, &root, reason))
 }
 
 fn build_linux(root: &Path, target_folder: &Path) -> Result<PathBuf, String> {

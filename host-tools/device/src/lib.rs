@@ -4,12 +4,14 @@
 //! as they would lie in partitions of a flash, and speaks `pinhole-protocol` with it. Nothing is computed here: what a
 //! [`BoardResult`] holds was computed by the device.
 //!
-//! [`count()`] runs a model on an emulated CPU of a Linux board and counts its instructions.
+//! [`count()`] runs a model on an emulated CPU and counts its instructions, [`fingerprints`] says which embeddings it computes
+//! there.
 //!
 //! Not here: models, banks, and picture files.
 
 mod board;
 mod cpu;
+mod embedding;
 mod emulator;
 mod error;
 mod firmware;
@@ -18,6 +20,7 @@ mod logs;
 
 pub use board::{BoardSpec, Missing, Partition, available, board, boards};
 pub use cpu::{Counted, Cpu, Instructions, count, counter_available, cpu, cpus};
+pub use embedding::{Fingerprints, fingerprint, fingerprints};
 pub use emulator::{EmulatedBoard, Options};
 pub use error::DeviceError;
 pub use firmware::build_firmware;

@@ -1,20 +1,31 @@
-//! Runs a model on the CPU that it is started on and marks, for a counter of instructions, what it does. Cross-compiled and
-//! run under QEMU by `pinhole bench --target`; `tests/tcg-count` is the counter.
+//! Runs a model on the CPU that it is started on, cross-compiled and under QEMU: `pinhole_device` builds and starts it.
 //!
 //! ```text
-//! guest MODEL TOKENS [KERNELS]
+//! guest count MODEL TOKENS [KERNELS]
+//! guest embed MODEL KERNELS,… PICTURE.ppm…
 //! ```
 //!
-//! Regions: 1 is the load of the model with its checks, 2 making an interpreter, 3 the first inference, and 4 + n operator n
-//! of the second one. It prints the name of the kernel set; what it cannot do is one line on standard error and exit code 2.
+//! `count` marks, for the counter of instructions `tests/tcg-count`, what it does. Regions: 1 is the load of the model with its
+//! checks, 2 making an interpreter, 3 the first inference, and 4 + n operator n of the second one. It prints the name of the
+//! kernel set.
+//!
+//! `embed` prints `sets` and the kernel sets of this CPU, then for each of the named sets a line of its name and the
+//! fingerprint of each picture's embedding.
+//!
+//! What cannot be done is one line on standard error and exit code 2.
+
+extern crate alloc;
 
 mod mark;
+mod picture;
 
 use std::process::ExitCode;
 
 use pinhole_runtime::interpreter::{AlignedBytes, Interpreter, Observer};
 use pinhole_runtime::kernel::{self, Kernels};
 use pinhole_runtime::model::Model;
+
+use picture::{Picture, fingerprint};
 
 const OUTSIDE: u64 = 0;
 const LOAD: u64 = 1;
@@ -24,7 +35,13 @@ const FIRST_OP: u64 = 4;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match run(&arguments) {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["count", words @ ..] => count(words),
+        ["embed", words @ ..] => embed(words),
+        _ => Err("found no order, expected count or embed".into()),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -33,16 +50,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &[String]) -> Result<(), String> {
-    let [path, tokens, kernels @ ..] = arguments else {
+fn count(words: &[&str]) -> Result<(), String> {
+    let [path, tokens, kernels @ ..] = words else {
         return Err("found too few arguments, expected MODEL TOKENS [KERNELS]".into());
     };
     let tokens: usize = tokens
         .parse()
         .map_err(|error| format!("{tokens}: {error}"))?;
-    let kernels = kernel_set(kernels.first())?;
-    let bytes = std::fs::read(path).map_err(|error| format!("{path}: {error}"))?;
-    let bytes = AlignedBytes::from_slice(&bytes);
+    let kernels = match kernels.first() {
+        Some(name) => kernel_set(name)?,
+        None => kernel::detect(),
+    };
+    let bytes = AlignedBytes::from_slice(&read(path)?);
     mark::enter(LOAD);
     let model = Model::load(&bytes);
     mark::enter(OUTSIDE);
@@ -63,18 +82,45 @@ fn run(arguments: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// The kernel set of a name, or the fastest.
-fn kernel_set(name: Option<&String>) -> Result<&'static dyn Kernels, String> {
-    let Some(name) = name else {
-        return Ok(kernel::detect());
+fn embed(words: &[&str]) -> Result<(), String> {
+    let [path, sets, pictures @ ..] = words else {
+        return Err("found too few arguments, expected MODEL KERNELS PICTURE…".into());
     };
+    let bytes = AlignedBytes::from_slice(&read(path)?);
+    let model = Model::load(&bytes).map_err(|error| format!("{path}: {error}"))?;
+    println!("sets {}", set_names().join(" "));
+    let mut arena = AlignedBytes::zeroed(model.arena_bytes());
+    for set in sets.split(',') {
+        let interpreter = Interpreter::new(&model, &mut arena, kernel_set(set)?);
+        let mut interpreter = interpreter.map_err(|error| error.to_string())?;
+        let mut hashes = String::new();
+        for path in pictures {
+            let bytes = read(path)?;
+            let picture = Picture::parse(&bytes).ok_or_else(|| format!("{path}: no pixmap"))?;
+            let hash = fingerprint(&model, &mut interpreter, &picture)?;
+            hashes += &format!(" {hash:016x}");
+        }
+        println!("{set}{hashes}");
+    }
+    Ok(())
+}
+
+fn read(path: &str) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("{path}: {error}"))
+}
+
+/// The kernel set of a name.
+fn kernel_set(name: &str) -> Result<&'static dyn Kernels, String> {
     kernel::named(name).ok_or_else(|| {
-        let names: Vec<&str> = kernel::available().map(Kernels::name).collect();
         format!(
             "found no kernel set {name} on the emulated CPU, expected one of {}",
-            names.join(", ")
+            set_names().join(", ")
         )
     })
+}
+
+fn set_names() -> Vec<&'static str> {
+    kernel::available().map(Kernels::name).collect()
 }
 
 /// Marks every operator.

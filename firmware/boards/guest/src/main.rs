@@ -1,16 +1,26 @@
-//! Runs a model on an emulated board and marks, for a counter of instructions, what it does: `tests/guest` for the boards
-//! without a system. `pinhole bench --target` builds and runs it.
+//! Runs a model on an emulated board: `tests/guest` for the boards without a system. `pinhole_device` builds and starts it.
 //!
-//! One program for `mps2-an386` (M4), `mps2-an500` (M7) and `mps3-an547` (M55). The arguments, by semihosting, are the file of
-//! the model, the number of tokens and the name of a kernel set, the fastest when left out. Regions: 1 is the load of the model
-//! with its checks, 2 making an interpreter, 3 the first inference, and 4 + n operator n of the second one; 0 is what lies
-//! between the second inference and the end.
+//! One program for `mps2-an386` (M4), `mps2-an500` (M7) and `mps3-an547` (M55). The arguments come by semihosting:
+//!
+//! ```text
+//! count MODEL TOKENS [KERNELS]
+//! embed MODEL KERNELS,… PICTURE.ppm…
+//! ```
+//!
+//! `count` marks, for a counter of instructions, what it does. Regions: 1 is the load of the model with its checks, 2 making
+//! an interpreter, 3 the first inference, and 4 + n operator n of the second one; 0 is what lies between the second inference
+//! and the end.
+//!
+//! `embed` prints `sets` and the kernel sets of this CPU, then for each of the named sets a line of its name and the
+//! fingerprint of each picture's embedding.
 #![no_std]
 #![no_main]
 
 extern crate alloc;
 
 mod mark;
+#[path = "../../../../tests/guest/src/picture.rs"]
+mod picture;
 
 use alloc::ffi::CString;
 use alloc::format;
@@ -27,6 +37,8 @@ use pinhole_runtime::model::Model;
 use semihosting::io::Read;
 use semihosting::process::ExitCode;
 use semihosting::{eprintln, fs, println};
+
+use picture::{Picture, fingerprint};
 
 // The critical section that the heap needs.
 use cortex_m as _;
@@ -52,9 +64,10 @@ static HEAP: LlffHeap = LlffHeap::empty();
 
 #[entry]
 fn main() -> ! {
+    let heap_start = (&raw mut __heap_start).addr();
     let heap_bytes = (&raw const __heap_bytes).addr();
     // SAFETY: Called once, before anything allocates; the linker script places nothing else in this memory.
-    unsafe { HEAP.init((&raw mut __heap_start).addr(), heap_bytes) };
+    unsafe { HEAP.init(heap_start, heap_bytes) };
     match run() {
         Ok(()) => ExitCode::SUCCESS.exit_process(),
         Err(error) => {
@@ -67,11 +80,22 @@ fn main() -> ! {
 fn run() -> Result<(), String> {
     let words = semihosting::experimental::env::args::<512>().map_err(|_| "too many arguments")?;
     let words: Vec<&str> = (&words).filter_map(Result::ok).skip(1).collect();
-    let [path, tokens, kernels @ ..] = words.as_slice() else {
+    match words.as_slice() {
+        ["count", words @ ..] => count(words),
+        ["embed", words @ ..] => embed(words),
+        _ => Err("found no order, expected count or embed".into()),
+    }
+}
+
+fn count(words: &[&str]) -> Result<(), String> {
+    let [path, tokens, kernels @ ..] = words else {
         return Err("found too few arguments, expected MODEL TOKENS [KERNELS]".into());
     };
     let tokens: usize = tokens.parse().map_err(text)?;
-    let kernels = kernel_set(kernels.first())?;
+    let kernels = match kernels.first() {
+        Some(name) => kernel_set(name)?,
+        None => kernel::detect(),
+    };
     let mut file = read(path)?;
     let model = file.bytes();
     mark::enter::<LOAD>();
@@ -93,18 +117,42 @@ fn run() -> Result<(), String> {
     Ok(())
 }
 
-/// The kernel set of a name, or the fastest.
-fn kernel_set(name: Option<&&str>) -> Result<&'static dyn Kernels, String> {
-    let Some(name) = name else {
-        return Ok(kernel::detect());
+fn embed(words: &[&str]) -> Result<(), String> {
+    let [path, sets, pictures @ ..] = words else {
+        return Err("found too few arguments, expected MODEL KERNELS PICTURE…".into());
     };
+    let mut file = read(path)?;
+    let model = Model::load(file.bytes()).map_err(text)?;
+    println!("sets {}", set_names().join(" "));
+    let mut arena = Aligned::zeroed(model.arena_bytes());
+    for set in sets.split(',') {
+        let kernels = kernel_set(set)?;
+        let mut interpreter = Interpreter::new(&model, arena.bytes(), kernels).map_err(text)?;
+        let mut hashes = String::new();
+        for path in pictures {
+            let mut file = read(path)?;
+            let picture =
+                Picture::parse(file.bytes()).ok_or_else(|| format!("{path}: no pixmap"))?;
+            let hash = fingerprint(&model, &mut interpreter, &picture)?;
+            hashes += &format!(" {hash:016x}");
+        }
+        println!("{set}{hashes}");
+    }
+    Ok(())
+}
+
+/// The kernel set of a name.
+fn kernel_set(name: &str) -> Result<&'static dyn Kernels, String> {
     kernel::named(name).ok_or_else(|| {
-        let names: Vec<&str> = kernel::available().map(Kernels::name).collect();
         format!(
             "found no kernel set {name} on the emulated CPU, expected one of {}",
-            names.join(", ")
+            set_names().join(", ")
         )
     })
+}
+
+fn set_names() -> Vec<&'static str> {
+    kernel::available().map(Kernels::name).collect()
 }
 
 /// Marks every operator.
