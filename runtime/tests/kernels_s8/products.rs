@@ -187,6 +187,48 @@ pub(crate) fn products_of_all_sizes_are_equal() {
     }
 }
 
+/// Rows and channels around the tiles of the sets, and inputs around their groups, for every way from sums to outputs: a ReLU
+/// with the smallest zero point, the same with a limit of its own, no limits, and limits with any shift.
+#[cfg_attr(test, test)]
+pub(crate) fn products_around_tiles_are_equal() {
+    for set in fast_sets() {
+        let mut random = Random::new(4);
+        for rows in 1..=13 {
+            for (case, (k, n)) in [
+                (1, 8),
+                (8, 16),
+                (9, 23),
+                (23, 9),
+                (40, 7),
+                (56, 24),
+                (65, 1),
+            ]
+            .into_iter()
+            .enumerate()
+            {
+                let way = (rows + case) % 4;
+                let scales = if way == 3 {
+                    Scales::Any
+                } else {
+                    Scales::Usual(false)
+                };
+                let mut gemm = Gemm::new(&mut random, [rows, k, n], Fill::Random, scales);
+                if way < 2 {
+                    gemm.channels.zero_point = -128;
+                    gemm.channels.clamp = [-128, [127, 100][way]];
+                }
+                if way < 3 {
+                    // Right shifts, so that no channel takes the others off the short way.
+                    for shift in &mut gemm.channels.shift {
+                        *shift = (*shift).min(-1);
+                    }
+                }
+                gemm.check(set, &format!("{rows}x{k}x{n}, way {way}"));
+            }
+        }
+    }
+}
+
 /// The scalar set reads every layout, so that a file for another CPU can be checked anywhere.
 #[cfg_attr(test, test)]
 pub(crate) fn scalar_products_are_equal_in_every_layout() {

@@ -89,6 +89,7 @@ fn check(part: &str) {
         products::every_set_requantises_golden_values,
         products::scalar_product_equals_a_plain_loop,
         products::products_of_all_sizes_are_equal,
+        products::products_around_tiles_are_equal,
         products::scalar_products_are_equal_in_every_layout,
         products::products_of_real_layers_are_equal,
         products::dots_with_many_rows_are_equal,
