@@ -23,9 +23,9 @@ impl Taps {
             count: [0; 2],
             pixel: [0; 2],
         };
-        for axis in 0..2 {
+        for (axis, position) in position.into_iter().enumerate() {
             for tap in 0..window.kernel[axis] {
-                let Some(coordinate) = window.coordinate(axis, position[axis], tap) else {
+                let Some(coordinate) = window.coordinate(axis, position, tap) else {
                     continue;
                 };
                 if taps.count[axis] == 0 {
