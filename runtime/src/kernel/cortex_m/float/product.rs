@@ -10,6 +10,7 @@
 
 use core::array;
 
+#[cfg(cortex_m_helium)]
 use half::f16;
 
 use super::CHUNK;
@@ -109,6 +110,7 @@ pub(crate) struct Outputs {
     pub(crate) bias: [f32; CHUNK],
     pub(crate) clamp: [f32; 2],
     /// Bits of the limits as halves.
+    #[cfg(cortex_m_helium)]
     pub(crate) clamp_half: [u32; 2],
 }
 
@@ -119,6 +121,7 @@ impl Outputs {
             scale: [1.0; CHUNK],
             bias: [0.0; CHUNK],
             clamp,
+            #[cfg(cortex_m_helium)]
             clamp_half: clamp.map(|limit| f16::from_f32(limit).to_bits().into()),
         }
     }
