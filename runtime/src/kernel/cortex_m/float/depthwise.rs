@@ -35,6 +35,7 @@ pub(crate) struct DepthwiseBlock {
     pub(crate) clamp: [u32; 2],
 }
 
+#[cfg(cortex_m_helium)]
 impl DepthwiseBlock {
     /// What is left of it from a channel on.
     pub(crate) fn from<T>(&self, channel: usize) -> Self {

@@ -10,6 +10,7 @@
 
 use core::array;
 
+#[cfg(cortex_m_helium)]
 use half::f16;
 
 use super::CHUNK;
@@ -85,6 +86,10 @@ pub(crate) trait Tile {
     /// [`Call`] says.
     unsafe fn narrow(call: &Call<Self::Lhs, Self::Rhs>, tall: bool);
 
+    /// Sets the sums of a chunk to 0, those beyond the last column too.
+    fn clear(sums: &mut [f32; CHUNK]) {
+        sums.fill(0.0);
+    }
     /// Puts numbers of a chunk of columns in the order in which the sums lie.
     fn arrange(_chunk: &mut [f32; CHUNK]) {}
     /// `dst[i] = factor · sums[i]`, in the order of the columns.
@@ -105,6 +110,7 @@ pub(crate) struct Outputs {
     pub(crate) bias: [f32; CHUNK],
     pub(crate) clamp: [f32; 2],
     /// Bits of the limits as halves.
+    #[cfg(cortex_m_helium)]
     pub(crate) clamp_half: [u32; 2],
 }
 
@@ -115,6 +121,7 @@ impl Outputs {
             scale: [1.0; CHUNK],
             bias: [0.0; CHUNK],
             clamp,
+            #[cfg(cortex_m_helium)]
             clamp_half: clamp.map(|limit| f16::from_f32(limit).to_bits().into()),
         }
     }
@@ -193,10 +200,7 @@ impl<'a, T: Tile> Product<'a, T> {
     /// The sums of `count` rows and of a chunk of columns.
     #[inline]
     fn tile(&self, [row, count]: [usize; 2], [column, len]: [usize; 2], sums: &mut Sums) {
-        for sums in &mut sums[..count] {
-            // An order of the sums may go beyond the last column, within its block.
-            sums[..len.next_multiple_of(BLOCK_CHANNELS)].fill(0.0);
-        }
+        sums[..count].iter_mut().for_each(T::clear);
         if self.k == 0 {
             return;
         }

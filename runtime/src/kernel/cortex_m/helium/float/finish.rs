@@ -6,6 +6,36 @@ use half::f16;
 
 use crate::kernel::cortex_m::float::{CHUNK, Outputs, clamp};
 
+/// Zeros, without the way to `memclr`.
+#[inline(always)]
+pub(super) fn clear(sums: &mut [f32; CHUNK]) {
+    const _: () = assert!(CHUNK == 16 * 4);
+    // SAFETY: Writes 16 vectors, which are all of the sums.
+    unsafe {
+        asm!(
+            "vmov.i32 q0, #0",
+            "vstrw.32 q0, [{sums}, #0]",
+            "vstrw.32 q0, [{sums}, #16]",
+            "vstrw.32 q0, [{sums}, #32]",
+            "vstrw.32 q0, [{sums}, #48]",
+            "vstrw.32 q0, [{sums}, #64]",
+            "vstrw.32 q0, [{sums}, #80]",
+            "vstrw.32 q0, [{sums}, #96]",
+            "vstrw.32 q0, [{sums}, #112]",
+            "vstrw.32 q0, [{sums}, #128]",
+            "vstrw.32 q0, [{sums}, #144]",
+            "vstrw.32 q0, [{sums}, #160]",
+            "vstrw.32 q0, [{sums}, #176]",
+            "vstrw.32 q0, [{sums}, #192]",
+            "vstrw.32 q0, [{sums}, #208]",
+            "vstrw.32 q0, [{sums}, #224]",
+            "vstrw.32 q0, [{sums}, #240]",
+            sums = in(reg) sums.as_mut_ptr(), out("d0") _, out("d1") _,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
 /// `dst[i] = clamp(scale[i] · sums[i] + bias[i])`
 pub(super) fn finish_f32(sums: &[f32; CHUNK], outputs: &Outputs, dst: &mut [f32]) {
     let limits = outputs.clamp;
@@ -15,40 +45,52 @@ pub(super) fn finish_f32(sums: &[f32; CHUNK], outputs: &Outputs, dst: &mut [f32]
     }
 }
 
-/// The same of sums of halves; the scale is that of the first column. 19 instructions for 8 outputs.
+/// Eight outputs from the next sums, in q0.
+macro_rules! finish_vector {
+    () => {
+        "vldrw.u32 q0, [{sums}], #16
+        vldrw.u32 q1, [{sums}], #16
+        vldrw.u32 q2, [{bias}], #16
+        vldrw.u32 q3, [{bias}], #16
+        vmul.f32 q0, q0, {scale}
+        vmul.f32 q1, q1, {scale}
+        vadd.f32 q0, q0, q2
+        vadd.f32 q1, q1, q3
+        vcvtb.f16.f32 q0, q0
+        vcvtt.f16.f32 q0, q1
+        // NaN stays: `gt` is false for it, unlike `lt`.
+        vpt.f16 gt, q4, q0
+        vdupt.16 q0, {low}
+        vpt.f16 gt, q0, {high}
+        vdupt.16 q0, {high}"
+    };
+}
+
+/// The same of sums of halves; the scale is that of the first column. 16 instructions for 8 outputs.
 pub(super) fn finish_f16(sums: &[f32; CHUNK], outputs: &Outputs, dst: &mut [f16]) {
     let len = dst.len().min(CHUNK);
     if len == 0 {
         return;
     }
-    // SAFETY: Reads whole vectors of the CHUNK sums and of as many numbers of the bias, and writes `len` halves, at least one:
-    // the last store is masked.
+    // SAFETY: Reads whole vectors of the CHUNK sums and of as many numbers of the bias, and writes `len` halves: the last
+    // store is masked.
     unsafe {
         asm!(
             "vdup.16 q4, {low}",
-            "dls lr, lr",
+            "wls lr, lr, 3f",
             "2:",
-            "vldrw.u32 q0, [{sums}], #16",
-            "vldrw.u32 q1, [{sums}], #16",
-            "vldrw.u32 q2, [{bias}], #16",
-            "vldrw.u32 q3, [{bias}], #16",
-            "vmul.f32 q0, q0, {scale}",
-            "vmul.f32 q1, q1, {scale}",
-            "vadd.f32 q0, q0, q2",
-            "vadd.f32 q1, q1, q3",
-            "vcvtb.f16.f32 q0, q0",
-            "vcvtt.f16.f32 q0, q1",
-            // NaN stays: `gt` is false for it, unlike `lt`.
-            "vpt.f16 gt, q4, q0",
-            "vdupt.16 q0, {low}",
-            "vpt.f16 gt, q0, {high}",
-            "vdupt.16 q0, {high}",
-            "vctp.16 {len}",
-            "vpst",
-            "vstrht.16 q0, [{dst}], #16",
-            "sub {len}, {len}, #8",
+            finish_vector!(),
+            "vstrh.16 q0, [{dst}], #16",
             "le lr, 2b",
-            inout("lr") len.div_ceil(8) => _, len = inout(reg) len => _,
+            "3:",
+            // What is left of a vector.
+            "cbz r3, 4f",
+            finish_vector!(),
+            "vctp.16 r3",
+            "vpst",
+            "vstrht.16 q0, [{dst}]",
+            "4:",
+            inout("lr") len / 8 => _, in("r3") len % 8,
             sums = inout(reg) sums.as_ptr() => _, bias = inout(reg) outputs.bias.as_ptr() => _,
             dst = inout(reg) dst.as_mut_ptr() => _, scale = in(reg) outputs.scale[0].to_bits(),
             low = in(reg) outputs.clamp_half[0], high = in(reg) outputs.clamp_half[1],

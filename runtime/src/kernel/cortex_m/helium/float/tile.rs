@@ -9,7 +9,7 @@ use core::marker::PhantomData;
 
 use half::f16;
 
-use super::finish::{finish_f16, finish_f32, scale_f16};
+use super::finish::{clear, finish_f16, finish_f32, scale_f16};
 use crate::kernel::cortex_m::float::{CHUNK, Call, Outputs, SUMS_ROW, Tile};
 use crate::kernel::packing::BLOCK_CHANNELS;
 
@@ -239,6 +239,28 @@ macro_rules! multiply {
     };
 }
 
+/// The loop over the inputs of three rows, two at a time: 23 instructions for 12 products of vectors of halves or f32.
+macro_rules! three_rows {
+    ($packed:literal, $input:literal, $bytes:literal, $fma:literal) => {
+        concat!(
+            "and r10, lr, #1\n",
+            "lsr lr, lr, #1\n",
+            "wls lr, lr, 3f\n",
+            "2:\n",
+            $packed, "\n",
+            multiply!(3 by 2, $input, $bytes, $fma),
+            $packed, "\n",
+            multiply!(3 by 2, $input, $bytes, $fma),
+            "le lr, 2b\n",
+            "3:\n",
+            "wls lr, r10, 4f\n",
+            $packed, "\n",
+            multiply!(3 by 2, $input, $bytes, $fma),
+            "4:",
+        )
+    };
+}
+
 /// The loop over the inputs of one row.
 macro_rules! one_row {
     ($packed:literal, $input:literal, $bytes:literal, $fma:literal) => {
@@ -316,7 +338,7 @@ macro_rules! tile {
             $($line,)*
             inout("r0") $call.rhs => _, inout("r1") $call.lhs[0] => _, inout("r2") $call.lhs[1] => _,
             inout("r3") $call.lhs[2] => _, inout("r5") $call.column_step => _,
-            in("r9") $call.input_step * size_of::<$rhs>(), in("r10") $call.columns - 1,
+            in("r9") $call.input_step * size_of::<$rhs>(), inout("r10") $call.columns - 1 => _,
             in("r12") $call.sums, inout("lr") $call.inputs => _, out("r4") _, out("r8") _,
             out("d0") _, out("d1") _, out("d2") _, out("d3") _, out("d4") _, out("d5") _,
             out("d6") _, out("d7") _, out("d8") _, out("d9") _, out("d10") _, out("d11") _,
@@ -342,8 +364,7 @@ macro_rules! loops {
                 unsafe {
                     tile!(
                         call, $rhs,
-                        $begin!(3 by 2), "dls lr, lr", "2:", $packed, multiply!(3 by 2, $input, $bytes, $fma),
-                        "le lr, 2b", $end!(3 by 2),
+                        $begin!(3 by 2), three_rows!($packed, $input, $bytes, $fma), $end!(3 by 2),
                     );
                 }
             }
@@ -515,6 +536,9 @@ macro_rules! vectors {
     };
     ($lhs:ty, $rhs:ty) => {
         vectors! { $lhs, $rhs, lanes 4, far never, {
+            fn clear(sums: &mut [f32; CHUNK]) {
+                clear(sums);
+            }
             fn finish(sums: &[f32; CHUNK], outputs: &Outputs, dst: &mut [f32]) {
                 finish_f32(sums, outputs, dst);
             }
@@ -528,6 +552,9 @@ vectors! { f32, i8 }
 vectors! { f16, f16, lanes 8, far far, {
     const MAX_INPUTS: usize = HALF_INPUTS;
 
+    fn clear(sums: &mut [f32; CHUNK]) {
+        clear(sums);
+    }
     fn arrange(chunk: &mut [f32; CHUNK]) {
         let ordered = *chunk;
         for (column, x) in ordered.into_iter().enumerate() {
