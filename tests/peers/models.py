@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Makes the networks that tests/peers/host.py and tests/peers/aarch64.py compare, in the files of each engine.
+r"""Makes the networks that tests/peers/host.py and tests/peers/aarch64.py compare, in the files of each engine.
 
-    pip install torch onnx onnxscript onnxruntime numpy efficientnet_lite_pytorch nncf openvino litert-torch ai-edge-quantizer
+    pip install torch onnx onnxscript onnxruntime numpy efficientnet_lite_pytorch nncf openvino litert-torch \
+        ai-edge-quantizer mnn pnnx
     cargo build --release -p pinhole
     python3 tests/peers/models.py target/peers
 
@@ -12,8 +13,9 @@ Three image encoders with random weights: time and instructions do not depend on
     clip_vitb32    the image tower of open_clip's ViT-B-32: 224 px, patch 32, width 768, depth 12, 12 heads, 4.4 G MAC
 
 Each becomes a folder: f32.onnx; u8.onnx, s8.onnx (static, QDQ, per channel, by onnxruntime.quantization over noise) and
-dynamic.onnx for the transformers; openvino.xml (by NNCF); int8.tflite and, for the transformers, dynamic.tflite (by
-ai-edge-quantizer; EfficientNet-Lite0 is Google's own, from an npm package); image.phm and aarch64.phm (ours, in two layouts).
+dynamic.onnx for the transformers; openvino.xml (by NNCF); f32.tflite, int8.tflite and, for the transformers,
+dynamic.tflite (by ai-edge-quantizer; int8.tflite of EfficientNet-Lite0 is Google's own, from an npm package); f32.mnn;
+f32.ncnn.param and .bin (by pnnx); image.phm and aarch64.phm (ours, in two layouts).
 A file that is there is kept; one that cannot be made is said, with the reason, and left out.
 """
 import argparse
@@ -166,16 +168,19 @@ def fetch_tflite(folder):
         shutil.copy(pathlib.Path(unpacked) / member, folder / "int8.tflite")
 
 
+def make_f32_tflite(name, folder):
+    import litert_torch
+    import torch
+
+    litert_torch.convert(network(name), (torch.zeros(1, 3, SIDE, SIDE),)).export(str(folder / "f32.tflite"))
+
+
 def make_tflite(name, folder, kind):
     if name == "effnet_lite0":
         return fetch_tflite(folder)
-    import litert_torch
-    import torch
     from ai_edge_quantizer import quantizer, recipe
 
     f32 = folder / "f32.tflite"
-    if not f32.exists():
-        litert_torch.convert(network(name), (torch.zeros(1, 3, SIDE, SIDE),)).export(str(f32))
     if kind == "dynamic":
         quantised = quantizer.Quantizer(str(f32), recipe.dynamic_wi8_afp32()).quantize()
     else:
@@ -186,6 +191,27 @@ def make_tflite(name, folder, kind):
         pictures = [{ports["inputs"][0]: picture} for picture in noise(4)]
         quantised = making.quantize(making.calibrate({signature: pictures}))
     quantised.export_model(str(folder / f"{kind}.tflite"), overwrite=True)
+
+
+def make_mnn(folder):
+    converter = pathlib.Path(sys.executable).with_name("mnnconvert")
+    command = [converter, "-f", "ONNX", "--modelFile", folder / "f32.onnx", "--MNNModel", folder / "f32.mnn", "--bizCode",
+               "peer"]
+    subprocess.run([str(word) for word in command], check=True, capture_output=True)
+
+
+def make_ncnn(folder):
+    """pnnx is a program; its Python module, which is not imported here, would want torch."""
+    import importlib.util
+
+    package = pathlib.Path(importlib.util.find_spec("pnnx").origin).parent
+    with tempfile.TemporaryDirectory() as made:
+        made = pathlib.Path(made)
+        shutil.copy(folder / "f32.onnx", made)
+        command = [package / "pnnx", "f32.onnx", f"inputshape=[1,3,{SIDE},{SIDE}]", "fp16=0"]
+        subprocess.run([str(word) for word in command], check=True, capture_output=True, cwd=made)
+        for file in ("f32.ncnn.bin", "f32.ncnn.param"):
+            shutil.copy(made / file, folder)
 
 
 def make_ours(name, folder, pinhole):
@@ -215,8 +241,11 @@ def main():
             "s8.onnx": lambda: make_static(folder, "s8"),
             "dynamic.onnx": lambda: make_dynamic(folder),
             "openvino.xml": lambda: make_openvino(name, folder),
+            "f32.tflite": lambda: make_f32_tflite(name, folder),
             "int8.tflite": lambda: make_tflite(name, folder, "int8"),
             "dynamic.tflite": lambda: make_tflite(name, folder, "dynamic"),
+            "f32.mnn": lambda: make_mnn(folder),
+            "f32.ncnn.param": lambda: make_ncnn(folder),
             "image.phm": lambda: make_ours(name, folder, args.pinhole),
         }
         for file, make in steps.items():
