@@ -91,13 +91,14 @@ fn embed(words: &[&str]) -> Result<(), String> {
     println!("sets {}", set_names().join(" "));
     let mut arena = AlignedBytes::zeroed(model.arena_bytes());
     for set in sets.split(',') {
-        let interpreter = Interpreter::new(&model, &mut arena, kernel_set(set)?);
+        let kernels = kernel_set(set)?;
+        let interpreter = Interpreter::new(&model, &mut arena, kernels);
         let mut interpreter = interpreter.map_err(|error| error.to_string())?;
         let mut hashes = String::new();
         for path in pictures {
             let bytes = read(path)?;
             let picture = Picture::parse(&bytes).ok_or_else(|| format!("{path}: no pixmap"))?;
-            let hash = fingerprint(&model, &mut interpreter, &picture)?;
+            let hash = fingerprint(&model, kernels, &mut interpreter, &picture)?;
             hashes += &format!(" {hash:016x}");
         }
         println!("{set}{hashes}");

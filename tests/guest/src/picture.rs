@@ -7,6 +7,7 @@ use alloc::vec;
 use core::fmt::Display;
 
 use pinhole_runtime::interpreter::Interpreter;
+use pinhole_runtime::kernel::Kernels;
 use pinhole_runtime::model::Model;
 use pinhole_runtime::preprocess::{PixelFormat, Preprocessor, S8Sink};
 
@@ -40,6 +41,7 @@ impl<'a> Picture<'a> {
 /// When the model is no int8 image encoder or the picture has a size that it does not take.
 pub(crate) fn fingerprint(
     model: &Model<'_>,
+    kernels: &dyn Kernels,
     interpreter: &mut Interpreter<'_, '_>,
     picture: &Picture<'_>,
 ) -> Result<u64, String> {
@@ -51,10 +53,16 @@ pub(crate) fn fingerprint(
     let mut scratch = vec![0u32; words];
     let (width, height, format) = (picture.width, picture.height, PixelFormat::Rgb888);
     let mut preprocessor =
-        Preprocessor::new(&geometry, width, height, format, &mut scratch).map_err(text)?;
+        Preprocessor::new(kernels, &geometry, width, height, format, &mut scratch).map_err(text)?;
     let destination = interpreter.input_s8_mut(0).map_err(text)?;
-    let mut sink =
-        S8Sink::new(&geometry, input.scale, input.zero_point, destination).map_err(text)?;
+    let mut sink = S8Sink::new(
+        kernels,
+        &geometry,
+        input.scale,
+        input.zero_point,
+        destination,
+    )
+    .map_err(text)?;
     for row in picture.pixels.chunks_exact(width as usize * 3) {
         preprocessor.push_row(row, &mut sink).map_err(text)?;
     }

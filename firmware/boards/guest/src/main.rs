@@ -133,7 +133,7 @@ fn embed(words: &[&str]) -> Result<(), String> {
             let mut file = read(path)?;
             let picture =
                 Picture::parse(file.bytes()).ok_or_else(|| format!("{path}: no pixmap"))?;
-            let hash = fingerprint(&model, &mut interpreter, &picture)?;
+            let hash = fingerprint(&model, kernels, &mut interpreter, &picture)?;
             hashes += &format!(" {hash:016x}");
         }
         println!("{set}{hashes}");
