@@ -22,6 +22,8 @@ pub(crate) trait Number: Element {
     fn wide<'a, L: FloatLevel>(src: &'a [Self], buffer: &'a mut [f32; CHUNK]) -> &'a [f32];
     /// `dst[i]` = `src[i]`, rounded once.
     fn store<L: FloatLevel>(src: &[f32], dst: &mut [Self]);
+    /// Lets `fill` write at most [`CHUNK`] numbers, where they shall lie, or to a buffer from which they are rounded once.
+    fn write<L: FloatLevel>(dst: &mut [Self], fill: impl FnOnce(&mut [f32]));
     /// `dst[i] = function(src[i])`, rounded once.
     fn map<L: FloatLevel>(src: &[Self], dst: &mut [Self], function: impl Fn(f32) -> f32);
     /// `dst[i] = function(lhs[i], rhs[i])`, rounded once.
@@ -60,6 +62,10 @@ impl Number for f32 {
         for (src, dst) in src.iter().zip(dst) {
             *dst = *src;
         }
+    }
+    #[inline(always)]
+    fn write<L: FloatLevel>(dst: &mut [Self], fill: impl FnOnce(&mut [f32])) {
+        fill(dst);
     }
     #[inline(always)]
     fn map<L: FloatLevel>(src: &[Self], dst: &mut [Self], function: impl Fn(f32) -> f32) {
@@ -106,6 +112,13 @@ impl Number for f16 {
     #[inline(always)]
     fn store<L: FloatLevel>(src: &[f32], dst: &mut [Self]) {
         L::narrow(src, dst);
+    }
+    #[inline(always)]
+    fn write<L: FloatLevel>(dst: &mut [Self], fill: impl FnOnce(&mut [f32])) {
+        let mut wide = [0.0; CHUNK];
+        let wide = &mut wide[..dst.len()];
+        fill(wide);
+        L::narrow(wide, dst);
     }
     #[inline(always)]
     fn map<L: FloatLevel>(src: &[Self], dst: &mut [Self], function: impl Fn(f32) -> f32) {

@@ -32,8 +32,11 @@ pub(crate) fn softmax<L: FloatLevel, T: Number>(columns: usize, src: &[T], dst: 
             if columns > CHUNK {
                 shifted_exps(T::wide::<L>(src, &mut wide), largest, exps);
             }
-            exps.iter_mut().for_each(|x| *x *= reciprocal);
-            T::store::<L>(exps, dst);
+            T::write::<L>(dst, |dst| {
+                for (dst, x) in dst.iter_mut().zip(exps.iter()) {
+                    *dst = x * reciprocal;
+                }
+            });
         }
     }
 }
@@ -95,7 +98,7 @@ pub(crate) fn layer_norm<L: FloatLevel, T: Number>(
     if width == 0 {
         return;
     }
-    let (mut wide, mut normal) = ([0.0; CHUNK], [0.0; CHUNK]);
+    let mut wide = [0.0; CHUNK];
     for (src, dst) in src.chunks_exact(width).zip(dst.chunks_exact_mut(width)) {
         let mean = sum::<L, T>(src) / width as f32;
         let variance = squares::<L, T>(src, mean) / width as f32;
@@ -103,12 +106,12 @@ pub(crate) fn layer_norm<L: FloatLevel, T: Number>(
         let parameters = gamma.chunks(CHUNK).zip(beta.chunks(CHUNK));
         let chunks = src.chunks(CHUNK).zip(dst.chunks_mut(CHUNK));
         for ((src, dst), (gamma, beta)) in chunks.zip(parameters) {
-            let normal = &mut normal[..src.len()];
             let src = T::wide::<L>(src, &mut wide);
-            for (((normal, x), gamma), beta) in normal.iter_mut().zip(src).zip(gamma).zip(beta) {
-                *normal = (x - mean) * reciprocal * gamma + beta;
-            }
-            T::store::<L>(normal, dst);
+            T::write::<L>(dst, |dst| {
+                for (((dst, x), gamma), beta) in dst.iter_mut().zip(src).zip(gamma).zip(beta) {
+                    *dst = (x - mean) * reciprocal * gamma + beta;
+                }
+            });
         }
     }
 }

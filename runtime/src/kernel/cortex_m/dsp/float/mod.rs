@@ -4,6 +4,7 @@
 
 mod convert;
 mod depthwise;
+mod row;
 mod tile;
 
 pub(crate) use tile::Scalars;
@@ -39,41 +40,19 @@ impl FloatLevel for Dsp {
         sqrt(x)
     }
     fn sum(row: &[f32]) -> f32 {
-        fold(row, 0.0, |sum, x| sum + x, |a, b| a + b)
+        row::sum(row)
     }
     fn squares(row: &[f32], shift: f32) -> f32 {
-        let square = |sum, x| sum + (x - shift) * (x - shift);
-        fold(row, 0.0, square, |a, b| a + b)
+        row::squares(row, shift)
     }
     fn largest(row: &[f32]) -> f32 {
-        fold(row, f32::NEG_INFINITY, max, max)
+        row.iter().copied().fold(f32::NEG_INFINITY, max)
     }
     #[inline(always)]
     unsafe fn depthwise<T: Number>(block: &DepthwiseBlock) {
         // SAFETY: The caller vouches for the block.
         unsafe { depthwise::depthwise::<T>(block) };
     }
-}
-
-/// Folds a row in four strands, so that an instruction need not wait for the one before.
-#[inline(always)]
-fn fold(
-    row: &[f32],
-    start: f32,
-    take: impl Fn(f32, f32) -> f32,
-    join: impl Fn(f32, f32) -> f32,
-) -> f32 {
-    let mut state = [start; 4];
-    let (fours, rest) = row.as_chunks::<4>();
-    for four in fours {
-        for (state, x) in state.iter_mut().zip(four) {
-            *state = take(*state, *x);
-        }
-    }
-    for (state, x) in state.iter_mut().zip(rest) {
-        *state = take(*state, *x);
-    }
-    join(join(state[0], state[1]), join(state[2], state[3]))
 }
 
 /// The root, rounded once.
