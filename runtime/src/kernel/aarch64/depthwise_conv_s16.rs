@@ -20,7 +20,7 @@ pub(super) fn depthwise_conv_s16<L: Level>(_: L, args: DepthwiseConvS16<'_>) {
     let Some(outputs) = Outputs16::new(zero_point, clamp_min, clamp_max) else {
         return scalar::depthwise_conv_s16(args);
     };
-    let path = Path::of(&args.requantize);
+    let path = Path::of(&args.requantize, [i16::MIN.into(), i16::MAX.into()]);
     let [height, width] = args.window.output;
     for channel in (0..args.channels).step_by(BLOCK) {
         let len = (args.channels - channel).min(BLOCK);
@@ -34,7 +34,7 @@ pub(super) fn depthwise_conv_s16<L: Level>(_: L, args: DepthwiseConvS16<'_>) {
             for ((dst, sums), factors) in halves.zip(factors.chunks(2)) {
                 let low = factors[0].apply(path, load_i32x4(sums));
                 let high = factors[1].apply(path, load_i32x4(&sums[4..]));
-                store_up_to_i16x8(dst, outputs.pack([low, high]));
+                store_up_to_i16x8(dst, outputs.pack(path, [low, high]));
             }
         }
     }
