@@ -1,15 +1,17 @@
 //! Float kernels of every set at the shapes of MiniLM-L6 and EfficientNet-Lite0, one thread.
 //!
-//! `cargo bench -p pinhole-runtime --features std --bench float`; throughput is multiply-accumulates, and `minilm` is the
+//! `cargo bench -p pinhole-runtime --features std --bench float`; throughput is multiply-accumulates; a name has the storage of the
+//! weights of an f32 operation, or `halves` for the operation over halves; and `minilm` is the
 //! sequence of kernels of the whole encoder at 16 tokens, without its embedding table.
 
 use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use half::f16;
 use pinhole_runtime::kernel::{
-    AttentionF32, DepthwiseConvF32, GemmF32, Kernels, WeightsF32, Window, attention_scratch_bytes,
-    available,
+    AttentionF32, DepthwiseConvF16, DepthwiseConvF32, GemmF16, GemmF32, Kernels, WeightsF32,
+    Window, attention_scratch_bytes, available, tile_scratch_bytes,
 };
 use pinhole_runtime::model::op::{BinaryKind, UnaryKind};
 
@@ -29,7 +31,7 @@ fn numbers(len: usize) -> Vec<f32> {
 /// Packed weights of an (n, k) matrix in one storage; their order does not matter to time.
 struct Weights {
     f32s: Vec<f32>,
-    f16s: Vec<half::f16>,
+    f16s: Vec<f16>,
     i8s: Vec<i8>,
     scales: Vec<f32>,
     storage: &'static str,
@@ -40,7 +42,7 @@ struct Weights {
 impl Weights {
     fn new(storage: &'static str, k: usize, n: usize) -> Self {
         let f32s = numbers(k * n);
-        let f16s = f32s.iter().map(|&x| half::f16::from_f32(x)).collect();
+        let f16s = f32s.iter().map(|&x| f16::from_f32(x)).collect();
         let i8s = f32s.iter().map(|&x| (x * 254.0) as i8).collect();
         Self {
             f32s,
@@ -77,6 +79,35 @@ impl Weights {
     }
 }
 
+/// The nearest halves.
+fn halves(numbers: &[f32]) -> Vec<f16> {
+    numbers.iter().map(|&x| f16::from_f32(x)).collect()
+}
+
+impl Weights {
+    /// [`Weights::multiply`] over halves.
+    fn multiply_halves(
+        &self,
+        kernels: &dyn Kernels,
+        lhs: &[f16],
+        dst: &mut [f16],
+        scratch: &mut [f32],
+    ) {
+        let (k, n) = (self.k, self.n);
+        kernels.gemm_f16(GemmF16 {
+            rows: lhs.len() / k,
+            k,
+            n,
+            lhs,
+            weights: &self.f16s,
+            bias: &self.scales,
+            clamp: UNLIMITED,
+            dst,
+            scratch,
+        });
+    }
+}
+
 /// The accelerated sets: the scalar one is a definition, and would take minutes.
 fn accelerated() -> impl Iterator<Item = &'static dyn Kernels> {
     available().filter(|kernels| kernels.name() != "scalar")
@@ -95,7 +126,7 @@ fn gemm(c: &mut Criterion) {
         [49, 1152, 192],
         [49, 320, 1280],
     ];
-    let mut group = c.benchmark_group("gemm_f32");
+    let mut group = c.benchmark_group("gemm");
     for [rows, k, n] in shapes {
         let (lhs, mut dst) = (numbers(rows * k), vec![0.0; rows * n]);
         group.throughput(Throughput::Elements((rows * k * n) as u64));
@@ -110,11 +141,22 @@ fn gemm(c: &mut Criterion) {
                 );
             }
         }
+        let weights = Weights::new("f16", k, n);
+        let (lhs, mut dst) = (halves(&lhs), vec![f16::ZERO; rows * n]);
+        let mut scratch = vec![0.0; tile_scratch_bytes(k, 4).expect("small") / 4];
+        for kernels in accelerated() {
+            let name = format!("{}/halves/{rows}x{k}x{n}", kernels.name());
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| {
+                    weights.multiply_halves(kernels, black_box(&lhs), &mut dst, &mut scratch);
+                });
+            });
+        }
     }
 }
 
 fn depthwise(c: &mut Criterion) {
-    let mut group = c.benchmark_group("depthwise_conv_f32");
+    let mut group = c.benchmark_group("depthwise_conv");
     for (input, kernel, stride, channels) in [
         (112, 3, 1, 32),
         (112, 3, 2, 96),
@@ -145,6 +187,26 @@ fn depthwise(c: &mut Criterion) {
             group.bench_function(name, |bencher| {
                 bencher.iter(|| {
                     kernels.depthwise_conv_f32(DepthwiseConvF32 {
+                        window,
+                        channels,
+                        src: black_box(&src),
+                        weights: &weights,
+                        bias: &bias,
+                        clamp: [0.0, 6.0],
+                        dst: &mut dst,
+                    });
+                });
+            });
+        }
+        let [src, weights, mut dst] = [&src, &weights, &dst].map(|numbers| halves(numbers));
+        for kernels in accelerated() {
+            let name = format!(
+                "{}/halves/{input}x{input}x{channels}k{kernel}s{stride}",
+                kernels.name()
+            );
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| {
+                    kernels.depthwise_conv_f16(DepthwiseConvF16 {
                         window,
                         channels,
                         src: black_box(&src),

@@ -1,4 +1,4 @@
-//! Numbers from one type to another, by way of f32.
+//! Numbers from one type to another; those from or to integers by way of f32.
 
 use half::f16;
 
@@ -17,6 +17,17 @@ pub(super) fn convert(
     dst: &mut [u8],
     kernels: &dyn Kernels,
 ) -> Option<()> {
+    match (from.dtype, to.dtype) {
+        (DType::F32, DType::F16) => {
+            kernels.narrow_f32(elements(src)?, elements_mut::<f16>(dst)?);
+            return Some(());
+        }
+        (DType::F16, DType::F32) => {
+            kernels.widen_f16(elements::<f16>(src)?, elements_mut(dst)?);
+            return Some(());
+        }
+        _ => {}
+    }
     let mut numbers = [0.0; CHUNK];
     let (from_bytes, to_bytes) = (CHUNK * from.dtype.bytes(), CHUNK * to.dtype.bytes());
     for (src, dst) in src.chunks(from_bytes).zip(dst.chunks_mut(to_bytes)) {

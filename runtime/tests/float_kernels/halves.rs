@@ -16,9 +16,19 @@ use super::support::{Random, Sum, UNIT};
 use super::windows::{for_each_tap, random_window, square};
 
 /// 2⁻¹¹: the largest relative error of rounding to a half.
-const HALF_UNIT: f64 = 1.0 / 2048.0;
+pub(crate) const HALF_UNIT: f64 = 1.0 / 2048.0;
 /// Half the smallest half: the largest error of rounding to a subnormal one.
-const HALF_FLOOR: f64 = 1.0 / 33_554_432.0;
+pub(crate) const HALF_FLOOR: f64 = 1.0 / 33_554_432.0;
+
+/// The largest error of a function in units of 2⁻¹¹ · |x|, beside that of f32 and the rounding of the result, where a set has a
+/// form of its own for halves.
+fn units_of_x(kernels: &dyn Kernels, function: UnaryKind) -> f64 {
+    match function {
+        UnaryKind::Gelu if has_fp16(kernels) => 0.2,
+        UnaryKind::QuickGelu if has_fp16(kernels) => 3.0,
+        _ => 0.0,
+    }
+}
 
 const GUARD: usize = 32;
 const GUARD_BITS: u16 = 0x7dea;
@@ -43,8 +53,36 @@ fn halves(random: &mut Random, len: usize) -> Vec<f16> {
 fn halves_added(kernels: &dyn Kernels, terms: usize, limit: usize) -> usize {
     match kernels.name() {
         "cortex_m-helium" => terms.min(limit),
+        // A sum begins with the bias, rounded.
+        _ if has_fp16(kernels) => terms.min(limit) + 1,
         _ => 0,
     }
+}
+
+/// Whether a set of 64-bit ARM computes with halves on this CPU, instead of with the f32 that they stand for.
+pub(crate) fn has_fp16(kernels: &dyn Kernels) -> bool {
+    #[cfg(target_arch = "aarch64")]
+    let found = std::arch::is_aarch64_feature_detected!("fp16");
+    #[cfg(not(target_arch = "aarch64"))]
+    let found = false;
+    found && matches!(kernels.name(), "aarch64-dotprod" | "aarch64-i8mm")
+}
+
+/// What `run` gives with every set of this CPU. Where there are threads, they must not change a bit of it.
+pub(crate) fn each_set(
+    run: impl Fn(&dyn Kernels) -> Vec<f16>,
+) -> impl Iterator<Item = (&'static dyn Kernels, Vec<f16>)> {
+    available().map(move |kernels| {
+        let found = run(kernels);
+        #[cfg(test)]
+        {
+            let same = found.iter().map(|x| x.to_bits());
+            let threaded = run(super::threads::of(kernels));
+            let same = same.eq(threaded.iter().map(|x| x.to_bits()));
+            assert!(same, "{} with three threads", kernels.name());
+        }
+        (kernels, found)
+    })
 }
 
 /// The largest error of a sum of `sum.terms` products, `added` of them in halves before they meet in f32, whose result is rounded
@@ -65,18 +103,18 @@ fn check(sum: &Sum, x: f16, clamp: [f32; 2], added: usize, what: impl FnOnce() -
     share
 }
 
-struct Product {
+pub(crate) struct Product {
     shape: [usize; 3],
     lhs: Vec<f16>,
     /// (n, k)
     matrix: Vec<f16>,
     packed: Vec<f16>,
     bias: Vec<f32>,
-    clamp: [f32; 2],
+    pub(crate) clamp: [f32; 2],
 }
 
 impl Product {
-    fn random(random: &mut Random, shape: [usize; 3]) -> Self {
+    pub(crate) fn random(random: &mut Random, shape: [usize; 3]) -> Self {
         let [rows, k, n] = shape;
         let matrix = halves(random, n * k);
         let mut packed = vec![f16::ZERO; n * k];
@@ -96,7 +134,7 @@ impl Product {
         }
     }
 
-    fn run(&self, kernels: &dyn Kernels) -> Vec<f16> {
+    pub(crate) fn run(&self, kernels: &dyn Kernels) -> Vec<f16> {
         let [rows, k, n] = self.shape;
         let mut scratch = vec![f32::NAN; tile_scratch_bytes(k, 4).unwrap() / 4];
         guarded(rows * n, |dst| {
@@ -114,17 +152,31 @@ impl Product {
         })
     }
 
-    /// Returns the largest error as a share of what is stated.
-    fn check(&self, kernels: &dyn Kernels) -> f64 {
+    /// Of output `i`.
+    pub(crate) fn sum(&self, i: usize) -> Sum {
         let [_, k, n] = self.shape;
+        let (row, channel) = (&self.lhs[i / n * k..][..k], i % n);
+        let mut sum = Sum::default();
+        for (x, weight) in row.iter().zip(&self.matrix[channel * k..]) {
+            sum.add(x.to_f64() * weight.to_f64());
+        }
+        sum.add(self.bias.get(channel).copied().unwrap_or(0.0).into());
+        sum
+    }
+
+    /// Checks every set; returns the largest error of each as a share of what is stated.
+    pub(crate) fn check(&self) -> Vec<(&'static str, f64)> {
+        let shares = each_set(|kernels| self.run(kernels))
+            .map(|(kernels, found)| (kernels.name(), self.share(kernels, &found)));
+        shares.collect()
+    }
+
+    /// The largest error of the product that a set found, as a share of what is stated.
+    fn share(&self, kernels: &dyn Kernels, found: &[f16]) -> f64 {
+        let [_, k, _] = self.shape;
         let mut largest: f64 = 0.0;
-        for (i, &x) in self.run(kernels).iter().enumerate() {
-            let (row, channel) = (&self.lhs[i / n * k..][..k], i % n);
-            let mut sum = Sum::default();
-            for (x, weight) in row.iter().zip(&self.matrix[channel * k..]) {
-                sum.add(x.to_f64() * weight.to_f64());
-            }
-            sum.add(self.bias.get(channel).copied().unwrap_or(0.0).into());
+        for (i, &x) in found.iter().enumerate() {
+            let sum = self.sum(i);
             let added = halves_added(kernels, k, 128);
             let what = || {
                 format!(
@@ -149,20 +201,12 @@ pub(crate) fn products_of_halves_agree() {
             [rows, other, size],
             [size, other / 4, 33],
         ] {
-            let case = Product::random(&mut random, shape);
-            for kernels in available() {
-                case.check(kernels);
-            }
+            Product::random(&mut random, shape).check();
         }
     }
     for shape in [[5, 384, 96], [49, 40, 240], [1, 1280, 100], [4, 1536, 20]] {
-        let case = Product::random(&mut random, shape);
-        for kernels in available() {
-            let share = case.check(kernels);
-            println!(
-                "{}: {shape:?}, {share:.4} of the stated error",
-                kernels.name()
-            );
+        for (name, share) in Product::random(&mut random, shape).check() {
+            println!("{name}: {shape:?}, {share:.4} of the stated error");
         }
     }
 }
@@ -214,10 +258,10 @@ pub(crate) fn matrices_of_halves_agree() {
     check_matmul(&mut random, [2, 9400, 9], true);
 }
 
-fn check_matmul(random: &mut Random, [m, k, n]: [usize; 3], transpose_rhs: bool) {
+pub(crate) fn check_matmul(random: &mut Random, [m, k, n]: [usize; 3], transpose_rhs: bool) {
     let (lhs, rhs, scale) = (halves(random, m * k), halves(random, k * n), 0.125);
-    for kernels in available() {
-        let found = guarded(m * n, |dst| {
+    let found = each_set(|kernels| {
+        guarded(m * n, |dst| {
             kernels.matmul_f16(MatmulF16 {
                 m,
                 k,
@@ -228,7 +272,9 @@ fn check_matmul(random: &mut Random, [m, k, n]: [usize; 3], transpose_rhs: bool)
                 scale,
                 dst,
             });
-        });
+        })
+    });
+    for (kernels, found) in found {
         for (i, &x) in found.iter().enumerate() {
             let (row, column) = (i / n, i % n);
             let mut sum = Sum::default();
@@ -259,16 +305,16 @@ pub(crate) fn convolutions_of_halves_agree() {
     check_conv(&mut random, square(8, 3, 1), [32, 16]);
 }
 
-fn check_conv(random: &mut Random, window: Window, [c, n]: [usize; 2]) {
+pub(crate) fn check_conv(random: &mut Random, window: Window, [c, n]: [usize; 2]) {
     let k = window.kernel[0] * window.kernel[1] * c;
     let pixels = window.output[0] * window.output[1];
     let src = halves(random, window.input[0] * window.input[1] * c);
     let Product { matrix, packed, .. } = Product::random(random, [0, k, n]);
     let bias = random.numbers(n);
     let clamp = [-0.5, 6.0];
-    for kernels in available() {
+    let found = each_set(|kernels| {
         let mut scratch = vec![f32::NAN; tile_scratch_bytes(k, 4).unwrap() / 4];
-        let found = guarded(pixels * n, |dst| {
+        guarded(pixels * n, |dst| {
             kernels.conv_f16(ConvF16 {
                 window,
                 in_channels: c,
@@ -280,7 +326,9 @@ fn check_conv(random: &mut Random, window: Window, [c, n]: [usize; 2]) {
                 dst,
                 scratch: &mut scratch,
             });
-        });
+        })
+    });
+    for (kernels, found) in found {
         for (i, &x) in found.iter().enumerate() {
             let (pixel, channel) = (i / n, i % n);
             let position = [pixel / window.output[1], pixel % window.output[1]];
@@ -311,15 +359,15 @@ pub(crate) fn depthwise_convolutions_of_halves_agree() {
     }
 }
 
-fn check_depthwise(random: &mut Random, window: Window, channels: usize) {
+pub(crate) fn check_depthwise(random: &mut Random, window: Window, channels: usize) {
     let taps = window.kernel[0] * window.kernel[1];
     let src = halves(random, window.input[0] * window.input[1] * channels);
     let weights = halves(random, taps * channels);
     let with_bias = random.up_to(1);
     let bias = random.numbers(with_bias * channels);
     let clamp = [0.0, 6.0];
-    for kernels in available() {
-        let found = guarded(window.output[0] * window.output[1] * channels, |dst| {
+    let found = each_set(|kernels| {
+        guarded(window.output[0] * window.output[1] * channels, |dst| {
             kernels.depthwise_conv_f16(DepthwiseConvF16 {
                 window,
                 channels,
@@ -329,7 +377,9 @@ fn check_depthwise(random: &mut Random, window: Window, channels: usize) {
                 clamp,
                 dst,
             });
-        });
+        })
+    });
+    for (kernels, found) in found {
         for (i, &x) in found.iter().enumerate() {
             let (pixel, channel) = (i / channels, i % channels);
             let position = [pixel / window.output[1], pixel % window.output[1]];
@@ -436,15 +486,21 @@ pub(crate) fn unary_functions_of_halves_keep_their_stated_errors() {
     // An emulated board computes f64 in software.
     let step = if cfg!(test) { 1 } else { 13 };
     let xs: Vec<f16> = (0..=u16::MAX).step_by(step).map(f16::from_bits).collect();
-    for kernels in available() {
-        for function in UnaryKind::ALL {
-            let found = guarded(xs.len(), |dst| {
+    for function in UnaryKind::ALL {
+        let found = each_set(|kernels| {
+            guarded(xs.len(), |dst| {
                 kernels.unary_f16(function, constants(function), &xs, dst)
-            });
+            })
+        });
+        for (kernels, found) in found {
             for (x, y) in xs.iter().zip(&found) {
                 let exact = exact(function, x.to_f64());
                 let what = || format!("{} {function:?}({x}): found {y}", kernels.name());
-                let single = tolerance(function) * measure(function, x.to_f64(), exact) + UNIT;
+                let mut single = tolerance(function) * measure(function, x.to_f64(), exact) + UNIT;
+                // An infinite x has an infinite result, or none.
+                if x.is_finite() {
+                    single += units_of_x(kernels, function) * HALF_UNIT * x.to_f64().abs();
+                }
                 let error = single + HALF_UNIT * (exact.abs() + single) + HALF_FLOOR;
                 if exact.is_nan() || exact.is_infinite() || exact.abs() >= 65_520.0 + error {
                     let rounded = f16::from_f64(exact);
@@ -472,16 +528,18 @@ pub(crate) fn binary_functions_of_halves_are_those_of_f32_rounded_once() {
         let bits = |random: &mut Random| f16::from_bits(random.bits() as u16);
         let lhs: Vec<f16> = (0..len).map(|_| bits(&mut random)).collect();
         let rhs: Vec<f16> = (0..len).map(|_| bits(&mut random)).collect();
-        for kernels in available() {
-            for function in [
-                BinaryKind::Add,
-                BinaryKind::Sub,
-                BinaryKind::Mul,
-                BinaryKind::Div,
-                BinaryKind::Max,
-                BinaryKind::Min,
-            ] {
-                let found = guarded(len, |dst| kernels.binary_f16(function, &lhs, &rhs, dst));
+        for function in [
+            BinaryKind::Add,
+            BinaryKind::Sub,
+            BinaryKind::Mul,
+            BinaryKind::Div,
+            BinaryKind::Max,
+            BinaryKind::Min,
+        ] {
+            let found = each_set(|kernels| {
+                guarded(len, |dst| kernels.binary_f16(function, &lhs, &rhs, dst))
+            });
+            for (kernels, found) in found {
                 for i in 0..len {
                     let (a, b) = (lhs[i].to_f32(), rhs[i].to_f32());
                     let expected = f16::from_f32(match function {
@@ -511,11 +569,14 @@ pub(crate) fn rows_of_halves_agree() {
             .collect();
         let wide: Vec<f32> = src.iter().map(|x| x.to_f32()).collect();
         let (gamma, beta) = (random.numbers(width), random.numbers(width));
-        for kernels in available() {
-            let softmax = guarded(src.len(), |dst| kernels.softmax_f16(width, &src, dst));
-            let normal = guarded(src.len(), |dst| {
+        let softmaxes =
+            each_set(|kernels| guarded(src.len(), |dst| kernels.softmax_f16(width, &src, dst)));
+        let normals = each_set(|kernels| {
+            guarded(src.len(), |dst| {
                 kernels.layer_norm_f16(1e-5, &gamma, &beta, &src, dst)
-            });
+            })
+        });
+        for ((kernels, softmax), (_, normal)) in softmaxes.zip(normals) {
             for row in 0..3 {
                 let row = row * width..(row + 1) * width;
                 let exact = super::rows::softmax(&wide[row.clone()]);
@@ -588,13 +649,13 @@ pub(crate) fn attention_over_halves_agrees() {
     check_attention(&mut random, [77, 64, 2]);
 }
 
-fn check_attention(random: &mut Random, [tokens, head_width, num_heads]: [usize; 3]) {
+pub(crate) fn check_attention(random: &mut Random, [tokens, head_width, num_heads]: [usize; 3]) {
     let width = head_width * num_heads;
     let scale = 1.0 / libm::sqrtf(head_width as f32);
     let [q, k, v] = [(); 3].map(|()| halves(random, tokens * width));
-    let mut scratch = vec![f32::NAN; attention_scratch_bytes(tokens).unwrap() / 4];
-    for kernels in available() {
-        let found = guarded(tokens * width, |dst| {
+    let found = each_set(|kernels| {
+        let mut scratch = vec![f32::NAN; attention_scratch_bytes(tokens).unwrap() / 4];
+        guarded(tokens * width, |dst| {
             kernels.attention_f16(AttentionF16 {
                 tokens,
                 width,
@@ -606,7 +667,9 @@ fn check_attention(random: &mut Random, [tokens, head_width, num_heads]: [usize;
                 dst,
                 scratch: &mut scratch,
             });
-        });
+        })
+    });
+    for (kernels, found) in found {
         for (i, x) in found.iter().enumerate() {
             let (query, column) = (i / width, i % width);
             let head = column / head_width * head_width..(column / head_width + 1) * head_width;
@@ -644,11 +707,18 @@ fn attention_bound(kernels: &dyn Kernels, scores: &[Sum], head_width: usize) -> 
         .fold(0.0, |a: f64, score| a.max(score.magnitude));
     let scores_added = halves_added(kernels, head_width, 128) as f64;
     let values_added = halves_added(kernels, scores.len(), 128) as f64;
-    // Halves as weights have an error of their own, of 2⁻¹¹ or, where they are subnormal, of 2⁻²⁵ each.
-    let weights = if values_added > 0.0 {
-        HALF_UNIT + scores.len() as f64 * HALF_FLOOR
+    // Halves as weights have an error of their own, of 2⁻¹¹ or, where they are subnormal, of 2⁻²⁵ each. An exponential in halves
+    // errs by more, and so do the scaled query and the difference from the largest score.
+    let (weights, scores_added) = if has_fp16(kernels) {
+        let weights = (4.0 + 2.0 * magnitude) * HALF_UNIT;
+        (
+            weights + 2.0 * scores.len() as f64 * HALF_FLOOR,
+            scores_added + 1.0,
+        )
+    } else if values_added > 0.0 {
+        (HALF_UNIT + scores.len() as f64 * HALF_FLOOR, scores_added)
     } else {
-        0.0
+        (0.0, scores_added)
     };
     let score = scores_added * (HALF_UNIT * magnitude + HALF_FLOOR);
     2.0 * score * (1.0 + score) + weights + values_added * HALF_UNIT + 2e-5 + HALF_UNIT + HALF_FLOOR

@@ -13,6 +13,8 @@ mod halves;
 mod products;
 mod rows;
 mod support;
+mod threads;
+mod vectors;
 mod windows;
 
 use pinhole_runtime::kernel::available;

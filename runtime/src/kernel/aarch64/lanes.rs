@@ -7,7 +7,7 @@
 
 use core::arch::aarch64::*;
 
-use half::f16;
+use ::half::f16;
 
 use super::Neon;
 use crate::kernel::float::Lanes;
@@ -69,6 +69,12 @@ impl Lanes for &Neon {
     }
 
     #[inline(always)]
+    fn splat_f16(self, x: f16) -> Pair {
+        // SAFETY: The target has NEON; the operand is a value.
+        [unsafe { vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(x.to_bits()))) }; 2]
+    }
+
+    #[inline(always)]
     fn load(self, src: &[f32]) -> Pair {
         let src = &src[..8];
         // SAFETY: The target has NEON, and `src` was just cut to the 8 numbers that are read.
@@ -81,8 +87,11 @@ impl Lanes for &Neon {
         // SAFETY: The target has NEON, and `src` was just cut to the 16 bytes that are read.
         unsafe {
             let halves = vld1q_u16(src.as_ptr().cast());
-            [vget_low_u16(halves), vget_high_u16(halves)]
-                .map(|half| vcvt_f32_f16(vreinterpret_f16_u16(half)))
+            let halves = vreinterpretq_f16_u16(halves);
+            [
+                vcvt_f32_f16(vget_low_f16(halves)),
+                vcvt_high_f32_f16(halves),
+            ]
         }
     }
 
@@ -120,6 +129,16 @@ impl Lanes for &Neon {
         self.store(x, &mut numbers);
         let count = dst.len().min(8);
         dst[..count].copy_from_slice(&numbers[..count]);
+    }
+
+    #[inline(always)]
+    fn store_f16(self, x: Pair, dst: &mut [f16]) {
+        let dst = &mut dst[..8];
+        // SAFETY: The target has NEON, and `dst` was just cut to the 16 bytes that are written.
+        unsafe {
+            let halves = vcvt_high_f16_f32(vcvt_f16_f32(x[0]), x[1]);
+            vst1q_u16(dst.as_mut_ptr().cast(), vreinterpretq_u16_f16(halves));
+        }
     }
 
     #[inline(always)]

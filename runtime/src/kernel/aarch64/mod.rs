@@ -15,6 +15,7 @@ mod depthwise_conv_s8;
 mod dot_rows_s8;
 mod elementwise_s8;
 mod gemm_s8;
+mod half;
 mod lanes;
 mod level;
 mod lut_s8;
@@ -25,8 +26,7 @@ mod requantize;
 mod resample_u8;
 mod stream_s16;
 
-use core::borrow::Borrow;
-
+use self::half::level_float_methods;
 use super::float::float_methods;
 use super::packing::WeightLayout;
 use super::resample::{ResampleColumnsU8, ResampleRowU8};
@@ -57,6 +57,7 @@ macro_rules! has {
         found
     }};
 }
+use has;
 
 impl Neon {
     /// The set; every CPU of the target can run it.
@@ -76,19 +77,6 @@ impl I8mm {
     /// The set, if this CPU can run it.
     pub fn detect() -> Option<&'static Self> {
         (has!("dotprod") && has!("i8mm")).then_some(&I8mm(()))
-    }
-}
-
-/// Float kernels are the same on every level, and compiled once.
-impl Borrow<Neon> for Dotprod {
-    fn borrow(&self) -> &Neon {
-        &Neon(())
-    }
-}
-
-impl Borrow<Neon> for I8mm {
-    fn borrow(&self) -> &Neon {
-        &Neon(())
     }
 }
 
@@ -139,7 +127,8 @@ impl Kernels for Neon {
         gemm_s8::conv_s8(self, args);
     }
     methods!();
-    float_methods!(Neon, "neon");
+    float_methods!(f32, Neon, "neon");
+    float_methods!(f16, Neon, "neon");
 }
 
 impl Kernels for Dotprod {
@@ -153,7 +142,7 @@ impl Kernels for Dotprod {
         gemm_s8::conv_s8(self, args);
     }
     methods!();
-    float_methods!(Neon, "neon");
+    level_float_methods!();
 }
 
 impl Kernels for I8mm {
@@ -170,5 +159,5 @@ impl Kernels for I8mm {
         matmul_s8::conv_s8(self, args);
     }
     methods!();
-    float_methods!(Neon, "neon");
+    level_float_methods!();
 }

@@ -1,15 +1,15 @@
 //! Attention, eight queries at a time: scores by dot products, softmax, then the scores times the values on the
 //! register tile.
 
-use super::lanes::Lanes;
+use super::lanes::{Lanes, Number};
 use super::rows::softmax_row;
 use super::tile::{Finish, Layout, Product, dots};
-use crate::kernel::{AttentionF32, TILE_ROWS};
+use crate::kernel::{AttentionFloat, TILE_ROWS};
 
-/// See [`AttentionF32`].
+/// See [`AttentionFloat`].
 #[inline(always)]
-pub(crate) fn attention_f32<V: Lanes>(v: V, args: AttentionF32<'_>) {
-    let AttentionF32 {
+pub(crate) fn attention_float<V: Lanes, E: Number>(v: V, args: AttentionFloat<'_, E>) {
+    let AttentionFloat {
         tokens,
         width,
         num_heads,
@@ -56,17 +56,17 @@ pub(crate) fn attention_f32<V: Lanes>(v: V, args: AttentionF32<'_>) {
 
 /// Scores of one query: its dot products with all keys, whose rows lie `width` apart, four at a time.
 #[inline(always)]
-fn score_row<V: Lanes>(
+fn score_row<V: Lanes, E: Number>(
     v: V,
-    query: &[f32],
-    keys: &[f32],
+    query: &[E],
+    keys: &[E],
     width: usize,
     scale: f32,
     scores: &mut [f32],
 ) {
     let last = scores.len() - 1;
     for (group, scores) in scores.chunks_mut(4).enumerate() {
-        let mut rows: [&[f32]; 4] = [&[]; 4];
+        let mut rows: [&[E]; 4] = [&[]; 4];
         for (r, row) in rows.iter_mut().enumerate() {
             *row = &keys[(group * 4 + r).min(last) * width..][..query.len()];
         }

@@ -6,15 +6,15 @@
 
 use core::ops::Range;
 
-use super::lanes::Lanes;
-use crate::kernel::{DepthwiseConvF32, Window};
+use super::lanes::{Lanes, Number};
+use crate::kernel::{DepthwiseConvFloat, Window};
 
 /// Output pixels computed together where all of their taps lie inside the picture.
 const PIXELS: usize = 4;
 
-/// See [`DepthwiseConvF32`].
+/// See [`DepthwiseConvFloat`].
 #[inline(always)]
-pub(crate) fn depthwise_conv_f32<V: Lanes>(v: V, mut args: DepthwiseConvF32<'_>) {
+pub(crate) fn depthwise_conv_float<V: Lanes, E: Number>(v: V, mut args: DepthwiseConvFloat<'_, E>) {
     let [height, width] = args.window.output;
     for y in 0..height {
         let down = taps_inside(&args.window, 0, y);
@@ -26,10 +26,10 @@ pub(crate) fn depthwise_conv_f32<V: Lanes>(v: V, mut args: DepthwiseConvF32<'_>)
                 && across == (0..args.window.kernel[1])
                 && taps_inside(&args.window, 1, last) == across;
             if together {
-                pixels::<V, PIXELS>(v, &mut args, [y, x], [down.clone(), across]);
+                pixels::<V, E, PIXELS>(v, &mut args, [y, x], [down.clone(), across]);
                 x += PIXELS;
             } else {
-                pixels::<V, 1>(v, &mut args, [y, x], [down.clone(), across]);
+                pixels::<V, E, 1>(v, &mut args, [y, x], [down.clone(), across]);
                 x += 1;
             }
         }
@@ -38,7 +38,7 @@ pub(crate) fn depthwise_conv_f32<V: Lanes>(v: V, mut args: DepthwiseConvF32<'_>)
 
 /// Taps along `axis` that the window at `position` has inside the picture.
 #[inline(always)]
-pub(super) fn taps_inside(window: &Window, axis: usize, position: usize) -> Range<usize> {
+pub(crate) fn taps_inside(window: &Window, axis: usize, position: usize) -> Range<usize> {
     let first = position * window.stride[axis];
     let step = window.dilation[axis].max(1);
     let begin = window.padding[axis].saturating_sub(first).div_ceil(step);
@@ -51,34 +51,34 @@ pub(super) fn taps_inside(window: &Window, axis: usize, position: usize) -> Rang
 
 /// All channels of `P` neighbouring output pixels whose taps inside the picture are `taps` (down, across).
 #[inline(always)]
-fn pixels<V: Lanes, const P: usize>(
+fn pixels<V: Lanes, E: Number, const P: usize>(
     v: V,
-    args: &mut DepthwiseConvF32<'_>,
+    args: &mut DepthwiseConvFloat<'_, E>,
     position: [usize; 2],
     taps: [Range<usize>; 2],
 ) {
     let mut channel = 0;
     while channel + V::LANES <= args.channels {
-        channels::<V, P, true>(v, args, position, &taps, channel, V::LANES);
+        channels::<V, E, P, true>(v, args, position, &taps, channel, V::LANES);
         channel += V::LANES;
     }
     if channel < args.channels {
         let count = args.channels - channel;
-        channels::<V, P, false>(v, args, position, &taps, channel, count);
+        channels::<V, E, P, false>(v, args, position, &taps, channel, count);
     }
 }
 
 /// `count` channels from `channel` on of [`pixels`]; `WHOLE` says that they fill a vector, which saves a branch a load.
 #[inline(always)]
-fn channels<V: Lanes, const P: usize, const WHOLE: bool>(
+fn channels<V: Lanes, E: Number, const P: usize, const WHOLE: bool>(
     v: V,
-    args: &mut DepthwiseConvF32<'_>,
+    args: &mut DepthwiseConvFloat<'_, E>,
     [y, x]: [usize; 2],
     [down, across]: &[Range<usize>; 2],
     channel: usize,
     count: usize,
 ) {
-    let load = if WHOLE { V::load } else { V::load_partial };
+    let load = if WHOLE { E::load } else { E::load_partial };
     let count = if WHOLE { V::LANES } else { count };
     let Window {
         input,
@@ -90,7 +90,7 @@ fn channels<V: Lanes, const P: usize, const WHOLE: bool>(
     } = args.window;
     let step = stride[1] * args.channels;
     let bias = match args.bias.get(channel..channel + count) {
-        Some(bias) => load(v, bias),
+        Some(bias) => f32::load_up_to(v, bias),
         None => v.splat(0.0),
     };
     let mut sums = [bias; P];
@@ -110,6 +110,6 @@ fn channels<V: Lanes, const P: usize, const WHOLE: bool>(
     for (p, sum) in sums.into_iter().enumerate() {
         let first = (y * output[1] + x + p) * args.channels + channel;
         let dst = &mut args.dst[first..first + count];
-        v.store_up_to(v.clamp(sum, args.clamp), dst);
+        E::store_up_to(v, v.clamp(sum, args.clamp), dst);
     }
 }

@@ -1,18 +1,18 @@
 //! Functions of one or two numbers, a vector at a time.
 
-use super::lanes::Lanes;
+use super::lanes::{Lanes, Number};
 use super::math::{erf, exp, sigmoid, tanh};
 use crate::kernel::scalar;
 use crate::model::op::{BinaryKind, UnaryKind};
 
 /// See [`scalar::unary_float`]. The logarithm has no vector form here: no model of ours computes many.
 #[inline(always)]
-pub(crate) fn unary_f32<V: Lanes>(
+pub(crate) fn unary_float<V: Lanes, E: Number>(
     v: V,
     function: UnaryKind,
     constants: [f32; 2],
-    src: &[f32],
-    dst: &mut [f32],
+    src: &[E],
+    dst: &mut [E],
 ) {
     if function == UnaryKind::Log {
         return scalar::unary_float(function, constants, src, dst);
@@ -20,7 +20,8 @@ pub(crate) fn unary_f32<V: Lanes>(
     let count = src.len().min(dst.len());
     let (src, dst) = (&src[..count], &mut dst[..count]);
     for (src, dst) in src.chunks(V::LANES).zip(dst.chunks_mut(V::LANES)) {
-        v.store_up_to(unary(v, function, constants, v.load_up_to(src)), dst);
+        let y = unary(v, function, constants, E::load_up_to(v, src));
+        E::store_up_to(v, y, dst);
     }
 }
 
@@ -66,12 +67,12 @@ fn unary<V: Lanes>(v: V, function: UnaryKind, [alpha, beta]: [f32; 2], x: V::F32
 
 /// See [`scalar::binary_float`]; powers are left to it.
 #[inline(always)]
-pub(crate) fn binary_f32<V: Lanes>(
+pub(crate) fn binary_float<V: Lanes, E: Number>(
     v: V,
     function: BinaryKind,
-    lhs: &[f32],
-    rhs: &[f32],
-    dst: &mut [f32],
+    lhs: &[E],
+    rhs: &[E],
+    dst: &mut [E],
 ) {
     if function == BinaryKind::Pow {
         return scalar::binary_float(function, lhs, rhs, dst);
@@ -83,7 +84,7 @@ pub(crate) fn binary_f32<V: Lanes>(
         .zip(rhs.chunks(V::LANES))
         .zip(dst.chunks_mut(V::LANES))
     {
-        let (a, b) = (v.load_up_to(lhs), v.load_up_to(rhs));
+        let (a, b) = (E::load_up_to(v, lhs), E::load_up_to(v, rhs));
         let y = match function {
             BinaryKind::Add => v.add(a, b),
             BinaryKind::Sub => v.sub(a, b),
@@ -93,6 +94,6 @@ pub(crate) fn binary_f32<V: Lanes>(
             BinaryKind::Min => v.min_nan(a, b),
             BinaryKind::Pow => a,
         };
-        v.store_up_to(y, dst);
+        E::store_up_to(v, y, dst);
     }
 }

@@ -1,4 +1,4 @@
-//! What the float kernels need of a CPU's vectors of f32.
+//! What the float kernels need of a CPU's vectors of f32, and of the numbers that lie in memory.
 //!
 //! Not a general vector library. A kernel is written once over [`Lanes`] and compiled once per set; a value of the set
 //! proves the CPU, so that methods are safe to call. They are `inline(always)` because only inside a function with the
@@ -6,6 +6,11 @@
 //! slice.
 
 use half::f16;
+
+use crate::kernel::Element;
+
+/// Numbers of the longest vector.
+pub(super) const MAX_LANES: usize = 16;
 
 /// A vector of [`Lanes::LANES`] numbers and what can be done with it.
 pub(crate) trait Lanes: Copy {
@@ -17,6 +22,8 @@ pub(crate) trait Lanes: Copy {
     type F32: Copy;
 
     fn splat(self, x: f32) -> Self::F32;
+    /// [`Lanes::splat`] of an IEEE half.
+    fn splat_f16(self, x: f16) -> Self::F32;
     /// The first [`Lanes::LANES`] of `src`; panics when there are fewer.
     fn load(self, src: &[f32]) -> Self::F32;
     /// [`Lanes::load`] of IEEE halves.
@@ -29,6 +36,8 @@ pub(crate) trait Lanes: Copy {
     fn store(self, x: Self::F32, dst: &mut [f32]);
     /// Fills `dst`, at most [`Lanes::LANES`].
     fn store_partial(self, x: Self::F32, dst: &mut [f32]);
+    /// [`Lanes::store`] of the nearest halves, ties to even.
+    fn store_f16(self, x: Self::F32, dst: &mut [f16]);
 
     fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
     fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
@@ -73,26 +82,6 @@ pub(crate) trait Lanes: Copy {
     fn clamp(self, x: Self::F32, [low, high]: [f32; 2]) -> Self::F32 {
         self.min(self.splat(high), self.max(self.splat(low), x))
     }
-
-    /// [`Lanes::load`], or [`Lanes::load_partial`] when fewer are left.
-    #[inline(always)]
-    fn load_up_to(self, src: &[f32]) -> Self::F32 {
-        if src.len() >= Self::LANES {
-            self.load(src)
-        } else {
-            self.load_partial(src)
-        }
-    }
-
-    /// [`Lanes::store`], or [`Lanes::store_partial`] when fewer are left.
-    #[inline(always)]
-    fn store_up_to(self, x: Self::F32, dst: &mut [f32]) {
-        if dst.len() >= Self::LANES {
-            self.store(x, dst);
-        } else {
-            self.store_partial(x, dst);
-        }
-    }
 }
 
 /// A number that weights are stored as.
@@ -119,5 +108,99 @@ impl Stored for i8 {
     #[inline(always)]
     fn load<V: Lanes>(v: V, src: &[Self]) -> V::F32 {
         v.load_i8(src)
+    }
+}
+
+/// A number that activations are stored as.
+pub(crate) trait Number: Stored + Element {
+    /// The numbers themselves, where they need no widening.
+    fn as_f32s(numbers: &[Self]) -> Option<&[f32]>;
+    /// The number in every lane.
+    fn splat<V: Lanes>(v: V, x: Self) -> V::F32;
+    /// All of `src`, at most [`Lanes::LANES`], then zeros.
+    fn load_partial<V: Lanes>(v: V, src: &[Self]) -> V::F32;
+    /// Into the first [`Lanes::LANES`] of `dst`; panics when there are fewer.
+    fn store<V: Lanes>(v: V, x: V::F32, dst: &mut [Self]);
+    /// Fills `dst`, at most [`Lanes::LANES`].
+    fn store_partial<V: Lanes>(v: V, x: V::F32, dst: &mut [Self]);
+
+    /// [`Stored::load`], or [`Number::load_partial`] when fewer are left.
+    #[inline(always)]
+    fn load_up_to<V: Lanes>(v: V, src: &[Self]) -> V::F32 {
+        if src.len() >= V::LANES {
+            Self::load(v, src)
+        } else {
+            Self::load_partial(v, src)
+        }
+    }
+
+    /// [`Number::store`], or [`Number::store_partial`] when fewer are left.
+    #[inline(always)]
+    fn store_up_to<V: Lanes>(v: V, x: V::F32, dst: &mut [Self]) {
+        if dst.len() >= V::LANES {
+            Self::store(v, x, dst);
+        } else {
+            Self::store_partial(v, x, dst);
+        }
+    }
+}
+
+impl Number for f32 {
+    #[inline(always)]
+    fn as_f32s(numbers: &[Self]) -> Option<&[f32]> {
+        Some(numbers)
+    }
+    #[inline(always)]
+    fn splat<V: Lanes>(v: V, x: Self) -> V::F32 {
+        v.splat(x)
+    }
+    #[inline(always)]
+    fn load_partial<V: Lanes>(v: V, src: &[Self]) -> V::F32 {
+        v.load_partial(src)
+    }
+    #[inline(always)]
+    fn store<V: Lanes>(v: V, x: V::F32, dst: &mut [Self]) {
+        v.store(x, dst);
+    }
+    #[inline(always)]
+    fn store_partial<V: Lanes>(v: V, x: V::F32, dst: &mut [Self]) {
+        v.store_partial(x, dst);
+    }
+}
+
+impl Number for f16 {
+    #[inline(always)]
+    fn as_f32s(_: &[Self]) -> Option<&[f32]> {
+        None
+    }
+    #[inline(always)]
+    fn splat<V: Lanes>(v: V, x: Self) -> V::F32 {
+        v.splat_f16(x)
+    }
+    #[inline(always)]
+    fn load_partial<V: Lanes>(v: V, src: &[Self]) -> V::F32 {
+        let mut padded = [Self::ZERO; MAX_LANES];
+        let count = src.len().min(V::LANES);
+        padded[..count].copy_from_slice(&src[..count]);
+        v.load_f16(&padded)
+    }
+    #[inline(always)]
+    fn store<V: Lanes>(v: V, x: V::F32, dst: &mut [Self]) {
+        v.store_f16(x, dst);
+    }
+    #[inline(always)]
+    fn store_partial<V: Lanes>(v: V, x: V::F32, dst: &mut [Self]) {
+        let mut padded = [Self::ZERO; MAX_LANES];
+        v.store_f16(x, &mut padded);
+        let count = dst.len().min(V::LANES);
+        dst[..count].copy_from_slice(&padded[..count]);
+    }
+}
+
+/// `dst[i] = src[i]`, as another of the two.
+#[inline(always)]
+pub(super) fn convert<V: Lanes, A: Number, B: Number>(v: V, src: &[A], dst: &mut [B]) {
+    for (src, dst) in src.chunks(V::LANES).zip(dst.chunks_mut(V::LANES)) {
+        B::store_up_to(v, A::load_up_to(v, src), dst);
     }
 }

@@ -1,25 +1,25 @@
 //! Average and maximum over windows, a vector of channels at a time.
 
 use super::depthwise::taps_inside;
-use super::lanes::Lanes;
-use crate::kernel::PoolF32;
+use super::lanes::{Lanes, Number};
+use crate::kernel::PoolFloat;
 
 /// See [`crate::kernel::scalar::avg_pool_float`].
 #[inline(always)]
-pub(crate) fn avg_pool_f32<V: Lanes>(v: V, args: PoolF32<'_>) {
-    pool::<V, false>(v, args);
+pub(crate) fn avg_pool_float<V: Lanes, E: Number>(v: V, args: PoolFloat<'_, E>) {
+    pool::<V, E, false>(v, args);
 }
 
 /// See [`crate::kernel::scalar::max_pool_float`].
 #[inline(always)]
-pub(crate) fn max_pool_f32<V: Lanes>(v: V, args: PoolF32<'_>) {
-    pool::<V, true>(v, args);
+pub(crate) fn max_pool_float<V: Lanes, E: Number>(v: V, args: PoolFloat<'_, E>) {
+    pool::<V, E, true>(v, args);
 }
 
 /// The maximum of each window, or its mean.
 #[inline(always)]
-fn pool<V: Lanes, const MAX: bool>(v: V, args: PoolF32<'_>) {
-    let PoolF32 {
+fn pool<V: Lanes, E: Number, const MAX: bool>(v: V, args: PoolFloat<'_, E>) {
+    let PoolFloat {
         window,
         channels,
         src,
@@ -40,7 +40,7 @@ fn pool<V: Lanes, const MAX: bool>(v: V, args: PoolF32<'_>) {
                         let column =
                             x * window.stride[1] + kx * window.dilation[1] - window.padding[1];
                         let offset = (row * window.input[1] + column) * channels + group * V::LANES;
-                        let tap = v.load_up_to(&src[offset..][..dst.len()]);
+                        let tap = E::load_up_to(v, &src[offset..][..dst.len()]);
                         state = if MAX {
                             v.max_nan(state, tap)
                         } else {
@@ -51,7 +51,7 @@ fn pool<V: Lanes, const MAX: bool>(v: V, args: PoolF32<'_>) {
                 if !MAX {
                     state = v.div(state, v.splat(taps.max(1) as f32));
                 }
-                v.store_up_to(state, dst);
+                E::store_up_to(v, state, dst);
             }
         }
     }

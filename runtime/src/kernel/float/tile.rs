@@ -18,7 +18,7 @@
     reason = "indices of a tile are clearer than zipped iterators"
 )]
 
-use super::lanes::{Lanes, Stored};
+use super::lanes::{Lanes, Number, Stored};
 use crate::kernel::packing::BLOCK_CHANNELS;
 
 /// How the right side of a product lies.
@@ -31,19 +31,19 @@ pub(super) enum Layout {
 }
 
 /// dst(rows, n) = clamp(lhs(rows, k) · rhs(k, n) · factor · scales + bias).
-pub(super) struct Product<'a, T> {
+pub(super) struct Product<'a, L, T, E> {
     pub(super) rows: usize,
     pub(super) k: usize,
     pub(super) n: usize,
     /// (rows, k), rows at a distance of `lhs_stride`.
-    pub(super) lhs: &'a [f32],
+    pub(super) lhs: &'a [L],
     pub(super) lhs_stride: usize,
     /// (k, n)
     pub(super) rhs: &'a [T],
     pub(super) layout: Layout,
     pub(super) finish: Finish<'a>,
     /// (rows, n), rows at a distance of `dst_stride`.
-    pub(super) dst: &'a mut [f32],
+    pub(super) dst: &'a mut [E],
     pub(super) dst_stride: usize,
 }
 
@@ -77,7 +77,7 @@ impl<T> Column<'_, T> {
     }
 }
 
-impl<T: Stored> Product<'_, T> {
+impl<L: Number, T: Stored, E: Number> Product<'_, L, T, E> {
     /// The vector of columns that begins at `channel`.
     #[inline(always)]
     fn column(&self, channel: usize) -> Column<'_, T> {
@@ -157,7 +157,7 @@ impl<T: Stored> Product<'_, T> {
         rows: usize,
         channel: usize,
     ) -> usize {
-        let mut lhs: [&[f32]; MR] = [&[]; MR];
+        let mut lhs: [&[L]; MR] = [&[]; MR];
         for (r, lhs) in lhs.iter_mut().enumerate() {
             *lhs = &self.lhs[(first_row + r.min(rows - 1)) * self.lhs_stride..][..self.k];
         }
@@ -168,7 +168,7 @@ impl<T: Stored> Product<'_, T> {
         for (j, column) in columns.iter_mut().enumerate() {
             *column = self.column(channel + j * V::LANES);
         }
-        let sums = sums::<V, T, NV, MR>(v, self.k, lhs, columns);
+        let sums = sums::<V, L, T, NV, MR>(v, self.k, lhs, columns);
         for j in 0..NV {
             let channel = channel + j * V::LANES;
             let count = V::LANES.min(self.n - channel);
@@ -177,10 +177,8 @@ impl<T: Stored> Product<'_, T> {
             for r in 0..MR {
                 if r < rows {
                     let x = v.clamp(v.mul_add(sums[r][j], scale, bias), self.finish.clamp);
-                    v.store_up_to(
-                        x,
-                        &mut self.dst[(first_row + r) * self.dst_stride + channel..][..count],
-                    );
+                    let first = (first_row + r) * self.dst_stride + channel;
+                    E::store_up_to(v, x, &mut self.dst[first..first + count]);
                 }
             }
         }
@@ -193,11 +191,11 @@ impl Finish<'_> {
     #[inline(always)]
     fn vectors<V: Lanes>(&self, v: V, channel: usize, count: usize) -> (V::F32, V::F32) {
         let scale = match self.scales.get(channel..channel + count) {
-            Some(scales) => v.mul(v.load_up_to(scales), v.splat(self.factor)),
+            Some(scales) => v.mul(f32::load_up_to(v, scales), v.splat(self.factor)),
             None => v.splat(self.factor),
         };
         let bias = match self.bias.get(channel..channel + count) {
-            Some(bias) => v.load_up_to(bias),
+            Some(bias) => f32::load_up_to(v, bias),
             None => v.splat(0.0),
         };
         (scale, bias)
@@ -206,10 +204,10 @@ impl Finish<'_> {
 
 /// Sums of products of `MR` rows with `NV` vectors of columns, over all of `k`.
 #[inline(always)]
-fn sums<V: Lanes, T: Stored, const NV: usize, const MR: usize>(
+fn sums<V: Lanes, L: Number, T: Stored, const NV: usize, const MR: usize>(
     v: V,
     k: usize,
-    lhs: [&[f32]; MR],
+    lhs: [&[L]; MR],
     columns: [Column<'_, T>; NV],
 ) -> [[V::F32; NV]; MR] {
     let mut sums = [[v.splat(0.0); NV]; MR];
@@ -229,7 +227,7 @@ fn sums<V: Lanes, T: Stored, const NV: usize, const MR: usize>(
             *weights = T::load(v, row);
         }
         for r in 0..MR {
-            let x = v.splat(lhs[r][i]);
+            let x = L::splat(v, lhs[r][i]);
             for j in 0..NV {
                 sums[r][j] = v.mul_add(x, weights[j], sums[r][j]);
             }
@@ -243,31 +241,42 @@ fn sums<V: Lanes, T: Stored, const NV: usize, const MR: usize>(
             padded[..count].copy_from_slice(&row[..count]);
             let weights = T::load(v, &padded);
             for r in 0..MR {
-                sums[r][j] = v.mul_add(v.splat(lhs[r][i]), weights, sums[r][j]);
+                sums[r][j] = v.mul_add(L::splat(v, lhs[r][i]), weights, sums[r][j]);
             }
         }
     }
-    sums
+    // Copied element by element: a result would stay in memory all along.
+    let mut result = [[v.splat(0.0); NV]; MR];
+    for r in 0..MR {
+        for j in 0..NV {
+            result[r][j] = sums[r][j];
+        }
+    }
+    result
 }
 
 /// Dot products of `R` rows with `column`, all of its length.
 #[inline(always)]
-pub(super) fn dots<V: Lanes, const R: usize>(v: V, rows: [&[f32]; R], column: &[f32]) -> [f32; R] {
+pub(super) fn dots<V: Lanes, E: Number, const R: usize>(
+    v: V,
+    rows: [&[E]; R],
+    column: &[E],
+) -> [f32; R] {
     let k = column.len();
     let rows = rows.map(|row| &row[..k]);
     let mut sums = [v.splat(0.0); R];
     let mut i = 0;
     while i + V::LANES <= k {
-        let x = v.load(&column[i..i + V::LANES]);
+        let x = E::load(v, &column[i..i + V::LANES]);
         for r in 0..R {
-            sums[r] = v.mul_add(v.load(&rows[r][i..i + V::LANES]), x, sums[r]);
+            sums[r] = v.mul_add(E::load(v, &rows[r][i..i + V::LANES]), x, sums[r]);
         }
         i += V::LANES;
     }
     if i < k {
-        let x = v.load_partial(&column[i..]);
+        let x = E::load_partial(v, &column[i..]);
         for r in 0..R {
-            sums[r] = v.mul_add(v.load_partial(&rows[r][i..]), x, sums[r]);
+            sums[r] = v.mul_add(E::load_partial(v, &rows[r][i..]), x, sums[r]);
         }
     }
     let mut totals = [0.0; R];

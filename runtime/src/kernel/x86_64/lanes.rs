@@ -65,6 +65,12 @@ impl Lanes for &Avx2 {
     }
 
     #[inline(always)]
+    fn splat_f16(self, x: f16) -> __m256 {
+        // SAFETY: `self` proves F16C; the operand is a value.
+        unsafe { _mm256_cvtph_ps(_mm_set1_epi16(x.to_bits().cast_signed())) }
+    }
+
+    #[inline(always)]
     fn load(self, src: &[f32]) -> __m256 {
         let src = &src[..8];
         // SAFETY: `self` proves AVX, and `src` was just cut to the 8 numbers that are read.
@@ -104,6 +110,16 @@ impl Lanes for &Avx2 {
         let count = dst.len().min(8);
         // SAFETY: `self` proves AVX2; lanes from `dst.len()` on are masked and not written.
         unsafe { _mm256_maskstore_ps(dst.as_mut_ptr(), mask256(count), x) }
+    }
+
+    #[inline(always)]
+    fn store_f16(self, x: __m256, dst: &mut [f16]) {
+        let dst = &mut dst[..8];
+        // SAFETY: `self` proves F16C, and `dst` was just cut to the 16 bytes that are written.
+        unsafe {
+            let halves = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x);
+            _mm_storeu_si128(dst.as_mut_ptr().cast(), halves);
+        }
     }
 
     #[inline(always)]
@@ -165,6 +181,12 @@ impl Lanes for &Avx512Vnni {
     }
 
     #[inline(always)]
+    fn splat_f16(self, x: f16) -> __m512 {
+        // SAFETY: `self` proves AVX-512F; the operand is a value.
+        unsafe { _mm512_cvtph_ps(_mm256_set1_epi16(x.to_bits().cast_signed())) }
+    }
+
+    #[inline(always)]
     fn load(self, src: &[f32]) -> __m512 {
         let src = &src[..16];
         // SAFETY: `self` proves AVX-512F, and `src` was just cut to the 16 numbers that are read.
@@ -204,6 +226,16 @@ impl Lanes for &Avx512Vnni {
         let count = dst.len().min(16);
         // SAFETY: `self` proves AVX-512F; lanes from `dst.len()` on are masked and not written.
         unsafe { _mm512_mask_storeu_ps(dst.as_mut_ptr(), mask16(count), x) }
+    }
+
+    #[inline(always)]
+    fn store_f16(self, x: __m512, dst: &mut [f16]) {
+        let dst = &mut dst[..16];
+        // SAFETY: `self` proves AVX-512F, and `dst` was just cut to the 32 bytes that are written.
+        unsafe {
+            let halves = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x);
+            _mm256_storeu_si256(dst.as_mut_ptr().cast(), halves);
+        }
     }
 
     #[inline(always)]

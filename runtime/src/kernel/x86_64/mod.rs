@@ -100,7 +100,8 @@ impl Kernels for Avx2 {
         "x86_64-avx2"
     }
     integer_methods!(avx2);
-    float_methods!(Avx2, "avx2,fma,f16c");
+    float_methods!(f32, Avx2, "avx2,fma,f16c");
+    float_methods!(f16, Avx2, "avx2,fma,f16c");
 }
 
 impl Kernels for Avx512Vnni {
@@ -109,6 +110,12 @@ impl Kernels for Avx512Vnni {
     }
     integer_methods!(avx512);
     float_methods!(
+        f32,
+        Avx512Vnni,
+        "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"
+    );
+    float_methods!(
+        f16,
         Avx512Vnni,
         "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"
     );
