@@ -243,13 +243,17 @@ pub fn differ(row: &Row) -> bool {
     })
 }
 
-/// What is wrong with the rows: a cell that did not run, or whose fingerprints are not those of the first row.
+/// What is wrong with the rows: a cell that did not run, or whose fingerprints are not those of the first row, and a row in
+/// which no model has room.
 pub fn faults(subjects: &[Subject], rows: &[Row]) -> Vec<String> {
     let Some((first, _)) = rows.split_first() else {
         return vec!["nothing ran".into()];
     };
     let mut faults = Vec::new();
     for row in rows {
+        if !row.cells.iter().any(|cell| matches!(cell, Cell::Ran(_))) {
+            faults.push(format!("{} on {} ran nothing", row.kernels, row.cpu));
+        }
         let cells = first.cells.iter().zip(&row.cells).zip(subjects);
         for ((expected, found), subject) in cells {
             let equal = match (expected, found) {
@@ -268,4 +272,51 @@ pub fn faults(subjects: &[Subject], rows: &[Row]) -> Vec<String> {
         }
     }
     faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(cells: &[Cell]) -> Row {
+        Row {
+            cpu: "a CPU",
+            kernels: "a set".into(),
+            layout: WeightLayout::Generic,
+            cells: cells.to_vec(),
+        }
+    }
+
+    fn count(cells: &[Cell]) -> usize {
+        let subject = |name: &str| Subject {
+            name: name.into(),
+            generic: AlignedBytes::zeroed(0),
+            aarch64: AlignedBytes::zeroed(0),
+        };
+        let first = row(&[Cell::Ran(vec![1, 2]), Cell::Ran(vec![3, 4])]);
+        faults(&[subject("one"), subject("two")], &[first, row(cells)]).len()
+    }
+
+    #[test]
+    fn a_cell_that_differs_or_did_not_run_is_a_fault() {
+        let no_room = Cell::NoRoom {
+            model: 3,
+            arena: 1,
+            memory: 2,
+        };
+        let equal = Cell::Ran(vec![1, 2]);
+        assert_eq!(count(&[equal.clone(), Cell::Ran(vec![3])]), 0);
+        assert_eq!(count(&[equal.clone(), no_room.clone()]), 0);
+        assert_eq!(count(&[equal.clone(), Cell::Ran(vec![3, 5])]), 1);
+        assert_eq!(count(&[equal.clone(), Cell::Ran(vec![])]), 1);
+        assert_eq!(count(&[equal, Cell::Failed("it stopped".into())]), 1);
+        assert_eq!(count(&[no_room.clone(), no_room]), 1);
+    }
+
+    #[test]
+    fn photographs_alike_or_a_single_one_prove_nothing() {
+        assert!(differ(&row(&[Cell::Ran(vec![1, 2])])));
+        assert!(!differ(&row(&[Cell::Ran(vec![1, 1])])));
+        assert!(!differ(&row(&[Cell::Ran(vec![1])])));
+    }
 }
