@@ -130,13 +130,11 @@ fn check(part: &str) {
     }
 }
 
-/// The tests of the float kernels.
-fn float_tests() -> [(&'static str, fn()); 37] {
-    use floats::{attention, elementwise, errors, halves, products, rows, windows};
+/// The tests of the float kernels, without those of large shapes: a board computes the f64 that they compare with in software.
+fn float_tests() -> [(&'static str, fn()); 33] {
+    use floats::{attention, elementwise, halves, products, rows, windows};
     tests![
         products::gemm_agrees_for_every_size_up_to_67,
-        products::gemm_agrees_for_the_shapes_of_minilm_and_efficientnet,
-        products::gemm_uses_every_panel_of_a_tall_product,
         products::nan_in_a_row_of_a_product_stays_in_its_row,
         products::nan_and_infinity_in_a_channel_stay_in_their_channel,
         products::matmul_agrees_with_and_without_transposition,
@@ -156,9 +154,7 @@ fn float_tests() -> [(&'static str, fn()); 37] {
         rows::layer_norm_of_a_constant_row_is_beta_and_nan_stays_in_its_row,
         rows::reductions_agree_for_every_size_up_to_67,
         attention::attention_agrees_for_every_number_of_tokens_up_to_67,
-        attention::attention_agrees_for_minilm_and_clip,
         attention::nan_in_a_query_stays_in_its_token_and_head,
-        errors::measured_errors,
         halves::products_of_halves_agree,
         halves::special_halves_of_products_are_defined,
         halves::matrices_of_halves_agree,
