@@ -2,7 +2,7 @@
 //! references in f64 take an emulated board too long.
 
 use half::f16;
-use pinhole_runtime::kernel::Window;
+use pinhole_runtime::kernel::{AttentionF16, Kernels, Window, attention_scratch_bytes};
 
 use crate::halves::{
     HALF_FLOOR, HALF_UNIT, Product, check_attention, check_conv, check_depthwise, check_matmul,
@@ -16,7 +16,7 @@ use crate::windows::square;
 const RANDOM_UNITS: f64 = 4.0;
 
 /// Error of a product without clamp in those units, for a set that adds in halves; for another one in what it may err.
-fn units(kernels: &dyn pinhole_runtime::kernel::Kernels, sum: &Sum, x: f16) -> f64 {
+fn units(kernels: &dyn Kernels, sum: &Sum, x: f16) -> f64 {
     let error = (x.to_f64() - sum.value).abs();
     let floor = (sum.terms + 1) as f64 * HALF_FLOOR;
     if has_fp16(kernels) {
@@ -130,5 +130,43 @@ fn attention_over_halves_agrees_for_transformers() {
     let mut random = Random(85);
     for shape in [[128, 32, 2], [197, 64, 1], [9, 130, 2]] {
         check_attention(&mut random, shape);
+    }
+}
+
+/// q, k and v are (13, 32), two heads of 16 columns.
+fn attention(kernels: &dyn Kernels, [q, k, v]: [&[f16]; 3]) -> Vec<f16> {
+    let tokens = 13;
+    let mut scratch = vec![f32::NAN; attention_scratch_bytes(tokens).expect("small") / 4];
+    let mut dst = vec![f16::NAN; tokens * 32];
+    kernels.attention_f16(AttentionF16 {
+        tokens,
+        width: 32,
+        num_heads: 2,
+        scale: 0.25,
+        q,
+        k,
+        v,
+        dst: &mut dst,
+        scratch: &mut scratch,
+    });
+    dst
+}
+
+#[test]
+fn special_halves_of_a_query_stay_in_their_token_and_head() {
+    let ones = [f16::ONE; 13 * 32];
+    let mut q = ones;
+    q[2 * 32..2 * 32 + 16].fill(f16::NEG_INFINITY);
+    q[9 * 32 + 20] = f16::NAN;
+    for (kernels, found) in each_set(|kernels| attention(kernels, [&q, &ones, &ones])) {
+        for (i, x) in found.iter().enumerate() {
+            let what = format!("{} element {i}: {x}", kernels.name());
+            match (i / 32, i % 32 / 16) {
+                // All scores are −inf: a masked query.
+                (2, 0) => assert_eq!(*x, f16::ZERO, "{what}"),
+                (9, 1) => assert!(x.is_nan(), "{what}"),
+                _ => assert!((x.to_f64() - 1.0).abs() <= 4.0 * HALF_UNIT, "{what}"),
+            }
+        }
     }
 }

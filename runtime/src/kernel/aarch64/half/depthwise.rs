@@ -168,10 +168,20 @@ impl<const KW: usize, const S: usize> Block<KW, S> {
             return;
         }
         let mut from = src[self.channel..].as_ptr();
-        for copy in ring {
+        let mut next = || {
             // SAFETY: `src` are as many pixels as `ring`, each with the eight channels from `channel` on.
-            store(unsafe { load_from(from) }, copy);
+            let pixel = unsafe { load_from(from) };
             from = from.wrapping_add(args.channels);
+            pixel
+        };
+        let (pairs, last) = ring.as_chunks_mut::<2>();
+        for pair in pairs {
+            let pixels = [next(), next()];
+            store(pixels[0], &mut pair[0]);
+            store(pixels[1], &mut pair[1]);
+        }
+        for copy in last {
+            store(next(), copy);
         }
     }
 
@@ -206,9 +216,10 @@ impl<const KW: usize, const S: usize> Block<KW, S> {
             sums[p] = vminq_f16(vmaxq_f16(sums[p], limits[0]), limits[1]);
         }
         if dst.pixels == PIXELS && self.count == LANES {
+            let to = dst.data.as_mut_ptr();
             for p in 0..PIXELS {
                 // SAFETY: `data` ends with the eight channels of the last of seven pixels.
-                unsafe { store_to(sums[p], dst.data.as_mut_ptr().add(p * dst.channels)) };
+                unsafe { store_to(sums[p], to.wrapping_add(p * dst.channels)) };
             }
             return;
         }

@@ -120,10 +120,14 @@ fn copy_rows(src: &[f16], stride: usize, dst: &mut [f16], [rows, len]: [usize; 2
     for _ in 0..rows {
         for at in (0..last).step_by(LANES) {
             // SAFETY: `at` + 8 halves lie within the row, and the rows within what both slices were cut to.
-            unsafe { store_to(load_from(from.wrapping_add(at)), to.wrapping_add(at)) };
+            let taps = unsafe { load_from(from.wrapping_add(at)) };
+            // SAFETY: as above.
+            unsafe { store_to(taps, to.wrapping_add(at)) };
         }
         // SAFETY: as above.
-        unsafe { store_to(load_from(from.wrapping_add(last)), to.wrapping_add(last)) };
+        let taps = unsafe { load_from(from.wrapping_add(last)) };
+        // SAFETY: as above.
+        unsafe { store_to(taps, to.wrapping_add(last)) };
         from = from.wrapping_add(stride);
         to = to.wrapping_add(len);
     }

@@ -224,13 +224,14 @@ impl Product<'_> {
         let sums = self.clamped(sums);
         let last = (MR - 1) * self.dst_stride + count;
         let dst = &mut self.dst[row * self.dst_stride + channel..][..last];
+        let to = dst.as_mut_ptr();
         for r in 0..MR {
             let at = r * self.dst_stride;
             for j in 0..NV {
                 let x = sums[r][j];
                 if count == NV * LANES {
                     // SAFETY: `dst` was cut to the end of the last of `MR` rows of `count`.
-                    unsafe { store_to(x, dst.as_mut_ptr().add(at + j * LANES)) };
+                    unsafe { store_to(x, to.wrapping_add(at + j * LANES)) };
                 } else if j * LANES < count {
                     store_up_to(x, &mut dst[at + j * LANES..at + count.min((j + 1) * LANES)]);
                 }
@@ -349,13 +350,12 @@ unsafe fn accumulate<const NV: usize, const STRIDE: usize, const MR: usize>(
         i += LANES;
     }
     while i < inputs.end {
-        // SAFETY: The caller vouches for FEAT_FP16; whole rows have `NV` registers.
-        let weights = unsafe {
-            if i < whole {
-                columns.row::<NV>(i, stride)
-            } else {
-                columns.padded::<NV>(i)
-            }
+        let weights = if i < whole {
+            // SAFETY: The caller vouches for FEAT_FP16; i < whole ≤ columns.whole_rows().
+            unsafe { columns.row::<NV>(i, stride) }
+        } else {
+            // SAFETY: The caller vouches for FEAT_FP16.
+            unsafe { columns.padded::<NV>(i) }
         };
         for r in 0..MR {
             // SAFETY: The caller vouches for the row and for FEAT_FP16.
@@ -498,8 +498,8 @@ unsafe fn accumulate_full<const NV: usize, const MR: usize>(
             fmla_input!("v12", "v13", 6),
             fmla_input!("v14", "v15", 7),
             "b.ne 2b",
-            row0 = inout(reg) lhs.wrapping_add(0 * lhs_stride) => _,
-            row1 = inout(reg) lhs.wrapping_add(1 * lhs_stride) => _,
+            row0 = inout(reg) lhs => _,
+            row1 = inout(reg) lhs.wrapping_add(lhs_stride) => _,
             row2 = inout(reg) lhs.wrapping_add(2 * lhs_stride) => _,
             row3 = inout(reg) lhs.wrapping_add(3 * lhs_stride) => _,
             row4 = inout(reg) lhs.wrapping_add(4 * lhs_stride) => _,

@@ -46,8 +46,9 @@ pub(super) unsafe fn load_from(src: *const f16) -> float16x8_t {
 #[inline]
 #[target_feature(enable = "neon,fp16")]
 pub(super) unsafe fn store_to(x: float16x8_t, dst: *mut f16) {
+    let bits = vreinterpretq_u16_f16(x);
     // SAFETY: The caller vouches for the 16 bytes.
-    unsafe { vst1q_u16(dst.cast(), vreinterpretq_u16_f16(x)) }
+    unsafe { vst1q_u16(dst.cast(), bits) }
 }
 
 /// The first numbers of `src`, at most 8, then zeros.
@@ -58,8 +59,11 @@ pub(super) fn load_wide(src: &[f32]) -> [float32x4_t; 2] {
     let count = src.len().min(LANES);
     padded[..count].copy_from_slice(&src[..count]);
     let from = padded.as_ptr();
-    // SAFETY: `padded` are the eight numbers that are read.
-    unsafe { [vld1q_f32(from), vld1q_f32(from.add(4))] }
+    // SAFETY: `padded` are eight numbers, of which the first four are read.
+    let low = unsafe { vld1q_f32(from) };
+    // SAFETY: The other four are.
+    let high = unsafe { vld1q_f32(from.wrapping_add(4)) };
+    [low, high]
 }
 
 /// Fills `dst`, at most 8.
@@ -80,8 +84,9 @@ pub(super) fn store_up_to(x: float16x8_t, dst: &mut [f16]) {
 #[target_feature(enable = "neon,fp16")]
 pub(super) fn store(x: float16x8_t, dst: &mut [f16]) {
     let dst = &mut dst[..LANES];
+    let bits = vreinterpretq_u16_f16(x);
     // SAFETY: `dst` was just cut to the 16 bytes that are written.
-    unsafe { vst1q_u16(dst.as_mut_ptr().cast(), vreinterpretq_u16_f16(x)) }
+    unsafe { vst1q_u16(dst.as_mut_ptr().cast(), bits) }
 }
 
 /// `x` in every lane.
