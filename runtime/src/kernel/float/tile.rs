@@ -168,18 +168,38 @@ impl<L: Number, T: Stored, E: Number> Product<'_, L, T, E> {
         for (j, column) in columns.iter_mut().enumerate() {
             *column = self.column(channel + j * V::LANES);
         }
-        let sums = sums::<V, L, T, NV, MR>(v, self.k, lhs, columns);
+        let mut sums = sums::<V, L, T, NV, MR>(v, self.k, lhs, columns);
         for j in 0..NV {
             let channel = channel + j * V::LANES;
             let count = V::LANES.min(self.n - channel);
             let (scale, bias) = self.finish.vectors(v, channel, count);
-            // The bound is a constant so that the sums stay in registers.
             for r in 0..MR {
-                if r < rows {
-                    let x = v.clamp(v.mul_add(sums[r][j], scale, bias), self.finish.clamp);
-                    let first = (first_row + r) * self.dst_stride + channel;
-                    E::store_up_to(v, x, &mut self.dst[first..first + count]);
+                sums[r][j] = v.clamp(v.mul_add(sums[r][j], scale, bias), self.finish.clamp);
+            }
+        }
+        let width = (self.n - channel).min(NV * V::LANES);
+        if rows == MR && width == NV * V::LANES {
+            for r in 0..MR {
+                let first = (first_row + r) * self.dst_stride + channel;
+                let dst = &mut self.dst[first..first + width];
+                for j in 0..NV {
+                    E::store(v, sums[r][j], &mut dst[j * V::LANES..]);
                 }
+            }
+            return rows;
+        }
+        // The loops below are not unrolled. They index a copy, so that the sums themselves stay in registers.
+        let mut copy = [[v.splat(0.0); NV]; MR];
+        for r in 0..MR {
+            for j in 0..NV {
+                copy[r][j] = sums[r][j];
+            }
+        }
+        for (r, row) in copy.iter().enumerate().take(rows) {
+            let first = (first_row + r) * self.dst_stride + channel;
+            let dst = &mut self.dst[first..first + width];
+            for (x, dst) in row.iter().zip(dst.chunks_mut(V::LANES)) {
+                E::store_up_to(v, *x, dst);
             }
         }
         rows
@@ -245,14 +265,7 @@ fn sums<V: Lanes, L: Number, T: Stored, const NV: usize, const MR: usize>(
             }
         }
     }
-    // Copied element by element: a result would stay in memory all along.
-    let mut result = [[v.splat(0.0); NV]; MR];
-    for r in 0..MR {
-        for j in 0..NV {
-            result[r][j] = sums[r][j];
-        }
-    }
-    result
+    sums
 }
 
 /// Dot products of `R` rows with `column`, all of its length.
