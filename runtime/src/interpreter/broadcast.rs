@@ -4,8 +4,7 @@
 //! bias over the last dimension one call a row. A number that repeats along the innermost dimension is spread over a
 //! small buffer.
 
-use super::float::Float;
-use crate::kernel::Kernels;
+use crate::kernel::{Float, Kernels};
 use crate::model::op::BinaryKind;
 
 /// Elements of the buffer that a repeated number is spread over.

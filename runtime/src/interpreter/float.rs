@@ -1,151 +1,13 @@
 //! Float operators, over f32 or over IEEE halves.
 
-use half::f16;
-
 use super::run::Slices;
 use super::{broadcast, reduce};
 use crate::arena::{elements, elements_mut};
 use crate::kernel::{
-    AttentionFloat, ConvFloat, DepthwiseConvFloat, Element, GemmFloat, Kernels, MatmulFloat,
+    AttentionFloat, ConvFloat, DepthwiseConvFloat, Element, Float, GemmFloat, Kernels, MatmulFloat,
     PoolFloat, WeightsF32,
 };
-use crate::model::op::{BinaryKind, ReduceKind, UnaryKind};
 use crate::model::step::FloatStep;
-
-/// An element type and the operations of a kernel set over it.
-pub(super) trait Float: Element {
-    fn gemm(kernels: &dyn Kernels, args: GemmFloat<'_, Self>);
-    fn conv(kernels: &dyn Kernels, args: ConvFloat<'_, Self>);
-    fn depthwise_conv(kernels: &dyn Kernels, args: DepthwiseConvFloat<'_, Self>);
-    fn matmul(kernels: &dyn Kernels, args: MatmulFloat<'_, Self>);
-    fn attention(kernels: &dyn Kernels, args: AttentionFloat<'_, Self>);
-    fn avg_pool(kernels: &dyn Kernels, args: PoolFloat<'_, Self>);
-    fn max_pool(kernels: &dyn Kernels, args: PoolFloat<'_, Self>);
-    fn unary(
-        kernels: &dyn Kernels,
-        function: UnaryKind,
-        constants: [f32; 2],
-        src: &[Self],
-        dst: &mut [Self],
-    );
-    fn binary(
-        kernels: &dyn Kernels,
-        function: BinaryKind,
-        lhs: &[Self],
-        rhs: &[Self],
-        dst: &mut [Self],
-    );
-    fn softmax(kernels: &dyn Kernels, columns: usize, src: &[Self], dst: &mut [Self]);
-    fn layer_norm(
-        kernels: &dyn Kernels,
-        epsilon: f32,
-        affine: [&[f32]; 2],
-        src: &[Self],
-        dst: &mut [Self],
-    );
-    fn reduce(
-        kernels: &dyn Kernels,
-        function: ReduceKind,
-        dims: [usize; 3],
-        src: &[Self],
-        dst: &mut [Self],
-    );
-    /// Euclidean norm of a row.
-    fn norm(kernels: &dyn Kernels, row: &[Self]) -> f32;
-}
-
-fn norm_f32(kernels: &dyn Kernels, row: &[f32]) -> f32 {
-    let mut norm = [0.0];
-    kernels.reduce_f32(ReduceKind::L2, [1, row.len(), 1], row, &mut norm);
-    norm[0]
-}
-
-/// In f32 throughout: squares of halves overflow them.
-fn norm_f16(_: &dyn Kernels, row: &[f16]) -> f32 {
-    libm::sqrtf(row.iter().map(|x| x.to_f32() * x.to_f32()).sum())
-}
-
-macro_rules! float {
-    (
-        $type:ty: $gemm:ident $conv:ident $depthwise_conv:ident $matmul:ident $attention:ident $avg_pool:ident
-        $max_pool:ident $unary:ident $binary:ident $softmax:ident $layer_norm:ident $reduce:ident $norm:ident
-    ) => {
-        impl Float for $type {
-            fn gemm(kernels: &dyn Kernels, args: GemmFloat<'_, Self>) {
-                kernels.$gemm(args);
-            }
-            fn conv(kernels: &dyn Kernels, args: ConvFloat<'_, Self>) {
-                kernels.$conv(args);
-            }
-            fn depthwise_conv(kernels: &dyn Kernels, args: DepthwiseConvFloat<'_, Self>) {
-                kernels.$depthwise_conv(args);
-            }
-            fn matmul(kernels: &dyn Kernels, args: MatmulFloat<'_, Self>) {
-                kernels.$matmul(args);
-            }
-            fn attention(kernels: &dyn Kernels, args: AttentionFloat<'_, Self>) {
-                kernels.$attention(args);
-            }
-            fn avg_pool(kernels: &dyn Kernels, args: PoolFloat<'_, Self>) {
-                kernels.$avg_pool(args);
-            }
-            fn max_pool(kernels: &dyn Kernels, args: PoolFloat<'_, Self>) {
-                kernels.$max_pool(args);
-            }
-            fn unary(
-                kernels: &dyn Kernels,
-                function: UnaryKind,
-                constants: [f32; 2],
-                src: &[Self],
-                dst: &mut [Self],
-            ) {
-                kernels.$unary(function, constants, src, dst);
-            }
-            fn binary(
-                kernels: &dyn Kernels,
-                function: BinaryKind,
-                lhs: &[Self],
-                rhs: &[Self],
-                dst: &mut [Self],
-            ) {
-                kernels.$binary(function, lhs, rhs, dst);
-            }
-            fn softmax(kernels: &dyn Kernels, columns: usize, src: &[Self], dst: &mut [Self]) {
-                kernels.$softmax(columns, src, dst);
-            }
-            fn layer_norm(
-                kernels: &dyn Kernels,
-                epsilon: f32,
-                [gamma, beta]: [&[f32]; 2],
-                src: &[Self],
-                dst: &mut [Self],
-            ) {
-                kernels.$layer_norm(epsilon, gamma, beta, src, dst);
-            }
-            fn reduce(
-                kernels: &dyn Kernels,
-                function: ReduceKind,
-                dims: [usize; 3],
-                src: &[Self],
-                dst: &mut [Self],
-            ) {
-                kernels.$reduce(function, dims, src, dst);
-            }
-            fn norm(kernels: &dyn Kernels, row: &[Self]) -> f32 {
-                $norm(kernels, row)
-            }
-        }
-    };
-}
-
-float! {
-    f32: gemm_f32 conv_f32 depthwise_conv_f32 matmul_f32 attention_f32 avg_pool_f32
-    max_pool_f32 unary_f32 binary_f32 softmax_f32 layer_norm_f32 reduce_f32 norm_f32
-}
-float! {
-    f16: gemm_f16 conv_f16 depthwise_conv_f16 matmul_f16 attention_f16 avg_pool_f16
-    max_pool_f16 unary_f16 binary_f16 softmax_f16 layer_norm_f16 reduce_f16 norm_f16
-}
 
 /// Runs a decoded operator over values of `T`.
 pub(super) fn run<T: Float>(
@@ -266,7 +128,7 @@ pub(super) fn run<T: Float>(
             epsilon,
             gamma,
             beta,
-        } => T::layer_norm(kernels, epsilon, [gamma, beta], src, dst),
+        } => T::layer_norm(kernels, epsilon, gamma, beta, src, dst),
         FloatStep::Attention {
             tokens,
             width,
@@ -370,7 +232,7 @@ fn embedding<T: Element>(
         let columns = row * width..(row + 1) * width;
         match table {
             WeightsF32::F32(table) => fill(dst, &table[columns], |x| x),
-            WeightsF32::F16(table) => fill(dst, &table[columns], f16::to_f32),
+            WeightsF32::F16(table) => fill(dst, &table[columns], half::f16::to_f32),
             WeightsF32::I8 { data, scales } => {
                 fill(dst, &data[columns], |x| scales[row] * f32::from(x));
             }

@@ -1,7 +1,6 @@
 //! Reductions over any set of dimensions, and what is built on them.
 
-use super::float::Float;
-use crate::kernel::Kernels;
+use crate::kernel::{Float, Kernels};
 use crate::model::op::ReduceKind;
 use crate::model::step::natural_strides;
 
@@ -111,7 +110,7 @@ pub(super) fn l2_normalize<T: Float>(
     kernels: &dyn Kernels,
 ) {
     for (src, dst) in src.chunks_exact(columns).zip(dst.chunks_exact_mut(columns)) {
-        let norm = T::norm(kernels, src);
+        let norm = norm(src, kernels);
         let norm = if norm < SMALLEST_NORM {
             SMALLEST_NORM
         } else {
@@ -120,5 +119,17 @@ pub(super) fn l2_normalize<T: Float>(
         for (dst, src) in dst.iter_mut().zip(src) {
             *dst = T::narrow(src.widen() / norm);
         }
+    }
+}
+
+/// Euclidean norm, of halves too in f32: their squares overflow them.
+fn norm<T: Float>(row: &[T], kernels: &dyn Kernels) -> f32 {
+    let mut norm = [0.0];
+    match T::as_f32(row) {
+        Some(row) => {
+            kernels.reduce_f32(ReduceKind::L2, [1, row.len(), 1], row, &mut norm);
+            norm[0]
+        }
+        None => libm::sqrtf(row.iter().map(|x| x.widen() * x.widen()).sum()),
     }
 }

@@ -1,11 +1,13 @@
-//! Arguments of the float operations, and the two floats that activations are stored as.
+//! Arguments of the float operations, the two floats that activations are stored as ([`Element`]), and which operation of a set
+//! belongs to which of them ([`Float`]), for code that is written once over both.
 
 use core::fmt::Debug;
 
 use half::f16;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::Window;
+use super::{Kernels, Window};
+use crate::model::op::{BinaryKind, ReduceKind, UnaryKind};
 
 /// A float that activations are stored as. All arithmetic on it is defined in f32.
 pub trait Element:
@@ -20,8 +22,12 @@ pub trait Element:
     fn narrow(number: f32) -> Self;
     /// Weights of a product, when they are stored as it wants them.
     fn weights(stored: WeightsF32<'_>) -> Option<Self::Weights<'_>>;
+    /// The same weights for a shorter time, which generic code cannot see to be allowed.
+    fn reborrow<'short, 'long: 'short>(weights: Self::Weights<'long>) -> Self::Weights<'short>;
     /// Weights that are stored as this type.
     fn elements(stored: WeightsF32<'_>) -> Option<&[Self]>;
+    /// The elements themselves, when they are f32.
+    fn as_f32(elements: &[Self]) -> Option<&[f32]>;
 }
 
 impl Element for f32 {
@@ -38,11 +44,17 @@ impl Element for f32 {
     fn weights(stored: WeightsF32<'_>) -> Option<WeightsF32<'_>> {
         Some(stored)
     }
+    fn reborrow<'short, 'long: 'short>(weights: Self::Weights<'long>) -> Self::Weights<'short> {
+        weights
+    }
     fn elements(stored: WeightsF32<'_>) -> Option<&[Self]> {
         match stored {
             WeightsF32::F32(elements) => Some(elements),
             WeightsF32::F16(_) | WeightsF32::I8 { .. } => None,
         }
+    }
+    fn as_f32(elements: &[Self]) -> Option<&[f32]> {
+        Some(elements)
     }
 }
 
@@ -60,11 +72,17 @@ impl Element for f16 {
     fn weights(stored: WeightsF32<'_>) -> Option<&[Self]> {
         Self::elements(stored)
     }
+    fn reborrow<'short, 'long: 'short>(weights: Self::Weights<'long>) -> Self::Weights<'short> {
+        weights
+    }
     fn elements(stored: WeightsF32<'_>) -> Option<&[Self]> {
         match stored {
             WeightsF32::F16(elements) => Some(elements),
             WeightsF32::F32(_) | WeightsF32::I8 { .. } => None,
         }
+    }
+    fn as_f32(_: &[Self]) -> Option<&[f32]> {
+        None
     }
 }
 
@@ -230,3 +248,39 @@ pub type AttentionF16<'a> = AttentionFloat<'a, f16>;
 pub type PoolF32<'a> = PoolFloat<'a, f32>;
 /// See [`PoolFloat`].
 pub type PoolF16<'a> = PoolFloat<'a, f16>;
+
+/// Declares [`Float`] and both of its implementations from one list: operation, its arguments, its names over f32 and f16.
+macro_rules! float {
+    ($($name:ident($($arg:ident: $type:ty),*) = $over_f32:ident, $over_f16:ident;)*) => {
+        /// An element with the operations over it: `T::gemm(kernels, args)` is `kernels.gemm_f32(args)` or `kernels.gemm_f16(args)`.
+        #[allow(missing_docs, reason = "each is the operation of its name, see `Kernels`")]
+        pub trait Float: Element {
+            $(fn $name(kernels: &dyn Kernels, $($arg: $type),*);)*
+        }
+        impl Float for f32 {
+            $(fn $name(kernels: &dyn Kernels, $($arg: $type),*) {
+                kernels.$over_f32($($arg),*);
+            })*
+        }
+        impl Float for f16 {
+            $(fn $name(kernels: &dyn Kernels, $($arg: $type),*) {
+                kernels.$over_f16($($arg),*);
+            })*
+        }
+    };
+}
+
+float! {
+    gemm(args: GemmFloat<'_, Self>) = gemm_f32, gemm_f16;
+    conv(args: ConvFloat<'_, Self>) = conv_f32, conv_f16;
+    depthwise_conv(args: DepthwiseConvFloat<'_, Self>) = depthwise_conv_f32, depthwise_conv_f16;
+    matmul(args: MatmulFloat<'_, Self>) = matmul_f32, matmul_f16;
+    attention(args: AttentionFloat<'_, Self>) = attention_f32, attention_f16;
+    avg_pool(args: PoolFloat<'_, Self>) = avg_pool_f32, avg_pool_f16;
+    max_pool(args: PoolFloat<'_, Self>) = max_pool_f32, max_pool_f16;
+    unary(function: UnaryKind, constants: [f32; 2], src: &[Self], dst: &mut [Self]) = unary_f32, unary_f16;
+    binary(function: BinaryKind, lhs: &[Self], rhs: &[Self], dst: &mut [Self]) = binary_f32, binary_f16;
+    softmax(columns: usize, src: &[Self], dst: &mut [Self]) = softmax_f32, softmax_f16;
+    layer_norm(epsilon: f32, gamma: &[f32], beta: &[f32], src: &[Self], dst: &mut [Self]) = layer_norm_f32, layer_norm_f16;
+    reduce(function: ReduceKind, dims: [usize; 3], src: &[Self], dst: &mut [Self]) = reduce_f32, reduce_f16;
+}

@@ -47,7 +47,7 @@ pub mod x86_64;
 pub use dot_rows::DotRowsS8;
 pub use floats::{
     AttentionF16, AttentionF32, AttentionFloat, ConvF16, ConvF32, ConvFloat, DepthwiseConvF16,
-    DepthwiseConvF32, DepthwiseConvFloat, Element, GemmF16, GemmF32, GemmFloat, MatmulF16,
+    DepthwiseConvF32, DepthwiseConvFloat, Element, Float, GemmF16, GemmF32, GemmFloat, MatmulF16,
     MatmulF32, MatmulFloat, PoolF16, PoolF32, PoolFloat, WeightsF32,
 };
 pub use set::{Scalar, available, detect, detect_for, named};

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use half::f16;
 use pinhole_runtime::kernel;
 use pinhole_runtime::kernel::{
-    AttentionFloat, ConvFloat, DepthwiseConvFloat, Element, GemmFloat, Kernels, PoolFloat,
+    AttentionFloat, ConvFloat, DepthwiseConvFloat, Float, GemmFloat, Kernels, PoolFloat,
     WeightsF32, attention_scratch_bytes, tile_scratch_bytes,
 };
 use pinhole_runtime::model::op::{BinaryKind, UnaryKind};
@@ -49,100 +49,33 @@ pub(crate) const OPERATIONS: [Operation; 6] = [
     Operation::Gelu,
 ];
 
-/// The kernels over one element, and its name in the lines that are printed.
-pub(crate) trait Float: Element {
+/// An element of the measurements.
+pub(crate) trait Measured: Float {
+    /// In the lines that are printed.
     const NAME: &'static str;
     /// Multiplications from which on the scalar set is not counted; it converts halves in software.
     const SCALAR_MACS: usize;
-    fn gemm(set: &dyn Kernels, args: GemmFloat<'_, Self>);
-    fn conv(set: &dyn Kernels, args: ConvFloat<'_, Self>);
-    fn depthwise_conv(set: &dyn Kernels, args: DepthwiseConvFloat<'_, Self>);
-    fn attention(set: &dyn Kernels, args: AttentionFloat<'_, Self>);
-    fn avg_pool(set: &dyn Kernels, args: PoolFloat<'_, Self>);
-    fn softmax(set: &dyn Kernels, columns: usize, src: &[Self], dst: &mut [Self]);
-    fn layer_norm(set: &dyn Kernels, gamma: &[f32], beta: &[f32], src: &[Self], dst: &mut [Self]);
-    fn add(set: &dyn Kernels, lhs: &[Self], rhs: &[Self], dst: &mut [Self]);
-    fn gelu(set: &dyn Kernels, src: &[Self], dst: &mut [Self]);
     /// As weights of a product.
     fn packed(elements: &[Self]) -> Self::Weights<'_>;
 }
 
-macro_rules! float {
-    ($float:ty, $name:literal, $scalar_macs:literal, $gemm:ident, $conv:ident, $depthwise_conv:ident, $attention:ident, $avg_pool:ident,
-        $softmax:ident, $layer_norm:ident, $binary:ident, $unary:ident, $packed:expr) => {
-        impl Float for $float {
-            const NAME: &'static str = $name;
-            const SCALAR_MACS: usize = $scalar_macs;
-            fn gemm(set: &dyn Kernels, args: GemmFloat<'_, Self>) {
-                set.$gemm(args);
-            }
-            fn conv(set: &dyn Kernels, args: ConvFloat<'_, Self>) {
-                set.$conv(args);
-            }
-            fn depthwise_conv(set: &dyn Kernels, args: DepthwiseConvFloat<'_, Self>) {
-                set.$depthwise_conv(args);
-            }
-            fn attention(set: &dyn Kernels, args: AttentionFloat<'_, Self>) {
-                set.$attention(args);
-            }
-            fn avg_pool(set: &dyn Kernels, args: PoolFloat<'_, Self>) {
-                set.$avg_pool(args);
-            }
-            fn softmax(set: &dyn Kernels, columns: usize, src: &[Self], dst: &mut [Self]) {
-                set.$softmax(columns, src, dst);
-            }
-            fn layer_norm(
-                set: &dyn Kernels,
-                gamma: &[f32],
-                beta: &[f32],
-                src: &[Self],
-                dst: &mut [Self],
-            ) {
-                set.$layer_norm(1e-5, gamma, beta, src, dst);
-            }
-            fn add(set: &dyn Kernels, lhs: &[Self], rhs: &[Self], dst: &mut [Self]) {
-                set.$binary(BinaryKind::Add, lhs, rhs, dst);
-            }
-            fn gelu(set: &dyn Kernels, src: &[Self], dst: &mut [Self]) {
-                set.$unary(UnaryKind::Gelu, [0.0; 2], src, dst);
-            }
-            fn packed(elements: &[Self]) -> Self::Weights<'_> {
-                $packed(elements)
-            }
-        }
-    };
+impl Measured for f32 {
+    const NAME: &'static str = "f32";
+    const SCALAR_MACS: usize = 3_000_000;
+
+    fn packed(elements: &[Self]) -> WeightsF32<'_> {
+        WeightsF32::F32(elements)
+    }
 }
 
-float!(
-    f32,
-    "f32",
-    3_000_000,
-    gemm_f32,
-    conv_f32,
-    depthwise_conv_f32,
-    attention_f32,
-    avg_pool_f32,
-    softmax_f32,
-    layer_norm_f32,
-    binary_f32,
-    unary_f32,
-    WeightsF32::F32
-);
-float!(
-    f16,
-    "f16",
-    600_000,
-    gemm_f16,
-    conv_f16,
-    depthwise_conv_f16,
-    attention_f16,
-    avg_pool_f16,
-    softmax_f16,
-    layer_norm_f16,
-    binary_f16,
-    unary_f16,
-    core::convert::identity
-);
+impl Measured for f16 {
+    const NAME: &'static str = "f16";
+    const SCALAR_MACS: usize = 600_000;
+
+    fn packed(elements: &[Self]) -> &[Self] {
+        elements
+    }
+}
 
 /// What a layer or an operation reads and writes.
 pub(crate) struct Operands<T> {
@@ -153,7 +86,7 @@ pub(crate) struct Operands<T> {
     scratch: Vec<f32>,
 }
 
-impl<T: Float> Operands<T> {
+impl<T: Measured> Operands<T> {
     fn random([src, weights, bias, dst]: [usize; 4], scratch_bytes: usize) -> Self {
         let mut random = Random::new(3);
         let mut number = || random.within(-1000..=1000) as f32 / 1000.0;
@@ -237,7 +170,7 @@ impl<T: Float> Operands<T> {
                 let len = TOKENS * TOKENS;
                 T::softmax(set, TOKENS, &src[..len], &mut dst[..len]);
             }
-            Operation::LayerNorm => T::layer_norm(set, &self.bias, &self.bias, src, dst),
+            Operation::LayerNorm => T::layer_norm(set, 1e-5, &self.bias, &self.bias, src, dst),
             Operation::Attention => T::attention(
                 set,
                 AttentionFloat {
@@ -252,7 +185,7 @@ impl<T: Float> Operands<T> {
                     scratch: &mut self.scratch,
                 },
             ),
-            Operation::Add => T::add(set, src, other, dst),
+            Operation::Add => T::binary(set, BinaryKind::Add, src, other, dst),
             Operation::AvgPool => {
                 let len = SIDE * SIDE * CHANNELS;
                 T::avg_pool(
@@ -265,13 +198,13 @@ impl<T: Float> Operands<T> {
                     },
                 );
             }
-            Operation::Gelu => T::gelu(set, src, dst),
+            Operation::Gelu => T::unary(set, UnaryKind::Gelu, [0.0; 2], src, dst),
         }
     }
 }
 
 /// Prints `NAME SET INDEX TICKS` for every layer and operation and every set that is fast enough for it.
-pub(crate) fn count<T: Float>() {
+pub(crate) fn count<T: Measured>() {
     for (index, layer) in LAYERS.iter().enumerate() {
         let mut operands = Operands::<T>::of_layer(layer);
         for set in kernel::available() {

@@ -16,15 +16,17 @@
 //! it lends borrowed slices to them safely. Run a whole inference inside [`Threads::install`], so that the calling thread is
 //! one of them.
 
+mod float;
+
 use core::ops::Range;
 use std::vec;
 
 use half::f16;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
-use super::packing::WeightLayout;
-use super::resample::{ResampleColumnsU8, ResampleRowU8};
-use super::{
+use crate::kernel::packing::WeightLayout;
+use crate::kernel::resample::{ResampleColumnsU8, ResampleRowU8};
+use crate::kernel::{
     AddS8, AddS16, AttentionF16, AttentionF32, AttentionS8, Columns, ConvF16, ConvF32, ConvS8,
     DepthwiseConvF16, DepthwiseConvF32, DepthwiseConvS8, DepthwiseConvS16, DotRowsS8, DstS8,
     GemmF16, GemmF32, GemmS8, Kernels, LayerNormS16, MatmulF16, MatmulF32, MeanS8, MeanS16, MulS8,
@@ -495,71 +497,19 @@ impl Kernels for Threads {
     }
 
     fn gemm_f32(&self, args: GemmF32<'_>) {
-        if !self.cuts_product(args.rows, args.rows * args.k * args.n) {
-            return self.inner.0.gemm_f32(args);
-        }
-        let weights = args.weights;
-        self.bands(args.rows, TILE_ROWS, args.n, args.dst, |rows, dst| {
-            self.inner.0.gemm_f32(GemmF32 {
-                rows: rows.len(),
-                lhs: &args.lhs[rows.start * args.k..rows.end * args.k],
-                weights,
-                scratch: &mut [],
-                dst,
-                ..args
-            });
-        });
+        self.gemm(args);
     }
 
     fn conv_f32(&self, args: ConvF32<'_>) {
-        let macs = args.window.taps() * args.in_channels * args.out_channels;
-        if !self.cuts_window(&args.window, macs) {
-            return self.inner.0.conv_f32(args);
-        }
-        let per_row = args.window.output[1] * args.out_channels;
-        let scratch_len = args.scratch.len();
-        let weights = args.weights;
-        self.bands(args.window.output[0], 1, per_row, args.dst, |rows, dst| {
-            let (window, first) = args.window.band(rows);
-            self.inner.0.conv_f32(ConvF32 {
-                window,
-                src: &args.src[first * window.input[1] * args.in_channels..],
-                scratch: &mut vec![0.0; scratch_len],
-                weights,
-                dst,
-                ..args
-            });
-        });
+        self.conv(args);
     }
 
     fn depthwise_conv_f32(&self, args: DepthwiseConvF32<'_>) {
-        if !self.cuts_window(&args.window, args.window.taps() * args.channels) {
-            return self.inner.0.depthwise_conv_f32(args);
-        }
-        let per_row = args.window.output[1] * args.channels;
-        self.bands(args.window.output[0], 1, per_row, args.dst, |rows, dst| {
-            let (window, first) = args.window.band(rows);
-            self.inner.0.depthwise_conv_f32(DepthwiseConvF32 {
-                window,
-                src: &args.src[first * window.input[1] * args.channels..],
-                dst,
-                ..args
-            });
-        });
+        self.depthwise_conv(args);
     }
 
     fn matmul_f32(&self, args: MatmulF32<'_>) {
-        if !self.cuts_product(args.m, args.m * args.k * args.n) {
-            return self.inner.0.matmul_f32(args);
-        }
-        self.bands(args.m, TILE_ROWS, args.n, args.dst, |rows, dst| {
-            self.inner.0.matmul_f32(MatmulF32 {
-                m: rows.len(),
-                lhs: &args.lhs[rows.start * args.k..rows.end * args.k],
-                dst,
-                ..args
-            });
-        });
+        self.matmul(args);
     }
 
     fn attention_f32(&self, args: AttentionF32<'_>) {
@@ -575,36 +525,15 @@ impl Kernels for Threads {
     }
 
     fn unary_f32(&self, function: UnaryKind, constants: [f32; 2], src: &[f32], dst: &mut [f32]) {
-        if !self.cuts_elements(src.len()) {
-            return self.inner.0.unary_f32(function, constants, src, dst);
-        }
-        self.bands(src.len(), ELEMENTS_UNIT, 1, dst, |range, dst| {
-            self.inner
-                .0
-                .unary_f32(function, constants, &src[range], dst);
-        });
+        self.unary(function, constants, src, dst);
     }
 
     fn binary_f32(&self, function: BinaryKind, lhs: &[f32], rhs: &[f32], dst: &mut [f32]) {
-        if !self.cuts_elements(lhs.len()) {
-            return self.inner.0.binary_f32(function, lhs, rhs, dst);
-        }
-        self.bands(lhs.len(), ELEMENTS_UNIT, 1, dst, |range, dst| {
-            self.inner
-                .0
-                .binary_f32(function, &lhs[range.clone()], &rhs[range], dst);
-        });
+        self.binary(function, lhs, rhs, dst);
     }
 
     fn softmax_f32(&self, columns: usize, src: &[f32], dst: &mut [f32]) {
-        let rows = src.len() / columns.max(1);
-        if !self.cuts_rows(rows, src.len()) {
-            return self.inner.0.softmax_f32(columns, src, dst);
-        }
-        self.bands(rows, 1, columns, dst, |rows, dst| {
-            let src = &src[rows.start * columns..rows.end * columns];
-            self.inner.0.softmax_f32(columns, src, dst);
-        });
+        self.softmax(columns, src, dst);
     }
 
     fn layer_norm_f32(
@@ -615,15 +544,7 @@ impl Kernels for Threads {
         src: &[f32],
         dst: &mut [f32],
     ) {
-        let n = gamma.len().max(1);
-        let rows = src.len() / n;
-        if !self.cuts_rows(rows, src.len()) {
-            return self.inner.0.layer_norm_f32(epsilon, gamma, beta, src, dst);
-        }
-        self.bands(rows, 1, n, dst, |rows, dst| {
-            let src = &src[rows.start * n..rows.end * n];
-            self.inner.0.layer_norm_f32(epsilon, gamma, beta, src, dst);
-        });
+        self.layer_norm(epsilon, gamma, beta, src, dst);
     }
 
     fn reduce_f32(&self, function: ReduceKind, dims: [usize; 3], src: &[f32], dst: &mut [f32]) {
@@ -639,72 +560,19 @@ impl Kernels for Threads {
     }
 
     fn gemm_f16(&self, args: GemmF16<'_>) {
-        if !self.cuts_product(args.rows, args.rows * args.k * args.n) {
-            return self.inner.0.gemm_f16(args);
-        }
-        let scratch_len = args.scratch.len();
-        let weights = args.weights;
-        self.bands(args.rows, TILE_ROWS, args.n, args.dst, |rows, dst| {
-            self.inner.0.gemm_f16(GemmF16 {
-                rows: rows.len(),
-                lhs: &args.lhs[rows.start * args.k..rows.end * args.k],
-                scratch: &mut vec![0.0; scratch_len],
-                weights,
-                dst,
-                ..args
-            });
-        });
+        self.gemm(args);
     }
 
     fn conv_f16(&self, args: ConvF16<'_>) {
-        let macs = args.window.taps() * args.in_channels * args.out_channels;
-        if !self.cuts_window(&args.window, macs) {
-            return self.inner.0.conv_f16(args);
-        }
-        let per_row = args.window.output[1] * args.out_channels;
-        let scratch_len = args.scratch.len();
-        let weights = args.weights;
-        self.bands(args.window.output[0], 1, per_row, args.dst, |rows, dst| {
-            let (window, first) = args.window.band(rows);
-            self.inner.0.conv_f16(ConvF16 {
-                window,
-                src: &args.src[first * window.input[1] * args.in_channels..],
-                scratch: &mut vec![0.0; scratch_len],
-                weights,
-                dst,
-                ..args
-            });
-        });
+        self.conv(args);
     }
 
     fn depthwise_conv_f16(&self, args: DepthwiseConvF16<'_>) {
-        if !self.cuts_window(&args.window, args.window.taps() * args.channels) {
-            return self.inner.0.depthwise_conv_f16(args);
-        }
-        let per_row = args.window.output[1] * args.channels;
-        self.bands(args.window.output[0], 1, per_row, args.dst, |rows, dst| {
-            let (window, first) = args.window.band(rows);
-            self.inner.0.depthwise_conv_f16(DepthwiseConvF16 {
-                window,
-                src: &args.src[first * window.input[1] * args.channels..],
-                dst,
-                ..args
-            });
-        });
+        self.depthwise_conv(args);
     }
 
     fn matmul_f16(&self, args: MatmulF16<'_>) {
-        if !self.cuts_product(args.m, args.m * args.k * args.n) {
-            return self.inner.0.matmul_f16(args);
-        }
-        self.bands(args.m, TILE_ROWS, args.n, args.dst, |rows, dst| {
-            self.inner.0.matmul_f16(MatmulF16 {
-                m: rows.len(),
-                lhs: &args.lhs[rows.start * args.k..rows.end * args.k],
-                dst,
-                ..args
-            });
-        });
+        self.matmul(args);
     }
 
     fn attention_f16(&self, args: AttentionF16<'_>) {
@@ -720,36 +588,15 @@ impl Kernels for Threads {
     }
 
     fn unary_f16(&self, function: UnaryKind, constants: [f32; 2], src: &[f16], dst: &mut [f16]) {
-        if !self.cuts_elements(src.len()) {
-            return self.inner.0.unary_f16(function, constants, src, dst);
-        }
-        self.bands(src.len(), ELEMENTS_UNIT, 1, dst, |range, dst| {
-            self.inner
-                .0
-                .unary_f16(function, constants, &src[range], dst);
-        });
+        self.unary(function, constants, src, dst);
     }
 
     fn binary_f16(&self, function: BinaryKind, lhs: &[f16], rhs: &[f16], dst: &mut [f16]) {
-        if !self.cuts_elements(lhs.len()) {
-            return self.inner.0.binary_f16(function, lhs, rhs, dst);
-        }
-        self.bands(lhs.len(), ELEMENTS_UNIT, 1, dst, |range, dst| {
-            self.inner
-                .0
-                .binary_f16(function, &lhs[range.clone()], &rhs[range], dst);
-        });
+        self.binary(function, lhs, rhs, dst);
     }
 
     fn softmax_f16(&self, columns: usize, src: &[f16], dst: &mut [f16]) {
-        let rows = src.len() / columns.max(1);
-        if !self.cuts_rows(rows, src.len()) {
-            return self.inner.0.softmax_f16(columns, src, dst);
-        }
-        self.bands(rows, 1, columns, dst, |rows, dst| {
-            let src = &src[rows.start * columns..rows.end * columns];
-            self.inner.0.softmax_f16(columns, src, dst);
-        });
+        self.softmax(columns, src, dst);
     }
 
     fn layer_norm_f16(
@@ -760,15 +607,7 @@ impl Kernels for Threads {
         src: &[f16],
         dst: &mut [f16],
     ) {
-        let n = gamma.len().max(1);
-        let rows = src.len() / n;
-        if !self.cuts_rows(rows, src.len()) {
-            return self.inner.0.layer_norm_f16(epsilon, gamma, beta, src, dst);
-        }
-        self.bands(rows, 1, n, dst, |rows, dst| {
-            let src = &src[rows.start * n..rows.end * n];
-            self.inner.0.layer_norm_f16(epsilon, gamma, beta, src, dst);
-        });
+        self.layer_norm(epsilon, gamma, beta, src, dst);
     }
 
     fn reduce_f16(&self, function: ReduceKind, dims: [usize; 3], src: &[f16], dst: &mut [f16]) {
@@ -824,12 +663,8 @@ mod tests {
             let len = text[from..].find(end).expect("the end");
             methods(&text[from..from + len])
         };
-        let all = between(include_str!("mod.rs"), "pub trait Kernels", "\n}\n");
-        let forwarded = between(
-            include_str!("threads.rs"),
-            "impl Kernels for Threads",
-            "\n}\n",
-        );
+        let all = between(include_str!("../mod.rs"), "pub trait Kernels", "\n}\n");
+        let forwarded = between(include_str!("mod.rs"), "impl Kernels for Threads", "\n}\n");
         assert!(all.len() > 30, "{all:?}");
         assert_eq!(all, forwarded);
     }
