@@ -124,7 +124,7 @@ pub fn layers(of: &str) -> &'static [(&'static str, u64)] {
 }
 
 /// What a program may take, on a busy machine.
-const TIMEOUT: Duration = Duration::from_secs(2400);
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Instructions of one layer by one kernel set.
 #[derive(Clone, Debug)]

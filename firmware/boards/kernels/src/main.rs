@@ -1,6 +1,6 @@
-//! The kernel sets of the Cortex-M on emulated boards: `check [PART]` runs the tests of `runtime/tests/kernels_s8`,
-//! those with PART in their name, `count` counts the instructions of single layers, `start MODEL` those before the
-//! first operator.
+//! The kernel sets of the Cortex-M on emulated boards: `check [PART]` runs the tests of `runtime/tests/kernels_s8` and
+//! `runtime/tests/float_kernels`, those with PART in their name, `count` counts the instructions of single layers,
+//! `start MODEL` those before the first operator.
 //!
 //! One program for `mps2-an386` (M4), `mps2-an500` (M7) and `mps3-an547` (M55); the flags that it is compiled with say
 //! which CPU it is for, and so which sets there are. `cargo test -p pinhole-tests --test cortex_m_kernels` builds and

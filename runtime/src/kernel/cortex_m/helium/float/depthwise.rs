@@ -99,7 +99,7 @@ pub(super) unsafe fn depthwise<T: Number>(block: &DepthwiseBlock) {
     }
 }
 
-/// 16 channels: 16 instructions for as many products.
+/// 16 channels: 16 instructions for 16 products.
 ///
 /// # Safety
 /// `block` is sound, of f32, and whole.
@@ -178,7 +178,7 @@ unsafe fn part_f32(block: &DepthwiseBlock) {
     }
 }
 
-/// 32 channels: 16 instructions for as many products.
+/// 32 channels: 16 instructions for 32 products.
 ///
 /// # Safety
 /// `block` is sound, of halves, and whole.
