@@ -1,7 +1,8 @@
-//! The kernel sets of the Cortex-M on emulated boards: builds `firmware/boards/kernels` for a CPU and runs it under QEMU.
+//! The kernel sets of the Cortex-M on emulated boards: builds `firmware/boards/kernels` for a CPU and runs it under
+//! QEMU.
 //!
-//! Instructions are those that QEMU executes (`-icount shift=0`), not cycles. What CMSIS-NN needs for the same layers was
-//! counted on the same emulator, the lower of gcc 12 and clang.
+//! Instructions are those that QEMU executes (`-icount shift=0`), not cycles. What CMSIS-NN needs for the same layers
+//! was counted on the same emulator, the lower of gcc 12 and clang.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -22,8 +23,8 @@ pub struct Cpu {
     pub target: &'static str,
     /// Kernel sets that a program for it must have, slowest first.
     pub sets: &'static [&'static str],
-    /// What CMSIS-NN takes for each of the first of [`LAYERS`], instructions for each MAC or element; the others are none of
-    /// its, or not counted.
+    /// What CMSIS-NN takes for each of the first of [`LAYERS`], instructions for each MAC or element; the others are
+    /// none of its, or not counted.
     pub cmsis_nn: [f64; 12],
 }
 
@@ -123,7 +124,7 @@ pub fn layers(of: &str) -> &'static [(&'static str, u64)] {
 }
 
 /// What a program may take, on a busy machine.
-const TIMEOUT: Duration = Duration::from_secs(2400);
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Instructions of one layer by one kernel set.
 #[derive(Clone, Debug)]
@@ -288,7 +289,8 @@ pub fn start(cpu: &Cpu, path: &Path) -> Result<Start, String> {
     })
 }
 
-/// The words of each line but those of the loops of known length, and the instructions that its last word, ticks, stands for.
+/// The words of each line but those of the loops of known length, and the instructions that its last word, ticks,
+/// stands for.
 fn counted(text: &str) -> Result<Vec<(Vec<String>, f64)>, String> {
     let mut counts = Vec::new();
     let mut instructions_per_tick: Option<f64> = None;

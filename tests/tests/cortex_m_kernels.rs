@@ -1,7 +1,9 @@
-//! The kernel tests of the runtime, of integers and of floats, on emulated Cortex-M4, M7 and M55, and the instructions of
-//! single layers. Ignored by default, since they need an emulator and three targets; `./ci.sh qemu` runs them.
+//! The kernel tests of the runtime, of integers and of floats, on emulated Cortex-M4, M7 and M55, and the instructions
+//! of single layers. Ignored by default, since they need an emulator and three targets; `./ci.sh qemu` runs them.
 
-use pinhole_tests::cortex_m::{CPUS, Cpu, FLOAT_LAYERS, LAYERS, count, run, start};
+use std::time::Instant;
+
+use pinhole_tests::cortex_m::{CPUS, Cpu, FLOAT_LAYERS, LAYERS, build, count, run, start};
 use pinhole_tests::root;
 
 #[test]
@@ -17,7 +19,10 @@ fn every_set_of_every_cpu_equals_the_scalar_one() {
 
 /// Panics when a set is missing, or a test; a test that fails ends the program with an error.
 fn check(cpu: &Cpu) {
+    build(cpu).unwrap_or_else(|reason| panic!("{reason}"));
+    let start = Instant::now();
     let text = run(cpu, &["check"]).unwrap_or_else(|reason| panic!("{reason}"));
+    let seconds = start.elapsed().as_secs();
     let sets: Vec<&str> = text
         .lines()
         .filter_map(|line| line.strip_prefix("set "))
@@ -27,9 +32,9 @@ fn check(cpu: &Cpu) {
         .lines()
         .filter(|line| line.starts_with("passed "))
         .count();
-    assert_eq!(tests, 67, "{text}");
+    assert_eq!(tests, 71, "{text}");
     println!(
-        "{} on {}: {tests} tests, kernel sets covered: {}",
+        "{} on {}: {tests} tests in {seconds} s, kernel sets covered: {}",
         cpu.name,
         cpu.machine,
         sets.join(", ")

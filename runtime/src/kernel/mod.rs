@@ -23,6 +23,12 @@ mod dot_rows;
 ))]
 mod float;
 mod floats;
+#[cfg(any(
+    target_arch = "x86_64",
+    cortex_m_fpu,
+    all(target_arch = "aarch64", target_feature = "neon")
+))]
+mod minimax;
 pub mod packing;
 #[cfg(any(
     cortex_m_dsp,

@@ -3,6 +3,19 @@
 use super::Window;
 
 impl Window {
+    /// Whether the window is one tap that visits every pixel.
+    #[cfg(any(
+        target_arch = "x86_64",
+        cortex_m_dsp,
+        all(target_arch = "aarch64", target_feature = "neon")
+    ))]
+    pub(crate) fn is_pointwise(&self) -> bool {
+        self.kernel == [1, 1]
+            && self.stride == [1, 1]
+            && self.padding == [0, 0]
+            && self.input == self.output
+    }
+
     /// Index of the input pixel that `tap` (down, across) of the output pixel at `position` reads; `None` outside.
     pub(crate) fn pixel(&self, position: [usize; 2], tap: [usize; 2]) -> Option<usize> {
         let y = self.coordinate(0, position[0], tap[0])?;

@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 
 use pinhole_runtime::kernel::{AttentionF32, Kernels, attention_scratch_bytes, available};
 
-use super::support::{Random, guarded};
+use super::rows::softmax;
+use super::support::{Random, Sum, UNIT, guarded, whole};
 
 /// Random q, k and v.
 pub(crate) struct Case {
@@ -60,28 +61,26 @@ impl Case {
 
     pub(crate) fn expected(&self) -> Vec<f64> {
         let (width, head_width) = (self.width, self.width / self.num_heads);
-        let at = |matrix: usize, token: usize, column: usize| {
-            f64::from(self.qkv[matrix][token * width + column])
-        };
+        let [q, k] = [0, 1].map(|matrix| whole(&self.qkv[matrix]));
         let mut dst = vec![0.0; self.tokens * width];
         for query in 0..self.tokens {
             for head in 0..self.num_heads {
-                let columns = head * head_width..(head + 1) * head_width;
-                let dot = |key| {
-                    columns
-                        .clone()
-                        .map(|c| at(0, query, c) * at(1, key, c))
-                        .sum::<f64>()
+                let first = head * head_width;
+                let score = |key| {
+                    let [query, key] = [query, key].map(|token| token * width + first);
+                    let mut dot = Sum::default();
+                    dot.add_products(
+                        &q[query..][..head_width],
+                        &k[key..][..head_width],
+                        UNIT * UNIT,
+                    );
+                    dot.value * f64::from(self.scale())
                 };
-                let scores: Vec<f64> = (0..self.tokens)
-                    .map(|key| dot(key) * f64::from(self.scale()))
-                    .collect();
-                let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                let total: f64 = scores.iter().map(|score| libm::exp(score - largest)).sum();
-                for column in columns.clone() {
-                    let weighted =
-                        |key: usize| libm::exp(scores[key] - largest) / total * at(2, key, column);
-                    dst[query * width + column] = (0..self.tokens).map(weighted).sum();
+                let probabilities = softmax(&(0..self.tokens).map(score).collect::<Vec<_>>());
+                for column in first..first + head_width {
+                    let weighted = |(key, p)| p * f64::from(self.qkv[2][key * width + column]);
+                    dst[query * width + column] =
+                        probabilities.iter().enumerate().map(weighted).sum();
                 }
             }
         }

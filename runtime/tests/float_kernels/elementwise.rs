@@ -110,7 +110,8 @@ pub(crate) fn tolerance(function: UnaryKind) -> f64 {
     }
 }
 
-/// What is lost at `x` where vectors flush subnormal f32 to zero, be it a factor of `x`: in the sets for a Cortex-M with Helium.
+/// What is lost at `x` where vectors flush subnormal f32 to zero, be it a factor of `x`: in the sets for a Cortex-M
+/// with Helium.
 pub(crate) fn flushed(kernels: &dyn Kernels, x: f32) -> f64 {
     match kernels.name().starts_with("cortex_m-") && x.is_finite() {
         true => f64::from(f32::MIN_POSITIVE) * f64::from(x.abs().max(1.0)),

@@ -20,8 +20,8 @@ pub(crate) const HALF_UNIT: f64 = 1.0 / 2048.0;
 /// Half the smallest half: the largest error of rounding to a subnormal one.
 pub(crate) const HALF_FLOOR: f64 = 1.0 / 33_554_432.0;
 
-/// The largest error of a function in units of 2⁻¹¹ · |x|, beside that of f32 and the rounding of the result, where a set has a
-/// form of its own for halves.
+/// The largest error of a function in units of 2⁻¹¹ · |x|, beside that of f32 and the rounding of the result, where a
+/// set has a form of its own for halves.
 fn units_of_x(kernels: &dyn Kernels, function: UnaryKind) -> f64 {
     match function {
         UnaryKind::Gelu if has_fp16(kernels) => 0.2,
@@ -85,8 +85,8 @@ pub(crate) fn each_set(
     })
 }
 
-/// The largest error of a sum of `sum.terms` products, `added` of them in halves before they meet in f32, whose result is rounded
-/// to a half.
+/// The largest error of a sum of `sum.terms` products, `added` of them in halves before they meet in f32, whose result
+/// is rounded to a half.
 fn bound(sum: &Sum, added: usize) -> f64 {
     let single = (sum.terms + 4) as f64 * UNIT * sum.magnitude;
     let half = added as f64 * HALF_UNIT * sum.magnitude;
@@ -670,32 +670,34 @@ pub(crate) fn check_attention(random: &mut Random, [tokens, head_width, num_head
         })
     });
     for (kernels, found) in found {
-        for (i, x) in found.iter().enumerate() {
-            let (query, column) = (i / width, i % width);
-            let head = column / head_width * head_width..(column / head_width + 1) * head_width;
+        for (i, found) in found.chunks_exact(head_width).enumerate() {
+            let (query, head) = (i / num_heads, i % num_heads);
+            let columns = head * head_width..(head + 1) * head_width;
             let scores: Vec<Sum> = (0..tokens)
                 .map(|key| {
                     let mut sum = Sum::default();
-                    for c in head.clone() {
+                    for c in columns.clone() {
                         let product = q[query * width + c].to_f64() * k[key * width + c].to_f64();
                         sum.add(product * f64::from(scale));
                     }
                     sum
                 })
                 .collect();
-            let total: f64 = scores.iter().map(|score| libm::exp(score.value)).sum();
-            let weighted = |key: usize| libm::exp(scores[key].value) / total;
-            let exact: f64 = (0..tokens)
-                .map(|key| weighted(key) * v[key * width + column].to_f64())
-                .sum();
+            let exps: Vec<f64> = scores.iter().map(|score| libm::exp(score.value)).collect();
+            let total: f64 = exps.iter().sum();
             let bound = attention_bound(kernels, &scores, head_width);
-            let error = (x.to_f64() - exact).abs();
-            let shape = [tokens, head_width, num_heads];
-            assert!(
-                error <= bound,
-                "{} {shape:?} element {i}: {x} {exact}",
-                kernels.name()
-            );
+            for (column, x) in columns.zip(found) {
+                let weighted =
+                    |(key, exp): (usize, &f64)| exp / total * v[key * width + column].to_f64();
+                let exact: f64 = exps.iter().enumerate().map(weighted).sum();
+                let error = (x.to_f64() - exact).abs();
+                let shape = [tokens, head_width, num_heads];
+                assert!(
+                    error <= bound,
+                    "{} {shape:?} token {query}, column {column}: {x} {exact}",
+                    kernels.name()
+                );
+            }
         }
     }
 }
@@ -707,8 +709,8 @@ fn attention_bound(kernels: &dyn Kernels, scores: &[Sum], head_width: usize) -> 
         .fold(0.0, |a: f64, score| a.max(score.magnitude));
     let scores_added = halves_added(kernels, head_width, 128) as f64;
     let values_added = halves_added(kernels, scores.len(), 128) as f64;
-    // Halves as weights have an error of their own, of 2⁻¹¹ or, where they are subnormal, of 2⁻²⁵ each. An exponential in halves
-    // errs by more, and so do the scaled query and the difference from the largest score.
+    // Halves as weights have an error of their own, of 2⁻¹¹ or, where they are subnormal, of 2⁻²⁵ each. An exponential
+    // in halves errs by more, and so do the scaled query and the difference from the largest score.
     let (weights, scores_added) = if has_fp16(kernels) {
         let weights = (4.0 + 2.0 * magnitude) * HALF_UNIT;
         (

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use pinhole_runtime::kernel::{GemmF32, Kernels, MatmulF32, WeightsF32, available, packing};
 
-use super::support::{Random, STORAGES, Sum, Weights, guarded};
+use super::support::{Random, STORAGES, Sum, UNIT, Weights, guarded, whole};
 
 pub(crate) const UNLIMITED: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
 
@@ -50,15 +50,14 @@ impl Case {
     /// (rows, n)
     pub(crate) fn expected(&self) -> Vec<Sum> {
         let [rows, k, n] = self.shape;
+        let lhs = whole(&self.lhs);
         let mut sums = vec![Sum::default(); rows * n];
-        for row in 0..rows {
-            for channel in 0..n {
-                let sum = &mut sums[row * n + channel];
-                for i in 0..k {
-                    sum.add(f64::from(self.lhs[row * k + i]) * self.weights.exact[channel * k + i]);
-                }
-                sum.add(f64::from(self.bias.get(channel).copied().unwrap_or(0.0)));
-            }
+        for (i, sum) in sums.iter_mut().enumerate() {
+            let (row, channel) = (i / n, i % n);
+            let weights = &self.weights.whole[channel * k..][..k];
+            let unit = UNIT * self.weights.units[channel];
+            sum.add_products(&lhs[row * k..][..k], weights, unit);
+            sum.add(f64::from(self.bias.get(channel).copied().unwrap_or(0.0)));
         }
         sums
     }

@@ -8,12 +8,10 @@ use pinhole_runtime::model::op::ReduceKind;
 use super::products::UNLIMITED;
 use super::support::{Random, Sum, guarded};
 
-pub(crate) fn softmax(row: &[f32]) -> Vec<f64> {
-    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exps: Vec<f64> = row
-        .iter()
-        .map(|&x| libm::exp(f64::from(x) - f64::from(largest)))
-        .collect();
+pub(crate) fn softmax<T: Copy + Into<f64>>(row: &[T]) -> Vec<f64> {
+    let row: Vec<f64> = row.iter().map(|&x| x.into()).collect();
+    let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let exps: Vec<f64> = row.iter().map(|x| libm::exp(x - largest)).collect();
     let total: f64 = exps.iter().sum();
     exps.iter().map(|x| x / total).collect()
 }

@@ -51,11 +51,28 @@ pub(crate) fn guarded(len: usize, write: impl FnOnce(&mut [f32])) -> Vec<f32> {
     buffer[GUARD..GUARD + len].to_vec()
 }
 
-/// Constant weights in one storage, packed, and what they stand for.
+/// `xs` in units of 2⁻²⁴, which numbers of [`Random`], three times such numbers and halves below 1 are whole multiples
+/// of.
+///
+/// # Panics
+/// When one is not.
+pub(crate) fn whole(xs: &[f32]) -> Vec<i32> {
+    let unit = |&x: &f32| {
+        let units = x * 16_777_216.0;
+        let whole = units as i32;
+        assert!(whole as f32 == units, "{x} is no multiple of 2⁻²⁴");
+        whole
+    };
+    xs.iter().map(unit).collect()
+}
+
+/// Constant weights in one storage, packed, and exactly the numbers that the kernel multiplies: `whole` times `units`.
 pub(crate) struct Weights {
     data: Data,
-    /// (n, k), exactly the numbers that the kernel multiplies, the scale included.
-    pub(crate) exact: Vec<f64>,
+    /// (n, k)
+    pub(crate) whole: Vec<i32>,
+    /// (n), 2⁻²⁴ or the scales.
+    pub(crate) units: Vec<f64>,
 }
 
 enum Data {
@@ -73,28 +90,25 @@ impl Weights {
         let scales: Vec<f32> = (0..n)
             .map(|_| 0.001 + random.number().abs() / 100.0)
             .collect();
-        let mut exact = vec![0.0; n * k];
-        let (mut f32s, mut f16s, mut i8s) =
-            (vec![0.0; n * k], vec![f16::ZERO; n * k], vec![0; n * k]);
-        for channel in 0..n {
-            for input in 0..k {
-                let x = matrix[channel * k + input];
-                let offset = packing::offset_float(n, k, channel, input);
-                let (half, byte) = (f16::from_f32(x), (x * 128.0) as i8);
-                (f32s[offset], f16s[offset], i8s[offset]) = (x, half, byte);
-                exact[channel * k + input] = match storage {
-                    "f32" => f64::from(x),
-                    "f16" => half.to_f64(),
-                    _ => f64::from(byte) * f64::from(scales[channel]),
-                };
-            }
+        let halves: Vec<f16> = matrix.iter().map(|&x| f16::from_f32(x)).collect();
+        let bytes: Vec<i8> = matrix.iter().map(|&x| (x * 128.0) as i8).collect();
+        match storage {
+            "f32" => Self {
+                data: Data::F32(packed(&matrix, n, k)),
+                whole: whole(&matrix),
+                units: vec![UNIT; n],
+            },
+            "f16" => Self {
+                data: Data::F16(packed(&halves, n, k)),
+                whole: whole(&halves.iter().map(|x| x.to_f32()).collect::<Vec<_>>()),
+                units: vec![UNIT; n],
+            },
+            _ => Self {
+                units: scales.iter().copied().map(f64::from).collect(),
+                data: Data::I8(packed(&bytes, n, k), scales),
+                whole: bytes.into_iter().map(i32::from).collect(),
+            },
         }
-        let data = match storage {
-            "f32" => Data::F32(f32s),
-            "f16" => Data::F16(f16s),
-            _ => Data::I8(i8s, scales),
-        };
-        Self { data, exact }
     }
 
     pub(crate) fn as_args(&self) -> WeightsF32<'_> {
@@ -104,6 +118,17 @@ impl Weights {
             Data::I8(data, scales) => WeightsF32::I8 { data, scales },
         }
     }
+}
+
+/// An (n, k) matrix in the layout of the kernels.
+fn packed<T: Copy + Default>(matrix: &[T], n: usize, k: usize) -> Vec<T> {
+    let mut packed = vec![T::default(); n * k];
+    for channel in 0..n {
+        for input in 0..k {
+            packed[packing::offset_float(n, k, channel, input)] = matrix[channel * k + input];
+        }
+    }
+    packed
 }
 
 /// A sum in f64 beside the sum of magnitudes, which is what its error in f32 is measured by.
@@ -119,6 +144,20 @@ impl Sum {
         self.value += x;
         self.magnitude += x.abs();
         self.terms += 1;
+    }
+
+    /// Adds the products of whole multiples of two numbers whose product is `unit`. Their sum is exact, and cheaper on
+    /// a CPU that computes f64 in software.
+    pub(crate) fn add_products(&mut self, lhs: &[i32], rhs: &[i32], unit: f64) {
+        let (mut value, mut magnitude) = (0, 0);
+        for (&x, &y) in lhs.iter().zip(rhs) {
+            let product = i64::from(x) * i64::from(y);
+            value += product;
+            magnitude += product.abs();
+        }
+        self.value += value as f64 * unit;
+        self.magnitude += magnitude as f64 * unit;
+        self.terms += lhs.len();
     }
 
     /// Error of `x` in units of 2⁻²⁴ · Σ|terms|; holds for every order of addition when at most `terms + 4`.

@@ -1,5 +1,5 @@
-//! Halves at the shapes of networks and where the kernels of a CPU with an operating system cut them, on these CPUs alone: the
-//! references in f64 take an emulated board too long.
+//! Halves at the shapes of networks and where the kernels of a CPU with an operating system cut them, on these CPUs
+//! alone: the references in f64 take an emulated board too long.
 
 use half::f16;
 use pinhole_runtime::kernel::{AttentionF16, Kernels, Window, attention_scratch_bytes};
@@ -12,7 +12,8 @@ use crate::products::UNLIMITED;
 use crate::support::{Random, Sum, UNIT};
 use crate::windows::square;
 
-/// What random operands keep of the bound of sums in halves, in units of 2⁻¹¹ · Σ|terms|: less than one term of a hundred.
+/// What random operands keep of the bound of sums in halves, in units of 2⁻¹¹ · Σ|terms|: less than one term of a
+/// hundred.
 const RANDOM_UNITS: f64 = 4.0;
 
 /// Error of a product without clamp in those units, for a set that adds in halves; for another one in what it may err.

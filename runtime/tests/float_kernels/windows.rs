@@ -1,11 +1,13 @@
 //! Convolutions and pooling.
 
+use alloc::vec::Vec;
+
 use pinhole_runtime::kernel::{
     ConvF32, DepthwiseConvF32, Kernels, PoolF32, Window, available, tile_scratch_bytes,
 };
 
 use super::products::UNLIMITED;
-use super::support::{Random, STORAGES, Sum, Weights, guarded};
+use super::support::{Random, STORAGES, Sum, UNIT, Weights, guarded, whole};
 
 /// A window whose every dimension is drawn, the output size being what fits.
 pub(crate) fn random_window(random: &mut Random) -> Window {
@@ -77,6 +79,25 @@ fn check_conv(
     let bias = random.numbers(out_channels);
     let clamp = [-0.5, 6.0];
     let pixels = window.output[0] * window.output[1];
+    let whole_src = whole(&src);
+    let expected: Vec<Sum> = (0..pixels * out_channels)
+        .map(|i| {
+            let (pixel, channel) = (i / out_channels, i % out_channels);
+            let unit = UNIT * weights.units[channel];
+            let mut sum = Sum::default();
+            for_each_tap(
+                &window,
+                [pixel / window.output[1], pixel % window.output[1]],
+                |tap, at| {
+                    let inputs = &whole_src[at * in_channels..][..in_channels];
+                    let weights = &weights.whole[channel * k + tap * in_channels..][..in_channels];
+                    sum.add_products(inputs, weights, unit);
+                },
+            );
+            sum.add(f64::from(bias[channel]));
+            sum
+        })
+        .collect();
     for kernels in available() {
         let mut scratch = vec![f32::NAN; tile_scratch_bytes(k, 4).unwrap() / 4];
         let found = guarded(pixels * out_channels, |dst| {
@@ -92,20 +113,7 @@ fn check_conv(
                 scratch: &mut scratch,
             });
         });
-        for (i, &x) in found.iter().enumerate() {
-            let (pixel, channel) = (i / out_channels, i % out_channels);
-            let mut sum = Sum::default();
-            for_each_tap(
-                &window,
-                [pixel / window.output[1], pixel % window.output[1]],
-                |tap, at| {
-                    for input in 0..in_channels {
-                        let weight = weights.exact[channel * k + tap * in_channels + input];
-                        sum.add(f64::from(src[at * in_channels + input]) * weight);
-                    }
-                },
-            );
-            sum.add(f64::from(bias[channel]));
+        for (i, (&x, sum)) in found.iter().zip(&expected).enumerate() {
             sum.check(x, clamp, || {
                 format!("{} {storage} {window:?} element {i}", kernels.name())
             });

@@ -1,4 +1,5 @@
-//! Runs a model on an emulated board: `tests/guest` for the boards without a system. `pinhole_device` builds and starts it.
+//! Runs a model on an emulated board: `tests/guest` for the boards without a system. `pinhole_device` builds and starts
+//! it.
 //!
 //! One program for `mps2-an386` (M4), `mps2-an500` (M7) and `mps3-an547` (M55). The arguments come by semihosting:
 //!
@@ -7,9 +8,9 @@
 //! embed MODEL KERNELS,… PICTURE.ppm…
 //! ```
 //!
-//! `count` marks, for a counter of instructions, what it does. Regions: 1 is the load of the model with its checks, 2 making
-//! an interpreter, 3 the first inference, and 4 + n operator n of the second one; 0 is what lies between the second inference
-//! and the end.
+//! `count` marks, for a counter of instructions, what it does. Regions: 1 is the load of the model with its checks, 2
+//! making an interpreter, 3 the first inference, and 4 + n operator n of the second one; 0 is what lies between the
+//! second inference and the end.
 //!
 //! `embed` prints `sets` and the kernel sets of this CPU, then for each of the named sets a line of its name and the
 //! fingerprint of each picture's embedding.

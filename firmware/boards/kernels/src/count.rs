@@ -1,8 +1,8 @@
 //! Instructions of one call of a kernel, as QEMU counts them.
 //!
 //! With `-icount shift=0` every instruction takes one nanosecond of the emulated time, and SysTick, clocked by the CPU,
-//! counts that time in ticks of 40 ns (MPS2) or 31.25 ns (MPS3). A loop of known length, which is printed first, tells how
-//! many instructions a tick is and that the count is linear.
+//! counts that time in ticks of 40 ns (MPS2) or 31.25 ns (MPS3). A loop of known length, which is printed first, tells
+//! how many instructions a tick is and that the count is linear.
 
 use core::arch::asm;
 

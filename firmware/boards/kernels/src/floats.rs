@@ -1,13 +1,11 @@
 //! The tests of the float kernels, which share names of modules with those of the integer kernels.
-#![allow(
-    dead_code,
-    reason = "tests of large shapes and what they measure with are left to hosts"
-)]
 
 #[path = "../../../../runtime/tests/float_kernels/attention.rs"]
 pub(crate) mod attention;
 #[path = "../../../../runtime/tests/float_kernels/elementwise.rs"]
 pub(crate) mod elementwise;
+#[path = "../../../../runtime/tests/float_kernels/errors.rs"]
+pub(crate) mod errors;
 #[path = "../../../../runtime/tests/float_kernels/halves.rs"]
 pub(crate) mod halves;
 #[path = "../../../../runtime/tests/float_kernels/products.rs"]

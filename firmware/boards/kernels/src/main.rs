@@ -1,9 +1,10 @@
-//! The kernel sets of the Cortex-M on emulated boards: `check [PART]` runs the tests of `runtime/tests/kernels_s8`, those
-//! with PART in their name, `count` counts the instructions of single layers, `start MODEL` those before the first operator.
+//! The kernel sets of the Cortex-M on emulated boards: `check [PART]` runs the tests of `runtime/tests/kernels_s8` and
+//! `runtime/tests/float_kernels`, those with PART in their name, `count` counts the instructions of single layers,
+//! `start MODEL` those before the first operator.
 //!
 //! One program for `mps2-an386` (M4), `mps2-an500` (M7) and `mps3-an547` (M55); the flags that it is compiled with say
-//! which CPU it is for, and so which sets there are. `cargo test -p pinhole-tests --test cortex_m_kernels` builds and runs
-//! it on all three; see `docs/boards/kernels.md`.
+//! which CPU it is for, and so which sets there are. `cargo test -p pinhole-tests --test cortex_m_kernels` builds and
+//! runs it on all three; see `docs/boards/kernels.md`.
 #![no_std]
 #![no_main]
 
@@ -130,11 +131,13 @@ fn check(part: &str) {
     }
 }
 
-/// The tests of the float kernels, without those of large shapes: a board computes the f64 that they compare with in software.
-fn float_tests() -> [(&'static str, fn()); 33] {
-    use floats::{attention, elementwise, halves, products, rows, windows};
+/// The tests of the float kernels.
+fn float_tests() -> [(&'static str, fn()); 37] {
+    use floats::{attention, elementwise, errors, halves, products, rows, windows};
     tests![
         products::gemm_agrees_for_every_size_up_to_67,
+        products::gemm_agrees_for_the_shapes_of_minilm_and_efficientnet,
+        products::gemm_uses_every_panel_of_a_tall_product,
         products::nan_in_a_row_of_a_product_stays_in_its_row,
         products::nan_and_infinity_in_a_channel_stay_in_their_channel,
         products::matmul_agrees_with_and_without_transposition,
@@ -154,7 +157,9 @@ fn float_tests() -> [(&'static str, fn()); 33] {
         rows::layer_norm_of_a_constant_row_is_beta_and_nan_stays_in_its_row,
         rows::reductions_agree_for_every_size_up_to_67,
         attention::attention_agrees_for_every_number_of_tokens_up_to_67,
+        attention::attention_agrees_for_minilm_and_clip,
         attention::nan_in_a_query_stays_in_its_token_and_head,
+        errors::measured_errors,
         halves::products_of_halves_agree,
         halves::special_halves_of_products_are_defined,
         halves::matrices_of_halves_agree,

@@ -1,5 +1,5 @@
-//! The operations without weights that are counted, each over a shape of a small vision transformer, and what happens to a
-//! picture before and after the encoder.
+//! The operations without weights that are counted, each over a shape of a small vision transformer, and what happens
+//! to a picture before and after the encoder.
 
 use alloc::string::String;
 use alloc::vec::Vec;

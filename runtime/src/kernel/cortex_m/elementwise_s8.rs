@@ -119,7 +119,8 @@ pub(super) fn lut_channels_s8(tables: &[[i8; 256]], index: &[u8], src: &[i8], ds
     }
 }
 
-/// `clamp(round(src / scale) + zero_point, −128, 127)`: what the conversion to an integer cuts off decides the rounding.
+/// `clamp(round(src / scale) + zero_point, −128, 127)`: what the conversion to an integer cuts off decides the
+/// rounding.
 pub(super) fn quantize_f32(src: &[f32], scale: f32, zero_point: i32, dst: &mut [i8]) {
     for (dst, &src) in dst.iter_mut().zip(src) {
         let quotient = src / scale;

@@ -156,16 +156,6 @@ fn conv<V: Lanes, T: Stored, E: Number>(
     }
 }
 
-impl Window {
-    /// Whether the window is one tap that visits every pixel.
-    pub(in crate::kernel) fn is_pointwise(&self) -> bool {
-        self.kernel == [1, 1]
-            && self.stride == [1, 1]
-            && self.padding == [0, 0]
-            && self.input == self.output
-    }
-}
-
 /// Copies what the window over output `pixel` sees; zeros outside the picture.
 #[inline(always)]
 fn copy_patch<V: Lanes, E: Number>(

@@ -20,8 +20,7 @@ pub(super) fn conv_s8(mut args: ConvS8<'_>) {
     };
     let mut dst = DstS8::I8(core::mem::take(&mut args.dst));
     let rows = window.output[0] * window.output[1];
-    let pointwise = window.kernel == [1, 1] && window.padding == [0, 0];
-    if pointwise && window.input == window.output && window.stride == [1, 1] {
+    if window.is_pointwise() {
         product.run(rows, words, &mut dst, |wide, row, index| {
             wide.put(index, 0, &args.src[row * c..][..c]);
         });

@@ -54,7 +54,8 @@ fn sum_taps(args: &DepthwiseConvS16<'_>, taps: &Taps, channel: usize) -> [i32; B
         let [src, weights] = taps.row(args, down);
         let src = &args.src[src + channel..][..(count - 1) * step + BLOCK];
         let weights = &args.weights[weights + channel..][..(count - 1) * args.channels + BLOCK];
-        // SAFETY: Both slices were just cut to four channels every `step` numbers and every `channels` bytes, `count` times.
+        // SAFETY: Both slices were just cut to four channels every `step` numbers and every `channels` bytes, `count`
+        // times.
         sums = unsafe {
             add_row(
                 sums,
@@ -82,7 +83,8 @@ unsafe fn add_row(
     step: usize,
     channels: usize,
 ) -> [i32; BLOCK] {
-    // SAFETY: Reads what the caller vouches for; a load of a word need not be aligned. Sets the flag Q, which nothing reads.
+    // SAFETY: Reads what the caller vouches for; a load of a word need not be aligned. Sets the flag Q, which nothing
+    // reads.
     unsafe {
         asm!(
             "2:",

@@ -2,26 +2,11 @@
 
 use super::dot_s8::dot_s8;
 use super::instruction::{smlad, sxtb16, sxtb16_odd};
-use crate::kernel::DotRowsS8;
-
-/// Rows at a time.
-const ROWS: usize = 4;
-
-/// See [`DotRowsS8`].
-pub(super) fn dot_rows_s8(args: DotRowsS8<'_>) {
-    let tiles = args.dst.len() / ROWS;
-    for tile in 0..tiles {
-        let rows = core::array::from_fn(|row| args.row(tile * ROWS + row));
-        args.dst[tile * ROWS..][..ROWS].copy_from_slice(&dot(args.lhs, rows));
-    }
-    for index in tiles * ROWS..args.dst.len() {
-        args.dst[index] = dot_s8(args.lhs, args.row(index));
-    }
-}
+use crate::kernel::cortex_m::dot_rows_s8::ROWS;
 
 /// The sum of products of each row, four elements a turn; all slices have the same length.
 #[inline(always)]
-fn dot(lhs: &[i8], rows: [&[i8]; ROWS]) -> [i32; ROWS] {
+pub(super) fn dot_rows(lhs: &[i8], rows: [&[i8]; ROWS]) -> [i32; ROWS] {
     let mut sums = [0; ROWS];
     let (words, rest) = lhs.as_chunks::<4>();
     let rows_words = rows.map(|row| &row.as_chunks::<4>().0[..words.len()]);

@@ -30,7 +30,11 @@ pub(in crate::kernel::cortex_m) fn smmlar(a: i32, b: i32, c: i32) -> i32 {
     let sum;
     // SAFETY: Computes on registers.
     unsafe {
-        asm!("smmlar {}, {}, {}, {}", lateout(reg) sum, in(reg) a, in(reg) b, in(reg) c, options(pure, nomem, nostack, preserves_flags));
+        asm!(
+            "smmlar {}, {}, {}, {}",
+            lateout(reg) sum, in(reg) a, in(reg) b, in(reg) c,
+            options(pure, nomem, nostack, preserves_flags)
+        );
     }
     sum
 }
@@ -85,7 +89,11 @@ pub(super) fn smlald(a: u32, b: u32, c: u64) -> u64 {
     let (mut low, mut high) = (c as u32, (c >> 32) as u32);
     // SAFETY: Computes on registers.
     unsafe {
-        asm!("smlald {}, {}, {}, {}", inout(reg) low, inout(reg) high, in(reg) a, in(reg) b, options(pure, nomem, nostack, preserves_flags));
+        asm!(
+            "smlald {}, {}, {}, {}",
+            inout(reg) low, inout(reg) high, in(reg) a, in(reg) b,
+            options(pure, nomem, nostack, preserves_flags)
+        );
     }
     u64::from(high) << 32 | u64::from(low)
 }
@@ -96,7 +104,11 @@ pub(super) fn sxtab16(sums: u32, word: u32) -> u32 {
     let pair;
     // SAFETY: Computes on registers.
     unsafe {
-        asm!("sxtab16 {}, {}, {}", lateout(reg) pair, in(reg) sums, in(reg) word, options(pure, nomem, nostack, preserves_flags));
+        asm!(
+            "sxtab16 {}, {}, {}",
+            lateout(reg) pair, in(reg) sums, in(reg) word,
+            options(pure, nomem, nostack, preserves_flags)
+        );
     }
     pair
 }
@@ -107,7 +119,11 @@ pub(super) fn sxtab16_odd(sums: u32, word: u32) -> u32 {
     let pair;
     // SAFETY: Computes on registers.
     unsafe {
-        asm!("sxtab16 {}, {}, {}, ror #8", lateout(reg) pair, in(reg) sums, in(reg) word, options(pure, nomem, nostack, preserves_flags));
+        asm!(
+            "sxtab16 {}, {}, {}, ror #8",
+            lateout(reg) pair, in(reg) sums, in(reg) word,
+            options(pure, nomem, nostack, preserves_flags)
+        );
     }
     pair
 }

@@ -1,9 +1,9 @@
 //! `cortex_m-dsp`: two 16-bit products an instruction.
 //!
-//! Bytes are widened to pairs of 16 bits by `sxtb16`, bytes 0 and 2 of a word in one register and 1 and 3 in another, and
-//! multiplied by `smlad`. Inputs are widened once for all output channels, into scratch; weights each time they are read,
-//! for four rows. One file per operation, as in [`crate::kernel::scalar`]; what needs no instruction of this level lies in the
-//! folder above.
+//! Bytes are widened to pairs of 16 bits by `sxtb16`, bytes 0 and 2 of a word in one register and 1 and 3 in another,
+//! and multiplied by `smlad`. Inputs are widened once for all output channels, into scratch; weights each time they are
+//! read, for four rows. One file per operation, as in [`crate::kernel::scalar`]; what needs no instruction of this
+//! level lies in the folder above.
 
 mod attention_s8;
 mod conv_s8;
@@ -103,7 +103,7 @@ impl Kernels for Dsp {
         dot_s8::dot_s8(lhs, rhs)
     }
     fn dot_rows_s8(&self, args: DotRowsS8<'_>) {
-        dot_rows_s8::dot_rows_s8(args);
+        super::dot_rows_s8::dot_rows_s8(args, dot_rows_s8::dot_rows, dot_s8::dot_s8);
     }
     fn resample_row_u8(&self, args: ResampleRowU8<'_>) {
         resample_u8::resample_row_u8(args);

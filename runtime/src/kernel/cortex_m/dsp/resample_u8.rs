@@ -1,5 +1,5 @@
-//! Weighted sums of the rows and columns of a picture: a load and a `mla` for each product, whose weights have too many bits
-//! for the 16-bit products of the extension.
+//! Weighted sums of the rows and columns of a picture: a load and a `mla` for each product, whose weights have too many
+//! bits for the 16-bit products of the extension.
 
 use core::arch::asm;
 

@@ -1,8 +1,12 @@
-//! Attention, a few tiles of queries at a time, at most eight: scores are a product with the keys as columns, softmax, then a product with the values.
+//! Attention, a few tiles of queries at a time, at most eight queries: scores are a product with the keys as columns;
+//! softmax; then a product with the values.
+
+use core::marker::PhantomData;
 
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::product::{Finish, Layout, Outputs, Product, Tile};
+use super::products::UNLIMITED;
 use super::rows::softmax_row;
 use super::{CHUNK, FloatLevel, Number};
 use crate::kernel::{AttentionFloat, TILE_ROWS};
@@ -86,7 +90,7 @@ struct Scores<'a, T> {
     scores: &'a mut [f32],
     tokens: usize,
     scale: f32,
-    tile: core::marker::PhantomData<T>,
+    tile: PhantomData<T>,
 }
 
 impl<'a, T: Tile> Scores<'a, T> {
@@ -95,7 +99,7 @@ impl<'a, T: Tile> Scores<'a, T> {
             scores,
             tokens,
             scale,
-            tile: core::marker::PhantomData,
+            tile: PhantomData,
         }
     }
 }
@@ -118,7 +122,7 @@ struct Values<'a, T: Tile> {
 impl<'a, T: Tile> Values<'a, T> {
     fn new(dst: &'a mut [T::Lhs], stride: usize) -> Self {
         Self {
-            outputs: Outputs::new([f32::NEG_INFINITY, f32::INFINITY]),
+            outputs: Outputs::new(UNLIMITED),
             dst,
             stride,
         }

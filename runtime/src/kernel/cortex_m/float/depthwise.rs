@@ -1,7 +1,8 @@
-//! Depthwise convolution: a block of channels of one output pixel at a time, over a table of the taps inside the picture.
+//! Depthwise convolution: a block of channels of one output pixel at a time, over a table of the taps inside the
+//! picture.
 //!
-//! One table serves all windows that lie inside the picture; another one is filled for each at its border. What a level brings
-//! along is the sum of one block ([`FloatLevel::depthwise`]).
+//! One table serves all windows that lie inside the picture; another one is filled for each at its border. What a level
+//! brings along is the sum of one block ([`FloatLevel::depthwise`]).
 
 use super::{FloatLevel, Number};
 use crate::kernel::{DepthwiseConvFloat, Window, scalar};
@@ -19,8 +20,9 @@ pub(crate) type Tap = [usize; 2];
 /// A block of channels of one output pixel.
 ///
 /// # Safety
-/// It is sound when for each of the `taps` entries of `table`, `src` and `weights` have `channels` elements at these distances,
-/// `bias` has as many as a whole block and `dst` has `channels`; `channels` is at least 1 and at most [`BLOCK_BYTES`] bytes.
+/// It is sound when for each of the `taps` entries of `table`, `src` and `weights` have `channels` elements at these
+/// distances, `bias` has as many as a whole block and `dst` has `channels`; `channels` is at least 1 and at most
+/// [`BLOCK_BYTES`] bytes.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct DepthwiseBlock {
@@ -86,9 +88,9 @@ pub(crate) fn depthwise_conv<L: FloatLevel, T: Number>(args: DepthwiseConvFloat<
                 channels: count,
                 clamp,
             };
-            // SAFETY: Each tap of the table, from `first` on, is a pixel of the picture and a row of the weights, which have
-            // `channels` elements: `Tables::new` checked the lengths. `channel + count ≤ channels`. The bias has `whole`
-            // elements, for `padded` has those of a block of halves; `dst` was cut to `count`, which is not 0.
+            // SAFETY: Each tap of the table, from `first` on, is a pixel of the picture and a row of the weights, which
+            // have `channels` elements: `Tables::new` checked the lengths. `channel + count ≤ channels`. The bias has
+            // `whole` elements, for `padded` has those of a block of halves; `dst` was cut to `count`, which is not 0.
             unsafe { L::depthwise::<T>(&block) };
         }
     }

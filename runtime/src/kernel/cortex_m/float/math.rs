@@ -1,8 +1,9 @@
-//! Transcendental functions of one number, without branches and without calls, so that a loop over them becomes vectors.
-//! The coefficients are minimax fits, those of the other architectures; `docs/numerics.md` states the errors.
+//! Transcendental functions of one number, without branches and without calls, so that a loop over them becomes
+//! vectors. The coefficients are those of the other architectures; `docs/numerics.md` states the errors.
 
 use super::FloatLevel;
 use super::select::{clamp, is_beyond};
+use crate::kernel::minimax::{ERF, EXP, LN_2, SaturatingRational, TANH};
 
 /// Horner's scheme; `coefficients` from the constant up.
 #[inline(always)]
@@ -19,24 +20,14 @@ fn polynomial<const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
 /// Overflows to inf, underflows to 0 through the subnormal numbers where there are any; NaN stays NaN.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
-    const LN_2_HIGH: f32 = 0.693_359_4;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
     /// 1.5 · 2²³: added to a small number it leaves its nearest integer in the low bits.
     const ROUND: f32 = 12_582_912.0;
+    let [high, low] = LN_2;
     let x = clamp(x, [-104.0, 89.0]);
     let rounded = x * core::f32::consts::LOG2_E + ROUND;
     let n = rounded - ROUND;
-    let r = x - n * LN_2_HIGH - n * LN_2_LOW;
-    let tail = polynomial(
-        r,
-        [
-            0.499_999_94,
-            0.166_665_15,
-            0.041_668_456,
-            0.008_369_419,
-            0.001_381_314_5,
-        ],
-    );
+    let r = x - n * high - n * low;
+    let tail = polynomial(r, EXP);
     scale_pow2(
         tail * (r * r) + r + 1.0,
         rounded.to_bits().wrapping_sub(ROUND.to_bits()),
@@ -58,18 +49,17 @@ pub(super) fn sigmoid<L: FloatLevel>(x: f32) -> f32 {
     L::reciprocal(1.0 + exp(-x))
 }
 
-/// An odd function that is x·P(x²)/Q(x²) up to ±`limit` and ±1 beyond.
 #[inline(always)]
-fn saturating_rational<L: FloatLevel, const P: usize, const Q: usize>(
+fn saturating_rational<L: FloatLevel, const N: usize>(
     x: f32,
-    limit: f32,
-    numerator: [f32; P],
-    denominator: [f32; Q],
+    function: SaturatingRational<N>,
 ) -> f32 {
+    let limit = function.limit;
     let bounded = clamp(x, [-limit, limit]);
     let square = bounded * bounded;
-    let y =
-        bounded * polynomial(square, numerator) * L::reciprocal(polynomial(square, denominator));
+    let y = bounded
+        * polynomial(square, function.numerator)
+        * L::reciprocal(polynomial(square, function.denominator));
     // The bits of NaN are beyond every limit; it stays as it came out of the clamp.
     let one = f32::from_bits(1.0_f32.to_bits() | (x.to_bits() & 0x8000_0000));
     let saturated = is_beyond(x, limit) && !is_beyond(x, f32::INFINITY);
@@ -79,41 +69,11 @@ fn saturating_rational<L: FloatLevel, const P: usize, const Q: usize>(
 /// The error function; f32 rounds it to ±1 from 3.92 on.
 #[inline(always)]
 pub(super) fn erf<L: FloatLevel>(x: f32) -> f32 {
-    saturating_rational::<L, 6, 6>(
-        x,
-        3.919_3,
-        [
-            core::f32::consts::FRAC_2_SQRT_PI,
-            0.190_380_63,
-            0.052_745_905,
-            0.003_764_665,
-            2.848_89e-4,
-            2.050_658e-6,
-        ],
-        [
-            1.0,
-            0.502_053_2,
-            0.114_098_97,
-            0.014_967_297,
-            0.001_162_355_6,
-            3.809_793_3e-5,
-        ],
-    )
+    saturating_rational::<L, 6>(x, ERF)
 }
 
 /// The hyperbolic tangent; f32 rounds it to ±1 from 9 on.
 #[inline(always)]
 pub(super) fn tanh<L: FloatLevel>(x: f32) -> f32 {
-    saturating_rational::<L, 5, 5>(
-        x,
-        9.0,
-        [
-            1.0,
-            0.133_810_27,
-            0.003_495_59,
-            2.060_911_2e-5,
-            1.335_469_9e-8,
-        ],
-        [1.0, 0.467_143_42, 0.025_876_99, 3.285_638e-4, 7.776_574e-7],
-    )
+    saturating_rational::<L, 5>(x, TANH)
 }

@@ -2,8 +2,8 @@
 //!
 //! What is done to one number after another is plain Rust: the compiler makes vectors of it where there are any, and
 //! unrolled scalar code elsewhere. Products are cut into tiles ([`product`]) and depthwise windows into tables of taps
-//! ([`depthwise`]), whose inner loops a level brings along. Halves that have no kernel of their own are widened a chunk at a
-//! time ([`number`]). `docs/numerics.md` states the errors.
+//! ([`depthwise`]), whose inner loops a level brings along. Halves that have no kernel of their own are widened a chunk
+//! at a time ([`number`]). `docs/numerics.md` states the errors.
 
 mod attention;
 mod depthwise;

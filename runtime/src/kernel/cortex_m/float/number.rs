@@ -22,7 +22,8 @@ pub(crate) trait Number: Element {
     fn wide<'a, L: FloatLevel>(src: &'a [Self], buffer: &'a mut [f32; CHUNK]) -> &'a [f32];
     /// `dst[i]` = `src[i]`, rounded once.
     fn store<L: FloatLevel>(src: &[f32], dst: &mut [Self]);
-    /// Lets `fill` write at most [`CHUNK`] numbers, where they shall lie, or to a buffer from which they are rounded once.
+    /// Lets `fill` write at most [`CHUNK`] numbers, where they shall lie, or to a buffer from which they are rounded
+    /// once.
     fn write<L: FloatLevel>(dst: &mut [Self], fill: impl FnOnce(&mut [f32]));
     /// `dst[i] = function(src[i])`, rounded once.
     fn map<L: FloatLevel>(src: &[Self], dst: &mut [Self], function: impl Fn(f32) -> f32);

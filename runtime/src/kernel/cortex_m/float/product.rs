@@ -50,8 +50,8 @@ pub(crate) struct Call<L, R> {
     pub(crate) column_step: usize,
     /// Not 0.
     pub(crate) columns: usize,
-    /// The sums of the first row and column; rows lie [`SUMS_ROW`] bytes apart, and each has room for the columns of the tile,
-    /// those beyond `columns` too.
+    /// The sums of the first row and column; rows lie [`SUMS_ROW`] bytes apart, and each has room for the columns of
+    /// the tile, those beyond `columns` too.
     pub(crate) sums: *mut f32,
 }
 
@@ -245,9 +245,9 @@ impl<'a, T: Tile> Product<'a, T> {
                 columns,
                 sums,
             };
-            // SAFETY: Each row has `k` elements from its start (`tile`); the last element of `rhs` was checked above, and no
-            // step is negative. Groups begin at multiples of their tile's columns, or are the last of a block of 16, and a
-            // tile has at most 16 columns: `sums` has room for them in each of the rows.
+            // SAFETY: Each row has `k` elements from its start (`tile`); the last element of `rhs` was checked above,
+            // and no step is negative. Groups begin at multiples of their tile's columns, or are the last of a block of
+            // 16, and a tile has at most 16 columns: `sums` has room for them in each of the rows.
             unsafe {
                 if wide {
                     T::wide(&call, tall);

@@ -7,7 +7,8 @@ use super::{CHUNK, FloatLevel, Number};
 use crate::kernel::patch::{Piece, pieces_of};
 use crate::kernel::{ConvFloat, GemmFloat, MatmulFloat, WeightsF32, Window};
 
-const UNLIMITED: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
+/// A clamp that changes nothing.
+pub(super) const UNLIMITED: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
 
 /// See [`crate::kernel::GemmF32`].
 pub(crate) fn gemm_f32<L: FloatLevel>(args: GemmFloat<'_, f32>) {
@@ -135,8 +136,7 @@ where
     } = args;
     let k = window.kernel[0] * window.kernel[1] * in_channels;
     let pixels = window.output[0] * window.output[1];
-    let pointwise = window.kernel == [1, 1] && window.padding == [0, 0];
-    if pointwise && window.stride == [1, 1] && window.input == window.output {
+    if window.is_pointwise() {
         let product = Product::<T>::packed(src, rhs, [k, n]);
         return product.run(pixels, &mut Store::<T>::new(scales, bias, clamp, dst, n));
     }

@@ -1,8 +1,8 @@
 //! Limits and maxima that keep NaN.
 //!
-//! For Helium, LLVM takes `vcmp` with `lt` and `le` for false where a number is NaN, but they are the inverse of `ge` and `gt` and
-//! true: some loops over the scalar forms lose NaN. What becomes vectors there is `vmaxnm` and `vminnm`, which pass over NaN,
-//! and a selection by the bits of the number.
+//! For Helium, LLVM takes `vcmp` with `lt` and `le` for false where a number is NaN, but they are the inverse of `ge`
+//! and `gt` and true: some loops over the scalar forms lose NaN. What becomes vectors there is `vmaxnm` and `vminnm`,
+//! which pass over NaN, and a selection by the bits of the number.
 
 #[cfg(not(cortex_m_helium))]
 pub(crate) use crate::kernel::scalar::float::{clamp_f32 as clamp, max_f32 as max, min_f32 as min};

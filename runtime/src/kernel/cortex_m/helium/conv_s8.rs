@@ -20,8 +20,7 @@ pub(super) fn conv_s8(mut args: ConvS8<'_>) {
     };
     let mut dst = DstS8::I8(core::mem::take(&mut args.dst));
     let rows = window.output[0] * window.output[1];
-    let pointwise = window.kernel == [1, 1] && window.padding == [0, 0];
-    if pointwise && window.input == window.output && window.stride == [1, 1] {
+    if window.is_pointwise() {
         return product.run(&args.src[..rows * k], 0, rows, &mut dst);
     }
     let scratch = as_i8(core::mem::take(&mut args.scratch));
@@ -53,7 +52,8 @@ pub(super) fn conv_s8(mut args: ConvS8<'_>) {
 #[inline(always)]
 pub(super) fn copy(dst: &mut [u8], src: &[u8]) {
     let len = dst.len().min(src.len());
-    // SAFETY: Reads and writes `len` bytes, which both slices have; the loop masks lanes beyond, and does not run for 0.
+    // SAFETY: Reads and writes `len` bytes, which both slices have; the loop masks lanes beyond, and does not run for
+    // 0.
     unsafe {
         asm!(
             "wlstp.8 lr, lr, 3f",

@@ -44,7 +44,8 @@ fn sum_taps(args: &DepthwiseConvS16<'_>, taps: &Taps, channel: usize) -> [i32; B
         let [src, weights] = taps.row(args, down);
         let src = &args.src[src + channel..][..(count - 1) * step + BLOCK];
         let weights = &args.weights[weights + channel..][..(count - 1) * args.channels + BLOCK];
-        // SAFETY: Both slices were just cut to 16 channels every `step` numbers and every `channels` bytes, `count` times.
+        // SAFETY: Both slices were just cut to 16 channels every `step` numbers and every `channels` bytes, `count`
+        // times.
         unsafe {
             add_row(
                 &mut sums,
@@ -68,8 +69,8 @@ unsafe fn add_row(
     weights: *const i8,
     [count, step, channels]: [usize; 3],
 ) {
-    // SAFETY: Reads what the caller vouches for, and reads and writes `sums`. Narrow memory operands take the registers r0 to
-    // r7 alone.
+    // SAFETY: Reads what the caller vouches for, and reads and writes `sums`. Narrow memory operands take the registers
+    // r0 to r7 alone.
     unsafe {
         asm!(
             "vldrw.u32 q0, [{sums}]",

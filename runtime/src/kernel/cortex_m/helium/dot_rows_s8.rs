@@ -2,27 +2,11 @@
 
 use core::arch::asm;
 
-use super::dot_s8::dot_s8;
-use crate::kernel::DotRowsS8;
-
-/// Rows at a time.
-const ROWS: usize = 4;
-
-/// See [`DotRowsS8`].
-pub(super) fn dot_rows_s8(args: DotRowsS8<'_>) {
-    let tiles = args.dst.len() / ROWS;
-    for tile in 0..tiles {
-        let rows = core::array::from_fn(|row| args.row(tile * ROWS + row));
-        args.dst[tile * ROWS..][..ROWS].copy_from_slice(&dot(args.lhs, rows));
-    }
-    for index in tiles * ROWS..args.dst.len() {
-        args.dst[index] = dot_s8(args.lhs, args.row(index));
-    }
-}
+use crate::kernel::cortex_m::dot_rows_s8::ROWS;
 
 /// The sum of products of each row; all slices have the same length.
 #[inline(always)]
-fn dot(lhs: &[i8], rows: [&[i8]; ROWS]) -> [i32; ROWS] {
+pub(super) fn dot_rows(lhs: &[i8], rows: [&[i8]; ROWS]) -> [i32; ROWS] {
     let len = lhs.len();
     let [a, b, c, d] = rows.map(|row| row[..len].as_ptr());
     let mut sums = [0; ROWS];

@@ -16,9 +16,9 @@ pub(super) fn lut_channels_s8(tables: &[[i8; 256]], index: &[u8], src: &[i8], ds
     let rows = dst.chunks_mut(index.len()).zip(src.chunks(index.len()));
     for (dst, src) in rows {
         let len = dst.len().min(src.len());
-        // SAFETY: Reads `len` elements and indices and writes `len` elements, which both slices and `index`, no shorter than a
-        // row, have; the loop masks lanes beyond, and does not run for 0. Every index is below the number of tables, so that its
-        // 256 entries are read. Narrow memory operands take the registers r0 to r7 alone.
+        // SAFETY: Reads `len` elements and indices and writes `len` elements, which both slices and `index`, no shorter
+        // than a row, have; the loop masks lanes beyond, and does not run for 0. Every index is below the number of
+        // tables, so that its 256 entries are read. Narrow memory operands take the registers r0 to r7 alone.
         unsafe {
             asm!(
                 "vmov.i16 q3, #128",
@@ -58,8 +58,8 @@ const CHANNELS: [u16; 24] = {
 pub(super) fn lut_rgb_u8(tables: &[[i8; 256]; 3], src: &[u8], dst: &mut [i8]) {
     let turns = src.len().min(dst.len()) / CHANNELS.len();
     let done = turns * CHANNELS.len();
-    // SAFETY: Reads and writes `done` bytes, which both slices have. An offset of a byte and of a table of three is within all
-    // three. The loop does not run for 0. Narrow memory operands take the registers r0 to r7 alone.
+    // SAFETY: Reads and writes `done` bytes, which both slices have. An offset of a byte and of a table of three is
+    // within all three. The loop does not run for 0. Narrow memory operands take the registers r0 to r7 alone.
     unsafe {
         asm!(
             "vldrh.u16 q3, [r2]",

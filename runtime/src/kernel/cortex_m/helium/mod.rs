@@ -1,9 +1,9 @@
 //! `cortex_m-helium`: 128-bit vectors and loops without overhead.
 //!
-//! Integer products are `vmladava.s8`, which adds 16 products to a general register; a tail of a row is predicated, not padded. The
-//! stable compiler has no vector operands for `asm!` here, so that what stays in vectors between a load and a store is one
-//! block. One file per operation, as in [`crate::kernel::scalar`]; what the compiler makes vectors of, and what needs little more, lies
-//! in the folder above.
+//! Integer products are `vmladava.s8`, which adds 16 products to a general register; a tail of a row is predicated, not
+//! padded. The stable compiler has no vector operands for `asm!` here, so that what stays in vectors between a load and
+//! a store is one block. One file per operation, as in [`crate::kernel::scalar`]; what the compiler makes vectors of,
+//! and what needs little more, lies in the folder above.
 
 mod attention_s8;
 mod conv_s8;
@@ -94,7 +94,7 @@ impl Kernels for Helium {
         dot_s8::dot_s8(lhs, rhs)
     }
     fn dot_rows_s8(&self, args: DotRowsS8<'_>) {
-        dot_rows_s8::dot_rows_s8(args);
+        super::dot_rows_s8::dot_rows_s8(args, dot_rows_s8::dot_rows, dot_s8::dot_s8);
     }
     fn lut_channels_s8(&self, tables: &[[i8; 256]], index: &[u8], src: &[i8], dst: &mut [i8]) {
         lut_s8::lut_channels_s8(tables, index, src, dst);

@@ -1,7 +1,7 @@
 //! Weighted sums of the rows and columns of a picture, four products of 32 bits an instruction.
 //!
-//! Along a row, four pixels of a span are gathered, a channel after the other, and their products added to a general register.
-//! Down a column, the sums of 16 neighbouring samples stay in vectors.
+//! Along a row, four pixels of a span are gathered, a channel after the other, and their products added to a general
+//! register. Down a column, the sums of 16 neighbouring samples stay in vectors.
 
 use core::arch::asm;
 
@@ -40,10 +40,10 @@ pub(super) fn resample_row_u8(args: ResampleRowU8<'_>) {
         .src
         .as_ptr()
         .wrapping_sub(CHANNELS * args.first as usize);
-    // SAFETY: Reads the pixels of every span, which lie between the first and the end of all, and so in `src`; the weights of
-    // each, at most `taps`, of which `weights` has so many for every column; writes a pixel for each. The loop masks lanes
-    // beyond a span, and does not run for an empty one. The compiler keeps r6 and r7 for itself: they cannot be named as
-    // operands, are no operand here, and are restored. `mov` with 0x200000 is ROUNDING.
+    // SAFETY: Reads the pixels of every span, which lie between the first and the end of all, and so in `src`; the
+    // weights of each, at most `taps`, of which `weights` has so many for every column; writes a pixel for each. The
+    // loop masks lanes beyond a span, and does not run for an empty one. The compiler keeps r6 and r7 for itself: they
+    // cannot be named as operands, are no operand here, and are restored. `mov` with 0x200000 is ROUNDING.
     unsafe {
         asm!(
             "push {{r6, r7}}",
@@ -109,8 +109,8 @@ pub(super) fn resample_columns_u8(args: ResampleColumnsU8<'_>) {
     for start in (0..len).step_by(BLOCK) {
         // The last block may overlap the one before it: its outputs are written twice.
         let start = start.min(len - BLOCK);
-        // SAFETY: So many rows of `len` samples are in both parts of the ring (the minimum and the assertion above), and 16
-        // samples from `start` on are in each row and in `dst`. Without rows nothing is read.
+        // SAFETY: So many rows of `len` samples are in both parts of the ring (the minimum and the assertion above),
+        // and 16 samples from `start` on are in each row and in `dst`. Without rows nothing is read.
         unsafe {
             let rows = [after, before].map(|rows| rows.as_ptr().wrapping_add(start));
             sum_block(
@@ -127,7 +127,8 @@ pub(super) fn resample_columns_u8(args: ResampleColumnsU8<'_>) {
 /// 16 samples of the weighted sum of rows: 11 instructions a row.
 ///
 /// # Safety
-/// Both of `rows` have 16 samples every `len` bytes, `counts` times; `weights` as many as both together, and `dst` 16 places.
+/// Both of `rows` have 16 samples every `len` bytes, `counts` times; `weights` as many as both together, and `dst` 16
+/// places.
 #[inline(always)]
 unsafe fn sum_block(
     rows: [*const u8; 2],
@@ -210,8 +211,8 @@ unsafe fn sum_block(
 /// `sums[i] += weight · src[i]`.
 pub(super) fn add_weighted_u8(weight: i32, src: &[u8], sums: &mut [i32]) {
     let len = src.len().min(sums.len());
-    // SAFETY: Reads `len` samples, reads and writes `len` sums, the lengths of the slices; the loop masks lanes beyond, and
-    // does not run for 0. Narrow memory operands take the registers r0 to r7 alone.
+    // SAFETY: Reads `len` samples, reads and writes `len` sums, the lengths of the slices; the loop masks lanes beyond,
+    // and does not run for 0. Narrow memory operands take the registers r0 to r7 alone.
     unsafe {
         asm!(
             "wlstp.32 lr, lr, 3f",
@@ -233,8 +234,8 @@ pub(super) fn add_weighted_u8(weight: i32, src: &[u8], sums: &mut [i32]) {
 /// `dst[i] = clip8(sums[i])`.
 pub(super) fn clip_sums_u8(sums: &[i32], dst: &mut [u8]) {
     let len = sums.len().min(dst.len());
-    // SAFETY: Reads `len` sums and writes `len` samples, the lengths of the slices; the loop masks lanes beyond, and does not
-    // run for 0. Narrow memory operands take the registers r0 to r7 alone.
+    // SAFETY: Reads `len` sums and writes `len` samples, the lengths of the slices; the loop masks lanes beyond, and
+    // does not run for 0. Narrow memory operands take the registers r0 to r7 alone.
     unsafe {
         asm!(
             "wlstp.32 lr, lr, 3f",

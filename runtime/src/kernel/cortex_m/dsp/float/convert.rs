@@ -69,33 +69,11 @@ pub(in crate::kernel::cortex_m) fn narrow(src: &[f32], dst: &mut [f16]) {
 /// One half as an f32.
 #[inline(always)]
 pub(super) fn widen_one(half: f16) -> f32 {
-    let mut bits = u32::from(half.to_bits());
-    // SAFETY: Computes on registers.
-    unsafe {
-        asm!(
-            "vmov s0, {bits}",
-            "vcvtb.f32.f16 s0, s0",
-            "vmov {bits}, s0",
-            bits = inout(reg) bits, out("s0") _,
-            options(pure, nomem, nostack, preserves_flags)
-        );
-    }
-    f32::from_bits(bits)
+    f32::from_bits(on_s0!("vcvtb.f32.f16 s0, s0", half.to_bits().into()))
 }
 
 /// The half nearest to an f32.
 #[inline(always)]
 fn narrow_one(wide: f32) -> f16 {
-    let mut bits = wide.to_bits();
-    // SAFETY: Computes on registers.
-    unsafe {
-        asm!(
-            "vmov s0, {bits}",
-            "vcvtb.f16.f32 s0, s0",
-            "vmov {bits}, s0",
-            bits = inout(reg) bits, out("s0") _,
-            options(pure, nomem, nostack, preserves_flags)
-        );
-    }
-    f16::from_bits(bits as u16)
+    f16::from_bits(on_s0!("vcvtb.f16.f32 s0, s0", wide.to_bits()) as u16)
 }

@@ -26,8 +26,8 @@ pub(super) unsafe fn depthwise<T: Number>(block: &DepthwiseBlock) {
         let [src, weights] =
             [block.src, block.weights].map(|start| start.wrapping_add(channel * bytes));
         let mut sums = [0.0; GROUP];
-        // SAFETY: `src` and `weights` have `count` elements from here on at each distance of the table; those of the loops
-        // for whole groups are of the type that `T` is, and aligned to words.
+        // SAFETY: `src` and `weights` have `count` elements from here on at each distance of the table; those of the
+        // loops for whole groups are of the type that `T` is, and aligned to words.
         unsafe {
             match bytes {
                 4 if count == GROUP => group_f32(table, src, weights, &mut sums),
@@ -69,6 +69,53 @@ unsafe fn group_of<T: Number>(table: &[Tap], src: *const u8, weights: *const u8,
     }
 }
 
+/// Adds the products of eight channels of each tap to their sums, s0 to s7. `$multiply` loads the elements at `x` and
+/// the weights at `w`, and uses s8 to s23.
+macro_rules! each_tap {
+    ($table:ident, $src:ident, $weights:ident, $sums:ident, $multiply:expr) => {
+        asm!(
+            "vldmia {sums}, {{s0-s7}}",
+            "2:",
+            "ldrd {x}, {w}, [{table}], #8",
+            "add {x}, {x}, {src}",
+            "add {w}, {w}, {weights}",
+            "subs {taps}, {taps}, #1",
+            $multiply,
+            "bne 2b",
+            "vstmia {sums}, {{s0-s7}}",
+            table = inout(reg) $table.as_ptr() => _, taps = inout(reg) $table.len() => _,
+            src = in(reg) $src, weights = in(reg) $weights, sums = in(reg) $sums.as_mut_ptr(),
+            x = out(reg) _, w = out(reg) _,
+            out("s0") _, out("s1") _, out("s2") _, out("s3") _, out("s4") _, out("s5") _,
+            out("s6") _, out("s7") _, out("s8") _, out("s9") _, out("s10") _, out("s11") _,
+            out("s12") _, out("s13") _, out("s14") _, out("s15") _, out("s16") _, out("s17") _,
+            out("s18") _, out("s19") _, out("s20") _, out("s21") _, out("s22") _, out("s23") _,
+            options(nostack)
+        )
+    };
+}
+
+/// Adds the products of two channels, the halves of `$x` and `$w`, to two sums.
+macro_rules! multiply_halves {
+    ($low:literal, $high:literal, $x:literal, $w:literal) => {
+        concat!(
+            "vcvtb.f32.f16 s16, ",
+            $x,
+            "\nvcvtb.f32.f16 s17, ",
+            $w,
+            "\nvcvtt.f32.f16 s18, ",
+            $x,
+            "\nvcvtt.f32.f16 s19, ",
+            $w,
+            "\nvfma.f32 ",
+            $low,
+            ", s16, s17\nvfma.f32 ",
+            $high,
+            ", s18, s19\n",
+        )
+    };
+}
+
 /// A group of f32: 15 instructions for 8 products.
 ///
 /// # Safety
@@ -78,35 +125,24 @@ unsafe fn group_f32(table: &[Tap], src: *const u8, weights: *const u8, sums: &mu
     if table.is_empty() {
         return;
     }
-    // SAFETY: Reads the entries of the table, which are not none, and what the caller vouches for; writes eight sums.
+    // SAFETY: Reads the entries of the table, which are not none, and what the caller vouches for; reads and writes
+    // eight sums.
     unsafe {
-        asm!(
-            "vldmia {sums}, {{s0-s7}}",
-            "2:",
-            "ldrd {x}, {w}, [{table}], #8",
-            "add {x}, {x}, {src}",
-            "add {w}, {w}, {weights}",
-            "vldmia {x}, {{s8-s15}}",
-            "vldmia {w}, {{s16-s23}}",
-            "subs {taps}, {taps}, #1",
-            "vfma.f32 s0, s8, s16",
-            "vfma.f32 s1, s9, s17",
-            "vfma.f32 s2, s10, s18",
-            "vfma.f32 s3, s11, s19",
-            "vfma.f32 s4, s12, s20",
-            "vfma.f32 s5, s13, s21",
-            "vfma.f32 s6, s14, s22",
-            "vfma.f32 s7, s15, s23",
-            "bne 2b",
-            "vstmia {sums}, {{s0-s7}}",
-            table = inout(reg) table.as_ptr() => _, taps = inout(reg) table.len() => _,
-            src = in(reg) src, weights = in(reg) weights, sums = in(reg) sums.as_mut_ptr(),
-            x = out(reg) _, w = out(reg) _,
-            out("s0") _, out("s1") _, out("s2") _, out("s3") _, out("s4") _, out("s5") _,
-            out("s6") _, out("s7") _, out("s8") _, out("s9") _, out("s10") _, out("s11") _,
-            out("s12") _, out("s13") _, out("s14") _, out("s15") _, out("s16") _, out("s17") _,
-            out("s18") _, out("s19") _, out("s20") _, out("s21") _, out("s22") _, out("s23") _,
-            options(nostack)
+        each_tap!(
+            table,
+            src,
+            weights,
+            sums,
+            "vldmia {x}, {{s8-s15}}
+            vldmia {w}, {{s16-s23}}
+            vfma.f32 s0, s8, s16
+            vfma.f32 s1, s9, s17
+            vfma.f32 s2, s10, s18
+            vfma.f32 s3, s11, s19
+            vfma.f32 s4, s12, s20
+            vfma.f32 s5, s13, s21
+            vfma.f32 s6, s14, s22
+            vfma.f32 s7, s15, s23"
         );
     }
 }
@@ -120,51 +156,20 @@ unsafe fn group_f16(table: &[Tap], src: *const u8, weights: *const u8, sums: &mu
     if table.is_empty() {
         return;
     }
-    // SAFETY: Reads the entries of the table, which are not none, and what the caller vouches for; writes eight sums.
+    // SAFETY: As in `group_f32`.
     unsafe {
-        asm!(
-            "vldmia {sums}, {{s0-s7}}",
-            "2:",
-            "ldrd {x}, {w}, [{table}], #8",
-            "add {x}, {x}, {src}",
-            "add {w}, {w}, {weights}",
-            "vldmia {x}, {{s8-s11}}",
-            "vldmia {w}, {{s12-s15}}",
-            "subs {taps}, {taps}, #1",
-            "vcvtb.f32.f16 s16, s8",
-            "vcvtb.f32.f16 s17, s12",
-            "vcvtt.f32.f16 s18, s8",
-            "vcvtt.f32.f16 s19, s12",
-            "vfma.f32 s0, s16, s17",
-            "vfma.f32 s1, s18, s19",
-            "vcvtb.f32.f16 s16, s9",
-            "vcvtb.f32.f16 s17, s13",
-            "vcvtt.f32.f16 s18, s9",
-            "vcvtt.f32.f16 s19, s13",
-            "vfma.f32 s2, s16, s17",
-            "vfma.f32 s3, s18, s19",
-            "vcvtb.f32.f16 s16, s10",
-            "vcvtb.f32.f16 s17, s14",
-            "vcvtt.f32.f16 s18, s10",
-            "vcvtt.f32.f16 s19, s14",
-            "vfma.f32 s4, s16, s17",
-            "vfma.f32 s5, s18, s19",
-            "vcvtb.f32.f16 s16, s11",
-            "vcvtb.f32.f16 s17, s15",
-            "vcvtt.f32.f16 s18, s11",
-            "vcvtt.f32.f16 s19, s15",
-            "vfma.f32 s6, s16, s17",
-            "vfma.f32 s7, s18, s19",
-            "bne 2b",
-            "vstmia {sums}, {{s0-s7}}",
-            table = inout(reg) table.as_ptr() => _, taps = inout(reg) table.len() => _,
-            src = in(reg) src, weights = in(reg) weights, sums = in(reg) sums.as_mut_ptr(),
-            x = out(reg) _, w = out(reg) _,
-            out("s0") _, out("s1") _, out("s2") _, out("s3") _, out("s4") _, out("s5") _,
-            out("s6") _, out("s7") _, out("s8") _, out("s9") _, out("s10") _, out("s11") _,
-            out("s12") _, out("s13") _, out("s14") _, out("s15") _, out("s16") _, out("s17") _,
-            out("s18") _, out("s19") _,
-            options(nostack)
+        each_tap!(
+            table,
+            src,
+            weights,
+            sums,
+            concat!(
+                "vldmia {x}, {{s8-s11}}\nvldmia {w}, {{s12-s15}}\n",
+                multiply_halves!("s0", "s1", "s8", "s12"),
+                multiply_halves!("s2", "s3", "s9", "s13"),
+                multiply_halves!("s4", "s5", "s10", "s14"),
+                multiply_halves!("s6", "s7", "s11", "s15"),
+            )
         );
     }
 }

@@ -2,14 +2,30 @@
 //!
 //! There is no arithmetic in halves: they are converted, `vcvtb` and `vcvtt`.
 
+/// What an instruction makes of the bits in s0.
+macro_rules! on_s0 {
+    ($instruction:literal, $bits:expr) => {{
+        let mut bits: u32 = $bits;
+        // SAFETY: Computes on registers.
+        unsafe {
+            core::arch::asm!(
+                "vmov s0, {bits}",
+                $instruction,
+                "vmov {bits}, s0",
+                bits = inout(reg) bits, out("s0") _,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+        bits
+    }};
+}
+
 mod convert;
 mod depthwise;
 mod row;
 mod tile;
 
 pub(crate) use tile::Scalars;
-
-use core::arch::asm;
 
 use half::f16;
 
@@ -58,16 +74,5 @@ impl FloatLevel for Dsp {
 /// The root, rounded once.
 #[inline(always)]
 pub(in crate::kernel::cortex_m) fn sqrt(x: f32) -> f32 {
-    let mut bits = x.to_bits();
-    // SAFETY: Computes on registers.
-    unsafe {
-        asm!(
-            "vmov s0, {bits}",
-            "vsqrt.f32 s0, s0",
-            "vmov {bits}, s0",
-            bits = inout(reg) bits, out("s0") _,
-            options(pure, nomem, nostack, preserves_flags)
-        );
-    }
-    f32::from_bits(bits)
+    f32::from_bits(on_s0!("vsqrt.f32 s0, s0", x.to_bits()))
 }

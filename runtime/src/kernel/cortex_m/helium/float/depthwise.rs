@@ -1,4 +1,5 @@
-//! Depthwise convolution: the sums of four vectors of channels stay in registers over the taps, in the type of the elements.
+//! Depthwise convolution: the sums of four vectors of channels stay in registers over the taps, in the type of the
+//! elements.
 
 use core::arch::asm;
 
@@ -98,7 +99,7 @@ pub(super) unsafe fn depthwise<T: Number>(block: &DepthwiseBlock) {
     }
 }
 
-/// 16 channels: 16 instructions for as many products.
+/// 16 channels: 16 instructions for 16 products.
 ///
 /// # Safety
 /// `block` is sound, of f32, and whole.
@@ -150,8 +151,9 @@ unsafe fn whole_f32(block: &DepthwiseBlock) {
 unsafe fn part_f32(block: &DepthwiseBlock) {
     for channel in (0..block.channels).step_by(4) {
         let block = block.from::<f32>(channel);
-        // SAFETY: Reads at most 4 numbers, those that are left of the block, of each tap, of its weights and of the bias, and
-        // writes as many: the loads and the store are masked. A bias of the length of a whole block is read past them.
+        // SAFETY: Reads at most 4 numbers, those that are left of the block, of each tap, of its weights and of the
+        // bias, and writes as many: the loads and the store are masked. A bias of the length of a whole block is read
+        // past them.
         unsafe {
             block!(
                 block,
@@ -176,7 +178,7 @@ unsafe fn part_f32(block: &DepthwiseBlock) {
     }
 }
 
-/// 32 channels: 16 instructions for as many products.
+/// 32 channels: 16 instructions for 32 products.
 ///
 /// # Safety
 /// `block` is sound, of halves, and whole.

@@ -72,8 +72,8 @@ pub(super) fn finish_f16(sums: &[f32; CHUNK], outputs: &Outputs, dst: &mut [f16]
     if len == 0 {
         return;
     }
-    // SAFETY: Reads whole vectors of the CHUNK sums and of as many numbers of the bias, and writes `len` halves: the last
-    // store is masked.
+    // SAFETY: Reads whole vectors of the CHUNK sums and of as many numbers of the bias, and writes `len` halves: the
+    // last store is masked.
     unsafe {
         asm!(
             "vdup.16 q4, {low}",

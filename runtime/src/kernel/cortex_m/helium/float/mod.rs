@@ -1,11 +1,12 @@
 //! Floats on Helium: four f32 or eight halves an instruction.
 //!
-//! Vectors round to nearest even and have one NaN, whatever FPSCR says. Those of f32 flush subnormal numbers to zero, operands
-//! and results; those of halves keep them while FPSCR.FZ16 is 0, as after a reset, and so do the conversions.
+//! Vectors round to nearest even and have one NaN, whatever FPSCR says. Those of f32 flush subnormal numbers to zero,
+//! operands and results; those of halves keep them while FPSCR.FZ16 is 0, as after a reset, and so do the conversions.
 
 mod depthwise;
 mod finish;
 mod row;
+mod sums;
 mod tile;
 
 use half::f16;
@@ -58,8 +59,8 @@ impl FloatLevel for Helium {
     }
 }
 
-/// 1 / x for x of at least 1, or NaN; 0 from 2¹²⁶ on. There is no division of vectors: from an estimate that is 12 % off, each
-/// step of Newton's method squares the error.
+/// 1 / x for x of at least 1, or NaN; 0 from 2¹²⁶ on. There is no division of vectors: from an estimate that is 12 %
+/// off, each step of Newton's method squares the error.
 #[inline(always)]
 fn reciprocal(x: f32) -> f32 {
     const TOO_LARGE: f32 = 8.507_059e37;

@@ -10,8 +10,8 @@ use crate::model::op::BinaryKind;
 /// `dst[i] = src[i]`
 pub(super) fn widen(src: &[f16], dst: &mut [f32]) {
     let len = src.len().min(dst.len());
-    // SAFETY: Reads and writes `len` numbers, which both slices have; the loop masks lanes beyond, and does not run for 0.
-    // Narrow memory operands take the registers r0 to r7 alone.
+    // SAFETY: Reads and writes `len` numbers, which both slices have; the loop masks lanes beyond, and does not run for
+    // 0. Narrow memory operands take the registers r0 to r7 alone.
     unsafe {
         asm!(
             "wlstp.32 lr, lr, 3f",
@@ -51,7 +51,8 @@ pub(super) fn narrow(src: &[f32], dst: &mut [f16]) {
 /// Σ x
 pub(super) fn sum(row: &[f32]) -> f32 {
     let mut sums = [0.0_f32; 4];
-    // SAFETY: Reads `row.len()` numbers, and writes four sums; the loop masks lanes beyond, whose sums stay as they are.
+    // SAFETY: Reads `row.len()` numbers, and writes four sums; the loop masks lanes beyond, whose sums stay as they
+    // are.
     unsafe {
         asm!(
             "vmov.i32 q0, #0",
@@ -95,7 +96,8 @@ pub(super) fn squares(row: &[f32], shift: f32) -> f32 {
     (sums[0] + sums[1]) + (sums[2] + sums[3])
 }
 
-/// The largest number, −inf of none, NaN when there is one: `vmaxnm` passes over it, so that it is kept beside the maximum.
+/// The largest number, −inf of none, NaN when there is one: `vmaxnm` passes over it, so that it is kept beside the
+/// maximum.
 pub(super) fn largest(row: &[f32]) -> f32 {
     let mut largest = [f32::NEG_INFINITY; 4];
     let mut nan = [0.0_f32; 4];
@@ -127,13 +129,15 @@ pub(super) fn largest(row: &[f32]) -> f32 {
     largest.into_iter().fold(f32::NEG_INFINITY, max_f32)
 }
 
-/// `dst[i] = lhs[i] ∘ rhs[i]` for the functions that have an instruction: a sum, a difference and a product of halves in f32
-/// rounded to a half is what one rounding to a half gives (Figueroa, 1995, <https://doi.org/10.1145/221332.221334>).
+/// `dst[i] = lhs[i] ∘ rhs[i]` for the functions that have an instruction: a sum, a difference and a product of halves
+/// in f32 rounded to a half is what one rounding to a half gives (Figueroa, 1995,
+/// <https://doi.org/10.1145/221332.221334>).
 pub(super) fn binary(function: BinaryKind, lhs: &[f16], rhs: &[f16], dst: &mut [f16]) -> bool {
     let len = lhs.len().min(rhs.len()).min(dst.len());
     macro_rules! each {
         ($instruction:literal) => {
-            // SAFETY: Reads and writes `len` halves, which all slices have; the loop masks lanes beyond, and does not run for 0.
+            // SAFETY: Reads and writes `len` halves, which all slices have; the loop masks lanes beyond, and does not
+            // run for 0.
             unsafe {
                 asm!(
                     "wlstp.16 lr, lr, 3f",

@@ -1,8 +1,8 @@
-//! The register tile of products: three rows by two vectors of columns, six sums and two vectors of weights in the eight
-//! registers; or three rows by one vector of columns at any distance, which are gathered.
+//! The register tile of products: three rows by two vectors of columns, six sums and two vectors of weights in the
+//! eight registers; or three rows by one vector of columns at any distance, which are gathered.
 //!
-//! Sums of halves are halves for at most 128 inputs; then they are added to sums in f32. Those of the even columns of a vector
-//! come first and those of the odd ones behind them, as `vcvtb` and `vcvtt` leave them: [`arranged`].
+//! Sums of halves are halves for at most 128 inputs; then they are added to sums in f32. Those of the even columns of a
+//! vector come first and those of the odd ones behind them, as `vcvtb` and `vcvtt` leave them: [`arranged`].
 
 use core::arch::asm;
 use core::marker::PhantomData;
@@ -10,7 +10,8 @@ use core::marker::PhantomData;
 use half::f16;
 
 use super::finish::{clear, finish_f16, finish_f32, scale_f16};
-use crate::kernel::cortex_m::float::{CHUNK, Call, Outputs, SUMS_ROW, Tile};
+use super::sums::{add_sums, load_sums, store_sums, zero_sums};
+use crate::kernel::cortex_m::float::{CHUNK, Call, Outputs, Tile};
 use crate::kernel::packing::BLOCK_CHANNELS;
 
 /// Products of `L` with `R`.
@@ -22,155 +23,13 @@ const HALF_INPUTS: usize = 128;
 /// Halves of a vector.
 const HALVES: usize = 8;
 
-// The rows of sums, as the instructions below address them.
-const _: () = assert!(SUMS_ROW == 256);
-
 /// Where the sum of a column lies among those of [`Vectors`] of halves.
 fn arranged(column: usize) -> usize {
     column / HALVES * HALVES + column % 2 * (HALVES / 2) + column % HALVES / 2
 }
 
-/// Loads the sums of rows of f32, of two vectors to q0 to q5 or of one to q0 to q2. Row 2 lies beyond the reach of an offset.
-macro_rules! load_sums {
-    (3 by 2) => {
-        "add r8, r12, #512
-        vldrw.u32 q0, [r12]
-        vldrw.u32 q1, [r12, #16]
-        vldrw.u32 q2, [r12, #256]
-        vldrw.u32 q3, [r12, #272]
-        vldrw.u32 q4, [r8]
-        vldrw.u32 q5, [r8, #16]"
-    };
-    (1 by 2) => {
-        "vldrw.u32 q0, [r12]
-        vldrw.u32 q1, [r12, #16]"
-    };
-    (3 by 1) => {
-        "add r8, r12, #512
-        vldrw.u32 q0, [r12]
-        vldrw.u32 q1, [r12, #256]
-        vldrw.u32 q2, [r8]"
-    };
-    (1 by 1) => {
-        "vldrw.u32 q0, [r12]"
-    };
-}
-
-/// Stores what [`load_sums`] loads.
-macro_rules! store_sums {
-    (3 by 2) => {
-        "add r8, r12, #512
-        vstrw.32 q0, [r12]
-        vstrw.32 q1, [r12, #16]
-        vstrw.32 q2, [r12, #256]
-        vstrw.32 q3, [r12, #272]
-        vstrw.32 q4, [r8]
-        vstrw.32 q5, [r8, #16]"
-    };
-    (1 by 2) => {
-        "vstrw.32 q0, [r12]
-        vstrw.32 q1, [r12, #16]"
-    };
-    (3 by 1) => {
-        "add r8, r12, #512
-        vstrw.32 q0, [r12]
-        vstrw.32 q1, [r12, #256]
-        vstrw.32 q2, [r8]"
-    };
-    (1 by 1) => {
-        "vstrw.32 q0, [r12]"
-    };
-}
-
-/// Sums in halves begin at 0.
-macro_rules! zero_sums {
-    (3 by 2) => {
-        "vmov.i32 q0, #0
-        vmov.i32 q1, #0
-        vmov.i32 q2, #0
-        vmov.i32 q3, #0
-        vmov.i32 q4, #0
-        vmov.i32 q5, #0"
-    };
-    (1 by 2) => {
-        "vmov.i32 q0, #0
-        vmov.i32 q1, #0"
-    };
-    (3 by 1) => {
-        "vmov.i32 q0, #0
-        vmov.i32 q1, #0
-        vmov.i32 q2, #0"
-    };
-    (1 by 1) => {
-        "vmov.i32 q0, #0"
-    };
-}
-
-/// Adds sums in halves to those in f32; uses q6 and q7.
-macro_rules! add_sums {
-    (3 by 2) => {
-        concat!(
-            "add r8, r12, #512\n",
-            add_sums!("q0", "[r12]", "[r12, #16]"),
-            add_sums!("q1", "[r12, #32]", "[r12, #48]"),
-            add_sums!("q2", "[r12, #256]", "[r12, #272]"),
-            add_sums!("q3", "[r12, #288]", "[r12, #304]"),
-            add_sums!("q4", "[r8]", "[r8, #16]"),
-            add_sums!("q5", "[r8, #32]", "[r8, #48]"),
-        )
-    };
-    (1 by 2) => {
-        concat!(
-            add_sums!("q0", "[r12]", "[r12, #16]"),
-            add_sums!("q1", "[r12, #32]", "[r12, #48]"),
-        )
-    };
-    (3 by 1) => {
-        concat!(
-            "add r8, r12, #512\n",
-            add_sums!("q0", "[r12]", "[r12, #16]"),
-            add_sums!("q1", "[r12, #256]", "[r12, #272]"),
-            add_sums!("q2", "[r8]", "[r8, #16]"),
-        )
-    };
-    (1 by 1) => {
-        add_sums!("q0", "[r12]", "[r12, #16]")
-    };
-    ($sums:literal, $even:literal, $odd:literal) => {
-        concat!(
-            "vcvtb.f32.f16 q6, ",
-            $sums,
-            "\n",
-            "vcvtt.f32.f16 q7, ",
-            $sums,
-            "\n",
-            "vldrw.u32 ",
-            $sums,
-            ", ",
-            $even,
-            "\n",
-            "vadd.f32 q6, q6, ",
-            $sums,
-            "\n",
-            "vldrw.u32 ",
-            $sums,
-            ", ",
-            $odd,
-            "\n",
-            "vadd.f32 q7, q7, ",
-            $sums,
-            "\n",
-            "vstrw.32 q6, ",
-            $even,
-            "\n",
-            "vstrw.32 q7, ",
-            $odd,
-            "\n",
-        )
-    };
-}
-
-/// Loads the next input of each row, by `$load` with a distance, and adds its products with q6 and q7, or with q6 alone.
+/// Loads the next input of each row, by `$load` with a distance, and adds its products with q6 and q7, or with q6
+/// alone.
 macro_rules! multiply {
     (3 by 2, $load:literal, $bytes:literal, $fma:literal) => {
         concat!(
@@ -330,114 +189,79 @@ macro_rules! distances {
     };
 }
 
-/// One block of instructions over a [`Call`]: `rhs` in r0, rows in r1 to r3, the step of columns in r5, of inputs in bytes in
-/// r9, the last column in r10, sums in r12, inputs in lr. Narrow memory operands take the registers r0 to r7 alone.
-macro_rules! tile {
-    ($call:ident, $rhs:ty, $($line:expr,)*) => {
-        asm!(
-            $($line,)*
-            inout("r0") $call.rhs => _, inout("r1") $call.lhs[0] => _, inout("r2") $call.lhs[1] => _,
-            inout("r3") $call.lhs[2] => _, inout("r5") $call.column_step => _,
-            in("r9") $call.input_step * size_of::<$rhs>(), inout("r10") $call.columns - 1 => _,
-            in("r12") $call.sums, inout("lr") $call.inputs => _, out("r4") _, out("r8") _,
-            out("d0") _, out("d1") _, out("d2") _, out("d3") _, out("d4") _, out("d5") _,
-            out("d6") _, out("d7") _, out("d8") _, out("d9") _, out("d10") _, out("d11") _,
-            out("d12") _, out("d13") _, out("d14") _, out("d15") _,
-            options(nostack)
+/// The loop over the inputs by `$load`, which leaves r0 at the first column; r9 is the step to the next input.
+macro_rules! each_input {
+    ($load:expr, $multiply:expr) => {
+        concat!(
+            "dls lr, lr\n",
+            "2:\n",
+            $load,
+            "\nadd r0, r0, r9\n",
+            $multiply,
+            "le lr, 2b"
         )
     };
 }
 
-/// The loops of one pair of types. Two vectors of weights are loaded to q6 and q7, from whole packed blocks or at any distance
-/// of inputs; one is gathered to q6.
+/// Functions of one block of instructions over a [`Call`]: `rhs` in r0, rows in r1 to r3, the step of columns in r5, of
+/// inputs in bytes in r9, the last column in r10, sums in r12, inputs in lr. Narrow memory operands take the registers
+/// r0 to r7 alone.
+macro_rules! tiles {
+    ($lhs:ty, $rhs:ty, $($(#[$doc:meta])* $name:ident: $($line:expr),+;)+) => {
+        impl Vectors<$lhs, $rhs> { $(
+            $(#[$doc])*
+            #[inline(never)]
+            unsafe fn $name(call: &Call<$lhs, $rhs>) {
+                // SAFETY: Reads the inputs of the rows and the columns that the caller vouches for, a lane beyond the
+                // last column that one; reads and writes the sums of these rows, as many vectors as the tile has
+                // columns.
+                unsafe {
+                    asm!(
+                        $($line,)+
+                        inout("r0") call.rhs => _, inout("r1") call.lhs[0] => _, inout("r2") call.lhs[1] => _,
+                        inout("r3") call.lhs[2] => _, inout("r5") call.column_step => _,
+                        in("r9") call.input_step * size_of::<$rhs>(), inout("r10") call.columns - 1 => _,
+                        in("r12") call.sums, inout("lr") call.inputs => _, out("r4") _, out("r8") _,
+                        out("d0") _, out("d1") _, out("d2") _, out("d3") _, out("d4") _, out("d5") _,
+                        out("d6") _, out("d7") _, out("d8") _, out("d9") _, out("d10") _, out("d11") _,
+                        out("d12") _, out("d13") _, out("d14") _, out("d15") _,
+                        options(nostack)
+                    );
+                }
+            }
+        )+ }
+    };
+}
+
+/// The tiles of one pair of types. Two vectors of weights are loaded to q6 and q7, from whole packed blocks or at any
+/// distance of inputs; one is gathered to q6.
 macro_rules! loops {
     (
         $lhs:ty, $rhs:ty, packed $packed:literal, rows $rows:literal, distances $bits:literal, gather $gather:literal,
         input $input:literal $bytes:literal, $fma:literal, $begin:ident, $end:ident, $one:ident
     ) => {
-        impl Vectors<$lhs, $rhs> {
+        tiles! {
+            $lhs, $rhs,
             /// # Safety
             /// As [`Tile::wide`], of three rows and of columns in whole blocks.
-            #[inline(never)]
-            unsafe fn packed_3(call: &Call<$lhs, $rhs>) {
-                // SAFETY: Reads what the caller vouches for, reads and writes sums of two vectors in three rows.
-                unsafe {
-                    tile!(
-                        call, $rhs,
-                        $begin!(3 by 2), three_rows!($packed, $input, $bytes, $fma), $end!(3 by 2),
-                    );
-                }
-            }
-
+            packed_3: $begin!(3 by 2), three_rows!($packed, $input, $bytes, $fma), $end!(3 by 2);
             /// # Safety
             /// As [`Tile::wide`], of one row and of columns in whole blocks.
-            #[inline(never)]
-            unsafe fn packed_1(call: &Call<$lhs, $rhs>) {
-                // SAFETY: Reads what the caller vouches for, reads and writes sums of two vectors.
-                unsafe {
-                    tile!(
-                        call, $rhs,
-                        $begin!(1 by 2), $one!($packed, $input, $bytes, $fma), $end!(1 by 2),
-                    );
-                }
-            }
-
+            packed_1: $begin!(1 by 2), $one!($packed, $input, $bytes, $fma), $end!(1 by 2);
             /// # Safety
             /// As [`Tile::wide`], of three rows.
-            #[inline(never)]
-            unsafe fn rows_3(call: &Call<$lhs, $rhs>) {
-                // SAFETY: Reads what the caller vouches for, reads and writes sums of two vectors in three rows.
-                unsafe {
-                    tile!(
-                        call, $rhs,
-                        $begin!(3 by 2), "dls lr, lr", "2:", $rows, "add r0, r0, r9",
-                        multiply!(3 by 2, $input, $bytes, $fma), "le lr, 2b", $end!(3 by 2),
-                    );
-                }
-            }
-
+            rows_3: $begin!(3 by 2), each_input!($rows, multiply!(3 by 2, $input, $bytes, $fma)), $end!(3 by 2);
             /// # Safety
             /// As [`Tile::wide`], of one row.
-            #[inline(never)]
-            unsafe fn rows_1(call: &Call<$lhs, $rhs>) {
-                // SAFETY: Reads what the caller vouches for, reads and writes sums of two vectors.
-                unsafe {
-                    tile!(
-                        call, $rhs,
-                        $begin!(1 by 2), "dls lr, lr", "2:", $rows, "add r0, r0, r9",
-                        multiply!(1 by 2, $input, $bytes, $fma), "le lr, 2b", $end!(1 by 2),
-                    );
-                }
-            }
-
+            rows_1: $begin!(1 by 2), each_input!($rows, multiply!(1 by 2, $input, $bytes, $fma)), $end!(1 by 2);
             /// # Safety
             /// As [`Tile::narrow`], of three rows; the distances of columns fit a lane.
-            #[inline(never)]
-            unsafe fn gather_3(call: &Call<$lhs, $rhs>) {
-                // SAFETY: Reads what the caller vouches for: a lane beyond the last column reads the last one. Reads and writes
-                // sums of one vector in three rows.
-                unsafe {
-                    tile!(
-                        call, $rhs,
-                        distances!($bits), $begin!(3 by 1), "dls lr, lr", "2:", $gather, "add r0, r0, r9",
-                        multiply!(3 by 1, $input, $bytes, $fma), "le lr, 2b", $end!(3 by 1),
-                    );
-                }
-            }
-
+            gather_3: distances!($bits), $begin!(3 by 1),
+                each_input!($gather, multiply!(3 by 1, $input, $bytes, $fma)), $end!(3 by 1);
             /// # Safety
             /// As [`Tile::narrow`], of one row; the distances of columns fit a lane.
-            #[inline(never)]
-            unsafe fn gather_1(call: &Call<$lhs, $rhs>) {
-                // SAFETY: As in `gather_3`, with one row.
-                unsafe {
-                    tile!(
-                        call, $rhs,
-                        distances!($bits), $begin!(1 by 1), "dls lr, lr", "2:", $gather, "add r0, r0, r9",
-                        multiply!(1 by 1, $input, $bytes, $fma), "le lr, 2b", $end!(1 by 1),
-                    );
-                }
-            }
+            gather_1: distances!($bits), $begin!(1 by 1),
+                each_input!($gather, multiply!(1 by 1, $input, $bytes, $fma)), $end!(1 by 1);
         }
     };
 }
