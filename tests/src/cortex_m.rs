@@ -124,7 +124,7 @@ pub fn layers(of: &str) -> &'static [(&'static str, u64)] {
 }
 
 /// What a program may take, on a busy machine.
-const TIMEOUT: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_secs(1200);
 
 /// Instructions of one layer by one kernel set.
 #[derive(Clone, Debug)]
