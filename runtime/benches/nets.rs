@@ -12,7 +12,6 @@
     )
 )]
 
-use std::hint::black_box;
 use std::time::Instant;
 
 use pinhole_runtime::kernel::packing::{WeightLayout, packed_bytes_s8};
@@ -412,6 +411,7 @@ impl Net {
 #[cfg(target_arch = "x86_64")]
 fn peak_macs_per_second() -> f64 {
     use std::arch::x86_64::*;
+    use std::hint::black_box;
 
     const STEPS: usize = 100_000;
 

@@ -1,8 +1,8 @@
 //! Nodes of a graph to operators of the runtime.
 //!
 //! A node runs in integers when quantisation gave its output and all its computed inputs parameters and an integer operator
-//! exists; else in f32, with conversions put between. Reshapes become other views of the same bytes. All nodes that
-//! nothing can compute are reported at once.
+//! exists; else in floats, f32 or f16 as [`Precision`] says, with conversions put between. Reshapes become other views of the
+//! same bytes. All nodes that nothing can compute are reported at once.
 
 use std::collections::HashMap;
 

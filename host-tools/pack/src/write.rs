@@ -107,18 +107,27 @@ pub(crate) fn write(
     })
 }
 
-/// The runtime's refusal. A number that is out of range is that of a node: with it, a result could leave 32 bits.
+/// The runtime's refusal. A number that is out of range is that of a node; with it, a sum of integers could leave 32 bits.
 fn refusal(lowered: &Lowered, error: &LoadError) -> PackError {
     match *error {
         LoadError::Op {
             index,
             reason: reason @ (OpFault::Parameter { .. } | OpFault::Channel { .. }),
             ..
-        } if let Some(op) = lowered.ops.get(index) => PackError::Refused(vec![Refused {
-            node: op.name.clone(),
-            op: op.kind.name().to_owned(),
-            reason: format!("{reason}, so that no sum overflows; leave the node in floats"),
-        }]),
+        } if let Some(op) = lowered.ops.get(index) => {
+            let (node, kind) = (op.name.clone(), op.kind.name());
+            let reason = match kind.ends_with("_s8") || kind.ends_with("_s16") {
+                true => format!(
+                    "{reason}, so that no sum overflows; pinhole quantize --keep-float {node} leaves it in floats"
+                ),
+                false => reason.to_string(),
+            };
+            PackError::Refused(vec![Refused {
+                node,
+                op: kind.to_owned(),
+                reason,
+            }])
+        }
         _ => PackError::SelfCheck(error.to_string()),
     }
 }
@@ -284,5 +293,52 @@ impl<'a> File<'a> {
         debug_assert!(op.params.len() <= PARAMS_BYTES);
         record.params[..op.params.len()].copy_from_slice(&op.params);
         record
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pinhole_runtime::model::op::OpKind;
+
+    fn message(kind: OpKind) -> String {
+        let op = LoweredOp {
+            name: "block.3".into(),
+            kind,
+            inputs: vec![],
+            output: 0,
+            data: vec![],
+            params: vec![],
+            scratch_bytes: 0,
+            macs: 0,
+        };
+        let lowered = Lowered {
+            ops: vec![op],
+            ..Lowered::default()
+        };
+        let error = LoadError::Op {
+            index: 0,
+            kind: kind as u16,
+            reason: OpFault::Parameter {
+                what: "k",
+                found: 9,
+                min: 1,
+                max: 8,
+            },
+        };
+        refusal(&lowered, &error).to_string()
+    }
+
+    #[test]
+    fn only_integer_operators_are_refused_for_their_sums() {
+        for kind in [OpKind::GemmS8, OpKind::DepthwiseConvS16] {
+            let message = message(kind);
+            assert!(message.contains("k is 9, expected 1 to 8"), "{message}");
+            assert!(message.contains("--keep-float block.3"), "{message}");
+        }
+        for kind in [OpKind::GemmF32, OpKind::SoftmaxF16] {
+            let message = message(kind);
+            assert!(message.ends_with("k is 9, expected 1 to 8"), "{message}");
+        }
     }
 }

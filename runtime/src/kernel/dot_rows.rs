@@ -19,4 +19,21 @@ impl<'a> DotRowsS8<'a> {
     pub(crate) fn row(&self, index: usize) -> &'a [i8] {
         &self.rows[index * self.stride..][..self.lhs.len()]
     }
+
+    /// Computes `ROWS` outputs at a time by `dot`, and what is left by the scalar kernel.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(crate) fn run_in_tiles<const ROWS: usize>(
+        self,
+        dot: impl Fn([&'a [i8]; ROWS]) -> [i32; ROWS],
+    ) {
+        let whole = self.dst.len() / ROWS * ROWS;
+        for first in (0..whole).step_by(ROWS) {
+            let sums = dot(core::array::from_fn(|row| self.row(first + row)));
+            self.dst[first..][..ROWS].copy_from_slice(&sums);
+        }
+        for index in whole..self.dst.len() {
+            self.dst[index] = super::scalar::dot_s8(self.lhs, self.row(index));
+        }
+    }
 }

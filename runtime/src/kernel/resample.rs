@@ -68,6 +68,65 @@ impl<'a> ResampleRowU8<'a> {
     }
 }
 
+/// What `N` neighbouring columns of a [`ResampleRowU8`] are made of, where it can be read in groups of [`Self::GROUP`] pixels
+/// and 4 bytes behind the last of them.
+#[cfg(target_arch = "x86_64")]
+#[derive(Debug)]
+pub(crate) struct ColumnsU8<'a, const N: usize> {
+    src: &'a [u8],
+    starts: [usize; N],
+    len: usize,
+    /// (N, taps)
+    weights: &'a [i32],
+    taps: usize,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<'a, const N: usize> ColumnsU8<'a, N> {
+    /// Pixels of a group.
+    pub(crate) const GROUP: usize = 4;
+
+    /// The columns from `column` on, unless `src` ends too early.
+    #[inline(always)]
+    pub(crate) fn new(args: &ResampleRowU8<'a>, column: usize) -> Option<Self> {
+        let spans: [_; N] = core::array::from_fn(|index| args.span(column + index));
+        let (mut last, mut len) = (0, 0);
+        for span in spans {
+            (last, len) = (last.max(span.0), len.max(span.1));
+        }
+        let read = len.next_multiple_of(Self::GROUP) * CHANNELS + 4;
+        (last + read <= args.src.len() && len <= args.taps).then(|| Self {
+            src: args.src,
+            starts: spans.map(|span| span.0),
+            len,
+            weights: &args.weights[column * args.taps..][..N * args.taps],
+            taps: args.taps,
+        })
+    }
+
+    /// The first pixel of each group.
+    #[inline(always)]
+    pub(crate) fn groups(&self) -> impl Iterator<Item = usize> + use<N> {
+        (0..self.len).step_by(Self::GROUP)
+    }
+
+    /// The group of a column that begins at pixel `first` of [`Self::groups`]: where its weights are and how many, at least
+    /// one; and where its samples are, of which 16 bytes can be read.
+    #[inline(always)]
+    pub(crate) fn group(&self, column: usize, first: usize) -> (*const i32, usize, *const u8) {
+        let weights = self
+            .weights
+            .as_ptr()
+            .wrapping_add(column * self.taps + first);
+        let start = self.starts[column] + first * CHANNELS;
+        (
+            weights,
+            self.taps - first,
+            self.src.as_ptr().wrapping_add(start),
+        )
+    }
+}
+
 /// Vertical resampling: each output sample is the weighted sum of the samples of some rows at its place.
 #[derive(Debug)]
 pub struct ResampleColumnsU8<'a> {

@@ -644,15 +644,27 @@ pub(crate) fn attention_over_halves_agrees() {
     let mut random = Random(69);
     for tokens in (0..=20).chain([50, 67]) {
         let (head_width, num_heads) = (1 + random.up_to(40), 1 + random.up_to(2));
-        check_attention(&mut random, [tokens, head_width, num_heads]);
+        check_attention(&mut random, [tokens, head_width, num_heads], 1.0);
     }
-    check_attention(&mut random, [77, 64, 2]);
+    check_attention(&mut random, [77, 64, 2], 1.0);
 }
 
-pub(crate) fn check_attention(random: &mut Random, [tokens, head_width, num_heads]: [usize; 3]) {
+/// Checks attention over operands within ±`limit` on every set; returns the largest error of each in units of
+/// 2⁻¹¹ · (1 + M) · `limit`, where M is the sum of the magnitudes of a score's terms, the largest of a query.
+pub(crate) fn check_attention(
+    random: &mut Random,
+    [tokens, head_width, num_heads]: [usize; 3],
+    limit: f32,
+) -> Vec<(&'static str, f64)> {
     let width = head_width * num_heads;
     let scale = 1.0 / libm::sqrtf(head_width as f32);
-    let [q, k, v] = [(); 3].map(|()| halves(random, tokens * width));
+    let [q, k, v] = [(); 3].map(|()| {
+        let numbers = random.numbers(tokens * width);
+        let halves: Vec<f16> = numbers.iter().map(|x| f16::from_f32(limit * x)).collect();
+        halves
+    });
+    let limit = f64::from(limit);
+    let mut largest_errors = Vec::new();
     let found = each_set(|kernels| {
         let mut scratch = vec![f32::NAN; attention_scratch_bytes(tokens).unwrap() / 4];
         guarded(tokens * width, |dst| {
@@ -670,6 +682,7 @@ pub(crate) fn check_attention(random: &mut Random, [tokens, head_width, num_head
         })
     });
     for (kernels, found) in found {
+        let mut largest: f64 = 0.0;
         for (i, found) in found.chunks_exact(head_width).enumerate() {
             let (query, head) = (i / num_heads, i % num_heads);
             let columns = head * head_width..(head + 1) * head_width;
@@ -685,12 +698,14 @@ pub(crate) fn check_attention(random: &mut Random, [tokens, head_width, num_head
                 .collect();
             let exps: Vec<f64> = scores.iter().map(|score| libm::exp(score.value)).collect();
             let total: f64 = exps.iter().sum();
-            let bound = attention_bound(kernels, &scores, head_width);
+            let magnitude = scores.iter().fold(0.0, |a: f64, b| a.max(b.magnitude));
+            let bound = attention_bound(kernels, [tokens, head_width], magnitude, limit);
             for (column, x) in columns.zip(found) {
                 let weighted =
                     |(key, exp): (usize, &f64)| exp / total * v[key * width + column].to_f64();
                 let exact: f64 = exps.iter().enumerate().map(weighted).sum();
                 let error = (x.to_f64() - exact).abs();
+                largest = largest.max(error / (HALF_UNIT * (1.0 + magnitude) * limit));
                 let shape = [tokens, head_width, num_heads];
                 assert!(
                     error <= bound,
@@ -699,29 +714,34 @@ pub(crate) fn check_attention(random: &mut Random, [tokens, head_width, num_head
                 );
             }
         }
+        largest_errors.push((kernels.name(), largest));
     }
+    largest_errors
 }
 
-/// The largest error of attention over values within ±1: scores, weights that are their exponentials, sums, the result.
-fn attention_bound(kernels: &dyn Kernels, scores: &[Sum], head_width: usize) -> f64 {
-    let magnitude = scores
-        .iter()
-        .fold(0.0, |a: f64, score| a.max(score.magnitude));
+/// The largest error of attention over values within ±`limit`: scores, weights that are their exponentials, sums, the result.
+fn attention_bound(
+    kernels: &dyn Kernels,
+    [tokens, head_width]: [usize; 2],
+    magnitude: f64,
+    limit: f64,
+) -> f64 {
     let scores_added = halves_added(kernels, head_width, 128) as f64;
-    let values_added = halves_added(kernels, scores.len(), 128) as f64;
+    let values_added = halves_added(kernels, tokens, 128) as f64;
     // Halves as weights have an error of their own, of 2⁻¹¹ or, where they are subnormal, of 2⁻²⁵ each. An exponential
     // in halves errs by more, and so do the scaled query and the difference from the largest score.
     let (weights, scores_added) = if has_fp16(kernels) {
         let weights = (4.0 + 2.0 * magnitude) * HALF_UNIT;
         (
-            weights + 2.0 * scores.len() as f64 * HALF_FLOOR,
+            weights + 2.0 * tokens as f64 * HALF_FLOOR,
             scores_added + 1.0,
         )
     } else if values_added > 0.0 {
-        (HALF_UNIT + scores.len() as f64 * HALF_FLOOR, scores_added)
+        (HALF_UNIT + tokens as f64 * HALF_FLOOR, scores_added)
     } else {
         (0.0, scores_added)
     };
     let score = scores_added * (HALF_UNIT * magnitude + HALF_FLOOR);
-    2.0 * score * (1.0 + score) + weights + values_added * HALF_UNIT + 2e-5 + HALF_UNIT + HALF_FLOOR
+    let before = 2.0 * score * (1.0 + score) + weights + values_added * HALF_UNIT + 2e-5;
+    limit * (before + HALF_UNIT) + HALF_FLOOR
 }

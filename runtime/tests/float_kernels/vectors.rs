@@ -130,7 +130,28 @@ fn depthwise_pictures_of_any_shape_agree() {
 fn attention_over_halves_agrees_for_transformers() {
     let mut random = Random(85);
     for shape in [[128, 32, 2], [197, 64, 1], [9, 130, 2]] {
-        check_attention(&mut random, shape);
+        check_attention(&mut random, shape, 1.0);
+    }
+}
+
+/// What random operands keep of the bound of attention, in units of 2⁻¹¹ · (1 + M) · |v|.
+const RANDOM_ATTENTION_UNITS: f64 = 2.0;
+
+#[test]
+fn attention_over_random_halves_loses_no_term() {
+    let mut random = Random(86);
+    for shape in [[13, 16, 2], [77, 64, 2], [197, 64, 1]] {
+        for limit in [1.0, 3.0] {
+            for (name, units) in check_attention(&mut random, shape, limit) {
+                println!(
+                    "{name}: {shape:?} within ±{limit}, {units:.2} of {RANDOM_ATTENTION_UNITS}"
+                );
+                assert!(
+                    units <= RANDOM_ATTENTION_UNITS,
+                    "{name} {shape:?} {limit}: {units}"
+                );
+            }
+        }
     }
 }
 

@@ -54,12 +54,13 @@ pub(crate) fn run(args: Args) -> Outcome {
         .into_iter()
         .flatten()
         .try_for_each(|path| files::check_target(path))?;
+    let options = args.pack.options()?;
     let graph = import::imported(&args.source, &args.import)?;
     let (quantized, report) = quantize::calibrated(&graph, &args.source, &args.calibration)?;
     if let Some(path) = &args.graph {
         graph_file::save(&quantized, path)?;
     }
-    let packed = pack::packed(&quantized, &args.source, &args.pack, &args.out)?;
+    let packed = pack::packed(&quantized, &args.source, &options, &args.out)?;
     if args.json {
         return json(&Converted {
             quantize: &report,

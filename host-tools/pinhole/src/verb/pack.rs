@@ -7,7 +7,7 @@ use pinhole_pack::{
     FloatWeights, PackOptions, PackReport, Precision, StemPatches, WeightLayout, pack,
 };
 
-use crate::failure::{Context, Outcome};
+use crate::failure::{Context, Failure, Outcome};
 use crate::output::{json as json_line, say};
 use crate::{files, graph_file};
 
@@ -40,12 +40,12 @@ pub(crate) struct Args {
 #[derive(clap::Args, Clone)]
 #[group(id = "pack choices")]
 pub(crate) struct Choices {
-    /// What layers that are not quantised compute in: f32, or f16 with weights in f16 too.
+    /// What layers that are not quantised compute in: f32, or f16, whose weights are f16 too.
     #[arg(long, default_value = "f32", value_parser = ["f32", "f16"])]
     precision: String,
-    /// How layers in f32 store their weights: f32, f16, or i8 with a scale a channel.
-    #[arg(long, default_value = "f32", value_parser = ["f32", "f16", "i8"])]
-    weights: String,
+    /// How layers in f32 store their weights: f32 as a rule, f16, or i8 with a scale a channel.
+    #[arg(long, value_parser = ["f32", "f16", "i8"])]
+    weights: Option<String>,
     /// CPU that the weights are laid out for: generic runs on every one.
     #[arg(long, value_enum, default_value_t = Target::Generic)]
     target: Target,
@@ -96,31 +96,43 @@ impl Target {
 }
 
 impl Choices {
-    fn options(&self) -> PackOptions {
-        let float_weights = match self.weights.as_str() {
-            "f16" => FloatWeights::F16,
-            "i8" => FloatWeights::I8,
-            _ => FloatWeights::F32,
+    /// What the packer takes.
+    ///
+    /// # Errors
+    /// Layers that compute in f16 were to store their weights in another type.
+    pub(crate) fn options(&self) -> Outcome<PackOptions> {
+        let (precision, float_weights) = match (self.precision.as_str(), self.weights.as_deref()) {
+            ("f16", None | Some("f16")) => (Precision::F16, FloatWeights::F16),
+            ("f16", Some(weights)) => return Err(refused_weights(weights)),
+            (_, Some("f16")) => (Precision::F32, FloatWeights::F16),
+            (_, Some("i8")) => (Precision::F32, FloatWeights::I8),
+            _ => (Precision::F32, FloatWeights::F32),
         };
-        let precision = match self.precision.as_str() {
-            "f16" => Precision::F16,
-            _ => Precision::F32,
-        };
-        PackOptions {
+        Ok(PackOptions {
             precision,
             float_weights,
             names: !self.strip_names,
             layout: self.target.layout(),
             stem_patches: self.stem_patches,
-        }
+        })
     }
+}
+
+fn refused_weights(weights: &str) -> Failure {
+    Failure::new(format_args!(
+        "found --precision f16 beside --weights {weights}, expected weights in f16, which such layers have"
+    ))
+    .help(format_args!(
+        "leave out --weights, or compute in f32 over such weights: --precision f32 --weights {weights}"
+    ))
 }
 
 /// Runs the verb.
 pub(crate) fn run(args: Args) -> Outcome {
     files::check_target(&args.out)?;
+    let options = args.choices.options()?;
     let graph = graph_file::open(&args.graph)?;
-    let report = packed(&graph, &args.graph, &args.choices, &args.out)?;
+    let report = packed(&graph, &args.graph, &options, &args.out)?;
     print(&args.out, &report, args.json)
 }
 
@@ -128,10 +140,10 @@ pub(crate) fn run(args: Args) -> Outcome {
 pub(crate) fn packed(
     graph: &Graph,
     name: &Path,
-    choices: &Choices,
+    options: &PackOptions,
     out: &Path,
 ) -> Outcome<PackReport> {
-    let packed = pack(graph, &choices.options()).context(name.display())?;
+    let packed = pack(graph, options).context(name.display())?;
     files::write(out, &packed.bytes)?;
     Ok(packed.report)
 }

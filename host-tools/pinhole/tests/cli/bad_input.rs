@@ -255,6 +255,34 @@ fn a_damaged_or_foreign_tokenizer_is_refused_and_nothing_is_written() {
     }
 }
 
+#[test]
+fn halves_with_weights_in_another_type_are_refused_and_nothing_is_written() {
+    let sandbox = Sandbox::new();
+    let out = sandbox.path("half.phm");
+    let half = ["--precision", "f16", "--weights"];
+    for weights in ["i8", "f32"] {
+        let said = [
+            "--precision f16",
+            &format!("--weights {weights}"),
+            "expected",
+        ];
+        let pack = ["pack", GRAPH, "--out", &out];
+        run([&pack[..], &half, &[weights]].concat()).refused(&said);
+        let convert = [
+            "convert",
+            GRAPH,
+            "--calibrate",
+            "models/demo",
+            "--out",
+            &out,
+        ];
+        run([&convert[..], &half, &[weights]].concat()).refused(&said);
+    }
+    assert!(sandbox.names().is_empty());
+    let pack = ["pack", GRAPH, "--out", &out];
+    run([&pack[..], &half, &["f16"]].concat()).done();
+}
+
 /// A PNG file of `row` repeated, of a colour type and depth.
 fn png(width: u32, height: u32, depth: u8, color: u8, row: &[u8]) -> Vec<u8> {
     let chunk = |kind: &[u8; 4], data: &[u8]| {

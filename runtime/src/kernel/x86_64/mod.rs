@@ -12,6 +12,8 @@ mod avx2;
 mod avx512;
 mod lanes;
 
+use core::arch::x86_64::{__m128i, _mm_storeu_si128};
+
 use super::float::float_methods;
 use super::resample::{ResampleColumnsU8, ResampleRowU8};
 use super::{
@@ -52,6 +54,15 @@ impl Avx512Vnni {
             && std::is_x86_feature_detected!("avx512vnni");
         found.then_some(&PROOF)
     }
+}
+
+/// The numbers of a vector.
+#[inline(always)]
+fn numbers(vector: __m128i) -> [i32; 4] {
+    let mut numbers = [0; 4];
+    // SAFETY: `numbers` are the 16 bytes that are written.
+    unsafe { _mm_storeu_si128(numbers.as_mut_ptr().cast(), vector) };
+    numbers
 }
 
 /// The integer methods of [`Kernels`], each the function of the same name in `$level`.

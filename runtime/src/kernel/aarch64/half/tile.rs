@@ -424,8 +424,8 @@ macro_rules! fmla_input {
     };
 }
 
-/// A full tile: the sums of the products of `count` times eight inputs, rows of `rhs` of 16 channels, beginning with `start`. A loop of 142 instructions, 128 of
-/// them FMLA; the compiler's has an addition more for each row.
+/// A full tile: the sums of the products of `count` times eight inputs, rows of `rhs` of 16 channels, beginning with `start`. A
+/// loop of 142 instructions, 128 of them FMLA; the compiler's has an addition more for each row.
 ///
 /// # Safety
 /// The CPU has FEAT_FP16. `count` is not 0; `8 · count` halves can be read from `lhs` and from each of the 7 rows behind it, and

@@ -2,8 +2,9 @@
 
 use core::arch::x86_64::*;
 
+use super::super::numbers;
 use super::memory::load_i8x16;
-use crate::kernel::{DotRowsS8, scalar};
+use crate::kernel::DotRowsS8;
 
 /// Rows at a time.
 const ROWS: usize = 4;
@@ -11,16 +12,8 @@ const ROWS: usize = 4;
 /// See [`DotRowsS8`].
 #[target_feature(enable = "avx2")]
 pub(crate) fn dot_rows_s8(args: DotRowsS8<'_>) {
-    let tiles = args.dst.len() / ROWS;
-    for tile in 0..tiles {
-        let rows: [&[i8]; ROWS] = core::array::from_fn(|row| args.row(tile * ROWS + row));
-        let sums = sum_rows(dot(args.lhs, rows));
-        // SAFETY: `ROWS` numbers from `tile * ROWS` on lie within `dst`: `tile` is below its length divided by `ROWS`.
-        unsafe { _mm_storeu_si128(args.dst[tile * ROWS..].as_mut_ptr().cast(), sums) };
-    }
-    for index in tiles * ROWS..args.dst.len() {
-        args.dst[index] = scalar::dot_s8(args.lhs, args.row(index));
-    }
+    let lhs = args.lhs;
+    args.run_in_tiles(|rows| numbers(sum_rows(dot(lhs, rows))));
 }
 
 /// Sums of products in 8 lanes, for each row; all slices have the same length.

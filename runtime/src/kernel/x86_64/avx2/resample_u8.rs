@@ -11,67 +11,44 @@
 use core::arch::x86_64::*;
 
 use crate::kernel::resample::{
-    CHANNELS, ROUNDING, ResampleColumnsU8, ResampleRowU8, WEIGHT_BITS, resample_columns_in_blocks,
+    CHANNELS, ColumnsU8, ROUNDING, ResampleColumnsU8, ResampleRowU8, WEIGHT_BITS,
+    resample_columns_in_blocks,
 };
 use crate::kernel::scalar;
 
 /// Columns at a time.
 const COLUMNS: usize = 2;
-/// Pixels of a span that are loaded together.
-const GROUP: usize = 4;
 
 /// See [`ResampleRowU8`]. Columns whose samples end with the row, and the last one, are left to the scalar kernel.
 #[target_feature(enable = "avx2")]
 pub(crate) fn resample_row_u8(mut args: ResampleRowU8<'_>) {
     let columns = args.spans.len() / COLUMNS * COLUMNS;
     for column in (0..columns).step_by(COLUMNS) {
-        let [left, right] = [args.span(column), args.span(column + 1)];
-        let (last, len) = (left.0.max(right.0), left.1.max(right.1));
-        // The last group of a column is read with 4 bytes behind it.
-        let read = len.next_multiple_of(GROUP) * CHANNELS + 4;
-        let dst = &mut args.dst[column * CHANNELS..];
-        let (Some(dst), true, true) = (
-            dst.first_chunk_mut(),
-            last + read <= args.src.len(),
-            len <= args.taps,
-        ) else {
+        let Some(columns) = ColumnsU8::new(&args, column) else {
             scalar::resample_row_u8(args.part(column, COLUMNS));
             continue;
         };
-        let weights = &args.weights[column * args.taps..][..COLUMNS * args.taps];
-        // SAFETY: `len` pixels, rounded up to whole groups, and 4 bytes lie in `src` from the later start on, and so from both.
-        // `len` is at most `taps`, and `weights` has so many of two columns.
-        *dst = unsafe { resample_two(args.src, [left.0, right.0], weights, args.taps, len) };
+        let pixels = resample_two(&columns);
+        args.dst[column * CHANNELS..][..COLUMNS * CHANNELS].copy_from_slice(&pixels);
     }
     scalar::resample_row_u8(args.part(columns, args.spans.len() - columns));
 }
 
 /// The pixels of two columns, one behind the other.
-///
-/// # Safety
-/// `src` has `len` pixels, rounded up to whole groups, and 4 bytes more from both of `starts` on. `len` is at most `taps`, and
-/// `weights` has twice `taps`.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn resample_two(
-    src: &[u8],
-    starts: [usize; COLUMNS],
-    weights: &[i32],
-    taps: usize,
-    len: usize,
-) -> [u8; COLUMNS * CHANNELS] {
+fn resample_two(columns: &ColumnsU8<'_, COLUMNS>) -> [u8; COLUMNS * CHANNELS] {
     let mut sums = [_mm256_set1_epi32(ROUNDING), _mm256_setzero_si256()];
-    for first in (0..len).step_by(GROUP) {
-        let left = _mm_set1_epi32((taps - first).min(GROUP) as i32);
-        let there = _mm_cmpgt_epi32(left, _mm_setr_epi32(0, 1, 2, 3));
+    for first in columns.groups() {
         let (mut of_columns, mut samples) = ([_mm_setzero_si128(); 2], [_mm_setzero_si128(); 2]);
         for column in 0..COLUMNS {
-            let place = weights.as_ptr().wrapping_add(column * taps + first);
-            // SAFETY: `taps - first` weights of the column follow, for which the caller vouches; the mask has no more lanes.
-            of_columns[column] = unsafe { _mm_maskload_epi32(place, there) };
-            let place = src.as_ptr().wrapping_add(starts[column] + first * CHANNELS);
-            // SAFETY: A group of 12 bytes and 4 more follow, for which the caller vouches.
-            samples[column] = unsafe { _mm_loadu_si128(place.cast()) };
+            let (weights, count, bytes) = columns.group(column, first);
+            let left = _mm_set1_epi32(count.min(4) as i32);
+            let there = _mm_cmpgt_epi32(left, _mm_setr_epi32(0, 1, 2, 3));
+            // SAFETY: `first` is one of the groups: `count` weights can be read, and the mask has no more lanes.
+            of_columns[column] = unsafe { _mm_maskload_epi32(weights, there) };
+            // SAFETY: As it is one of the groups, 16 bytes can be read.
+            samples[column] = unsafe { _mm_loadu_si128(bytes.cast()) };
         }
         let weights = _mm256_set_m128i(of_columns[1], of_columns[0]);
         let samples = _mm256_set_m128i(samples[1], samples[0]);

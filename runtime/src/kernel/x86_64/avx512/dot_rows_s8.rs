@@ -5,8 +5,9 @@
 
 use core::arch::x86_64::*;
 
+use super::super::numbers;
 use super::memory::load_i8;
-use crate::kernel::{DotRowsS8, scalar};
+use crate::kernel::DotRowsS8;
 
 /// Rows at a time.
 const ROWS: usize = 4;
@@ -15,16 +16,8 @@ const ROWS: usize = 4;
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(crate) fn dot_rows_s8(args: DotRowsS8<'_>) {
     let raise = _mm_set1_epi32(sum(args.lhs) << 7);
-    let tiles = args.dst.len() / ROWS;
-    for tile in 0..tiles {
-        let rows: [&[i8]; ROWS] = core::array::from_fn(|row| args.row(tile * ROWS + row));
-        let sums = _mm_sub_epi32(sum_rows(dot_raised(args.lhs, rows)), raise);
-        // SAFETY: `ROWS` numbers from `tile * ROWS` on lie within `dst`: `tile` is below its length divided by `ROWS`.
-        unsafe { _mm_storeu_si128(args.dst[tile * ROWS..].as_mut_ptr().cast(), sums) };
-    }
-    for index in tiles * ROWS..args.dst.len() {
-        args.dst[index] = scalar::dot_s8(args.lhs, args.row(index));
-    }
+    let lhs = args.lhs;
+    args.run_in_tiles(|rows| numbers(_mm_sub_epi32(sum_rows(dot_raised(lhs, rows)), raise)));
 }
 
 /// The sum of the elements, at most 2¹⁶ of them.

@@ -15,7 +15,7 @@ use core::arch::x86_64::*;
 
 use super::memory::{load_i32, load_u8, mask16, store_i32, store_u8};
 use crate::kernel::resample::{
-    CHANNELS, MAX_WEIGHT, ROUNDING, ResampleColumnsU8, ResampleRowU8, WEIGHT_BITS,
+    CHANNELS, ColumnsU8, MAX_WEIGHT, ROUNDING, ResampleColumnsU8, ResampleRowU8, WEIGHT_BITS,
     resample_columns_in_blocks,
 };
 use crate::kernel::scalar;
@@ -59,58 +59,32 @@ fn finish([low, middle, high]: [__m512i; DIGITS]) -> __m512i {
 pub(crate) fn resample_row_u8(mut args: ResampleRowU8<'_>) {
     let columns = args.spans.len() / COLUMNS * COLUMNS;
     for column in (0..columns).step_by(COLUMNS) {
-        let (mut starts, mut last, mut len) = ([0; COLUMNS], 0, 0);
-        for (index, start) in starts.iter_mut().enumerate() {
-            let span = args.span(column + index);
-            *start = span.0;
-            (last, len) = (last.max(span.0), len.max(span.1));
-        }
-        // The last group of a column is read with 4 bytes behind it.
-        let read = len.next_multiple_of(GROUP) * CHANNELS + 4;
-        let dst = &mut args.dst[column * CHANNELS..];
-        let (Some(dst), true, true) = (
-            dst.first_chunk_mut(),
-            last + read <= args.src.len(),
-            len <= args.taps,
-        ) else {
+        let Some(columns) = ColumnsU8::new(&args, column) else {
             scalar::resample_row_u8(args.part(column, COLUMNS));
             continue;
         };
-        let weights = &args.weights[column * args.taps..][..COLUMNS * args.taps];
-        // SAFETY: `len` pixels, rounded up to whole groups, and 4 bytes lie in `src` from the last start on, and so from each
-        // of them. `len` is at most `taps`, and `weights` has so many of four columns.
-        *dst = unsafe { resample_four(args.src, starts, weights, args.taps, len) };
+        let pixels = resample_four(&columns);
+        args.dst[column * CHANNELS..][..COLUMNS * CHANNELS].copy_from_slice(&pixels);
     }
     scalar::resample_row_u8(args.part(columns, args.spans.len() - columns));
 }
 
 /// The pixels of four columns, one behind the other.
-///
-/// # Safety
-/// `src` has `len` pixels, rounded up to whole groups, and 4 bytes more from each of `starts` on. `len` is at most `taps`, and
-/// `weights` has four times `taps`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn resample_four(
-    src: &[u8],
-    starts: [usize; COLUMNS],
-    weights: &[i32],
-    taps: usize,
-    len: usize,
-) -> [u8; COLUMNS * CHANNELS] {
+fn resample_four(columns: &ColumnsU8<'_, COLUMNS>) -> [u8; COLUMNS * CHANNELS] {
     let order = _mm_setr_epi8(0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, -1, -1, -1, -1);
     let order = _mm512_broadcast_i32x4(order);
     let mut sums = [_mm512_setzero_si512(); DIGITS];
-    for first in (0..len).step_by(GROUP) {
-        let there = mask16(taps - first) as __mmask8;
+    for first in columns.groups() {
         let (mut of_columns, mut samples) = ([_mm_setzero_si128(); 4], [_mm_setzero_si128(); 4]);
         for column in 0..COLUMNS {
-            let place = weights.as_ptr().wrapping_add(column * taps + first);
-            // SAFETY: `taps - first` weights of the column follow, for which the caller vouches; the mask has no more lanes.
-            of_columns[column] = unsafe { _mm_maskz_loadu_epi32(there, place) };
-            let place = src.as_ptr().wrapping_add(starts[column] + first * CHANNELS);
-            // SAFETY: A group of 12 bytes and 4 more follow, for which the caller vouches.
-            samples[column] = unsafe { _mm_loadu_si128(place.cast()) };
+            let (weights, count, bytes) = columns.group(column, first);
+            let there = mask16(count) as __mmask8;
+            // SAFETY: `first` is one of the groups: `count` weights can be read, and the mask has no more lanes.
+            of_columns[column] = unsafe { _mm_maskz_loadu_epi32(there, weights) };
+            // SAFETY: As it is one of the groups, 16 bytes can be read.
+            samples[column] = unsafe { _mm_loadu_si128(bytes.cast()) };
         }
         let samples = _mm512_shuffle_epi8(join(samples), order);
         let digits = digits(join(of_columns));
