@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 
 use super::ImportError;
 use super::checkpoint::{Checkpoint, Weights};
+use super::layout::channels_last;
 use crate::op::{Activation, Binary, Unary};
-use crate::{Graph, ModelKind, Op, PictureGeometry, Tensor, ValueId};
+use crate::{Graph, ModelKind, Op, PictureGeometry, ValueId};
 
 /// Where the graph ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -398,7 +399,7 @@ impl Builder<'_> {
         );
         let weight = self
             .graph
-            .add_constant(format!("{}.weight", spec.conv), oihw_to_ohwi(&weight));
+            .add_constant(format!("{}.weight", spec.conv), channels_last(&weight));
         let in_shape = self.graph.values[x].shape.clone();
         let (top, bottom) = same_padding(in_shape[1], spec.kernel, spec.stride);
         let (left, right) = same_padding(in_shape[2], spec.kernel, spec.stride);
@@ -458,20 +459,4 @@ fn same_padding(size: usize, kernel: usize, stride: usize) -> (usize, usize) {
     let covered = (size.div_ceil(stride) - 1) * stride + kernel;
     let total = covered.saturating_sub(size);
     (total / 2, total - total / 2)
-}
-
-/// PyTorch's order of convolution weights to the graph's; anything that is not 4-D is returned as it is.
-fn oihw_to_ohwi(weight: &Tensor) -> Tensor {
-    let (&[o, i, h, w], Some(data)) = (weight.shape.as_slice(), weight.as_f32()) else {
-        return weight.clone();
-    };
-    let mut out = Vec::with_capacity(data.len());
-    for output in 0..o {
-        for at in 0..h * w {
-            for input in 0..i {
-                out.push(data[(output * i + input) * h * w + at]);
-            }
-        }
-    }
-    Tensor::f32(&[o, h, w, i], out)
 }

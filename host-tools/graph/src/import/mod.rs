@@ -5,9 +5,11 @@
 
 pub mod bert;
 mod checkpoint;
+pub mod clip_vision;
 pub mod efficientnet_lite;
 mod element;
 mod error;
+mod layout;
 #[cfg(feature = "onnx")]
 pub mod onnx;
 mod pickle;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use pinhole_graph::import::projection::{Projection, Tower};
-use pinhole_graph::import::{Checkpoint, bert, efficientnet_lite};
+use pinhole_graph::import::{Checkpoint, bert, clip_vision, efficientnet_lite};
 use pinhole_graph::{Graph, pass};
 use pinhole_text::wordpiece::Tokenizer;
 use serde::Serialize;
@@ -27,7 +27,8 @@ Examples:
   pinhole import mobilenet.onnx --out mobilenet.phg
 
 The architecture is recognised from the checkpoint's keys: EfficientNet-Lite0 to
-4, BERT and MiniLM. The vocabulary of a text encoder is read from vocab.txt or
+4, vision transformers of OpenAI CLIP, open_clip, and Hugging Face's CLIP and
+SigLIP, BERT and MiniLM. The vocabulary of a text encoder is read from vocab.txt or
 tokenizer.json beside the checkpoint.")]
 pub(crate) struct Args {
     /// Checkpoint or ONNX file.
@@ -53,6 +54,9 @@ pub(crate) struct Choices {
     /// Keep the classifier's head instead of ending at the pooled features.
     #[arg(long, conflicts_with = "projection")]
     head: bool,
+    /// The activation of a vision transformer is QuickGELU, as in OpenAI's weights, which do not say so.
+    #[arg(long)]
+    quick_gelu: bool,
     /// Longest token sequence of a text encoder.
     #[arg(long, default_value_t = 64, value_name = "N")]
     max_tokens: usize,
@@ -65,6 +69,7 @@ impl Choices {
         Self {
             projection: None,
             head: false,
+            quick_gelu: false,
             max_tokens,
         }
     }
@@ -172,6 +177,17 @@ fn checkpoint(source: &Path, bytes: &[u8], choices: &Choices) -> Outcome<Graph> 
             efficientnet_lite::import(&checkpoint, output)?,
             Tower::Image,
         )
+    } else if let Some(keys) = clip_vision::recognises(&checkpoint) {
+        let mut config = clip_vision::config_beside(&checkpoint, keys)?;
+        if choices.quick_gelu {
+            config.quick_gelu();
+        }
+        config
+            .assumed
+            .iter()
+            .for_each(|assumption| note!("assumed: {assumption}"));
+        let graph = clip_vision::import(&checkpoint, keys, &config)?;
+        (graph, Tower::Image)
     } else if bert::recognises(&checkpoint) {
         let config = bert::config_beside(&checkpoint)?;
         config
@@ -194,7 +210,7 @@ fn checkpoint(source: &Path, bytes: &[u8], choices: &Choices) -> Outcome<Graph> 
             checkpoint.tensors.len(),
             keys.join(", ")
         ))
-        .help("known are EfficientNet-Lite0 to 4, BERT and MiniLM; other networks come as ONNX: pinhole import model.onnx"));
+        .help("known are EfficientNet-Lite0 to 4, vision transformers of CLIP and SigLIP, BERT and MiniLM; other networks come as ONNX: pinhole import model.onnx"));
     };
     if let Some(path) = &choices.projection {
         let projection = Projection::load(path)?;
