@@ -260,6 +260,7 @@ impl Encoder {
             width,
             num_heads,
             scale,
+            causal: false,
             q,
             k,
             v,

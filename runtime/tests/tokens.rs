@@ -61,7 +61,7 @@ fn a_short_text_gives_the_same_bits_whatever_the_largest_is() {
 }
 
 #[test]
-fn a_first_row_and_a_cut_of_columns_follow_the_tokens() {
+fn the_first_and_the_last_row_and_a_cut_of_columns_follow_the_tokens() {
     let mut b = Builder::new(ModelKind::Other);
     let src = b.dynamic(DType::F32, &[6, 3]);
     b.input(src);
@@ -93,8 +93,16 @@ fn a_first_row_and_a_cut_of_columns_follow_the_tokens() {
         first,
         Parts::params(cut([0, 0, 0, 0])),
     );
+    let last = b.value(DType::F32, &[1, 3]);
+    b.op(
+        OpKind::Slice,
+        &[src],
+        last,
+        Parts::params(cut([5, 0, 0, 0])),
+    );
     b.output(first);
     b.output(joined);
+    b.output(last);
     let file = b.build();
     let model = Model::load(&file).unwrap();
     let mut arena = Aligned::zeroed(model.arena_bytes());
@@ -110,6 +118,7 @@ fn a_first_row_and_a_cut_of_columns_follow_the_tokens() {
         interpreter.output_f32(1).unwrap(),
         [2.0, 3.0, 2.0, 3.0, 5.0, 6.0, 5.0, 6.0]
     );
+    assert_eq!(interpreter.output_f32(2).unwrap(), [4.0, 5.0, 6.0]);
     // A row that a short text does not have cannot be cut out.
     b.ops[2].params[..16].copy_from_slice([1u32, 0, 0, 0].as_bytes());
     assert!(

@@ -143,12 +143,15 @@ pub enum Op {
     /// Inputs: x (…, C), scale, offset, mean, variance const (C). Only between import and folding.
     BatchNorm { epsilon: f32 },
     /// Inputs: q (windows · queries, width), k, v (windows · keys, width), bias const (num_heads, queries, keys) or none:
-    /// softmax(q·kᵀ·scale + bias)·v head by head, in each window alone.
+    /// softmax(q·kᵀ·scale + bias)·v head by head, in each window alone. `causal`: query i sees the keys up to i alone, of as
+    /// many keys as queries.
     Attention {
         num_heads: usize,
         scale: f32,
         #[serde(default = "one")]
         windows: usize,
+        #[serde(default)]
+        causal: bool,
     },
     /// Inputs: ids (tokens) i32, table const (vocabulary, width).
     Embedding,
@@ -164,7 +167,8 @@ pub enum Op {
     Reshape,
     /// Input: x; dimension d of the output is dimension `permutation[d]` of x.
     Transpose { permutation: Vec<usize> },
-    /// Input: x; first index and step of every dimension; the output's shape says how many.
+    /// Input: x; first index and step of every dimension; the output's shape says how many. Of a dynamic value all rows, the
+    /// first or the last.
     Slice {
         starts: Vec<usize>,
         steps: Vec<usize>,

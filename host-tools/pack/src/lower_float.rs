@@ -111,10 +111,13 @@ pub(crate) fn lower(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason>
             num_heads,
             scale,
             windows,
+            causal,
         } => {
             let rows = |input: usize| state.graph.values[node.inputs[input]].shape[0];
             if *windows == 1 && node.inputs.len() == 3 && rows(0) == rows(1) {
-                attention(state, node, *num_heads, *scale)
+                attention(state, node, *num_heads, *scale, *causal)
+            } else if *causal {
+                Err("causal attention over windows or with a bias has no kernel".into())
             } else {
                 lower_windows::attention(state, node, *num_heads, *scale, *windows)
             }
@@ -442,6 +445,7 @@ fn attention(
     node: &Node,
     num_heads: usize,
     scale: f32,
+    causal: bool,
 ) -> Result<(), Reason> {
     let shape = &state.graph.values[node.output].shape;
     let &[tokens, width] = &shape[..] else {
@@ -454,7 +458,7 @@ fn attention(
             "{num_heads} heads do not divide a width of {width}"
         ));
     }
-    let heads = u32::try_from(num_heads).map_err(|_| format!("{num_heads} heads"))?;
+    let heads = u16::try_from(num_heads).map_err(|_| format!("{num_heads} heads"))?;
     simple_inputs(
         state,
         node,
@@ -462,6 +466,8 @@ fn attention(
         3,
         AttentionParams {
             num_heads: heads.into(),
+            causal: causal.into(),
+            reserved: 0,
             scale: scale.into(),
         }
         .as_bytes(),

@@ -45,7 +45,9 @@ pub(crate) fn supports(state: &Lowering<'_>, node: &Node) -> bool {
         Op::Linear { .. } => bytes_in,
         Op::GlobalAvgPool => computed(0),
         Op::NormalizeEmbedding => computed(0) && bytes_out,
-        Op::Unary { .. } | Op::ChannelUnary { .. } | Op::Attention { .. } => bytes_in && bytes_out,
+        Op::Unary { .. } | Op::ChannelUnary { .. } | Op::Attention { causal: false, .. } => {
+            bytes_in && bytes_out
+        }
         Op::Softmax { axis } => {
             let rank = state.graph.values[node.inputs[0]].shape.len();
             bytes_in && axis + 1 == rank && output.scales == [1.0 / 256.0]
@@ -210,6 +212,7 @@ pub(crate) fn lower(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason>
             num_heads,
             scale,
             windows,
+            causal: false,
         } => transformer::attention(state, node, *num_heads, *scale, *windows),
         Op::Softmax { .. } => transformer::softmax(state, node),
         Op::Reduce { .. } => transformer::mean(state, node),

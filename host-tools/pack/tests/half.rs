@@ -170,6 +170,7 @@ fn layer(net: &mut Network, x: ValueId, windows: usize) -> ValueId {
         num_heads: HEADS,
         scale: 0.35,
         windows,
+        causal: false,
     };
     let mixed = net.node(attention, &inputs, &shape);
     let mixed = net.linear(mixed, WIDTH);

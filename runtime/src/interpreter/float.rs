@@ -134,12 +134,14 @@ pub(super) fn run<T: Float>(
             width,
             num_heads,
             scale,
+            causal,
         } => {
             let args = AttentionFloat {
                 tokens,
                 width,
                 num_heads,
                 scale,
+                causal,
                 q: src,
                 k: elements(inputs[1])?,
                 v: elements(inputs[2])?,

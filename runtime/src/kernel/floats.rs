@@ -199,6 +199,8 @@ pub struct AttentionFloat<'a, T> {
     pub num_heads: usize,
     /// Of the scores.
     pub scale: f32,
+    /// Whether a token attends to itself and those before it alone, instead of to all.
+    pub causal: bool,
     /// (tokens, width)
     pub q: &'a [T],
     /// (tokens, width)

@@ -105,7 +105,7 @@ op_kinds! {
     SoftmaxF32 = 28, "softmax_f32";
     /// Layer normalisation over the last dimension. Data: gamma f32 (c), beta f32 (c). Params [`LayerNormParams`].
     LayerNormF32 = 29, "layer_norm_f32";
-    /// Multi-head attention softmax(q·kᵀ·scale)·v; inputs q, k, v f32 (tokens, width). Params [`AttentionParams`].
+    /// Multi-head attention softmax(q·kᵀ·scale)·v, causal or not; inputs q, k, v f32 (tokens, width). Params [`AttentionParams`].
     /// Scratch: [`crate::kernel::attention_scratch_bytes`].
     AttentionF32 = 30, "attention_f32";
     /// Rows of a table: i32 (tokens) → f32 (tokens, width). Data: table f32, f16 or i8 (vocabulary, width), then,
@@ -150,7 +150,7 @@ op_kinds! {
     Convert = 35, "convert";
     /// Permutation of dimensions, any type. Params [`TransposeParams`].
     Transpose = 40, "transpose";
-    /// Strided cut, any type. Params [`SliceParams`].
+    /// Strided cut, any type; of a dynamic value all rows, the first, or the last. Params [`SliceParams`].
     Slice = 41, "slice";
     /// Up to four values joined along a dimension, any type, equal quantisation. Params [`ConcatParams`].
     Concat = 42, "concat";
@@ -567,7 +567,11 @@ pub struct LayerNormParams {
 #[repr(C)]
 pub struct AttentionParams {
     /// Divides the width.
-    pub num_heads: U32,
+    pub num_heads: U16,
+    /// 1 when a token attends to itself and those before it alone, 0 when to all.
+    pub causal: u8,
+    /// 0.
+    pub reserved: u8,
     /// Multiplied into the scores, 1/√head_width as a rule.
     pub scale: F32,
 }
@@ -631,7 +635,7 @@ pub struct TransposeParams {
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct SliceParams {
-    /// First index of each dimension.
+    /// First index of each dimension. The last row of a dynamic value, `max_tokens` − 1, is that of each run.
     pub starts: [U32; 4],
     /// Step of each dimension, at least 1.
     pub steps: [U32; 4],

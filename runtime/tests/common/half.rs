@@ -98,6 +98,8 @@ fn attend(b: &mut Builder, random: &mut Random, tokens: usize) -> usize {
     let mixed = b.value(DType::F16, &[4, 6]);
     let parts = Parts::params(AttentionParams {
         num_heads: 2.into(),
+        causal: 1,
+        reserved: 0,
         scale: 0.5.into(),
     });
     b.op(

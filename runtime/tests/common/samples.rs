@@ -388,6 +388,8 @@ pub fn text_f32(max_tokens: usize) -> Builder {
     let mixed = b.dynamic(DType::F32, &[max_tokens, width]);
     let parts = Parts::params(AttentionParams {
         num_heads: 2.into(),
+        causal: 0,
+        reserved: 0,
         scale: 0.5.into(),
     });
     b.op(

@@ -7,7 +7,7 @@ use pinhole_runtime::kernel::{AttentionF32, Kernels, attention_scratch_bytes, av
 use super::rows::softmax;
 use super::support::{Random, Sum, UNIT, guarded, whole};
 
-/// Random q, k and v.
+/// Random q, k and v; causal when the number of tokens is odd.
 pub(crate) struct Case {
     pub(crate) tokens: usize,
     pub(crate) width: usize,
@@ -38,6 +38,10 @@ impl Case {
         }
     }
 
+    fn causal(&self) -> bool {
+        self.tokens % 2 == 1
+    }
+
     fn scale(&self) -> f32 {
         1.0 / libm::sqrtf(((self.width / self.num_heads) as f32).max(1.0))
     }
@@ -50,6 +54,7 @@ impl Case {
                 width: self.width,
                 num_heads: self.num_heads,
                 scale: self.scale(),
+                causal: self.causal(),
                 q: &self.qkv[0],
                 k: &self.qkv[1],
                 v: &self.qkv[2],
@@ -76,7 +81,12 @@ impl Case {
                     );
                     dot.value * f64::from(self.scale())
                 };
-                let probabilities = softmax(&(0..self.tokens).map(score).collect::<Vec<_>>());
+                let keys = if self.causal() {
+                    query + 1
+                } else {
+                    self.tokens
+                };
+                let probabilities = softmax(&(0..keys).map(score).collect::<Vec<_>>());
                 for column in first..first + head_width {
                     let weighted = |(key, p)| p * f64::from(self.qkv[2][key * width + column]);
                     dst[query * width + column] =

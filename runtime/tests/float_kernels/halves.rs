@@ -649,7 +649,7 @@ pub(crate) fn attention_over_halves_agrees() {
     check_attention(&mut random, [77, 64, 2], 1.0);
 }
 
-/// Checks attention over operands within ±`limit` on every set; returns the largest error of each in units of
+/// Checks attention over operands within ±`limit` on every set, causal when the number of tokens is odd; returns the largest error of each in units of
 /// 2⁻¹¹ · (1 + M) · `limit`, where M is the sum of the magnitudes of a score's terms, the largest of a query.
 pub(crate) fn check_attention(
     random: &mut Random,
@@ -657,7 +657,7 @@ pub(crate) fn check_attention(
     limit: f32,
 ) -> Vec<(&'static str, f64)> {
     let width = head_width * num_heads;
-    let scale = 1.0 / libm::sqrtf(head_width as f32);
+    let (scale, causal) = (1.0 / libm::sqrtf(head_width as f32), tokens % 2 == 1);
     let [q, k, v] = [(); 3].map(|()| {
         let numbers = random.numbers(tokens * width);
         let halves: Vec<f16> = numbers.iter().map(|x| f16::from_f32(limit * x)).collect();
@@ -673,6 +673,7 @@ pub(crate) fn check_attention(
                 width,
                 num_heads,
                 scale,
+                causal,
                 q: &q,
                 k: &k,
                 v: &v,
@@ -686,7 +687,8 @@ pub(crate) fn check_attention(
         for (i, found) in found.chunks_exact(head_width).enumerate() {
             let (query, head) = (i / num_heads, i % num_heads);
             let columns = head * head_width..(head + 1) * head_width;
-            let scores: Vec<Sum> = (0..tokens)
+            let keys = if causal { query + 1 } else { tokens };
+            let scores: Vec<Sum> = (0..keys)
                 .map(|key| {
                     let mut sum = Sum::default();
                     for c in columns.clone() {
@@ -699,7 +701,7 @@ pub(crate) fn check_attention(
             let exps: Vec<f64> = scores.iter().map(|score| libm::exp(score.value)).collect();
             let total: f64 = exps.iter().sum();
             let magnitude = scores.iter().fold(0.0, |a: f64, b| a.max(b.magnitude));
-            let bound = attention_bound(kernels, [tokens, head_width], magnitude, limit);
+            let bound = attention_bound(kernels, [keys, head_width], magnitude, limit);
             for (column, x) in columns.zip(found) {
                 let weighted =
                     |(key, exp): (usize, &f64)| exp / total * v[key * width + column].to_f64();

@@ -165,6 +165,7 @@ fn attention(kernels: &dyn Kernels, [q, k, v]: [&[f16]; 3]) -> Vec<f16> {
         width: 32,
         num_heads: 2,
         scale: 0.25,
+        causal: false,
         q,
         k,
         v,

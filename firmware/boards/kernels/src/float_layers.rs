@@ -178,6 +178,7 @@ impl<T: Measured> Operands<T> {
                     width: WIDTH,
                     num_heads: HEADS,
                     scale: 0.125,
+                    causal: false,
                     q: src,
                     k: src,
                     v: other,

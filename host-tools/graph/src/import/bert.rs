@@ -316,6 +316,7 @@ impl Builder<'_> {
                 num_heads,
                 scale,
                 windows: 1,
+                causal: false,
             },
             &[q, k, v],
             width,

@@ -5,7 +5,7 @@
 
 pub mod bert;
 mod checkpoint;
-pub mod clip_vision;
+pub mod clip;
 pub mod efficientnet_lite;
 mod element;
 mod error;

@@ -146,7 +146,8 @@ pub fn evaluate_node(graph: &Graph, node: &Node, inputs: &[Tensor]) -> Result<Te
             num_heads,
             scale,
             windows,
-        } => attention(inputs, *num_heads, f64::from(*scale), *windows)?,
+            causal,
+        } => attention(inputs, *num_heads, f64::from(*scale), *windows, *causal)?,
         Op::Reduce { function, axes, .. } => reduce(x, x_shape, &out, axes, *function),
         Op::L2Normalize => l2_normalize(x, x_shape),
         Op::NormalizeEmbedding | Op::Reshape => x.to_vec(),
@@ -258,7 +259,9 @@ fn moves(op: &Op, inputs: &[Tensor], out: &Out<'_>) -> Result<Option<Tensor>, St
         Op::Slice { starts, steps } => each_index(out.shape, |index| {
             source.push(Some((
                 0,
-                at(&mut (0..index.len()).map(|d| starts[d] + index[d] * steps[d])),
+                // The last row of the graph is that of a shorter run too.
+                at(&mut (0..index.len())
+                    .map(|d| (starts[d] + index[d] * steps[d]).min(x.shape[d] - 1))),
             )));
         }),
         Op::Pad { before, .. } => each_index(out.shape, |index| {
@@ -623,6 +626,7 @@ fn attention(
     num_heads: usize,
     scale: f64,
     windows: usize,
+    causal: bool,
 ) -> Result<Vec<f32>, String> {
     let (q, k, v) = (
         floats(&inputs[0])?,
@@ -642,6 +646,7 @@ fn attention(
         };
         let part =
             |data: &[f32], row: usize| -> Vec<f32> { data[row * width + head * d..][..d].to_vec() };
+        let keys = if causal { query % queries + 1 } else { keys };
         let scores: Vec<f64> = (0..keys)
             .map(|key| dot(&part(q, query), &part(k, first + key)) * scale + offset(key))
             .collect();

@@ -264,6 +264,7 @@ fn replace(graph: &mut Graph, found: Match) {
             num_heads: heads,
             scale: found.scale,
             windows,
+            causal: false,
         },
         inputs,
         output: attended,

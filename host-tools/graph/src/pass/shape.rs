@@ -127,8 +127,11 @@ fn infer(op: &Op, inputs: &[&Value], output: &Value) -> Result<Inferred, String>
             Ok(keep())
         }
         Op::Attention {
-            num_heads, windows, ..
-        } => attention(inputs, *num_heads, *windows),
+            num_heads,
+            windows,
+            causal,
+            ..
+        } => attention(inputs, *num_heads, *windows, *causal),
         Op::Embedding => embedding(x, inputs[1]),
         Op::Reduce {
             axes,
@@ -323,7 +326,12 @@ fn broadcast(a: &Value, b: &Value) -> Result<Inferred, String> {
     })
 }
 
-fn attention(inputs: &[&Value], num_heads: usize, windows: usize) -> Result<Inferred, String> {
+fn attention(
+    inputs: &[&Value],
+    num_heads: usize,
+    windows: usize,
+    causal: bool,
+) -> Result<Inferred, String> {
     let [q, k, v] = [0, 1, 2].map(|index: usize| inputs[index]);
     match (q.shape.as_slice(), k.shape.as_slice(), v.shape.as_slice()) {
         (&[queries, width], &[keys, k_width], &[values, v_width])
@@ -334,7 +342,8 @@ fn attention(inputs: &[&Value], num_heads: usize, windows: usize) -> Result<Infe
                 && width.is_multiple_of(num_heads)
                 && windows > 0
                 && queries.is_multiple_of(windows)
-                && keys.is_multiple_of(windows) =>
+                && keys.is_multiple_of(windows)
+                && (!causal || queries == keys) =>
         {
             let wanted = [num_heads, queries / windows, keys / windows];
             if let Some(bias) = inputs.get(3).filter(|bias| bias.shape != wanted) {
@@ -346,7 +355,7 @@ fn attention(inputs: &[&Value], num_heads: usize, windows: usize) -> Result<Infe
             })
         }
         (q, k, v) => Err(format!(
-            "q {q:?}, k {k:?}, v {v:?} with {num_heads} heads and {windows} windows, expected (tokens, width) that they divide"
+            "q {q:?}, k {k:?}, v {v:?} with {num_heads} heads and {windows} windows, expected (tokens, width) that they divide, of equal tokens where attention is causal"
         )),
     }
 }
@@ -450,9 +459,11 @@ fn slice(x: &Value, starts: &[usize], steps: &[usize], output: &Value) -> Result
         }
     }
     let whole = rank > 0 && output.shape[0] == x.shape[0];
-    let first = rank > 0 && output.shape[0] == 1 && starts[0] == 0;
-    if x.dynamic && !whole && !first {
-        return Err(wrong("all tokens or the first one of a dynamic value"));
+    let end = rank > 0 && output.shape[0] == 1 && (starts[0] == 0 || starts[0] + 1 == x.shape[0]);
+    if x.dynamic && !whole && !end {
+        return Err(wrong(
+            "all tokens, the first or the last one of a dynamic value",
+        ));
     }
     Ok(Inferred {
         shape: output.shape.clone(),

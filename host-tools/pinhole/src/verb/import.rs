@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use pinhole_graph::import::projection::{Projection, Tower};
-use pinhole_graph::import::{Checkpoint, bert, clip_vision, efficientnet_lite};
+use pinhole_graph::import::{Checkpoint, bert, clip, efficientnet_lite};
 use pinhole_graph::{Graph, pass};
 use pinhole_text::wordpiece::Tokenizer;
 use serde::Serialize;
@@ -14,6 +15,9 @@ use crate::failure::{Failure, Outcome};
 use crate::files::{self, FileKind};
 use crate::graph_file;
 use crate::output::{json, note, say};
+
+/// Longest token sequence of a BERT.
+const BERT_TOKENS: usize = 64;
 
 /// Import a checkpoint (.pth, .safetensors) or an ONNX file as a graph.
 #[derive(clap::Args)]
@@ -25,10 +29,12 @@ Examples:
   pinhole import minilm/model.safetensors \\
     --projection projection.safetensors --max-tokens 64 --out text.phg
   pinhole import mobilenet.onnx --out mobilenet.phg
+  pinhole import open_clip_model.safetensors --out image.phg
+  pinhole import open_clip_model.safetensors --tower text --out text.phg
 
 The architecture is recognised from the checkpoint's keys: EfficientNet-Lite0 to
-4, vision transformers of OpenAI CLIP, open_clip, and Hugging Face's CLIP and
-SigLIP, BERT and MiniLM. The vocabulary of a text encoder is read from vocab.txt or
+4, both towers of OpenAI's CLIP, open_clip's CLIP, SigLIP and CoCa (its image
+tower), Hugging Face's CLIP and SigLIP, BERT and MiniLM. The vocabulary of a text encoder is read from vocab.txt or
 tokenizer.json beside the checkpoint.")]
 pub(crate) struct Args {
     /// Checkpoint or ONNX file.
@@ -57,9 +63,12 @@ pub(crate) struct Choices {
     /// The activation of a vision transformer is QuickGELU, as in OpenAI's weights, which do not say so.
     #[arg(long)]
     quick_gelu: bool,
-    /// Longest token sequence of a text encoder.
-    #[arg(long, default_value_t = 64, value_name = "N")]
-    max_tokens: usize,
+    /// Which encoder of a checkpoint that has both.
+    #[arg(long, value_enum, default_value_t = Side::Image)]
+    tower: Side,
+    /// Longest token sequence of a text encoder. [default: 64, or the context of a CLIP]
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<usize>,
 }
 
 #[cfg(feature = "train")]
@@ -70,9 +79,19 @@ impl Choices {
             projection: None,
             head: false,
             quick_gelu: false,
-            max_tokens,
+            tower: Side::Image,
+            max_tokens: Some(max_tokens),
         }
     }
+}
+
+/// An encoder of a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Side {
+    /// Of pictures.
+    Image,
+    /// Of sentences.
+    Text,
 }
 
 /// Runs the verb.
@@ -177,8 +196,8 @@ fn checkpoint(source: &Path, bytes: &[u8], choices: &Choices) -> Outcome<Graph> 
             efficientnet_lite::import(&checkpoint, output)?,
             Tower::Image,
         )
-    } else if let Some(keys) = clip_vision::recognises(&checkpoint) {
-        let mut config = clip_vision::config_beside(&checkpoint, keys)?;
+    } else if let Some(keys) = clip::recognises(&checkpoint) {
+        let mut config = clip::config_beside(&checkpoint, keys)?;
         if choices.quick_gelu {
             config.quick_gelu();
         }
@@ -186,15 +205,27 @@ fn checkpoint(source: &Path, bytes: &[u8], choices: &Choices) -> Outcome<Graph> 
             .assumed
             .iter()
             .for_each(|assumption| note!("assumed: {assumption}"));
-        let graph = clip_vision::import(&checkpoint, keys, &config)?;
-        (graph, Tower::Image)
+        match choices.tower {
+            Side::Image => (
+                clip::import_image(&checkpoint, keys, &config)?,
+                Tower::Image,
+            ),
+            Side::Text => {
+                let graph = clip::import_text(&checkpoint, keys, &config, choices.max_tokens)?;
+                (graph, Tower::Text)
+            }
+        }
     } else if bert::recognises(&checkpoint) {
         let config = bert::config_beside(&checkpoint)?;
         config
             .assumed
             .iter()
             .for_each(|assumption| note!("assumed: {assumption}"));
-        let mut graph = bert::import(&checkpoint, &config, choices.max_tokens)?;
+        let mut graph = bert::import(
+            &checkpoint,
+            &config,
+            choices.max_tokens.unwrap_or(BERT_TOKENS),
+        )?;
         graph.meta.vocabulary = bert::vocabulary_beside(source)?;
         (graph, Tower::Text)
     } else {

@@ -95,6 +95,7 @@ fn attention_op(num_heads: usize, scale: f32) -> Op {
         num_heads,
         scale,
         windows: 1,
+        causal: false,
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) fn attention_float<V: Lanes, E: Number>(v: V, args: AttentionFloat<'_
         width,
         num_heads,
         scale,
+        causal,
         q,
         k,
         v: values,
@@ -34,8 +35,11 @@ pub(crate) fn attention_float<V: Lanes, E: Number>(v: V, args: AttentionFloat<'_
             let scores = &mut scratch[..rows * tokens]; // (rows, tokens)
             for (row, scores) in scores.chunks_exact_mut(tokens).enumerate() {
                 let query = &q[(first + row) * width + column..][..head_width];
-                score_row(v, query, &k[column..], width, scale, scores);
-                softmax_row(v, scores);
+                let keys = if causal { first + row + 1 } else { tokens };
+                let (seen, unseen) = scores.split_at_mut(keys);
+                score_row(v, query, &k[column..], width, scale, seen);
+                softmax_row(v, seen);
+                unseen.fill(0.0);
             }
             Product {
                 rows,

@@ -349,11 +349,15 @@ fn attention<'m>(operands: &Operands<'m>, dtype: DType) -> Decoded<'m> {
         0,
         width % num_heads,
     )?;
+    let causal = params.causal;
+    zeros(&[params.reserved])?;
+    in_range("causal", causal.into(), 0, 1)?;
     Ok(FloatStep::Attention {
         tokens,
         width,
         num_heads,
         scale: params.scale.get(),
+        causal: causal == 1,
     })
 }
 

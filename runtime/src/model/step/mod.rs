@@ -220,6 +220,7 @@ pub(crate) enum FloatStep<'m> {
         width: usize,
         num_heads: usize,
         scale: f32,
+        causal: bool,
     },
     Embedding {
         rows: usize,

@@ -104,10 +104,11 @@ pub(super) fn slice<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
     let element_bytes = same_kind(operands)?.bytes();
     let (input, output) = (operands.any_input(0)?, operands.any_output());
     let whole_rows = params.starts[0].get() == 0 && params.steps[0].get() == 1;
-    // The first row is there however many tokens a run has, and so is a cut of every row.
+    let last_row = input.dynamic && params.starts[0].get() as usize + 1 == operands.max_tokens();
+    // The first row is there however many tokens a run has, and so are the last one and a cut of every row.
     let follows = match (input.dynamic, output.dynamic) {
         (false, false) => true,
-        (true, false) => params.starts[0].get() == 0 && output.shape[0] == 1,
+        (true, false) => (params.starts[0].get() == 0 || last_row) && output.shape[0] == 1,
         (true, true) => whole_rows,
         (false, true) => false,
     };
@@ -117,10 +118,11 @@ pub(super) fn slice<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
     let natural = natural_strides(&input.shape);
     let (mut strides, mut start) = ([0; 4], 0usize);
     for d in 0..4 {
-        let (first, step) = (
-            u64::from(params.starts[d].get()),
-            u64::from(params.steps[d].get()),
-        );
+        let first = match d {
+            0 if last_row => input.shape[0] as u64 - 1,
+            _ => u64::from(params.starts[d].get()),
+        };
+        let step = u64::from(params.steps[d].get());
         in_range("step", step as i64, 1, i64::from(u32::MAX))?;
         // Both factors are below 2³², so that the sum stays below 2⁶⁴.
         let last = first.saturating_add((output.shape[d] as u64 - 1).saturating_mul(step));

@@ -41,6 +41,7 @@ pub(in super::super) fn attention_f16(args: AttentionF16<'_>) {
         width,
         num_heads,
         scale,
+        causal,
         q,
         k,
         v,
@@ -77,6 +78,9 @@ pub(in super::super) fn attention_f16(args: AttentionF16<'_>) {
                 dst_stride: lanes,
             }
             .run();
+            if causal {
+                hide_later_keys(&mut scores[first * lanes..], lanes);
+            }
             for lane in (0..count).step_by(LANES) {
                 let sums = exponentials(&mut scores[lane..], lanes);
                 Weighted {
@@ -91,6 +95,13 @@ pub(in super::super) fn attention_f16(args: AttentionF16<'_>) {
                 .run(head_width, &mut dst[(first + lane) * width + column..]);
             }
         }
+    }
+}
+
+/// Sets the scores of keys behind their query to −∞. `scores` begins at the key that is the first query.
+fn hide_later_keys(scores: &mut [f16], lanes: usize) {
+    for (key, row) in scores.chunks_mut(lanes).enumerate() {
+        row[..key.min(lanes)].fill(f16::NEG_INFINITY);
     }
 }
 

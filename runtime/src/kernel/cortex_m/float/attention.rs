@@ -18,6 +18,7 @@ pub(crate) fn attention<L: FloatLevel, T: Number>(args: AttentionFloat<'_, T>) {
         width,
         num_heads,
         scale,
+        causal,
         q,
         k,
         v,
@@ -47,7 +48,12 @@ pub(crate) fn attention<L: FloatLevel, T: Number>(args: AttentionFloat<'_, T>) {
                 rows,
                 &mut Scores::<T::Product<L>>::new(scores, tokens, scale),
             );
-            scores.chunks_exact_mut(tokens).for_each(softmax_row::<L>);
+            for (row, scores) in scores.chunks_exact_mut(tokens).enumerate() {
+                let keys = if causal { first + row + 1 } else { tokens };
+                let (seen, unseen) = scores.split_at_mut(keys);
+                softmax_row::<L>(seen);
+                unseen.fill(0.0);
+            }
             let Some(weights) = narrowed::<L, T>(scores) else {
                 return;
             };

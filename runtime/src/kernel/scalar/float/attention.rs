@@ -10,6 +10,7 @@ pub fn attention_float<T: Element>(args: AttentionFloat<'_, T>) {
         width,
         num_heads,
         scale,
+        causal,
         q,
         k,
         v,
@@ -17,11 +18,12 @@ pub fn attention_float<T: Element>(args: AttentionFloat<'_, T>) {
         scratch,
     } = args;
     let head_width = width / num_heads;
-    let scores = &mut scratch[..tokens]; // (tokens), of one query and one head
     for head in 0..num_heads {
         let columns = head * head_width..(head + 1) * head_width;
         for query in 0..tokens {
-            for key in 0..tokens {
+            let keys = if causal { query + 1 } else { tokens };
+            let scores = &mut scratch[..keys]; // of one query and one head
+            for key in 0..keys {
                 let mut sum = 0.0;
                 for column in columns.clone() {
                     sum += q[query * width + column].widen() * k[key * width + column].widen();
@@ -31,7 +33,7 @@ pub fn attention_float<T: Element>(args: AttentionFloat<'_, T>) {
             softmax_row(scores);
             for column in columns.clone() {
                 let mut sum = 0.0;
-                for key in 0..tokens {
+                for key in 0..keys {
                     sum += scores[key] * v[key * width + column].widen();
                 }
                 dst[query * width + column] = T::narrow(sum);

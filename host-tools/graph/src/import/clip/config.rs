@@ -1,0 +1,224 @@
+//! What the tensors of a CLIP do not tell: from the configuration beside the checkpoint, or assumed and said so.
+
+use serde_json::Value as Json;
+
+use super::Keys;
+use crate::import::ImportError;
+use crate::import::checkpoint::{Checkpoint, read_file};
+use crate::op::Unary;
+
+/// Largest configuration.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+/// Of CoCa.
+const POOLER_HEADS: usize = 8;
+/// Of every CLIP.
+const HEAD_WIDTH: usize = 64;
+/// Pixels of OpenAI's training pictures, which most of the family kept.
+const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
+/// See [`CLIP_MEAN`].
+const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
+/// Of SigLIP.
+const HALF: [f32; 3] = [0.5; 3];
+
+/// What tensors do not tell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Of the image tower.
+    pub image: TowerConfig,
+    /// Of the text tower.
+    pub text: TowerConfig,
+    /// Heads of CoCa's pooler.
+    pub pooler_heads: usize,
+    /// Of channels in [0, 1].
+    pub mean: [f32; 3],
+    /// Of channels in [0, 1].
+    pub std: [f32; 3],
+    /// What was assumed, one sentence each, for the person who imports.
+    pub assumed: Vec<String>,
+}
+
+/// What the tensors of one tower do not tell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TowerConfig {
+    /// Of attention, where a configuration says so; otherwise as many as have 64 columns.
+    pub heads: Heads,
+    /// Between the two products of an MLP.
+    pub activation: Unary,
+    /// Of every layer normalisation.
+    pub epsilon: f32,
+}
+
+/// How many heads attention has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heads {
+    /// So many.
+    Count(usize),
+    /// As many as have this number of columns.
+    Width(usize),
+}
+
+impl TowerConfig {
+    /// Columns of a head in a tower of this width.
+    ///
+    /// # Errors
+    /// With the sentence for it, when heads do not divide the width.
+    pub(super) fn head_width(&self, width: usize) -> Result<usize, String> {
+        let (divisor, head_width) = match self.heads {
+            Heads::Count(count) => (count, width.checked_div(count)),
+            Heads::Width(columns) => (columns, Some(columns)),
+        };
+        match head_width {
+            Some(columns) if divisor > 0 && width > 0 && width.is_multiple_of(divisor) => {
+                Ok(columns)
+            }
+            _ => Err(match self.heads {
+                Heads::Count(count) => format!("{count} heads do not divide the width {width}"),
+                Heads::Width(columns) => {
+                    format!("heads of {columns} columns do not divide the width {width}")
+                }
+            }),
+        }
+    }
+
+    /// Takes what `vision_config`, `text_config`, `vision_cfg` or `text_cfg` say.
+    fn read(&mut self, json: &Json) -> Result<(), String> {
+        if let Some(name) = json["hidden_act"].as_str() {
+            self.activation = match name {
+                "quick_gelu" => Unary::QuickGelu,
+                "gelu" => Unary::Gelu,
+                "gelu_pytorch_tanh" | "gelu_new" | "gelu_fast" => Unary::GeluTanh,
+                other => {
+                    return Err(format!(
+                        "hidden_act is {other}, expected gelu, quick_gelu or gelu_pytorch_tanh"
+                    ));
+                }
+            };
+        }
+        if json["act_kwargs"]["approximate"].as_str() == Some("tanh") {
+            self.activation = Unary::GeluTanh;
+        }
+        let epsilon = &json["layer_norm_eps"];
+        if let Some(epsilon) = epsilon.as_f64().or(json["norm_kwargs"]["eps"].as_f64()) {
+            self.epsilon = epsilon as f32;
+        }
+        let count = &json["num_attention_heads"];
+        if let Some(count) = count.as_u64().or(json["heads"].as_u64()) {
+            self.heads = Heads::Count(count as usize);
+        } else if let Some(width) = json["head_width"].as_u64() {
+            self.heads = Heads::Width(width as usize);
+        }
+        Ok(())
+    }
+}
+
+/// Reads the configuration beside a checkpoint: `config.json` (transformers), `open_clip_config.json` or the model
+/// configuration of open_clip alone as `model_config.json`, and `preprocessor_config.json` for the pixels. What none of them
+/// says is assumed.
+///
+/// # Errors
+/// When a file is there and holds no JSON, or an activation that no transformer of this family has.
+pub fn config_beside(checkpoint: &Checkpoint, keys: Keys) -> Result<Config, ImportError> {
+    let mut config = Config::assumed(keys);
+    for name in [
+        "config.json",
+        "open_clip_config.json",
+        "model_config.json",
+        "preprocessor_config.json",
+    ] {
+        let path = checkpoint.path.with_file_name(name);
+        if !path.is_file() {
+            continue;
+        }
+        let bytes = read_file(&path, MAX_CONFIG_BYTES)?;
+        let json: Json = serde_json::from_slice(&bytes)
+            .map_err(|error| ImportError::malformed(&path, format!("no JSON: {error}")))?;
+        config
+            .read(&json)
+            .map_err(|what| ImportError::malformed(&path, what))?;
+    }
+    Ok(config)
+}
+
+impl Config {
+    /// What the family has in common.
+    fn assumed(keys: Keys) -> Self {
+        let siglip = keys.is_siglip();
+        let tower = TowerConfig {
+            heads: Heads::Width(HEAD_WIDTH),
+            activation: match keys {
+                Keys::HuggingFaceSiglip => Unary::GeluTanh,
+                _ => Unary::Gelu,
+            },
+            epsilon: if siglip { 1e-6 } else { 1e-5 },
+        };
+        let mean = if siglip { HALF } else { CLIP_MEAN };
+        let activation = match keys {
+            Keys::HuggingFaceSiglip => "activation GELU by tanh",
+            Keys::OpenClipSiglip => "activation GELU",
+            _ => "activation GELU; weights of OpenAI want QuickGELU: --quick-gelu",
+        };
+        Self {
+            image: tower.clone(),
+            text: tower,
+            pooler_heads: POOLER_HEADS,
+            mean,
+            std: if siglip { HALF } else { CLIP_STD },
+            assumed: vec![
+                format!("heads of width {HEAD_WIDTH}, {activation}"),
+                format!("pixels of mean {mean:?}"),
+            ],
+        }
+    }
+
+    /// QuickGELU, which OpenAI trained with and the keys do not tell.
+    pub fn quick_gelu(&mut self) {
+        self.image.activation = Unary::QuickGelu;
+        self.text.activation = Unary::QuickGelu;
+    }
+
+    fn settled(&mut self, what: &str) {
+        self.assumed.retain(|line| !line.contains(what));
+    }
+
+    /// Takes what a configuration says: that of transformers, of open_clip, or of a processor.
+    fn read(&mut self, json: &Json) -> Result<(), String> {
+        let open_clip = match &json["model_cfg"] {
+            Json::Null => json,
+            inner => inner,
+        };
+        if open_clip["quick_gelu"].as_bool() == Some(true) {
+            self.quick_gelu();
+        }
+        for (image, text) in [
+            (&json["vision_config"], &json["text_config"]),
+            (&open_clip["vision_cfg"], &open_clip["text_cfg"]),
+        ] {
+            self.image.read(image)?;
+            self.text.read(text)?;
+            if let Some(heads) = image["attn_pooler_heads"].as_u64() {
+                self.pooler_heads = heads as usize;
+            }
+            if image.is_object() && text.is_object() {
+                self.settled("activation");
+            }
+        }
+        let processor = match &json["preprocess_cfg"] {
+            Json::Null => (&json["image_mean"], &json["image_std"]),
+            open_clip => (&open_clip["mean"], &open_clip["std"]),
+        };
+        if let (Some(mean), Some(std)) = (three(processor.0), three(processor.1)) {
+            (self.mean, self.std) = (mean, std);
+            self.settled("pixels");
+        }
+        Ok(())
+    }
+}
+
+fn three(json: &Json) -> Option<[f32; 3]> {
+    let numbers: Vec<f32> = json
+        .as_array()?
+        .iter()
+        .map(|number| number.as_f64().map(|number| number as f32))
+        .collect::<Option<_>>()?;
+    numbers.try_into().ok()
+}

@@ -1,0 +1,262 @@
+//! The image tower: patches and positions, blocks, one token, projection.
+//!
+//! Dosovitskiy et al., "An Image Is Worth 16x16 Words", 2021 (<https://arxiv.org/abs/2010.11929>).
+//!
+//! ```text
+//! patches ─ + positions ─ [norm] ─ blocks ─ class token │ attention of a learned query ─ norm ─ projection ─ embedding
+//! ```
+
+use super::blocks::{Builder, count, rows, size};
+use super::keys::{ImageNames, Pool, ProbeNames, Projection, Side};
+use super::{Config, Keys, described, resnet};
+use crate::import::ImportError;
+use crate::import::checkpoint::Checkpoint;
+use crate::import::layout::channels_last;
+use crate::op::Activation;
+use crate::{Graph, ModelKind, Op, PictureGeometry, Tensor, ValueId};
+
+/// Keys of CoCa's pooler, behind which the class token's norm and projection follow.
+const POOLER: &str = "visual.attn_pool";
+
+/// Builds the graph: input `image` (1, side, side, 3), normalised, output `embedding` (1, width of the shared space).
+///
+/// # Errors
+/// When keys are missing, left over or of another shape, or positions are no square of patches.
+pub fn import(checkpoint: &Checkpoint, keys: Keys, config: &Config) -> Result<Graph, ImportError> {
+    if checkpoint.tensors.contains_key(resnet::POSITIONS) {
+        return resnet::import(checkpoint, config);
+    }
+    let names = keys.image();
+    let sizes = Sizes::of(checkpoint, &names)?;
+    let Sizes {
+        side, patch, width, ..
+    } = sizes;
+    let layers = count(checkpoint, names.blocks, names.block);
+    let mut tower = Builder {
+        weights: checkpoint.weights(format!(
+            "a vision transformer of {layers} layers and width {width}"
+        )),
+        graph: Graph::empty(format!("vit-p{patch}-{side}-l{layers}-w{width}")),
+        checkpoint,
+        config: &config.image,
+        width,
+        head_width: config
+            .image
+            .head_width(width)
+            .map_err(|what| ImportError::malformed(&checkpoint.path, what))?,
+        causal: false,
+    };
+    let mut x = tokens(&mut tower, &names, &sizes);
+    for layer in 0..layers {
+        x = tower.block(&format!("{}.{layer}", names.blocks), names.block, x);
+    }
+    let pooled = match names.pool {
+        Pool::Probe(probe) => probed(&mut tower, &names, probe, x),
+        Pool::ClassToken { .. } if tower.weights.has(&format!("{POOLER}.query")) => {
+            let row = pooled(&mut tower, config.pooler_heads, x);
+            tower.layer_norm(names.norm_after, row)
+        }
+        Pool::ClassToken { .. } => {
+            let row = tower.row("class_row", 0, x);
+            tower.layer_norm(names.norm_after, row)
+        }
+    };
+    let embedding = match names.pool {
+        Pool::ClassToken {
+            projection: Projection::Matrix(key),
+            ..
+        } if tower.weights.has(key) => tower.times("projection", key, pooled),
+        Pool::ClassToken {
+            projection: Projection::Linear(key),
+            ..
+        } if tower.weights.has(&format!("{key}.weight")) => tower.linear(key, pooled),
+        _ => pooled,
+    };
+    let space = tower.columns(embedding);
+    let embedding = tower.sequence("embedding", Op::NormalizeEmbedding, &[embedding], space);
+    tower.graph.outputs.push(embedding);
+    let Builder {
+        weights, mut graph, ..
+    } = tower;
+    weights.finish(|key| keys.side(key).may_stay(Side::Image))?;
+    graph.meta.kind = ModelKind::ImageEncoder;
+    graph.meta.geometry = Some(PictureGeometry {
+        width: side,
+        height: side,
+        resize_shorter: side,
+        mean: config.mean,
+        std: config.std,
+    });
+    Ok(described(graph, checkpoint, config))
+}
+
+/// What the tensors tell.
+#[derive(Clone, Copy)]
+struct Sizes {
+    /// Pixels.
+    side: usize,
+    /// Pixels.
+    patch: usize,
+    /// Rows and columns of patches.
+    grid: usize,
+    /// Patches, and the class token.
+    tokens: usize,
+    width: usize,
+}
+
+impl Sizes {
+    fn of(checkpoint: &Checkpoint, names: &ImageNames) -> Result<Self, ImportError> {
+        let fault = |what: String| ImportError::malformed(&checkpoint.path, what);
+        let weight = format!("{}.weight", names.patches);
+        let &[width, 3, patch, columns] = checkpoint.shape(&weight).unwrap_or_default() else {
+            return Err(fault(format!(
+                "{weight} is {:?}, expected (width, 3, patch, patch)",
+                checkpoint.shape(&weight)
+            )));
+        };
+        // timm keeps a dimension of 1 in front.
+        let shape = checkpoint.shape(names.positions).unwrap_or_default();
+        let tokens = shape.iter().rev().nth(1).copied().unwrap_or(0);
+        let class_tokens = usize::from(matches!(names.pool, Pool::ClassToken { .. }));
+        let patches = tokens.saturating_sub(class_tokens);
+        let grid = patches.isqrt();
+        if patch == 0 || patch != columns || grid == 0 || grid * grid != patches {
+            return Err(fault(format!(
+                "{} is {shape:?} for patches of {patch} × {columns}; expected a square of square patches",
+                names.positions
+            )));
+        }
+        Ok(Self {
+            side: grid * patch,
+            patch,
+            grid,
+            tokens,
+            width,
+        })
+    }
+}
+
+/// The picture as (tokens, width), before the blocks.
+fn tokens(tower: &mut Builder<'_>, names: &ImageNames, sizes: &Sizes) -> ValueId {
+    let Sizes {
+        side,
+        patch,
+        grid,
+        tokens,
+        width,
+    } = *sizes;
+    let image = tower.graph.add_value("image", &[1, side, side, 3]);
+    tower.graph.inputs.push(image);
+    let key = format!("{}.weight", names.patches);
+    let weight = tower.weights.take(&key, &[width, 3, patch, patch]);
+    let weight = tower.graph.add_constant(key, channels_last(&weight));
+    let mut inputs = vec![image, weight];
+    let bias = format!("{}.bias", names.patches);
+    if tower.weights.has(&bias) {
+        inputs.push(tower.constant(&bias, &[width]));
+    }
+    let op = Op::Conv2d {
+        stride: [patch; 2],
+        padding: [0; 4],
+        dilation: [1; 2],
+        groups: 1,
+        activation: Activation::None,
+    };
+    let patches = tower
+        .graph
+        .add_node(names.patches, op, &inputs, &[1, grid, grid, width]);
+    let rows = [grid * grid, width];
+    let name = format!("{}.rows", names.patches);
+    let mut x = tower.graph.add_node(name, Op::Reshape, &[patches], &rows);
+    if let Pool::ClassToken { token, .. } = names.pool {
+        let row = reshaped(tower.weights.take(token, &[width]), &[1, width]);
+        let row = tower.graph.add_constant(token, row);
+        let op = Op::Concat { axis: 0 };
+        x = tower
+            .graph
+            .add_node("embeddings", op, &[row, x], &[tokens, width]);
+    }
+    let shape = tower
+        .checkpoint
+        .shape(names.positions)
+        .map_or(2, <[usize]>::len);
+    let shape = if shape == 3 {
+        vec![1, tokens, width]
+    } else {
+        vec![tokens, width]
+    };
+    let positions = reshaped(
+        tower.weights.take(names.positions, &shape),
+        &[tokens, width],
+    );
+    let positions = tower.graph.add_constant(names.positions, positions);
+    x = tower.add("embeddings.add", x, positions);
+    match names.norm_before {
+        // open_clip leaves it out where a configuration says so.
+        Some(name) if tower.weights.has(&format!("{name}.weight")) => tower.layer_norm(name, x),
+        _ => x,
+    }
+}
+
+/// SigLIP's head: a learned query attends to all tokens, then an MLP: (1, width).
+fn probed(tower: &mut Builder<'_>, names: &ImageNames, probe: &ProbeNames, x: ValueId) -> ValueId {
+    let width = tower.width;
+    let x = tower.layer_norm(names.norm_after, x);
+    let query = reshaped(tower.weights.take(probe.query, &[1, 1, width]), &[1, width]);
+    let query = tower.graph.add_constant(probe.query, query);
+    let heads = tower.heads("", probe.heads, [query, x, x]);
+    let mixed = tower.attention("head.attention", heads);
+    let mixed = tower.linear(probe.mixed, mixed);
+    let normed = tower.layer_norm(probe.norm, mixed);
+    let narrow = tower.mlp(probe.wide, probe.narrow, normed);
+    tower.add("head.add", mixed, narrow)
+}
+
+/// CoCa's pooler: the first of its learned queries, whose result is the embedding, attends to all tokens: (1, n). The others
+/// make the tokens of captions.
+fn pooled(tower: &mut Builder<'_>, heads: usize, x: ValueId) -> ValueId {
+    let key = |part: &str| format!("{POOLER}.{part}");
+    let [queries, n] = [0, 1].map(|d| size(tower.checkpoint, &key("query"), d));
+    let table = tower.weights.take(&key("query"), &[queries, n]);
+    let first = match table.as_f32() {
+        Some(data) if data.len() >= n && n > 0 => Tensor::f32(&[1, n], data[..n].to_vec()),
+        _ => table,
+    };
+    let query = tower.graph.add_constant(key("query"), first);
+    let query = tower.layer_norm(&key("ln_q"), query);
+    let x = tower.layer_norm(&key("ln_k"), x);
+    let bias = tower.weights.take(&key("attn.in_proj_bias"), &[3 * n]);
+    // One matrix where both widths are the same, three otherwise.
+    let fused = key("attn.in_proj_weight");
+    let fused = tower
+        .weights
+        .has(&fused)
+        .then(|| tower.weights.take(&fused, &[3 * n, n]));
+    let mut index = 0;
+    let qkv = [(query, "q"), (x, "k"), (x, "v")].map(|(input, part)| {
+        let columns = tower.columns(input);
+        let weight = match &fused {
+            Some(fused) => rows(fused, index, &[n, columns]),
+            None => {
+                let key = key(&format!("attn.{part}_proj_weight"));
+                tower.weights.take(&key, &[n, columns])
+            }
+        };
+        let bias = rows(&bias, index, &[n]);
+        index += 1;
+        tower.product(&key(&format!("attn.{part}")), input, weight, Some(bias), n)
+    });
+    let stream_heads = tower.head_width;
+    tower.head_width = n.checked_div(heads).unwrap_or(0).max(1);
+    let mixed = tower.attention(&key("attended"), qkv);
+    tower.head_width = stream_heads;
+    tower.linear(&key("attn.out_proj"), mixed)
+}
+
+/// The same elements in another shape; the stand-in for a fault stays one.
+fn reshaped(mut tensor: Tensor, shape: &[usize]) -> Tensor {
+    if tensor.shape.iter().product::<usize>() == shape.iter().product::<usize>() {
+        tensor.shape = shape.to_vec();
+    }
+    tensor
+}

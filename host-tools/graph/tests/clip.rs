@@ -1,0 +1,188 @@
+//! Small CLIPs with random weights against what open_clip computes with them; `tests/import/make_clip.py --tiny` makes the files.
+
+use std::path::{Path, PathBuf};
+
+use pinhole_graph::import::clip::{self, Config, Heads};
+use pinhole_graph::import::{Checkpoint, ImportError};
+use pinhole_graph::op::Unary;
+use pinhole_graph::{Graph, ModelKind, Tensor, pass};
+
+/// The checkpoint of a file, and what is expected of it.
+fn load(name: &str) -> (Checkpoint, Checkpoint) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
+    let mut checkpoint = Checkpoint::load(folder.join(format!("clip_{name}.safetensors"))).unwrap();
+    let mut expected = checkpoint.clone();
+    checkpoint
+        .tensors
+        .retain(|key, _| !key.starts_with("expected."));
+    expected.tensors = expected
+        .tensors
+        .into_iter()
+        .filter_map(|(key, tensor)| Some((key.strip_prefix("expected.")?.to_owned(), tensor)))
+        .collect();
+    (checkpoint, expected)
+}
+
+/// What the configuration of all small ones says.
+fn config(checkpoint: &Checkpoint) -> Config {
+    let keys = clip::recognises(checkpoint).unwrap();
+    let mut config = clip::config_beside(checkpoint, keys).unwrap();
+    config.image.heads = Heads::Width(32);
+    config.text.heads = Heads::Count(4);
+    config
+}
+
+fn image(checkpoint: &Checkpoint, config: &Config) -> Result<Graph, ImportError> {
+    clip::import_image(checkpoint, clip::recognises(checkpoint).unwrap(), config)
+}
+
+fn text(checkpoint: &Checkpoint, config: &Config) -> Result<Graph, ImportError> {
+    clip::import_text(
+        checkpoint,
+        clip::recognises(checkpoint).unwrap(),
+        config,
+        None,
+    )
+}
+
+/// The largest difference of unit vectors from what is expected, over all pictures or texts.
+fn largest_error(mut graph: Graph, expected: &Checkpoint, inputs: &str, outputs: &str) -> f64 {
+    pass::standard(&mut graph).unwrap();
+    let (inputs, outputs) = (&expected.tensors[inputs], &expected.tensors[outputs]);
+    let row: usize = inputs.shape[1..].iter().product();
+    let width = outputs.shape[1];
+    let mut largest = 0.0f64;
+    for (index, wanted) in outputs.as_f32().unwrap().chunks_exact(width).enumerate() {
+        let span = index * row..(index + 1) * row;
+        let input = match (inputs.as_f32(), inputs.as_i32()) {
+            (Some(pixels), _) => {
+                let shape = [&[1], &inputs.shape[1..]].concat();
+                Tensor::f32(&shape, pixels[span].to_vec())
+            }
+            (_, ids) => {
+                let ids = ids.unwrap()[span].iter().copied();
+                let ids: Vec<i32> = ids.filter(|&id| id >= 0).collect();
+                Tensor::i32(&[ids.len()], ids)
+            }
+        };
+        let found = pass::evaluate(&graph, &[input]).unwrap();
+        let found = found[0].as_f32().unwrap();
+        let norm = found.iter().map(|x| x * x).sum::<f32>().sqrt();
+        for (found, wanted) in found.iter().zip(wanted) {
+            largest = largest.max(f64::from(found / norm - wanted).abs());
+        }
+    }
+    largest
+}
+
+#[test]
+fn both_towers_of_a_vision_transformer_agree_with_open_clip() {
+    let (checkpoint, expected) = load("vit");
+    let mut config = config(&checkpoint);
+    config.quick_gelu();
+    let graph = image(&checkpoint, &config).unwrap();
+    assert_eq!(graph.meta.kind, ModelKind::ImageEncoder);
+    assert_eq!(graph.meta.geometry.as_ref().unwrap().width, 32);
+    let error = largest_error(graph, &expected, "image", "image.embedding");
+    assert!(error < 2e-6, "{error}");
+    let graph = text(&checkpoint, &config).unwrap();
+    assert_eq!(graph.meta.kind, ModelKind::TextEncoder);
+    assert_eq!(graph.meta.max_tokens, Some(12));
+    let error = largest_error(graph, &expected, "ids", "text.embedding");
+    assert!(error < 2e-6, "{error}");
+}
+
+#[test]
+fn the_activation_shows() {
+    let (checkpoint, expected) = load("vit");
+    let graph = image(&checkpoint, &config(&checkpoint)).unwrap();
+    let error = largest_error(graph, &expected, "image", "image.embedding");
+    assert!(error > 1e-4, "{error}: GELU for QuickGELU");
+}
+
+#[test]
+fn a_residual_network_agrees_with_open_clip() {
+    let (checkpoint, expected) = load("resnet");
+    let config = config(&checkpoint);
+    let graph = image(&checkpoint, &config).unwrap();
+    let error = largest_error(graph, &expected, "image", "image.embedding");
+    assert!(error < 2e-6, "{error}");
+    let graph = text(&checkpoint, &config).unwrap();
+    let error = largest_error(graph, &expected, "ids", "text.embedding");
+    assert!(error < 2e-6, "{error}");
+}
+
+#[test]
+fn the_image_tower_of_coca_agrees_with_open_clip_and_its_text_tower_is_refused() {
+    let (checkpoint, expected) = load("coca");
+    let config = config(&checkpoint);
+    let graph = image(&checkpoint, &config).unwrap();
+    let error = largest_error(graph, &expected, "image", "image.embedding");
+    assert!(error < 2e-6, "{error}");
+    let refused = text(&checkpoint, &config).unwrap_err().to_string();
+    assert!(
+        refused.contains("CoCa") && refused.contains("--tower image"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn both_towers_of_a_checkpoint_share_a_space() {
+    let (checkpoint, _) = load("vit");
+    let config = config(&checkpoint);
+    let spaces = [image(&checkpoint, &config), text(&checkpoint, &config)]
+        .map(|graph| graph.unwrap().meta.embedding_space.unwrap());
+    assert_eq!(spaces[0], spaces[1]);
+}
+
+#[test]
+fn keys_that_do_not_fit_are_listed_together() {
+    let (mut checkpoint, _) = load("vit");
+    let config = config(&checkpoint);
+    for key in [
+        "visual.ln_post.bias",
+        "visual.transformer.resblocks.1.ln_2.weight",
+    ] {
+        checkpoint.tensors.remove(key).unwrap();
+    }
+    let extra = Tensor::f32(&[1], vec![0.0]);
+    checkpoint.tensors.insert("visual.surplus".into(), extra);
+    let proj = Tensor::f32(&[63, 24], vec![0.0; 63 * 24]);
+    checkpoint.tensors.insert("visual.proj".into(), proj);
+    let message = image(&checkpoint, &config).unwrap_err().to_string();
+    for part in [
+        "visual.ln_post.bias",
+        "visual.transformer.resblocks.1.ln_2.weight",
+        "visual.surplus",
+        "[63, 24]",
+        "[64, 24]",
+    ] {
+        assert!(message.contains(part), "no {part} in {message}");
+    }
+}
+
+#[test]
+fn a_configuration_beside_a_checkpoint_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path: PathBuf = folder.path().join("open_clip_config.json");
+    let (mut checkpoint, _) = load("vit");
+    checkpoint.path = folder.path().join("open_clip_model.safetensors");
+    let keys = clip::recognises(&checkpoint).unwrap();
+    let assumed = clip::config_beside(&checkpoint, keys).unwrap();
+    assert_eq!(assumed.assumed.len(), 2, "{:?}", assumed.assumed);
+    std::fs::write(
+        &path,
+        r#"{"model_cfg": {"quick_gelu": true, "vision_cfg": {"head_width": 32}, "text_cfg": {"heads": 4}},
+            "preprocess_cfg": {"mean": [0.1, 0.2, 0.3], "std": [1, 1, 1]}}"#,
+    )
+    .unwrap();
+    let read = clip::config_beside(&checkpoint, keys).unwrap();
+    assert!(read.assumed.is_empty(), "{:?}", read.assumed);
+    assert_eq!(read.image.heads, Heads::Width(32));
+    assert_eq!(read.text.heads, Heads::Count(4));
+    assert_eq!(read.text.activation, Unary::QuickGelu);
+    assert_eq!(read.mean, [0.1, 0.2, 0.3]);
+    std::fs::write(&path, "{").unwrap();
+    let error = clip::config_beside(&checkpoint, keys).unwrap_err();
+    assert!(error.to_string().contains("no JSON"), "{error}");
+}

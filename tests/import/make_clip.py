@@ -1,0 +1,202 @@
+#!/usr/bin/env python3
+"""Writes CLIP-like checkpoints with seeded random weights, and what their own library computes for them.
+
+usage: make_clip.py FOLDER [NAME...]        all of NAMES below, or those named
+       make_clip.py --tiny FILE_PREFIX      the small ones that the tests keep, one file each
+
+Needs open_clip_torch 3.3, transformers 5.24, timm, safetensors, numpy and torch 2.15 (from PyPI).
+
+FOLDER/NAME holds the checkpoint and configuration as the library itself saves them, and `expected.safetensors`:
+  image            (pictures, side, side, 3) pixels as the encoder reads them, normalised
+  image.embedding  (pictures, width) of length 1
+  ids              (texts, tokens) i32, -1 behind the end
+  text.embedding   (texts, width) of length 1
+
+Weights have the deviations of the library's own initialisation, but norms whose gains differ and biases that are not 0, as
+training makes them: what an importer confuses must show.
+"""
+
+import json
+import pathlib
+import sys
+
+import numpy as np
+import open_clip
+import torch
+from safetensors.torch import save_file
+
+PICTURES, TEXTS = 2, 4
+# Token ids that begin and end a text.
+START, END = 49406, 49407
+
+OPEN_CLIP = {
+    "open_clip-ViT-B-32": "ViT-B-32",
+    "open_clip-ViT-B-16": "ViT-B-16",
+    "open_clip-RN50": "RN50",
+    "open_clip-coca_ViT-B-32": "coca_ViT-B-32",
+    "open_clip-ViT-B-16-SigLIP": "ViT-B-16-SigLIP",
+    "open_clip-MobileCLIP-S1": "MobileCLIP-S1",
+}
+HUGGING_FACE = ("hf-CLIP-ViT-B-32", "hf-SigLIP-B-16")
+NAMES = (*OPEN_CLIP, *HUGGING_FACE)
+
+TINY_VISION = {"image_size": 32, "patch_size": 8, "width": 64, "layers": 2, "head_width": 32}
+TINY_TEXT = {"context_length": 12, "vocab_size": 50, "width": 48, "heads": 4, "layers": 2}
+TINY = {
+    "vit": {"embed_dim": 24, "vision_cfg": TINY_VISION, "text_cfg": TINY_TEXT, "quick_gelu": True},
+    "rn": {
+        "embed_dim": 24,
+        "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
+        "text_cfg": TINY_TEXT,
+    },
+    "coca": {
+        "embed_dim": 64,
+        "vision_cfg": {**TINY_VISION, "attentional_pool": True, "attn_pooler_heads": 8, "output_tokens": True},
+        "text_cfg": {**TINY_TEXT, "width": 64, "embed_cls": True, "output_tokens": True},
+        "multimodal_cfg": {"context_length": 12, "vocab_size": 50, "width": 64, "heads": 4, "layers": 1},
+    },
+}
+
+
+def perturbed(model, seed):
+    """Gains, biases and running statistics as if trained."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def noise(tensor, deviation):
+        return torch.randn(tensor.shape, generator=generator) * deviation
+
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if name.endswith("running_var"):
+                tensor.copy_(torch.exp(noise(tensor, 0.3)))
+            elif name.endswith("running_mean"):
+                tensor.copy_(noise(tensor, 0.2))
+            elif tensor.is_floating_point() and tensor.dim() == 1 and "logit" not in name:
+                if name.endswith("weight"):
+                    tensor.copy_(torch.exp(noise(tensor, 0.3)))
+                else:
+                    tensor.copy_(noise(tensor, 0.1))
+            elif tensor.is_floating_point() and tensor.dim() >= 2 and tensor.abs().max() == 0:
+                tensor.copy_(noise(tensor, 0.05))
+    return model.eval()
+
+
+def pictures(side, seed):
+    generator = np.random.default_rng(seed)
+    coarse = generator.standard_normal((PICTURES, 3, 8, 8)).astype(np.float32)
+    smooth = torch.nn.functional.interpolate(torch.from_numpy(coarse), size=(side, side), mode="bilinear")
+    return smooth + torch.from_numpy(generator.standard_normal((PICTURES, 3, side, side)).astype(np.float32)) * 0.3
+
+
+def texts(context, vocabulary, fixed, seed):
+    """Ids, and the same with -1 behind the end. `fixed`: every place has an id."""
+    generator = np.random.default_rng(seed)
+    start, end = (START, END) if vocabulary > END else (vocabulary - 2, vocabulary - 1)
+    ids = np.zeros((TEXTS, context), np.int64)
+    stored = np.full((TEXTS, context), -1, np.int32)
+    for row, length in enumerate(np.linspace(3, context, TEXTS).astype(int)):
+        if fixed:
+            ids[row] = 1
+            ids[row, :length] = generator.integers(2, vocabulary - 2, length)
+            stored[row] = ids[row]
+        else:
+            inner = generator.integers(1, start, length - 2)
+            ids[row, :length] = [start, *inner, end]
+            stored[row, :length] = ids[row, :length]
+    return torch.from_numpy(ids), torch.from_numpy(stored)
+
+
+def expected(image, text, embed_image, embed_text):
+    ids, stored = text
+    with torch.no_grad():
+        image_embedding = torch.nn.functional.normalize(embed_image(image), dim=-1)
+        text_embedding = torch.nn.functional.normalize(embed_text(ids), dim=-1)
+    return {
+        "image": image.permute(0, 2, 3, 1).contiguous(),
+        "image.embedding": image_embedding.contiguous(),
+        "ids": stored,
+        "text.embedding": text_embedding.contiguous(),
+    }
+
+
+def from_open_clip(model, config, siglip):
+    side = config["vision_cfg"].get("image_size", 224)
+    text = config["text_cfg"]
+    context = text.get("context_length", 77)
+    if text.get("embed_cls"):
+        context = model.text.context_length
+    ids = texts(context, text.get("vocab_size", 49408), siglip, 3)
+    return expected(pictures(side, 2), ids, model.encode_image, model.encode_text)
+
+
+def open_clip_folder(folder, name):
+    config = open_clip.get_model_config(name)
+    torch.manual_seed(1)
+    model = perturbed(open_clip.create_model(name), 1)
+    save_file({key: value.contiguous() for key, value in model.state_dict().items()},
+              folder / "open_clip_model.safetensors")
+    preprocess = {"mean": list(model.visual.preprocess_cfg["mean"]), "std": list(model.visual.preprocess_cfg["std"])}
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
+    save_file(from_open_clip(model, config, "SigLIP" in name), folder / "expected.safetensors")
+
+
+def hugging_face_folder(folder, name):
+    import transformers
+
+    torch.manual_seed(1)
+    if "SigLIP" in name:
+        model = transformers.SiglipModel(transformers.SiglipConfig())
+        vision, text = model.config.vision_config, model.config.text_config
+    else:
+        model = transformers.CLIPModel(transformers.CLIPConfig())
+        vision, text = model.config.vision_config, model.config.text_config
+        text.eos_token_id = END
+        model.text_model.eos_token_id = END
+    model = perturbed(model, 1)
+    model.save_pretrained(folder)
+    ids = texts(text.max_position_embeddings, text.vocab_size, "SigLIP" in name, 3)
+
+    def pooled(output):
+        return output if torch.is_tensor(output) else output.pooler_output
+
+    save_file(
+        expected(
+            pictures(vision.image_size, 2),
+            ids,
+            lambda x: pooled(model.get_image_features(pixel_values=x)),
+            lambda x: pooled(model.get_text_features(input_ids=x)),
+        ),
+        folder / "expected.safetensors",
+    )
+
+
+def tiny(prefix):
+    for name, config in TINY.items():
+        torch.manual_seed(1)
+        kinds = {"coca": open_clip.CoCa}
+        # Weights that are halves lose nothing when they are stored as such.
+        model = perturbed(kinds.get(name, open_clip.CLIP)(**config), 1).half().float()
+        tensors = {key: value.half().contiguous() if value.is_floating_point() else value
+                   for key, value in model.state_dict().items() if not key.startswith("text_decoder.")}
+        for key, value in from_open_clip(model, config, False).items():
+            tensors[f"expected.{key}"] = value
+        save_file(tensors, f"{prefix}{name}.safetensors")
+
+
+def main():
+    if sys.argv[1:2] == ["--tiny"]:
+        tiny(sys.argv[2])
+        return
+    root = pathlib.Path(sys.argv[1])
+    for name in sys.argv[2:] or NAMES:
+        folder = root / name
+        folder.mkdir(parents=True, exist_ok=True)
+        if name in OPEN_CLIP:
+            open_clip_folder(folder, OPEN_CLIP[name])
+        else:
+            hugging_face_folder(folder, name)
+        print(f"{folder}: written", flush=True)
+
+
+if __name__ == "__main__":
+    main()
