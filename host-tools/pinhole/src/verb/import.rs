@@ -16,8 +16,8 @@ use crate::files::{self, FileKind};
 use crate::graph_file;
 use crate::output::{json, note, say};
 
-/// Longest token sequence of a BERT.
-const BERT_TOKENS: usize = 64;
+/// Longest token sequence of a BERT and of an ONNX graph.
+const ASSUMED_TOKENS: usize = 64;
 
 /// Import a checkpoint (.pth, .safetensors) or an ONNX file as a graph.
 #[derive(clap::Args)]
@@ -34,8 +34,8 @@ Examples:
 
 The architecture is recognised from the checkpoint's keys: EfficientNet-Lite0 to
 4, both towers of OpenAI's CLIP, open_clip's CLIP, SigLIP and CoCa (its image
-tower), Hugging Face's CLIP and SigLIP, BERT and MiniLM. The vocabulary of a text encoder is read from vocab.txt or
-tokenizer.json beside the checkpoint.")]
+tower), Hugging Face's CLIP and SigLIP, BERT and MiniLM. The vocabulary of a
+BERT is read from vocab.txt or tokenizer.json beside the checkpoint.")]
 pub(crate) struct Args {
     /// Checkpoint or ONNX file.
     #[arg(value_name = "FILE")]
@@ -85,12 +85,10 @@ impl Choices {
     }
 }
 
-/// An encoder of a pair.
+/// An encoder of a pair: of pictures, or of sentences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Side {
-    /// Of pictures.
     Image,
-    /// Of sentences.
     Text,
 }
 
@@ -224,7 +222,7 @@ fn checkpoint(source: &Path, bytes: &[u8], choices: &Choices) -> Outcome<Graph> 
         let mut graph = bert::import(
             &checkpoint,
             &config,
-            choices.max_tokens.unwrap_or(BERT_TOKENS),
+            choices.max_tokens.unwrap_or(ASSUMED_TOKENS),
         )?;
         graph.meta.vocabulary = bert::vocabulary_beside(source)?;
         (graph, Tower::Text)
@@ -255,7 +253,7 @@ fn onnx(source: &Path, choices: &Choices) -> Outcome<Graph> {
     use pinhole_graph::import::onnx::{Options, load};
 
     let options = Options {
-        tokens: choices.max_tokens,
+        tokens: choices.max_tokens.unwrap_or(ASSUMED_TOKENS),
         ..Options::default()
     };
     let mut graph = load(source, &options)?;
