@@ -45,8 +45,10 @@ pub(crate) fn supports(state: &Lowering<'_>, node: &Node) -> bool {
         Op::Linear { .. } => bytes_in,
         Op::GlobalAvgPool => computed(0),
         Op::NormalizeEmbedding => computed(0) && bytes_out,
-        Op::Unary { .. } | Op::ChannelUnary { .. } | Op::Attention { causal: false, .. } => {
-            bytes_in && bytes_out
+        Op::Unary { .. } | Op::ChannelUnary { .. } => bytes_in && bytes_out,
+        // Queries of a pool are learned: constants.
+        Op::Attention { causal: false, .. } => {
+            bytes_out && (0..3).all(|input| !computed(input) || dtype(input) == Some(DType::I8))
         }
         Op::Softmax { axis } => {
             let rank = state.graph.values[node.inputs[0]].shape.len();

@@ -265,6 +265,21 @@ pub(crate) fn layer_norm(
     Ok(())
 }
 
+/// What was computed, or a constant in 8 bits with zero point 0.
+fn operand(state: &mut Lowering<'_>, id: ValueId) -> Result<usize, Reason> {
+    let value = &state.graph.values[id];
+    let Some(data) = value.constant.as_ref().and_then(|tensor| tensor.as_f32()) else {
+        return state.computed(id);
+    };
+    let largest = data.iter().fold(0f32, |m, x| m.max(x.abs())).max(1e-12);
+    let quant = ActivationQuant {
+        dtype: DType::I8,
+        scale: largest / 127.0,
+        zero_point: 0,
+    };
+    constant(state, id, data, &value.shape, quant)
+}
+
 /// Attention over windows.
 pub(crate) fn attention(
     state: &mut Lowering<'_>,
@@ -291,7 +306,7 @@ pub(crate) fn attention(
     }
     let mut inputs = Vec::new();
     for &id in &node.inputs[..3] {
-        let source = state.computed(id)?;
+        let source = operand(state, id)?;
         let quant = quant_of(state, source);
         if quant.dtype != DType::I8 || quant.zero_point != 0 {
             return Err(format!(
