@@ -11,6 +11,7 @@
 #![deny(unsafe_code)]
 
 pub mod classes;
+pub mod clean;
 pub mod ensemble;
 pub mod templates;
 pub mod wordpiece;
