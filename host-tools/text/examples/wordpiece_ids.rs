@@ -3,7 +3,7 @@
 //! `cargo run -p pinhole-text --example wordpiece_ids -- TOKENIZER < texts.jsonl > ids.jsonl`: standard input holds one
 //! JSON string a line, since a text may itself hold line ends; standard output gets one JSON list of ids for each.
 
-use pinhole_text::wordpiece::Tokenizer;
+use pinhole_text::tokenizer::Tokenizer;
 use std::error::Error;
 use std::io::{BufRead, Write};
 

@@ -3,7 +3,7 @@
 use pinhole_text::classes::ClassList;
 use pinhole_text::ensemble::{class_embeddings, class_prompts};
 use pinhole_text::templates::Templates;
-use pinhole_text::wordpiece::Tokenizer;
+use pinhole_text::tokenizer::Tokenizer;
 use proptest::prelude::*;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};

@@ -10,14 +10,14 @@ use unicode_normalization::UnicodeNormalization;
 
 /// The four switches of `BertNormalizer`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Normalizer {
+pub(super) struct BertNormalizer {
     pub(super) clean_text: bool,
     pub(super) handle_chinese_chars: bool,
     pub(super) strip_accents: bool,
     pub(super) lowercase: bool,
 }
 
-impl Normalizer {
+impl BertNormalizer {
     /// What `bert-base-uncased` uses.
     pub(super) const UNCASED: Self = Self {
         clean_text: true,
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     fn uncased_words(text: &str) -> Vec<String> {
-        let normalized = Normalizer::UNCASED.normalize(text);
+        let normalized = BertNormalizer::UNCASED.normalize(text);
         words(&normalized).map(str::to_owned).collect()
     }
 
