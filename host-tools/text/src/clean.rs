@@ -1,10 +1,10 @@
-//! Cleaning of a text before it is tokenized, as open_clip does it; no step may differ, or prompts get other ids than those
-//! that the text encoder was trained with.
+//! Cleaning of a text before it is tokenized, as open_clip does it; no step may differ, or prompts get other ids than
+//! those that the text encoder was trained with.
 //!
-//! open_clip repairs a text with `ftfy.fix_text`, resolves the references of HTML twice, and strips it; then its `clean`
-//! setting decides. `Lower` is what CLIP models are trained with, `Canonicalize` what SigLIP models are, `Whitespace` what
-//! open_clip does before a tokenizer of Hugging Face. Hugging Face's own tokenizers repair nothing: for ids that equal
-//! theirs leave the cleaning at `None`.
+//! open_clip repairs a text with `ftfy.fix_text`, resolves the references of HTML twice, and strips it; then its
+//! `clean` setting decides. `Lower` is what CLIP models are trained with, `Canonicalize` what SigLIP models are,
+//! `Whitespace` what open_clip does before a tokenizer of Hugging Face. Hugging Face's own tokenizers repair nothing:
+//! for ids that equal theirs leave the cleaning at `None`.
 
 mod badness;
 mod charmap;

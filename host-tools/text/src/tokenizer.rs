@@ -1,11 +1,11 @@
 //! Text to the token ids of an encoder's vocabulary, the same ids as the reference tokenizers.
 //!
-//! References: open_clip's `SimpleTokenizer` for CLIP's merges, PyPI `tokenizers` for `tokenizer.json`, BERT's `vocab.txt`,
-//! and the SentencePiece library for its models. `tests/tokenizers` compares on 100,000 lines.
+//! References: open_clip's `SimpleTokenizer` for CLIP's merges, PyPI `tokenizers` for `tokenizer.json`, BERT's
+//! `vocab.txt`, and the SentencePiece library for its models. `tests/tokenizers` compares on 100,000 lines.
 //!
-//! A text is cleaned ([`Clean`]); added tokens such as `[MASK]` are cut out as they stand; what lies between is normalised,
-//! split into words, and each word spelled by the model: WordPiece, byte pair encoding, or Unigram. The ids are cut to the
-//! maximum and framed, usually by a token before and one after.
+//! A text is cleaned ([`Clean`]); added tokens such as `[MASK]` are cut out as they stand; what lies between is
+//! normalised, split into words, and each word spelled by the model: WordPiece, byte pair encoding, or Unigram. The
+//! ids are cut to the maximum and framed, usually by a token before and one after.
 //!
 //! What is not here: training a vocabulary, decoding, pairs of texts.
 
@@ -23,6 +23,7 @@ mod normalizer;
 mod pre_tokenizer;
 mod prefix_table;
 mod sentencepiece;
+mod unicode_9;
 mod unicode_tables;
 mod unigram;
 mod vocab_txt;
@@ -113,7 +114,8 @@ impl Frame {
 }
 
 impl Tokenizer {
-    /// The token ids of `text`, framed by the special tokens, at most [`max_tokens`](Self::max_tokens) of them, unpadded.
+    /// The token ids of `text`, framed by the special tokens, at most [`max_tokens`](Self::max_tokens) of them,
+    /// unpadded.
     ///
     /// Every id is below [`vocab_len`](Self::vocab_len). What does not fit is cut from the end of the text.
     pub fn encode(&self, text: &str) -> Vec<u32> {

@@ -1,5 +1,5 @@
-//! Ids and cleaned texts against the reference libraries: on the lines under `golden/tokenizers`, and, when asked, on those
-//! that `tests/tokenizers/run.sh` makes in the folder of `PINHOLE_TOKENIZERS`.
+//! Ids and cleaned texts against the reference libraries: on the lines under `golden/tokenizers`, and, when asked, on
+//! those that `tests/tokenizers/run.sh` makes in the folder of `PINHOLE_TOKENIZERS`.
 //!
 //! Such a folder holds `texts.jsonl`, `cases.json`, and for each case a tokenizer file and a file of ids.
 

@@ -1,7 +1,8 @@
 //! Whether a text looks like mojibake: UTF-8 that was read in a single-byte encoding.
 //!
-//! The rules are those of PyPI `ftfy` 6.3 (Robyn Speer, Apache-2.0, <https://ftfy.readthedocs.io/en/latest/heuristic.html>):
-//! characters fall in categories, and certain neighbours are hardly ever meant.
+//! The rules are those of PyPI `ftfy` 6.3 (Robyn Speer, Apache-2.0,
+//! <https://ftfy.readthedocs.io/en/latest/heuristic.html>): characters fall in categories, and certain neighbours are
+//! hardly ever meant.
 
 use super::tables::*;
 use regex::Regex;

@@ -1,7 +1,8 @@
 //! Repairs a text as `fix_text` of PyPI `ftfy` 6.3 does (Robyn Speer, Apache-2.0; Zenodo 2591652).
 //!
 //! Each line is a segment of its own and is repaired until nothing changes: references of HTML, encoding, control
-//! characters, ligatures, width, quotation marks, line ends, escapes of terminals, and canonical composition (UAX #15).
+//! characters, ligatures, width, quotation marks, line ends, escapes of terminals, and canonical composition (UAX
+//! #15).
 
 use super::fix_encoding::{fix_c1_controls, fix_encoding};
 use super::html;

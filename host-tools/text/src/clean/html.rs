@@ -1,5 +1,5 @@
-//! Character references of HTML 5, resolved as browsers do (HTML Living Standard, section 13.2.5.72), in the reading of
-//! Python's `html.unescape`.
+//! Character references of HTML 5, resolved as browsers do (HTML Living Standard, section 13.2.5.72), in the reading
+//! of Python's `html.unescape`.
 
 use super::charmap;
 use std::borrow::Cow;

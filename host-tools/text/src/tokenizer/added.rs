@@ -1,7 +1,8 @@
-//! Added tokens: spellings such as `[MASK]` or `<|endoftext|>` that are cut out of a text before anything else happens.
+//! Added tokens: spellings such as `[MASK]` or `<|endoftext|>` that are cut out of a text before anything else
+//! happens.
 //!
-//! The behaviour is that of `AddedVocabulary` of PyPI `tokenizers`: of the spellings that begin at one place the longest
-//! wins; those marked `normalized` are looked for in the normalised text, by their own normalised spelling.
+//! The behaviour is that of `AddedVocabulary` of PyPI `tokenizers`: of the spellings that begin at one place the
+//! longest wins; those marked `normalized` are looked for in the normalised text, by their own normalised spelling.
 
 use super::normalizer::Normalizer;
 use aho_corasick::{AhoCorasick, MatchKind};

@@ -5,8 +5,8 @@
 //! decomposition (UAX #15, NFD), and accents go before lower case. The character classes are the reference's own
 //! ([`super::unicode_tables`]).
 
+use super::unicode_9::Form;
 use super::unicode_tables::{ACCENTS, CJK, DROPPED, PUNCTUATION};
-use unicode_normalization::UnicodeNormalization;
 
 /// The four switches of `BertNormalizer`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,8 @@ impl BertNormalizer {
         }
         // Plain ASCII has no marks to strip, and most prompts are that.
         if self.strip_accents && !spaced.is_ascii() {
-            spaced = spaced.nfd().filter(|&c| !is_in(&ACCENTS, c)).collect();
+            spaced = Form::Nfd.normalize(&spaced);
+            spaced.retain(|c| !is_in(&ACCENTS, c));
         }
         if self.lowercase {
             // Character by character, so that a final sigma stays σ, as in the reference.

@@ -1,8 +1,8 @@
 //! Byte pair encoding: the characters of a word are joined pair by pair, the pair of the lowest rank first.
 //!
-//! Source: Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units" (arXiv:1508.07909). A heap of
-//! candidate pairs keeps the work at O(n log n) for a word of n characters. The two references differ in when a pair that a
-//! join has just made may take part ([`MergeOrder`]).
+//! Source: Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units" (arXiv:1508.07909). A heap
+//! of candidate pairs keeps the work at O(n log n) for a word of n characters. The two references differ in when a
+//! pair that a join has just made may take part ([`MergeOrder`]).
 
 use super::byte_fallback::ByteFallback;
 use std::cmp::Reverse;

@@ -1,4 +1,5 @@
-//! Bytes as printable characters, so that a vocabulary of text can spell any byte, after GPT-2 (Radford et al., 2019).
+//! Bytes as printable characters, so that a vocabulary of text can spell any byte, after GPT-2 (Radford et al.,
+//! 2019).
 //!
 //! Printable bytes of Latin-1 stand for themselves; the others are, in order, the characters from U+0100 on.
 

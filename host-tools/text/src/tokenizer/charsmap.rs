@@ -1,11 +1,11 @@
 //! The compiled character map of SentencePiece: a trie from beginnings of text to what replaces them.
 //!
-//! Sources: Kudo and Richardson, "SentencePiece" (arXiv:1808.06226), section 3.3; the unit layout of Darts-clone, which
-//! packs a double-array trie (Aoe, IEEE TSE 1989) in 32-bit units: bits 0..8 a label, bit 8 that the node has a value,
-//! bit 9 that the offset in bits 10..31 counts by 256.
+//! Sources: Kudo and Richardson, "SentencePiece" (arXiv:1808.06226), section 3.3; the unit layout of Darts-clone,
+//! which packs a double-array trie (Aoe, IEEE TSE 1989) in 32-bit units: bits 0..8 a label, bit 8 that the node has a
+//! value, bit 9 that the offset in bits 10..31 counts by 256.
 //!
-//! The blob is, little-endian, the bytes of the trie as u32, the trie, and the replacements, each ended by NUL. It comes
-//! from outside, so each step is checked against its bounds.
+//! The blob is, little-endian, the bytes of the trie as u32, the trie, and the replacements, each ended by NUL. It
+//! comes from outside, so each step is checked against its bounds.
 
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -63,8 +63,8 @@ impl Charsmap {
         })
     }
 
-    /// Replaces as PyPI `tokenizers` does: short grapheme clusters whole, else character by character, and for each by
-    /// the shortest entry that begins it.
+    /// Replaces as PyPI `tokenizers` does: short grapheme clusters whole, else character by character, and for each
+    /// by the shortest entry that begins it.
     pub(super) fn normalize_clusters(&self, text: &str) -> String {
         let mut out = String::with_capacity(text.len());
         for cluster in text.graphemes(true) {

@@ -1,7 +1,7 @@
 //! Hugging Face's `tokenizer.json`, the format of the `tokenizers` library, version "1.0".
 //!
-//! A setting is honoured or the file is refused, and then all such settings are named at once, each with what is known.
-//! Known are the models WordPiece, BPE and Unigram with what CLIP, BERT, T5, SigLIP and Gemma put around them.
+//! A setting is honoured or the file is refused, and then all such settings are named at once, each with what is
+//! known. Known are the models WordPiece, BPE and Unigram with what CLIP, BERT, T5, SigLIP and Gemma put around them.
 
 mod components;
 mod frame;

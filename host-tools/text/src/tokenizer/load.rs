@@ -14,7 +14,8 @@ pub const MAX_VOCAB_TOKENS: usize = 1 << 20;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 impl Tokenizer {
-    /// Reads `tokenizer.json`, `vocab.txt`, CLIP's `bpe_simple_vocab_16e6.txt` or `.txt.gz`, or a SentencePiece model.
+    /// Reads `tokenizer.json`, `vocab.txt`, CLIP's `bpe_simple_vocab_16e6.txt` or `.txt.gz`, or a SentencePiece
+    /// model.
     ///
     /// # Errors
     /// [`TokenizerError`], naming the file, what was found and what was expected.

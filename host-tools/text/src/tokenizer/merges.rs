@@ -1,8 +1,8 @@
 //! CLIP's `bpe_simple_vocab_16e6.txt`, the merges of its byte pair encoding, as open_clip reads them.
 //!
-//! Source: Radford et al., arXiv:2103.00020, section 2.4. The first line names a version; of the lines after it, each a
-//! pair of tokens, as many count as bring the vocabulary to 49,408: the characters of all bytes, the same ending a word,
-//! the merges in their order, and the two tokens that frame a text.
+//! Source: Radford et al., arXiv:2103.00020, section 2.4. The first line names a version; of the lines after it, each
+//! a pair of tokens, as many count as bring the vocabulary to 49,408: the characters of all bytes, the same ending a
+//! word, the merges in their order, and the two tokens that frame a text.
 
 use super::added::AddedTokens;
 use super::bpe::{Bpe, Merge, MergeOrder};
@@ -23,8 +23,9 @@ const END_OF_WORD: &str = "</w>";
 /// open_clip's names; CLIP itself has `<|startoftext|>` and `<|endoftext|>`, which are looked for in no prompt.
 const START_OF_TEXT: &str = "<start_of_text>";
 const END_OF_TEXT: &str = "<end_of_text>";
-/// What a word is: an English ending, letters, one digit, or other marks. U+0345 is none of these: the reference ignores
-/// case, of which this mark's is a letter, in what it excludes from the marks and not in what it takes for letters.
+/// What a word is: an English ending, letters, one digit, or other marks. U+0345 is none of these: the reference
+/// ignores case, of which this mark's is a letter, in what it excludes from the marks and not in what it takes for
+/// letters.
 const WORDS: &str = r"(?i:<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}\u{345}]+";
 
 /// Whether a text begins as the file does.

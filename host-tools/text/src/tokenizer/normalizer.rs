@@ -3,17 +3,14 @@
 use super::bert::BertNormalizer;
 use super::charsmap::Charsmap;
 use super::sentencepiece::SentencePieceNormalizer;
+use super::unicode_9::Form;
 use regex::{NoExpand, Regex};
-use unicode_normalization::UnicodeNormalization;
 
 /// One step.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Bert(BertNormalizer),
-    Nfc,
-    Nfd,
-    Nfkc,
-    Nfkd,
+    Unicode(Form),
     /// Character by character, so that a final sigma stays σ.
     Lowercase,
     Strip {
@@ -32,10 +29,7 @@ impl Step {
     fn normalize(&self, text: &str) -> String {
         match self {
             Self::Bert(bert) => bert.normalize(text),
-            Self::Nfc => text.nfc().collect(),
-            Self::Nfd => text.nfd().collect(),
-            Self::Nfkc => text.nfkc().collect(),
-            Self::Nfkd => text.nfkd().collect(),
+            Self::Unicode(form) => form.normalize(text),
             Self::Lowercase => text.chars().flat_map(char::to_lowercase).collect(),
             &Self::Strip { left, right } => {
                 let text = if left { text.trim_start() } else { text };
@@ -75,7 +69,7 @@ mod tests {
     fn steps_run_in_their_order() {
         let pattern = Regex::new(r"\s+").unwrap();
         let steps = vec![
-            Step::Nfc,
+            Step::Unicode(Form::Nfc),
             Step::Replace {
                 pattern,
                 content: "$0".to_owned(),

@@ -1,4 +1,5 @@
-//! From a normalised text to the words that the model spells, as `pre_tokenizer` of a `tokenizer.json` lists the steps.
+//! From a normalised text to the words that the model spells, as `pre_tokenizer` of a `tokenizer.json` lists the
+//! steps.
 
 use super::bert;
 use super::byte_level;

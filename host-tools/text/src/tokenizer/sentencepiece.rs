@@ -1,9 +1,9 @@
 //! Unigram models of the SentencePiece library: the `.model` files of T5 and SigLIP.
 //!
-//! Sources: Kudo and Richardson, "SentencePiece" (arXiv:1808.06226), and its `sentencepiece_model.proto`. Ids equal the
-//! library's. What the file does not say is as in open_clip's tokenizers for SigLIP: the text is canonicalized, ended by
-//! `</s>`, cut to 64 tokens and padded with `</s>`. Byte pair encodings in this format are refused; `tokenizer.json` of the
-//! same model has what is needed.
+//! Sources: Kudo and Richardson, "SentencePiece" (arXiv:1808.06226), and its `sentencepiece_model.proto`. Ids equal
+//! the library's. What the file does not say is as in open_clip's tokenizers for SigLIP: the text is canonicalized,
+//! ended by `</s>`, cut to 64 tokens and padded with `</s>`. Byte pair encodings in this format are refused;
+//! `tokenizer.json` of the same model has what is needed.
 
 mod normalize;
 mod protobuf;

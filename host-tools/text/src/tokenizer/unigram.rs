@@ -1,8 +1,8 @@
 //! Unigram: of all spellings of a text with vocabulary entries, the one whose scores have the largest sum.
 //!
-//! Sources: Kudo, "Subword Regularization" (arXiv:1804.10959); the search is Viterbi's (IEEE TIT 1967) over the places
-//! between characters. A character that no entry spells alone may be unknown at a score below all others; unknown
-//! characters in a row are one token, or their bytes where the vocabulary has those.
+//! Sources: Kudo, "Subword Regularization" (arXiv:1804.10959); the search is Viterbi's (IEEE TIT 1967) over the
+//! places between characters. A character that no entry spells alone may be unknown at a score below all others;
+//! unknown characters in a row are one token, or their bytes where the vocabulary has those.
 //!
 //! Scores are f64 in PyPI `tokenizers` and f32 in SentencePiece, and near ties fall differently ([`Precision`]).
 

@@ -1,8 +1,8 @@
 //! WordPiece: a word is spelled with the longest vocabulary entries from left to right.
 //!
 //! Sources: Schuster and Nakajima, "Japanese and Korean voice search" (ICASSP 2012); Devlin et al., "BERT"
-//! (arXiv:1810.04805). Every entry after the first carries a prefix, usually `##`; a word that cannot be spelled, or is
-//! longer than a maximum, is one `[UNK]`.
+//! (arXiv:1810.04805). Every entry after the first carries a prefix, usually `##`; a word that cannot be spelled, or
+//! is longer than a maximum, is one `[UNK]`.
 
 use std::collections::HashMap;
 

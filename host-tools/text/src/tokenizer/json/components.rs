@@ -4,6 +4,7 @@ use crate::tokenizer::bert::BertNormalizer;
 use crate::tokenizer::charsmap::Charsmap;
 use crate::tokenizer::normalizer::{Normalizer, Step};
 use crate::tokenizer::pre_tokenizer::{Behavior, Prepend, Splitter};
+use crate::tokenizer::unicode_9::Form;
 use base64::Engine;
 use regex::{Regex, RegexBuilder};
 use serde::Deserialize;
@@ -142,10 +143,10 @@ fn step(component: Component) -> Result<Step, String> {
     let plain = |component: Component, step| component.settings::<NoSettings>().map(|_| step);
     match component.kind() {
         "BertNormalizer" => component.settings().map(bert),
-        "NFC" => plain(component, Step::Nfc),
-        "NFD" => plain(component, Step::Nfd),
-        "NFKC" => plain(component, Step::Nfkc),
-        "NFKD" => plain(component, Step::Nfkd),
+        "NFC" => plain(component, Step::Unicode(Form::Nfc)),
+        "NFD" => plain(component, Step::Unicode(Form::Nfd)),
+        "NFKC" => plain(component, Step::Unicode(Form::Nfkc)),
+        "NFKD" => plain(component, Step::Unicode(Form::Nfkd)),
         "Lowercase" => plain(component, Step::Lowercase),
         "Strip" => component
             .settings()
