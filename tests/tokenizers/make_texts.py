@@ -5,9 +5,10 @@
 
 Sources: class names in 93 languages, templates and sentences of PyPI `clip-benchmark` 1.6.2; the source code of
 `open_clip_torch` 3.3.0, unpacked in OPEN_CLIP_FOLDER; the rest is generated from a seed. Code points are those that
-Python 3.11 knows (Unicode 14), since a later version of a reference may treat newer ones differently.
+Python 3.11 knows (Unicode 14), before and after cleaning, since each reference follows a version of Unicode of its own.
 """
 
+import html
 import html.entities
 import json
 import pathlib
@@ -16,7 +17,7 @@ import sys
 import unicodedata
 
 import clip_benchmark.datasets
-import ftfy.bad_codecs  # noqa: F401, registers the sloppy encodings
+import ftfy
 from ftfy.chardata import CHARMAP_ENCODINGS
 
 rng = random.Random(20_240_917)
@@ -44,9 +45,10 @@ CODE = [
     if line.strip()
 ]
 ENTITIES = sorted(html.entities.html5)
-SPECIALS = "<start_of_text> <end_of_text> <|startoftext|> <|endoftext|> [CLS] [SEP] [MASK] [UNK] [PAD] </s> <s> <unk> <pad> <bos> <eos> <0x41> ▁ </w> ##s <extra_id_0>".split(
-    " "
-)
+SPECIALS = """
+<start_of_text> <end_of_text> <|startoftext|> <|endoftext|> [CLS] [SEP] [MASK] [UNK] [PAD]
+</s> <s> <unk> <pad> <bos> <eos> <0x41> ▁ </w> ##s <extra_id_0>
+""".split()
 BLOCKS = [
     (0x20, 0x7E),
     (0xA0, 0x24F),
@@ -77,11 +79,21 @@ BLOCKS += [
 ]
 
 
+def is_known(c):
+    return unicodedata.category(c) not in ("Cn", "Cs")
+
+
 def known(low, high):
     while True:
         c = chr(rng.randint(low, high))
-        if unicodedata.category(c) not in ("Cn", "Cs"):
+        if is_known(c):
             return c
+
+
+def stays_known(text):
+    """Whether what the cleaning makes of a text, mojibake above all, is known too."""
+    cleaned = html.unescape(html.unescape(ftfy.fix_text(text)))
+    return all(map(is_known, text)) and all(map(is_known, cleaned))
 
 
 def foreign():
@@ -110,7 +122,8 @@ def code():
 def entities():
     def entity():
         name = rng.choice(ENTITIES)
-        number = rng.choice([rng.randint(0, 300), rng.randint(0, 0x110500), 10 ** rng.randint(6, 30)])
+        too_large = 0x110000 + rng.randint(0, 99)
+        number = rng.choice([rng.randint(0, 300), ord(known(0, 0x10FFFF)), too_large, 10 ** rng.randint(7, 30)])
         forms = [
             f"&{name}",
             f"&{name.rstrip(';')}",
@@ -285,7 +298,10 @@ KINDS += [(combining, 4), (controls, 4), (width, 2), (long_line, 1), (blank, 1),
 def main():
     kinds, weights = zip(*KINDS)
     for kind in rng.choices(kinds, weights, k=int(sys.argv[2])):
-        print(json.dumps(kind()))
+        text = kind()
+        while not stays_known(text):
+            text = kind()
+        print(json.dumps(text))
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@
     reference.py FOLDER BPE_FILE VOCAB_TXT      vocabularies of the real sizes
     reference.py FOLDER BPE_FILE                small ones, to be kept in the tree
 
-FOLDER holds `texts.jsonl`, a JSON string a line. Into it go tokenizer files and for each case `NAME.jsonl`, a list of ids
-a line, padded where the reference pads; `cases.json` lists the cases: name, tokenizer file, cleaning, context length.
-References: `SimpleTokenizer` of open_clip_torch 3.3.0 as published, `tokenizers`, and `sentencepiece`.
+FOLDER holds `texts.jsonl`, a JSON string a line. Into it go tokenizer files and for each case `NAME.jsonl`, a list of ids a
+line, padded where the reference pads; `cases.json` lists the cases: name, tokenizer file, cleaning, context
+length. References: `SimpleTokenizer` of open_clip_torch 3.3.0 as published, `tokenizers`, and `sentencepiece`.
 """
 
 import gzip
@@ -198,6 +198,8 @@ def t5_cases(canonical):
     old.add_special_tokens(
         [AddedToken("</s>", **strip), AddedToken("<unk>", **strip), AddedToken("<pad>", normalized=False)]
     )
+    # Scores are those of the file, whose decimals the library does not read to the last bit.
+    old = Tokenizer.from_str(old.to_str())
     rows = whole(old, 64)
     old.save(str(FOLDER / "t5_old.json"))
     write_case("t5_tokenizer_json_older", "t5_old.json", "none", None, rows)
