@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need and runs them. `./ci.sh` runs every part, `./ci.sh NAME…` the named ones, `./ci.sh list` names them.
-# `./ci.sh models`, which no list holds, fetches public weights and takes an hour.
+# `./ci.sh models`, which no list holds, fetches public weights and takes an hour; `./ci.sh tokenizers` the reference libraries,
+# ten minutes.
 set -euo pipefail
 cd "$(dirname "$0")"
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never} RUST_BACKTRACE=1
@@ -124,6 +125,12 @@ part_models() {
   "$venv/bin/python" tests/models/make_vit.py target/models
   PYTHON="$venv/bin/python" tests/models/table.sh --no-bias-correction
   cargo test --release -p pinhole-tests --test models -- --ignored --nocapture
+}
+
+# Tokenizers and text cleaning against the reference libraries on 100,000 lines of mixed text.
+part_tokenizers() {
+  if have apt-get; then debian python3-venv; fi
+  tests/tokenizers/run.sh
 }
 
 # One part in a process of its own, where the first failing command ends it.

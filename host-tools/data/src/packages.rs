@@ -363,6 +363,35 @@ pub(crate) const DATA_SETS: &[DataSet] = &[
     },
     DataSet {
         card: DataCard {
+            name: "clip-vocabulary",
+            what: "the byte pair merges of CLIP's tokenizer: bpe_simple_vocab_16e6.txt.gz",
+            licence: "MIT (open_clip, and CLIP by OpenAI, which first published it)",
+            may_ship: true,
+            source: "PyPI open_clip_torch 3.3.0",
+        },
+        packages: &[pip(
+            "open_clip_torch",
+            "3.3.0",
+            1_547_268,
+            "c549ad5ed6bfc119cc11105033c0a2b9d7a2a4afeb40a58a09aab3da1a0043ce",
+            &[
+                pick(
+                    "open_clip/bpe_simple_vocab_16e6.txt.gz",
+                    "bpe_simple_vocab_16e6.txt.gz",
+                    &[""],
+                ),
+                pick(
+                    "open_clip_torch-3.3.0.dist-info/licenses/LICENSE",
+                    "LICENSE",
+                    &[""],
+                ),
+            ],
+        )],
+        listing_sha256: "b4535ab625d133a7ab71e6f87e2004d00c1dadf7e125f731394a33091ff45933",
+        bytes: 1_358_146,
+    },
+    DataSet {
+        card: DataCard {
             name: "dinov2-vits14",
             what: "DINOv2 ViT-S/14, 224 px, as ONNX: 8x8 means of its patch embeddings, \
                    dinov2_vits14_patch_8x8.onnx",

@@ -12,7 +12,7 @@ use pinhole_runtime::model::format::{DType, ModelKind};
 use pinhole_runtime::preprocess::{
     F32Sink, InputGeometry, PixelFormat, Preprocessor, RowSink, S8Sink,
 };
-use pinhole_text::wordpiece::Tokenizer;
+use pinhole_text::tokenizer::Tokenizer;
 use rayon::prelude::*;
 
 use crate::failure::{Context, Failure, Outcome, refused_model};

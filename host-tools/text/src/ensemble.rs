@@ -10,7 +10,7 @@
 
 use crate::classes::ClassList;
 use crate::templates::Templates;
-use crate::wordpiece::Tokenizer;
+use crate::tokenizer::Tokenizer;
 use std::collections::HashMap;
 
 /// A shorter embedding is nothing but rounding in f32.

@@ -25,6 +25,7 @@ built_in![
     "simple",
     "name",
     "imagenet",
+    "imagenet_simple",
     "caltech101",
     "cars",
     "cifar10",
@@ -167,7 +168,8 @@ impl Templates {
         }
     }
 
-    /// A built-in set: `simple` is `a photo of a {}.`, `imagenet` CLIP's 80, `name` the bare name.
+    /// A built-in set: `simple` is `a photo of a {}.`, `imagenet` CLIP's 80 and `imagenet_simple` seven of them,
+    /// `name` the bare name.
     pub fn built_in(name: &str) -> Option<Self> {
         let (_, text) = BUILT_IN.iter().find(|(built_in, _)| *built_in == name)?;
         Self::parse(name, text).ok()
@@ -232,8 +234,16 @@ mod tests {
         }
         let count = |name| Templates::built_in(name).unwrap().as_slice().len();
         assert_eq!(
-            ["simple", "name", "imagenet", "cifar10", "caltech101"].map(count),
-            [1, 1, 80, 18, 34]
+            [
+                "simple",
+                "name",
+                "imagenet",
+                "imagenet_simple",
+                "cifar10",
+                "cifar100"
+            ]
+            .map(count),
+            [1, 1, 80, 7, 18, 18]
         );
     }
 

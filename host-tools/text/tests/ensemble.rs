@@ -1,9 +1,10 @@
-//! Class embeddings against numpy and the reference tokenizer (`golden/make_ensemble.py`), and lists of any content.
+//! Class embeddings against numpy and the reference tokenizer (`golden/make_ensemble.py`), against open_clip
+//! (`golden/make_zero_shot.py`), and lists of any content.
 
 use pinhole_text::classes::ClassList;
 use pinhole_text::ensemble::{class_embeddings, class_prompts};
 use pinhole_text::templates::Templates;
-use pinhole_text::wordpiece::Tokenizer;
+use pinhole_text::tokenizer::Tokenizer;
 use proptest::prelude::*;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -114,6 +115,47 @@ fn class_embeddings_equal_those_of_numpy() {
         }
     }
     assert_eq!(compared, (8 * 4 + 3) * DIMENSIONS);
+}
+
+#[derive(Deserialize)]
+struct ZeroShotCase {
+    names: Vec<String>,
+    templates: String,
+    /// (classes, `DIMENSIONS`)
+    embeddings: Vec<Vec<f32>>,
+}
+
+#[test]
+fn class_embeddings_equal_the_zero_shot_classifier_of_open_clip() {
+    let tokenizer = include_bytes!("golden/tokenizers/clip_merges.txt.gz");
+    let tokenizer = Tokenizer::load_bytes(tokenizer).unwrap();
+    let cases: Vec<ZeroShotCase> =
+        serde_json::from_str(include_str!("golden/zero_shot.json")).unwrap();
+    let mut largest = 0.0_f32;
+    let mut compared = 0;
+    for case in &cases {
+        let classes = ClassList::from_names("golden", &case.names).unwrap();
+        let templates = Templates::built_in(&case.templates).unwrap();
+        let mut encode_batch =
+            |batch: &[Vec<u32>]| Ok::<_, Infallible>(batch.iter().map(|ids| encode(ids)).collect());
+        let found = class_embeddings(
+            &classes,
+            &templates,
+            &tokenizer,
+            64,
+            &mut encode_batch,
+            &mut |_| (),
+        )
+        .unwrap();
+        assert_eq!(found.len(), case.embeddings.len());
+        for (found, expected) in found.iter().flatten().zip(case.embeddings.iter().flatten()) {
+            largest = largest.max((found - expected).abs());
+            compared += 1;
+        }
+    }
+    println!("{compared} values, the largest difference {largest:e}");
+    assert_eq!(compared, 4 * (10 + 40) * DIMENSIONS);
+    assert!(largest < 1e-5, "the largest difference is {largest:e}");
 }
 
 proptest! {

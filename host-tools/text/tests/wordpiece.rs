@@ -1,6 +1,6 @@
 //! WordPiece against the reference: ids made by PyPI `tokenizers` (`golden/make_wordpiece.py`), and files that are wrong.
 
-use pinhole_text::wordpiece::{Tokenizer, TokenizerError};
+use pinhole_text::tokenizer::{Tokenizer, TokenizerError};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -187,13 +187,13 @@ fn a_setting_that_cannot_be_honoured_is_refused_by_name() {
     let cases = [
         (
             "/model/type",
-            json!("BPE"),
-            "found BPE, expected a model of type WordPiece",
+            json!("WordLevel"),
+            "found WordLevel, expected a model of type WordPiece, BPE or Unigram",
         ),
         (
             "/normalizer/type",
-            json!("Sequence"),
-            "normalizer: found Sequence",
+            json!("StripAccents"),
+            "normalizer: found StripAccents",
         ),
         (
             "/pre_tokenizer/type",
@@ -203,8 +203,8 @@ fn a_setting_that_cannot_be_honoured_is_refused_by_name() {
         ("/pre_tokenizer", Value::Null, "pre_tokenizer: found none"),
         (
             "/post_processor/type",
-            json!("ByteLevel"),
-            "post_processor: found ByteLevel",
+            json!("PrefixProcessing"),
+            "post_processor: found PrefixProcessing",
         ),
         (
             "/post_processor/single",
@@ -227,9 +227,9 @@ fn a_setting_that_cannot_be_honoured_is_refused_by_name() {
             "found max_length 1, expected at least 2",
         ),
         (
-            "/added_tokens/4/lstrip",
+            "/added_tokens/4/single_word",
             json!(true),
-            "added token [MASK]: found lstrip true",
+            "added token [MASK]: found single_word true",
         ),
         (
             "/added_tokens/4/id",

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use pinhole_graph::import::projection::{Projection, Tower};
 use pinhole_graph::import::{Checkpoint, bert, clip, efficientnet_lite};
 use pinhole_graph::{Graph, pass};
-use pinhole_text::wordpiece::Tokenizer;
+use pinhole_text::tokenizer::Tokenizer;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 

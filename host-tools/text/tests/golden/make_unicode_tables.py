@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes src/wordpiece/unicode_tables.rs: the character classes of the reference BERT tokenizer.
+"""Writes src/tokenizer/unicode_tables.rs: the character classes of the reference BERT tokenizer.
 
 The reference (PyPI `tokenizers`) carries the classes of Unicode 8, older than those of this language's newest
 libraries, so they are asked of it, one code point at a time, rather than taken from a newer standard.
@@ -67,5 +67,5 @@ PARTS = [
     table("ACCENTS", "Nonspacing marks that canonical decomposition leaves: `strip_accents` removes them.", is_accent),
     table("PUNCTUATION", "Each of these is a word of its own.", is_punctuation),
 ]
-out = pathlib.Path(__file__).parents[2] / "src/wordpiece/unicode_tables.rs"
+out = pathlib.Path(__file__).parents[2] / "src/tokenizer/unicode_tables.rs"
 out.write_text("\n".join(PARTS))
