@@ -13,27 +13,28 @@ use super::lower::Call;
 use super::{Known, Refusal, refuse, resize, tensor};
 
 /// Operators that exist at import only.
+pub(super) const ONLY_FOLDED: &[&str] = &[
+    "And",
+    "Ceil",
+    "Equal",
+    "Floor",
+    "GatherND",
+    "Greater",
+    "GreaterOrEqual",
+    "Less",
+    "LessOrEqual",
+    "Mod",
+    "Not",
+    "Or",
+    "Range",
+    "ReduceMin",
+    "ReduceProd",
+    "Round",
+    "Tile",
+];
+
 pub(super) fn only_folded(op: &str) -> bool {
-    matches!(
-        op,
-        "And"
-            | "Ceil"
-            | "Equal"
-            | "Floor"
-            | "GatherND"
-            | "Greater"
-            | "GreaterOrEqual"
-            | "Less"
-            | "LessOrEqual"
-            | "Mod"
-            | "Not"
-            | "Or"
-            | "Range"
-            | "ReduceMin"
-            | "ReduceProd"
-            | "Round"
-            | "Tile"
-    )
+    ONLY_FOLDED.contains(&op)
 }
 
 /// The outputs, or `None` when the node is to become one of the graph.
