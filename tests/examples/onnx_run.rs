@@ -1,7 +1,7 @@
 //! Imports an ONNX file, packs it in f32, runs it in the runtime on a fixed input and prints what came out as JSON.
 //!
-//! `cargo run -p pinhole-tests --example onnx_run -- FILE [TOKENS]`, which `tests/golden/onnx_parity.py` compares with ONNX
-//! Runtime.
+//! `cargo run -p pinhole-tests --features onnx --example onnx_run -- FILE [TOKENS]`, which
+//! `tests/golden/onnx_parity.py` compares with ONNX Runtime.
 
 use std::error::Error;
 
