@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use tract_onnx::pb::tensor_proto::DataType;
+
 use super::attributes::axis;
 use super::constant::{
     Constant, Elements, Walk, broadcast_shape, broadcast_strides, checked_len, strides,
@@ -37,6 +39,9 @@ pub(super) fn only_folded(op: &str) -> bool {
     ONLY_FOLDED.contains(&op)
 }
 
+/// `Mod` with the sign of the dividend; without it the result has that of the divisor.
+const TRUNCATED_MOD: &str = "fmod";
+
 /// The outputs, or `None` when the node is to become one of the graph.
 pub(super) fn fold(path: &Path, call: &Call<'_>) -> Result<Option<Vec<Constant>>, Refusal> {
     if call.op == "Constant" {
@@ -66,7 +71,7 @@ pub(super) fn fold(path: &Path, call: &Call<'_>) -> Result<Option<Vec<Constant>>
     let one = |constant: Constant| Ok(Some(vec![constant]));
     match call.op {
         "Shape" => one(shape_of(call)?),
-        "Cast" => one(cast(x, call.attributes.int("to", 1))),
+        "Cast" => one(cast(x, call.attributes.int("to", 1))?),
         "Gather" => one(gather(
             x,
             call.constant(1, "indices")?,
@@ -119,12 +124,13 @@ pub(super) fn fold(path: &Path, call: &Call<'_>) -> Result<Option<Vec<Constant>>
         }
         "Resize" => one(resize::resize(call, x)?),
         "Clip" if call.opset >= 11 => one(clip(call, x)?),
-        "Not" | "Floor" | "Ceil" | "Round" | "Neg" | "Sqrt" | "Abs" | "Exp" | "Reciprocal" => {
-            Ok(unary(call.op, x).map(|constant| vec![constant]))
-        }
-        _ => match y {
+        "Not" | "Floor" | "Ceil" | "Round" | "Neg" | "Sqrt" | "Abs" | "Exp" | "Reciprocal"
+        | "IsNaN" => Ok(unary(call.op, x).map(|constant| vec![constant])),
+        op => match y {
             Some(y) if inputs.len() == 2 => {
-                Ok(binary(call.op, x, y)?.map(|constant| vec![constant]))
+                let truncated = op == "Mod" && call.attributes.int("fmod", 0) != 0;
+                let op = if truncated { TRUNCATED_MOD } else { op };
+                Ok(binary(op, x, y)?.map(|constant| vec![constant]))
             }
             _ => Ok(None),
         },
@@ -179,34 +185,54 @@ pub(super) fn shape_of(call: &Call<'_>) -> Result<Constant, Refusal> {
     Ok(Constant::sizes(&shape[start..end]))
 }
 
-/// Between floats and integers; widths do not matter here. Booleans are 0 and 1.
-pub(super) fn cast(x: &Constant, to: i64) -> Constant {
-    const FLOATS: [i64; 4] = [1, 10, 11, 16];
-    const BOOL: i64 = 9;
-    match (&x.elements, FLOATS.contains(&to)) {
-        (Elements::Float(_), true) => x.clone(),
-        (Elements::Int(_), true) => Constant {
-            shape: x.shape.clone(),
-            elements: Elements::Float(x.to_floats()),
-        },
-        (Elements::Float(data), false) => Constant::int(
-            &x.shape,
-            data.iter()
-                .map(|&value| {
-                    if to == BOOL {
-                        i64::from(value != 0.0)
-                    } else {
-                        value as i64
-                    }
-                })
-                .collect(),
-        ),
-        (Elements::Int(data), false) if to == BOOL => Constant::int(
-            &x.shape,
-            data.iter().map(|&value| i64::from(value != 0)).collect(),
-        ),
-        (Elements::Int(_), false) => x.clone(),
+/// To a type of the file: floats are f32 whatever their width, integers wrap to theirs, booleans are 0 and 1.
+fn cast(x: &Constant, to: i64) -> Result<Constant, Refusal> {
+    let kind = i32::try_from(to)
+        .ok()
+        .and_then(|to| DataType::try_from(to).ok());
+    let of = |convert: fn(i64) -> i64| {
+        let ints = match &x.elements {
+            // Towards zero.
+            Elements::Float(data) => data.iter().map(|&value| convert(value as i64)).collect(),
+            Elements::Int(data) => data.iter().map(|&value| convert(value)).collect(),
+        };
+        Ok(Constant::int(&x.shape, ints))
+    };
+    match kind {
+        Some(DataType::Float | DataType::Float16 | DataType::Bfloat16 | DataType::Double) => {
+            Ok(Constant {
+                shape: x.shape.clone(),
+                elements: Elements::Float(x.to_floats()),
+            })
+        }
+        Some(DataType::Bool) => {
+            let data = x.to_floats();
+            let ints = data.iter().map(|&value| i64::from(value != 0.0)).collect();
+            Ok(Constant::int(&x.shape, ints))
+        }
+        Some(DataType::Int64 | DataType::Uint64) => of(|value| value),
+        Some(DataType::Int32) => of(|value| (value as i32).into()),
+        Some(DataType::Uint32) => of(|value| (value as u32).into()),
+        Some(DataType::Int16) => of(|value| (value as i16).into()),
+        Some(DataType::Uint16) => of(|value| (value as u16).into()),
+        Some(DataType::Int8) => of(|value| (value as i8).into()),
+        Some(DataType::Uint8) => of(|value| (value as u8).into()),
+        _ => Err(type_refusal(to)),
     }
+}
+
+/// Of a cast to a type that no value has here.
+pub(super) fn type_refusal(to: i64) -> Refusal {
+    let name = i32::try_from(to)
+        .ok()
+        .and_then(|to| DataType::try_from(to).ok())
+        .map_or("not defined", |kind| kind.as_str_name());
+    refuse(
+        format!(
+            "a cast to type {to} ({name}), expected floats of 16 bits and more, integers or booleans"
+        ),
+        "export the model in floats; quantising is done here",
+    )
 }
 
 /// Rows along a dimension.
@@ -487,6 +513,10 @@ fn unary(op: &str, x: &Constant) -> Option<Constant> {
                 "Abs" => f32::abs,
                 "Exp" => f32::exp,
                 "Reciprocal" => f32::recip,
+                "IsNaN" => {
+                    let found = data.iter().map(|value| i64::from(value.is_nan()));
+                    return Some(Constant::int(&x.shape, found.collect()));
+                }
                 _ => return None,
             };
             Some(Constant::float(
@@ -522,6 +552,7 @@ fn binary(op: &str, x: &Constant, y: &Constant) -> Result<Option<Constant>, Refu
         "Max",
         "Min",
         "Mod",
+        TRUNCATED_MOD,
         "Mul",
         "Or",
         "Pow",
@@ -558,7 +589,8 @@ fn binary(op: &str, x: &Constant, y: &Constant) -> Result<Option<Constant>, Refu
         "Max" => f32::max,
         "Min" => f32::min,
         "Pow" => f32::powf,
-        "Mod" => |a, b| a % b,
+        "Mod" => |a, b| a - b * (a / b).floor(),
+        TRUNCATED_MOD => |a, b| a % b,
         _ => return Ok(None),
     };
     let data = pairs.map(|(i, j)| function(a[i], b[j])).collect();
@@ -582,7 +614,8 @@ fn integer(op: &str, a: i64, b: i64) -> Option<i64> {
         "Sub" => a.wrapping_sub(b),
         "Mul" => a.wrapping_mul(b),
         "Div" => a.checked_div(b)?,
-        "Mod" => a.checked_rem_euclid(b)?,
+        "Mod" => a.checked_rem(b)?.wrapping_add(b).checked_rem(b)?,
+        TRUNCATED_MOD => a.checked_rem(b)?,
         "Pow" => a.wrapping_pow(u32::try_from(b).ok()?),
         "Max" => a.max(b),
         "Min" => a.min(b),

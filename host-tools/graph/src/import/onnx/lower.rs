@@ -128,7 +128,8 @@ impl Builder<'_> {
     fn lower(&mut self, call: &Call<'_>) -> Result<Vec<Known>, Refusal> {
         let one = |view| vec![Known::Computed(view)];
         Ok(match call.op {
-            "Identity" | "Dropout" => vec![call.input(0)?.clone()],
+            "Identity" => vec![call.input(0)?.clone()],
+            "Dropout" => dropout(call)?,
             "Cast" | "CastLike" => vec![self.cast(call)?],
             "Shape" => vec![Known::Constant(fold::shape_of(call)?)],
             "Size" => {
@@ -275,6 +276,24 @@ fn resampling() -> Refusal {
         "resampling inside the network",
         "export the model for the size of input that it is used with, so that nothing is resampled",
     )
+}
+
+/// The input itself, and a mask that keeps everything.
+fn dropout(call: &Call<'_>) -> Result<Vec<Known>, Refusal> {
+    let number = |index: usize, default: f32| -> Result<f32, Refusal> {
+        let given = call.optional_constant(index, "parameters")?;
+        Ok(given.and_then(Constant::scalar).unwrap_or(default))
+    };
+    if number(2, 0.0)? != 0.0 && number(1, 0.5)? != 0.0 {
+        return Err(refuse(
+            "dropout as it runs in training",
+            "export the model after model.eval()",
+        ));
+    }
+    let x = call.input(0)?;
+    let len = super::constant::checked_len(x.shape())?;
+    let mask = Constant::int(x.shape(), vec![1; len]);
+    Ok(vec![x.clone(), Known::Constant(mask)])
 }
 
 /// `Resize` to the size that its input has: exporters leave it where positions fit the picture already.
