@@ -48,7 +48,7 @@ impl Builder<'_> {
         self.apply(&x, function)
     }
 
-    fn apply(&mut self, x: &View, function: Unary) -> Result<View, Refusal> {
+    pub(super) fn apply(&mut self, x: &View, function: Unary) -> Result<View, Refusal> {
         let id = self.emit(Op::Unary { function }, &[x.id], &[])?;
         Ok(View { id, ..x.clone() })
     }
@@ -100,7 +100,7 @@ impl Builder<'_> {
         self.view(call.name(0), &left)
     }
 
-    fn binary_of(
+    pub(super) fn binary_of(
         &mut self,
         function: Binary,
         a: &Known,

@@ -89,8 +89,9 @@ pub(super) fn fold(path: &Path, call: &Call<'_>) -> Result<Option<Vec<Constant>>
             call.constant(2, "step")?,
         )?),
         "Expand" => {
-            let shape = broadcast_shape(&x.shape, &sizes(call.constant(1, "sizes")?)?)
-                .ok_or_else(misfit)?;
+            let wanted = sizes(call.constant(1, "sizes")?)?;
+            let shape = broadcast_shape(&x.shape, &wanted);
+            let shape = shape.ok_or_else(|| misfit(&[&x.shape, &wanted]))?;
             checked_len(&shape)?;
             one(x.broadcast(&shape))
         }
@@ -104,7 +105,10 @@ pub(super) fn fold(path: &Path, call: &Call<'_>) -> Result<Option<Vec<Constant>>
                 }
             };
             if value.len() != 1 {
-                return Err(misfit());
+                return Err(refuse(
+                    format!("a value of shape {:?}, expected one element", value.shape),
+                    "check the file with onnx.checker",
+                ));
             }
             one(value.picked(&shape, std::iter::repeat_n(0, len)))
         }
@@ -137,8 +141,11 @@ pub(super) fn fold(path: &Path, call: &Call<'_>) -> Result<Option<Vec<Constant>>
     }
 }
 
-fn misfit() -> Refusal {
-    refuse("its shapes do not fit", "check the file with onnx.checker")
+fn misfit(shapes: &[&[usize]]) -> Refusal {
+    refuse(
+        format!("shapes {shapes:?}, which do not fit"),
+        "check the file with onnx.checker",
+    )
 }
 
 /// Sizes from a list of integers.
@@ -257,8 +264,15 @@ pub(super) fn gather(x: &Constant, indices: &Constant, axis: usize) -> Result<Co
 
 fn gather_nd(call: &Call<'_>, x: &Constant, indices: &Constant) -> Result<Constant, Refusal> {
     let depth = indices.shape.last().copied().unwrap_or(0);
-    if call.attributes.int("batch_dims", 0) != 0 || depth == 0 || depth > x.shape.len() {
-        return Err(misfit());
+    let batch = call.attributes.int("batch_dims", 0);
+    if batch != 0 || depth == 0 || depth > x.shape.len() {
+        return Err(refuse(
+            format!(
+                "indices of shape {:?} into {:?} with batch_dims {batch}, expected 0",
+                indices.shape, x.shape
+            ),
+            "export the model for one picture or one sequence at a time",
+        ));
     }
     let steps = strides(&x.shape);
     let inner: usize = x.shape[depth..].iter().product();
@@ -281,7 +295,7 @@ fn gather_nd(call: &Call<'_>, x: &Constant, indices: &Constant) -> Result<Consta
 fn select(condition: &Constant, yes: &Constant, no: &Constant) -> Result<Constant, Refusal> {
     let shape = broadcast_shape(&condition.shape, &yes.shape)
         .and_then(|shape| broadcast_shape(&shape, &no.shape))
-        .ok_or_else(misfit)?;
+        .ok_or_else(|| misfit(&[&condition.shape, &yes.shape, &no.shape]))?;
     checked_len(&shape)?;
     let (condition, yes, no) = (
         condition.broadcast(&shape),
@@ -309,31 +323,43 @@ fn select(condition: &Constant, yes: &Constant, no: &Constant) -> Result<Constan
 }
 
 fn range(start: &Constant, limit: &Constant, step: &Constant) -> Result<Constant, Refusal> {
-    let (Elements::Int(start), Elements::Int(limit), Elements::Int(step)) =
-        (&start.elements, &limit.elements, &step.elements)
-    else {
-        return Err(refuse("a range of floats", "use integers"));
-    };
-    let (&[start], &[limit], &[step]) = (start.as_slice(), limit.as_slice(), step.as_slice())
-    else {
-        return Err(misfit());
-    };
-    let (start, limit, step) = (i128::from(start), i128::from(limit), i128::from(step));
-    if step == 0 {
-        return Err(misfit());
+    let shapes = || misfit(&[&start.shape, &limit.shape, &step.shape]);
+    if let (Ok(start), Ok(limit), Ok(step)) = (start.ints(), limit.ints(), step.ints()) {
+        let (&[start], &[limit], &[step]) = (start, limit, step) else {
+            return Err(shapes());
+        };
+        let (start, limit, step) = (i128::from(start), i128::from(limit), i128::from(step));
+        let reach = limit - start + step - step.signum();
+        let count = reach.checked_div(step).ok_or_else(no_step)?.max(0);
+        let count = usize::try_from(count).map_err(|_| no_step())?;
+        checked_len(&[count])?;
+        let at = |i: i128| (start + i * step) as i64;
+        return Ok(Constant::int(
+            &[count],
+            (0..count as i128).map(at).collect(),
+        ));
     }
-    let count = ((limit - start + step - step.signum()) / step).max(0);
-    let count = usize::try_from(count).map_err(|_| misfit())?;
-    checked_len(&[count])?;
-    let data = (0..count as i128)
-        .map(|i| (start + i * step) as i64)
-        .collect();
-    Ok(Constant::int(&[count], data))
+    let one = |constant: &Constant| constant.scalar().map(f64::from).ok_or_else(shapes);
+    let (start, limit, step) = (one(start)?, one(limit)?, one(step)?);
+    let count = ((limit - start) / step).ceil().max(0.0);
+    if step == 0.0 || !count.is_finite() {
+        return Err(no_step());
+    }
+    checked_len(&[count as usize])?;
+    let at = |i: usize| (start + i as f64 * step) as f32;
+    Ok(Constant::float(
+        &[count as usize],
+        (0..count as usize).map(at).collect(),
+    ))
+}
+
+fn no_step() -> Refusal {
+    refuse("a range that never ends", "check the file")
 }
 
 fn tile(x: &Constant, repeats: &[usize]) -> Result<Constant, Refusal> {
     if repeats.len() != x.shape.len() {
-        return Err(misfit());
+        return Err(misfit(&[&x.shape, repeats]));
     }
     let shape: Option<Vec<usize>> = x
         .shape
@@ -341,7 +367,7 @@ fn tile(x: &Constant, repeats: &[usize]) -> Result<Constant, Refusal> {
         .zip(repeats)
         .map(|(&size, &count)| size.checked_mul(count))
         .collect();
-    let shape = shape.ok_or_else(misfit)?;
+    let shape = shape.ok_or_else(|| misfit(&[&x.shape, repeats]))?;
     checked_len(&shape)?;
     // (repeats, size) of each dimension side by side: a repeat steps by 0.
     let paired: Vec<usize> = x
@@ -361,7 +387,10 @@ fn transpose(x: &Constant, permutation: Vec<usize>) -> Result<Constant, Refusal>
     let mut sorted = permutation.clone();
     sorted.sort_unstable();
     if !sorted.into_iter().eq(0..x.shape.len()) {
-        return Err(misfit());
+        return Err(refuse(
+            format!("permutation {permutation:?} of shape {:?}", x.shape),
+            "check the file with onnx.checker",
+        ));
     }
     Ok(x.transposed(&permutation))
 }
@@ -376,7 +405,7 @@ fn concat(call: &Call<'_>, parts: &[Option<&Constant>]) -> Result<Constant, Refu
         let fits = part.shape.len() == shape.len()
             && (0..shape.len()).all(|o| o == d || part.shape[o] == shape[o]);
         if !fits {
-            return Err(misfit());
+            return Err(misfit(&[&first.shape, &part.shape]));
         }
         shape[d] = shape[d].saturating_add(part.shape[d]);
     }
@@ -408,12 +437,8 @@ fn concat(call: &Call<'_>, parts: &[Option<&Constant>]) -> Result<Constant, Refu
 fn slice(call: &Call<'_>, x: &Constant) -> Result<Constant, Refusal> {
     let mut x = x.clone();
     for cut in super::shape::cuts(call, &x.shape)? {
-        let mut shape = x.shape.clone();
-        let mut steps = strides(&shape);
-        let start = cut.start * steps[cut.d];
-        shape[cut.d] = cut.count;
-        steps[cut.d] *= cut.step;
-        x = x.picked(&shape, Walk::new(&shape, &steps, start));
+        let rows = (0..cut.count as i64).map(|row| cut.start as i64 + row * cut.step);
+        x = gather(&x, &Constant::int(&[cut.count], rows.collect()), cut.d)?;
     }
     Ok(x)
 }
@@ -425,7 +450,7 @@ fn clip(call: &Call<'_>, x: &Constant) -> Result<Constant, Refusal> {
     let mut x = x.clone();
     for (op, limit) in [("Max", limit(1, "limits")?), ("Min", limit(2, "limits")?)] {
         if let Some(limit) = limit {
-            x = binary(op, &x, &limit)?.ok_or_else(misfit)?;
+            x = binary(op, &x, &limit)?.ok_or_else(|| misfit(&[&x.shape, &limit.shape]))?;
         }
     }
     Ok(x)
@@ -468,7 +493,7 @@ fn reduce(call: &Call<'_>, x: &Constant) -> Result<Constant, Refusal> {
             .collect(),
     };
     if run == 0 {
-        return Err(misfit());
+        return of_nothing(call.op, &shape);
     }
     Ok(match &moved.elements {
         Elements::Int(data) => {
@@ -499,6 +524,18 @@ fn reduce(call: &Call<'_>, x: &Constant) -> Result<Constant, Refusal> {
             Constant::float(&shape, data.chunks_exact(run).map(of).collect())
         }
     })
+}
+
+/// What is left of a reduction over no elements: what changes nothing.
+fn of_nothing(op: &str, shape: &[usize]) -> Result<Constant, Refusal> {
+    let value = match op {
+        "ReduceProd" => 1.0,
+        "ReduceMin" => f32::INFINITY,
+        "ReduceMax" => f32::NEG_INFINITY,
+        "ReduceSum" => 0.0,
+        _ => f32::NAN,
+    };
+    Ok(Constant::float(shape, vec![value; checked_len(shape)?]))
 }
 
 fn unary(op: &str, x: &Constant) -> Option<Constant> {
@@ -561,7 +598,7 @@ fn binary(op: &str, x: &Constant, y: &Constant) -> Result<Option<Constant>, Refu
     if !KNOWN.contains(&op) {
         return Ok(None);
     }
-    let shape = broadcast_shape(&x.shape, &y.shape).ok_or_else(misfit)?;
+    let shape = broadcast_shape(&x.shape, &y.shape).ok_or_else(|| misfit(&[&x.shape, &y.shape]))?;
     let len = checked_len(&shape)?;
     let walk =
         |constant: &Constant| Walk::new(&shape, &broadcast_strides(&constant.shape, &shape), 0);

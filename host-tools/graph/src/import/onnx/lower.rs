@@ -142,7 +142,7 @@ impl Builder<'_> {
             "GlobalAveragePool" | "GlobalMaxPool" => one(self.global_pool(call)?),
             "Gemm" => one(self.gemm(call)?),
             "MatMul" => one(self.matmul(call)?),
-            "LayerNormalization" => one(self.layer_norm(call)?),
+            "LayerNormalization" => self.layer_norm(call)?,
             "Softmax" => one(self.softmax(call)?),
             "Gather" => vec![self.gather(call)?],
             "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" => vec![self.reshaping(call)?],
