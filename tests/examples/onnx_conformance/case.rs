@@ -75,6 +75,13 @@ impl Case {
             .collect()
     }
 
+    /// The version of the default operator set, 1 where the model names none.
+    pub(crate) fn opset(&self) -> i64 {
+        let mut sets = self.model.opset_import.iter();
+        let own = sets.find(|set| matches!(set.domain.as_str(), "" | "ai.onnx"));
+        own.map_or(1, |set| set.version)
+    }
+
     /// Which inputs are computed, in every way that the case is read; the others are constants.
     pub(crate) fn ways(&self) -> Vec<Vec<usize>> {
         let kind = |index: usize| self.inputs[index].as_ref().map(|tensor| tensor.data_type);

@@ -14,6 +14,7 @@ mod reading;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
+use std::fmt::Display;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -54,6 +55,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let claimed: BTreeSet<&str> = operators().into_iter().collect();
     let work = tempfile::tempdir()?;
     let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
+    let mut opsets: BTreeMap<i64, Tally> = BTreeMap::new();
     for case in case::cases(Path::new(&folder))? {
         let names = case.operators();
         if !names.iter().all(|name| claimed.contains(name)) {
@@ -68,9 +70,12 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         }
         let verdict = judge(&case, work.path())?;
         report(&case, &verdict, wanted.is_some());
-        tallies.entry(operator).or_default().count(verdict);
+        opsets.entry(case.opset()).or_default().count(&verdict);
+        tallies.entry(operator).or_default().count(&verdict);
     }
-    let failed = print_table(&tallies);
+    let failed = print_table("Operator", &tallies, true);
+    println!();
+    print_table("Operator set", &opsets, false);
     Ok(match (tallies.is_empty(), failed) {
         (true, _) => ExitCode::from(2),
         (false, 0) => ExitCode::SUCCESS,
@@ -80,12 +85,15 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 
 /// Reads a case in every way.
 fn judge(case: &Case, work: &Path) -> Result<Verdict, Box<dyn Error>> {
-    let mut refused = None;
+    let (mut refused, mut unread) = (None, None);
     let mut passed: Option<Result<(), String>> = None;
     for computed in case.ways() {
         let reading = match Reading::new(case, &computed) {
             Ok(reading) => reading,
-            Err(reason) => return Ok(Verdict::Refused(reason)),
+            Err(reason) => {
+                unread = unread.or(Some(reason));
+                continue;
+            }
         };
         match reading.outcome(work)? {
             Outcome::Matched(_) if computed.is_empty() => {
@@ -103,9 +111,9 @@ fn judge(case: &Case, work: &Path) -> Result<Verdict, Box<dyn Error>> {
             }
         }
     }
-    Ok(match (passed, refused) {
+    Ok(match (passed, refused.or(unread)) {
         (Some(run), _) => Verdict::Passed { run },
-        (None, refused) => Verdict::Refused(refused.unwrap_or_else(|| "no way to read it".into())),
+        (None, reason) => Verdict::Refused(reason.unwrap_or_else(|| "nothing to compute".into())),
     })
 }
 
@@ -123,14 +131,14 @@ fn report(case: &Case, verdict: &Verdict, all: bool) {
 }
 
 impl Tally {
-    fn count(&mut self, verdict: Verdict) {
+    fn count(&mut self, verdict: &Verdict) {
         self.cases += 1;
         match verdict {
             Verdict::Passed { run } => {
                 self.passed += 1;
                 self.run += usize::from(run.is_ok());
             }
-            Verdict::Refused(reason) => *self.refused.entry(reason).or_default() += 1,
+            Verdict::Refused(reason) => *self.refused.entry(reason.clone()).or_default() += 1,
             Verdict::Failed(_) => self.failed += 1,
         }
     }
@@ -140,14 +148,16 @@ impl Tally {
     }
 }
 
-/// The table, in Markdown; the number of failures.
-fn print_table(tallies: &BTreeMap<String, Tally>) -> usize {
+/// A table in Markdown, with reasons or without; the number of failures.
+fn print_table(kind: &str, tallies: &BTreeMap<impl Display, Tally>, reasons: bool) -> usize {
+    let last = if reasons { " Refused for |" } else { "" };
+    println!("| {kind} | Cases | Passed | Of these in the runtime | Refused | Failed |{last}");
     println!(
-        "| Operator | Cases | Passed | Of these in the runtime | Refused | Failed | Refused for |"
+        "|---|---|---|---|---|---|{}",
+        if reasons { "---|" } else { "" }
     );
-    println!("|---|---|---|---|---|---|---|");
     let mut sums = [0; 5];
-    for (operator, tally) in tallies {
+    for (name, tally) in tallies {
         let row = [
             tally.cases,
             tally.passed,
@@ -158,18 +168,19 @@ fn print_table(tallies: &BTreeMap<String, Tally>) -> usize {
         sums.iter_mut()
             .zip(row)
             .for_each(|(sum, count)| *sum += count);
-        let reasons: Vec<String> = tally
+        let listed: Vec<String> = tally
             .refused
             .iter()
             .map(|(reason, count)| format!("{reason} ({count})"))
             .collect();
-        print_row(operator, row, &reasons.join("; "));
+        print_row(name, row, reasons.then(|| listed.join("; ")));
     }
-    print_row("All", sums, "");
+    print_row(&"All", sums, reasons.then(String::new));
     sums[4]
 }
 
-fn print_row(name: &str, row: [usize; 5], reasons: &str) {
+fn print_row(name: &dyn Display, row: [usize; 5], reasons: Option<String>) {
     let [cases, passed, run, refused, failed] = row;
-    println!("| {name} | {cases} | {passed} | {run} | {refused} | {failed} | {reasons} |");
+    let reasons = reasons.map_or_else(String::new, |reasons| format!(" {reasons} |"));
+    println!("| {name} | {cases} | {passed} | {run} | {refused} | {failed} |{reasons}");
 }

@@ -1,8 +1,9 @@
 //! One way to read a case: some inputs are computed, the others are weights.
 //!
 //! A computed input arrives as a list of its elements, and an output leaves as one, both reshaped in the model. So a case
-//! may have any batch, and the order of elements is that of the file whatever the graph holds pictures as. When nothing is
-//! computed, zeros that are an input are added to the outputs, since a network has an input.
+//! may have any batch, and the order of elements is that of the file whatever the graph holds pictures as. An output is
+//! negated twice, so that something is left to compute behind an operator that only renames. When nothing is computed, zeros
+//! that are an input are added to the outputs, since a network has an input.
 
 use std::error::Error;
 use std::fs;
@@ -63,7 +64,7 @@ pub(crate) struct Failure {
 
 impl Reading {
     /// # Errors
-    /// When a tensor of the case cannot be read here.
+    /// When an input or output is no tensor, or one without elements is computed.
     pub(crate) fn new(case: &Case, computed: &[usize]) -> Result<Self, String> {
         let mut model = case.model.clone();
         let mut graph = model.graph.take().unwrap_or_default();
@@ -75,6 +76,7 @@ impl Reading {
                 .as_ref()
                 .ok_or_else(|| format!("input {} is no tensor", info.name))?;
             if computed.contains(&index) {
+                has_elements(&info.name, tensor)?;
                 let feed = feed(tensor)?;
                 let flat = format!("case.in.{index}");
                 inputs.push(list_info(&flat, tensor.data_type, feed.len()));
@@ -94,7 +96,7 @@ impl Reading {
             let tensor = case.outputs[index]
                 .as_ref()
                 .ok_or_else(|| format!("output {} is no tensor", info.name))?;
-            let len = len(tensor);
+            let len = has_elements(&info.name, tensor)?;
             let flat = format!("case.out.{index}");
             let node = reshape(&mut graph, &info.name, &[-1], &flat);
             graph.node.push(node);
@@ -102,7 +104,7 @@ impl Reading {
                 feeds.push(Tensor::f32(&[len], vec![0.0; len]));
                 added_to_zeros(&mut graph, &flat, len)
             } else {
-                flat
+                negated(&mut graph, &flat)
             };
             graph.output.push(ValueInfoProto {
                 name,
@@ -238,6 +240,14 @@ fn tolerance(case: &Case, data_type: i32) -> Tolerance {
     Tolerance { absolute, relative }
 }
 
+/// How many, when there are any: a network computes something.
+fn has_elements(name: &str, tensor: &TensorProto) -> Result<usize, String> {
+    match len(tensor) {
+        0 => Err(format!("{name} has no elements")),
+        len => Ok(len),
+    }
+}
+
 fn feed(tensor: &TensorProto) -> Result<Tensor, String> {
     let floats = elements(tensor)?;
     let shape = [floats.len()];
@@ -272,6 +282,15 @@ fn reshape(graph: &mut GraphProto, from: &str, sizes: &[i64], to: &str) -> NodeP
         ..TensorProto::default()
     });
     node("Reshape", &[from, &name], to)
+}
+
+/// The same numbers, computed.
+fn negated(graph: &mut GraphProto, list: &str) -> String {
+    let (once, twice) = (format!("{list}.negated"), format!("{list}.same"));
+    graph
+        .node
+        .extend([node("Neg", &[list], &once), node("Neg", &[&once], &twice)]);
+    twice
 }
 
 /// The sum of a list and an input of as many zeros, in floats.
