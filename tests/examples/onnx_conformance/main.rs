@@ -2,12 +2,12 @@
 //! import, the reference evaluator and, where it packs, the runtime in f32; prints a table by operator.
 //!
 //! `cargo run -p pinhole-tests --features onnx --example onnx_conformance -- FOLDER [OPERATOR]`, FOLDER being
-//! `onnx/backend/test/data/node` of the package (1.21.0, later ones have no cases). With an operator it prints every case
-//! of it. Exit code 1 when a case failed, 2 when none was found.
+//! `onnx/backend/test/data/node` of the package (1.21.0, later ones have no cases). With an operator it prints every
+//! case of it. Exit code 1 when a case failed, 2 when none was found.
 //!
-//! A file does not say which of its inputs are weights, so a case is read in several ways: all float inputs computed, each
-//! input computed alone, and none (what is computed at import). It passes when it is imported in at least one way and every
-//! way that is imported gives the stored outputs; it is refused when no way is imported.
+//! A file does not say which of its inputs are weights, so a case is read in several ways: each input computed alone,
+//! all float inputs computed, and none (what is computed at import). It passes when it is imported in at least one way
+//! and every way that is imported gives the stored outputs; it is refused when no way is imported.
 
 mod case;
 mod reading;

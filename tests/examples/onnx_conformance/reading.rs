@@ -1,9 +1,9 @@
 //! One way to read a case: some inputs are computed, the others are weights.
 //!
-//! A computed input arrives as a list of its elements, and an output leaves as one, both reshaped in the model. So a case
-//! may have any batch, and the order of elements is that of the file whatever the graph holds pictures as. An output is
-//! negated twice, so that something is left to compute behind an operator that only renames. When nothing is computed, zeros
-//! that are an input are added to the outputs, since a network has an input.
+//! A computed input arrives as a list of its elements, and an output leaves as one, both reshaped in the model. So a
+//! case may have any batch, and the order of elements is that of the file whatever the graph holds pictures as. An
+//! output is negated twice, so that something is left to compute behind an operator that only renames. When nothing
+//! is computed, zeros that are an input are added to the outputs, since a network has an input.
 
 use std::error::Error;
 use std::fs;

@@ -4,7 +4,7 @@
 mod onnx;
 
 #[cfg(feature = "onnx")]
-pub use onnx::onnx;
+pub use onnx::{OPSET, onnx};
 
 /// A graph cannot be written in another format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

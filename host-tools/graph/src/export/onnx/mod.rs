@@ -1,9 +1,9 @@
 //! ONNX files (<https://onnx.ai/onnx/intro/>, opset 20) of f32 graphs.
 //!
-//! The graph holds pictures as (1, H, W, C), ONNX computes on (1, C, H, W). A value is written in the layout in which an
-//! operator makes it, and transposed when a reader wants the other: so a convolutional network has one transpose, behind its
-//! input. Inputs and outputs have the layout of the graph, token ids are (1, tokens). Nodes keep their names; one that needs
-//! several operators gives its name to the last. Not here: int8, and what the graph is for.
+//! The graph holds pictures as (1, H, W, C), ONNX computes on (1, C, H, W). A value is written in the layout in which
+//! an operator makes it, and transposed when a reader wants the other: so a convolutional network has one transpose,
+//! behind its input. Inputs and outputs have the layout of the graph, token ids are (1, tokens). Nodes keep their
+//! names; one that needs several operators gives its name to the last. Not here: int8, and what the graph is for.
 
 mod layout;
 mod operator;
@@ -20,15 +20,15 @@ use self::layout::{Held, Layout};
 use super::{ExportError, onnx_limit};
 use crate::{Graph, Tensor, ValueId};
 
-/// The first operator set with `Gelu`.
-const OPSET: i64 = 20;
+/// The operator set of exported files, the first with `Gelu`.
+pub const OPSET: i64 = 20;
 /// The version of the format that came with it.
 const IR_VERSION: i64 = 9;
 
 /// The bytes of an ONNX file that computes what the graph computes in f32.
 ///
 /// # Errors
-/// When the graph is quantised, holds an operator with inputs that must be constants and are not, or is larger than 2 GiB.
+/// When the graph is quantised, an input that must be a constant is computed, or the file is larger than 2 GiB.
 pub fn onnx(graph: &Graph) -> Result<Vec<u8>, ExportError> {
     if let Some(value) = graph.values.iter().find(|value| value.quant.is_some()) {
         return Err(ExportError::Quantised {
@@ -180,3 +180,6 @@ impl<'a> Exporter<'a> {
         self.tensor(&Tensor::f32(&[], vec![value]))
     }
 }
+
+#[cfg(test)]
+mod tests;
