@@ -42,7 +42,7 @@ def main():
             session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
             # The number of tokens that the graph was packed for.
             shape = ours["input_shape"]
-            theirs = session.run(None, feeds(session, shape, shape[0]))[0].ravel()
+            theirs = session.run(None, feeds(session, shape, shape[0]))[0].ravel().astype(np.float64)
         found = np.array(ours["output"])
         cosine = float(found @ theirs / np.linalg.norm(found) / np.linalg.norm(theirs))
         difference = float(np.abs(found - theirs).max() / np.abs(theirs).max())
