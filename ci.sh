@@ -32,7 +32,7 @@ part_setup() {
 part_lint() {
   cargo fmt --all --check
   (cd firmware/boards && cargo fmt --all --check)
-  cargo clippy --workspace --all-targets -- -D warnings
+  cargo clippy --workspace --all-targets --features pinhole-tests/onnx -- -D warnings
 }
 
 part_test() {
@@ -123,6 +123,10 @@ part_models() {
   [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
   "$venv/bin/pip" install --quiet numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 safetensors==0.8.0
   "$venv/bin/python" tests/models/make_vit.py target/models
+  "$venv/bin/pip" download --quiet --no-deps --dest target/onnx-cases onnx==1.21.0
+  "$venv/bin/python" -m zipfile -e target/onnx-cases/onnx-1.21.0-*.whl target/onnx-cases
+  cargo run --release -p pinhole-tests --features onnx --example onnx_conformance -- \
+    target/onnx-cases/onnx/backend/test/data/node
   PYTHON="$venv/bin/python" tests/models/table.sh --no-bias-correction
   cargo test --release -p pinhole-tests --test models -- --ignored --nocapture
 }

@@ -1,7 +1,8 @@
-//! Imports an ONNX file, packs it in f32, runs it in the runtime on a fixed input and prints what came out as JSON.
+//! Imports an ONNX file or reads a graph (.phg), packs it in f32, runs it in the runtime on a fixed input and prints what
+//! came out as JSON.
 //!
-//! `cargo run -p pinhole-tests --example onnx_run -- FILE [TOKENS]`, which `tests/golden/onnx_parity.py` compares with ONNX
-//! Runtime.
+//! `cargo run -p pinhole-tests --features onnx --example onnx_run -- FILE [TOKENS]`, which
+//! `tests/golden/onnx_parity.py` and `tests/import/onnx_export.py` compare with ONNX Runtime.
 
 use std::error::Error;
 
@@ -39,7 +40,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some(tokens) = arguments.next() {
         options.tokens = tokens.parse()?;
     }
-    let graph = load(&path, &options)?;
+    let graph = if path.ends_with(".phg") {
+        Graph::load(&path)?
+    } else {
+        load(&path, &options)?
+    };
     let output = run(&graph)?;
     let moves = graph
         .nodes

@@ -45,7 +45,8 @@ def feeds(session, input_shape, tokens):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--tokens", type=int, default=16)
-    parser.add_argument("--run", default="cargo run -q --release -p pinhole-tests --example onnx_run --")
+    run = "cargo run -q --release -p pinhole-tests --features onnx --example onnx_run --"
+    parser.add_argument("--run", default=run)
     parser.add_argument("files", nargs="+")
     arguments = parser.parse_args()
     worst = 1.0

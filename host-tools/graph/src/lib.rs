@@ -4,6 +4,7 @@
 //! `pinhole-quantize` attaches [`QuantParams`] to its values, `pinhole-pack` lowers it to a model file. Not here: kernels
 //! (the runtime is the one executor) and training.
 
+pub mod export;
 mod file;
 pub mod import;
 pub mod op;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use pinhole_graph::export;
 use pinhole_graph::import::ImportError;
 use pinhole_graph::import::onnx::{Options, load};
 use pinhole_graph::op::Unary;
@@ -283,4 +284,65 @@ fn garbage_and_other_formats_are_refused() {
     for bytes in [text, &noise, b"PK\x03\x04", &[0; 100]] {
         assert!(load_bytes(bytes).is_err());
     }
+}
+
+/// The graph as it comes back from the file that it is exported to.
+fn exported_and_imported(graph: &Graph) -> Graph {
+    let bytes = export::onnx(graph).expect("exports");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("exported.onnx");
+    fs::write(&path, bytes).expect("writes");
+    let options = Options {
+        tokens: TOKENS,
+        ..Options::default()
+    };
+    load(&path, &options).unwrap_or_else(|error| panic!("{}: {error}", graph.name))
+}
+
+fn assert_same_outputs(name: &str, a: &Graph, b: &Graph, input: &Tensor) {
+    let [a, b] = [a, b].map(|graph| {
+        let outputs = pass::evaluate(graph, std::slice::from_ref(input)).expect("evaluates");
+        outputs[0].clone()
+    });
+    assert_eq!(a.shape, b.shape, "{name}");
+    let (a, b) = (a.as_f32().expect("floats"), b.as_f32().expect("floats"));
+    let largest = a.iter().fold(0.0_f32, |largest, v| largest.max(v.abs()));
+    for (a, b) in a.iter().zip(b) {
+        assert!((a - b).abs() <= 1e-5 * largest, "{name}: {a} and {b}");
+    }
+}
+
+#[test]
+fn an_exported_graph_computes_the_same() {
+    for name in [
+        "conv_net",
+        "flatten_net",
+        "nhwc_net",
+        "decomposed",
+        "shape_net",
+        "vit",
+        "bert",
+    ] {
+        let graph = import(name);
+        let again = exported_and_imported(&graph);
+        assert_same_outputs(name, &graph, &again, &input(&graph));
+        let named = graph
+            .nodes
+            .iter()
+            .filter(|node| again.nodes.iter().any(|a| a.name == node.name));
+        println!(
+            "{name}: {} of {} nodes with their names",
+            named.count(),
+            graph.nodes.len()
+        );
+    }
+}
+
+#[test]
+fn an_exported_text_encoder_runs_on_fewer_tokens() {
+    let graph = import("bert");
+    let again = exported_and_imported(&graph);
+    assert!(again.values[again.inputs[0]].dynamic);
+    let ids = Tensor::i32(&[TOKENS - 2], vec![7, 1, 400, 3]);
+    assert_same_outputs("bert", &graph, &again, &ids);
 }

@@ -52,6 +52,8 @@ enum Verb {
     Quantize(verb::quantize::Args),
     Pack(verb::pack::Args),
     Convert(verb::convert::Args),
+    #[cfg(feature = "onnx")]
+    Export(verb::export::Args),
     Inspect(verb::inspect::Args),
     Bench(verb::bench::Args),
     Board(verb::board::Args),
@@ -79,6 +81,8 @@ fn main() -> ExitCode {
         Verb::Quantize(args) => verb::quantize::run(args),
         Verb::Pack(args) => verb::pack::run(args),
         Verb::Convert(args) => verb::convert::run(args),
+        #[cfg(feature = "onnx")]
+        Verb::Export(args) => verb::export::run(args),
         Verb::Inspect(args) => verb::inspect::run(args),
         Verb::Bench(args) => verb::bench::run(args),
         Verb::Board(args) => verb::board::run(args),

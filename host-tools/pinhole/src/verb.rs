@@ -9,6 +9,8 @@ pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod embed;
 pub(crate) mod eval;
+#[cfg(feature = "onnx")]
+pub(crate) mod export;
 #[cfg(feature = "train")]
 pub(crate) mod features;
 pub(crate) mod import;

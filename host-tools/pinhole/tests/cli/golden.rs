@@ -16,6 +16,8 @@ const VERBS: &[&[&str]] = &[
     &["quantize"],
     &["pack"],
     &["convert"],
+    #[cfg(feature = "onnx")]
+    &["export"],
     &["inspect"],
     &["bench"],
     &["board"],

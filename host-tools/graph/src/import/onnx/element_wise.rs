@@ -48,7 +48,7 @@ impl Builder<'_> {
         self.apply(&x, function)
     }
 
-    fn apply(&mut self, x: &View, function: Unary) -> Result<View, Refusal> {
+    pub(super) fn apply(&mut self, x: &View, function: Unary) -> Result<View, Refusal> {
         let id = self.emit(Op::Unary { function }, &[x.id], &[])?;
         Ok(View { id, ..x.clone() })
     }
@@ -57,11 +57,20 @@ impl Builder<'_> {
     pub(super) fn cast(&mut self, call: &Call<'_>) -> Result<Known, Refusal> {
         const FLOATS: [i64; 4] = [1, 10, 11, 16];
         let known = call.input(0)?.clone();
-        let to_float = call.op == "CastLike" || FLOATS.contains(&call.attributes.int("to", 1));
+        let to_float = match (call.op, call.optional(1)) {
+            ("CastLike", Some(Known::Constant(like))) => like.ints().is_err(),
+            ("CastLike", like) => !matches!(like, Some(Known::Ids { .. })),
+            _ => FLOATS.contains(&call.attributes.int("to", 1)),
+        };
         match (&known, to_float) {
             (Known::Computed(_), true) | (Known::Ids { .. }, false) => Ok(known),
-            (Known::Computed(_), false) => Err(refuse(
-                "computed floats become integers",
+            (Known::Constant(x), true) => Ok(Known::Constant(Constant::float(
+                &x.shape,
+                x.to_floats().to_vec(),
+            ))),
+            (Known::Constant(x), false) if x.ints().is_ok() => Ok(known),
+            (Known::Constant(_) | Known::Computed(_), false) => Err(refuse(
+                "floats become integers",
                 "export the model without integer arithmetic on activations",
             )),
             _ => Err(refuse(
@@ -91,7 +100,7 @@ impl Builder<'_> {
         self.view(call.name(0), &left)
     }
 
-    fn binary_of(
+    pub(super) fn binary_of(
         &mut self,
         function: Binary,
         a: &Known,

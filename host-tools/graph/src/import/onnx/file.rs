@@ -15,8 +15,9 @@ use crate::import::checkpoint::{hex, read_file};
 
 /// Protocol buffers hold no more than 2 GiB.
 const MAX_FILE_BYTES: u64 = (2 << 30) - 1;
-/// Oldest and newest operator set whose definitions were read for this importer.
-const OPSETS: std::ops::RangeInclusive<i64> = 7..=22;
+/// Oldest and newest operator set whose definitions were read for this importer. Since 22, operators that it knows have
+/// gained types of 8 bits and less, which it refuses, and nothing else.
+const OPSETS: std::ops::RangeInclusive<i64> = 7..=26;
 
 /// Reads and decodes a file; its SHA-256 too.
 pub(super) fn read(path: &Path) -> Result<(pb::ModelProto, String), ImportError> {

@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use tract_onnx::pb::tensor_proto::DataType;
+
 use super::attributes::axis;
 use super::constant::{
     Constant, Elements, Walk, broadcast_shape, broadcast_strides, checked_len, strides,
@@ -13,28 +15,32 @@ use super::lower::Call;
 use super::{Known, Refusal, refuse, resize, tensor};
 
 /// Operators that exist at import only.
+pub(super) const ONLY_FOLDED: &[&str] = &[
+    "And",
+    "Ceil",
+    "Equal",
+    "Floor",
+    "GatherND",
+    "Greater",
+    "GreaterOrEqual",
+    "Less",
+    "LessOrEqual",
+    "Mod",
+    "Not",
+    "Or",
+    "Range",
+    "ReduceMin",
+    "ReduceProd",
+    "Round",
+    "Tile",
+];
+
 pub(super) fn only_folded(op: &str) -> bool {
-    matches!(
-        op,
-        "And"
-            | "Ceil"
-            | "Equal"
-            | "Floor"
-            | "GatherND"
-            | "Greater"
-            | "GreaterOrEqual"
-            | "Less"
-            | "LessOrEqual"
-            | "Mod"
-            | "Not"
-            | "Or"
-            | "Range"
-            | "ReduceMin"
-            | "ReduceProd"
-            | "Round"
-            | "Tile"
-    )
+    ONLY_FOLDED.contains(&op)
 }
+
+/// `Mod` with the sign of the dividend; without it the result has that of the divisor.
+const TRUNCATED_MOD: &str = "fmod";
 
 /// The outputs, or `None` when the node is to become one of the graph.
 pub(super) fn fold(path: &Path, call: &Call<'_>) -> Result<Option<Vec<Constant>>, Refusal> {
@@ -65,7 +71,7 @@ pub(super) fn fold(path: &Path, call: &Call<'_>) -> Result<Option<Vec<Constant>>
     let one = |constant: Constant| Ok(Some(vec![constant]));
     match call.op {
         "Shape" => one(shape_of(call)?),
-        "Cast" => one(cast(x, call.attributes.int("to", 1))),
+        "Cast" => one(cast(x, call.attributes.int("to", 1))?),
         "Gather" => one(gather(
             x,
             call.constant(1, "indices")?,
@@ -83,8 +89,9 @@ pub(super) fn fold(path: &Path, call: &Call<'_>) -> Result<Option<Vec<Constant>>
             call.constant(2, "step")?,
         )?),
         "Expand" => {
-            let shape = broadcast_shape(&x.shape, &sizes(call.constant(1, "sizes")?)?)
-                .ok_or_else(misfit)?;
+            let wanted = sizes(call.constant(1, "sizes")?)?;
+            let shape = broadcast_shape(&x.shape, &wanted);
+            let shape = shape.ok_or_else(|| misfit(&[&x.shape, &wanted]))?;
             checked_len(&shape)?;
             one(x.broadcast(&shape))
         }
@@ -98,7 +105,10 @@ pub(super) fn fold(path: &Path, call: &Call<'_>) -> Result<Option<Vec<Constant>>
                 }
             };
             if value.len() != 1 {
-                return Err(misfit());
+                return Err(refuse(
+                    format!("a value of shape {:?}, expected one element", value.shape),
+                    "check the file with onnx.checker",
+                ));
             }
             one(value.picked(&shape, std::iter::repeat_n(0, len)))
         }
@@ -118,20 +128,24 @@ pub(super) fn fold(path: &Path, call: &Call<'_>) -> Result<Option<Vec<Constant>>
         }
         "Resize" => one(resize::resize(call, x)?),
         "Clip" if call.opset >= 11 => one(clip(call, x)?),
-        "Not" | "Floor" | "Ceil" | "Round" | "Neg" | "Sqrt" | "Abs" | "Exp" | "Reciprocal" => {
-            Ok(unary(call.op, x).map(|constant| vec![constant]))
-        }
-        _ => match y {
+        "Not" | "Floor" | "Ceil" | "Round" | "Neg" | "Sqrt" | "Abs" | "Exp" | "Reciprocal"
+        | "IsNaN" => Ok(unary(call.op, x).map(|constant| vec![constant])),
+        op => match y {
             Some(y) if inputs.len() == 2 => {
-                Ok(binary(call.op, x, y)?.map(|constant| vec![constant]))
+                let truncated = op == "Mod" && call.attributes.int("fmod", 0) != 0;
+                let op = if truncated { TRUNCATED_MOD } else { op };
+                Ok(binary(op, x, y)?.map(|constant| vec![constant]))
             }
             _ => Ok(None),
         },
     }
 }
 
-fn misfit() -> Refusal {
-    refuse("its shapes do not fit", "check the file with onnx.checker")
+fn misfit(shapes: &[&[usize]]) -> Refusal {
+    refuse(
+        format!("shapes {shapes:?}, which do not fit"),
+        "check the file with onnx.checker",
+    )
 }
 
 /// Sizes from a list of integers.
@@ -178,34 +192,54 @@ pub(super) fn shape_of(call: &Call<'_>) -> Result<Constant, Refusal> {
     Ok(Constant::sizes(&shape[start..end]))
 }
 
-/// Between floats and integers; widths do not matter here. Booleans are 0 and 1.
-pub(super) fn cast(x: &Constant, to: i64) -> Constant {
-    const FLOATS: [i64; 4] = [1, 10, 11, 16];
-    const BOOL: i64 = 9;
-    match (&x.elements, FLOATS.contains(&to)) {
-        (Elements::Float(_), true) => x.clone(),
-        (Elements::Int(_), true) => Constant {
-            shape: x.shape.clone(),
-            elements: Elements::Float(x.to_floats()),
-        },
-        (Elements::Float(data), false) => Constant::int(
-            &x.shape,
-            data.iter()
-                .map(|&value| {
-                    if to == BOOL {
-                        i64::from(value != 0.0)
-                    } else {
-                        value as i64
-                    }
-                })
-                .collect(),
-        ),
-        (Elements::Int(data), false) if to == BOOL => Constant::int(
-            &x.shape,
-            data.iter().map(|&value| i64::from(value != 0)).collect(),
-        ),
-        (Elements::Int(_), false) => x.clone(),
+/// To a type of the file: floats are f32 whatever their width, integers wrap to theirs, booleans are 0 and 1.
+fn cast(x: &Constant, to: i64) -> Result<Constant, Refusal> {
+    let kind = i32::try_from(to)
+        .ok()
+        .and_then(|to| DataType::try_from(to).ok());
+    let of = |convert: fn(i64) -> i64| {
+        let ints = match &x.elements {
+            // Towards zero.
+            Elements::Float(data) => data.iter().map(|&value| convert(value as i64)).collect(),
+            Elements::Int(data) => data.iter().map(|&value| convert(value)).collect(),
+        };
+        Ok(Constant::int(&x.shape, ints))
+    };
+    match kind {
+        Some(DataType::Float | DataType::Float16 | DataType::Bfloat16 | DataType::Double) => {
+            Ok(Constant {
+                shape: x.shape.clone(),
+                elements: Elements::Float(x.to_floats()),
+            })
+        }
+        Some(DataType::Bool) => {
+            let data = x.to_floats();
+            let ints = data.iter().map(|&value| i64::from(value != 0.0)).collect();
+            Ok(Constant::int(&x.shape, ints))
+        }
+        Some(DataType::Int64 | DataType::Uint64) => of(|value| value),
+        Some(DataType::Int32) => of(|value| (value as i32).into()),
+        Some(DataType::Uint32) => of(|value| (value as u32).into()),
+        Some(DataType::Int16) => of(|value| (value as i16).into()),
+        Some(DataType::Uint16) => of(|value| (value as u16).into()),
+        Some(DataType::Int8) => of(|value| (value as i8).into()),
+        Some(DataType::Uint8) => of(|value| (value as u8).into()),
+        _ => Err(type_refusal(to)),
     }
+}
+
+/// Of a cast to a type that no value has here.
+pub(super) fn type_refusal(to: i64) -> Refusal {
+    let name = i32::try_from(to)
+        .ok()
+        .and_then(|to| DataType::try_from(to).ok())
+        .map_or("not defined", |kind| kind.as_str_name());
+    refuse(
+        format!(
+            "a cast to type {to} ({name}), expected floats of 16 bits and more, integers or booleans"
+        ),
+        "export the model in floats; quantising is done here",
+    )
 }
 
 /// Rows along a dimension.
@@ -230,8 +264,15 @@ pub(super) fn gather(x: &Constant, indices: &Constant, axis: usize) -> Result<Co
 
 fn gather_nd(call: &Call<'_>, x: &Constant, indices: &Constant) -> Result<Constant, Refusal> {
     let depth = indices.shape.last().copied().unwrap_or(0);
-    if call.attributes.int("batch_dims", 0) != 0 || depth == 0 || depth > x.shape.len() {
-        return Err(misfit());
+    let batch = call.attributes.int("batch_dims", 0);
+    if batch != 0 || depth == 0 || depth > x.shape.len() {
+        return Err(refuse(
+            format!(
+                "indices of shape {:?} into {:?} with batch_dims {batch}, expected 0",
+                indices.shape, x.shape
+            ),
+            "export the model for one picture or one sequence at a time",
+        ));
     }
     let steps = strides(&x.shape);
     let inner: usize = x.shape[depth..].iter().product();
@@ -254,7 +295,7 @@ fn gather_nd(call: &Call<'_>, x: &Constant, indices: &Constant) -> Result<Consta
 fn select(condition: &Constant, yes: &Constant, no: &Constant) -> Result<Constant, Refusal> {
     let shape = broadcast_shape(&condition.shape, &yes.shape)
         .and_then(|shape| broadcast_shape(&shape, &no.shape))
-        .ok_or_else(misfit)?;
+        .ok_or_else(|| misfit(&[&condition.shape, &yes.shape, &no.shape]))?;
     checked_len(&shape)?;
     let (condition, yes, no) = (
         condition.broadcast(&shape),
@@ -282,31 +323,43 @@ fn select(condition: &Constant, yes: &Constant, no: &Constant) -> Result<Constan
 }
 
 fn range(start: &Constant, limit: &Constant, step: &Constant) -> Result<Constant, Refusal> {
-    let (Elements::Int(start), Elements::Int(limit), Elements::Int(step)) =
-        (&start.elements, &limit.elements, &step.elements)
-    else {
-        return Err(refuse("a range of floats", "use integers"));
-    };
-    let (&[start], &[limit], &[step]) = (start.as_slice(), limit.as_slice(), step.as_slice())
-    else {
-        return Err(misfit());
-    };
-    let (start, limit, step) = (i128::from(start), i128::from(limit), i128::from(step));
-    if step == 0 {
-        return Err(misfit());
+    let shapes = || misfit(&[&start.shape, &limit.shape, &step.shape]);
+    if let (Ok(start), Ok(limit), Ok(step)) = (start.ints(), limit.ints(), step.ints()) {
+        let (&[start], &[limit], &[step]) = (start, limit, step) else {
+            return Err(shapes());
+        };
+        let (start, limit, step) = (i128::from(start), i128::from(limit), i128::from(step));
+        let reach = limit - start + step - step.signum();
+        let count = reach.checked_div(step).ok_or_else(no_step)?.max(0);
+        let count = usize::try_from(count).map_err(|_| no_step())?;
+        checked_len(&[count])?;
+        let at = |i: i128| (start + i * step) as i64;
+        return Ok(Constant::int(
+            &[count],
+            (0..count as i128).map(at).collect(),
+        ));
     }
-    let count = ((limit - start + step - step.signum()) / step).max(0);
-    let count = usize::try_from(count).map_err(|_| misfit())?;
-    checked_len(&[count])?;
-    let data = (0..count as i128)
-        .map(|i| (start + i * step) as i64)
-        .collect();
-    Ok(Constant::int(&[count], data))
+    let one = |constant: &Constant| constant.scalar().map(f64::from).ok_or_else(shapes);
+    let (start, limit, step) = (one(start)?, one(limit)?, one(step)?);
+    let count = ((limit - start) / step).ceil().max(0.0);
+    if step == 0.0 || !count.is_finite() {
+        return Err(no_step());
+    }
+    checked_len(&[count as usize])?;
+    let at = |i: usize| (start + i as f64 * step) as f32;
+    Ok(Constant::float(
+        &[count as usize],
+        (0..count as usize).map(at).collect(),
+    ))
+}
+
+fn no_step() -> Refusal {
+    refuse("a range that never ends", "check the file")
 }
 
 fn tile(x: &Constant, repeats: &[usize]) -> Result<Constant, Refusal> {
     if repeats.len() != x.shape.len() {
-        return Err(misfit());
+        return Err(misfit(&[&x.shape, repeats]));
     }
     let shape: Option<Vec<usize>> = x
         .shape
@@ -314,7 +367,7 @@ fn tile(x: &Constant, repeats: &[usize]) -> Result<Constant, Refusal> {
         .zip(repeats)
         .map(|(&size, &count)| size.checked_mul(count))
         .collect();
-    let shape = shape.ok_or_else(misfit)?;
+    let shape = shape.ok_or_else(|| misfit(&[&x.shape, repeats]))?;
     checked_len(&shape)?;
     // (repeats, size) of each dimension side by side: a repeat steps by 0.
     let paired: Vec<usize> = x
@@ -334,7 +387,10 @@ fn transpose(x: &Constant, permutation: Vec<usize>) -> Result<Constant, Refusal>
     let mut sorted = permutation.clone();
     sorted.sort_unstable();
     if !sorted.into_iter().eq(0..x.shape.len()) {
-        return Err(misfit());
+        return Err(refuse(
+            format!("permutation {permutation:?} of shape {:?}", x.shape),
+            "check the file with onnx.checker",
+        ));
     }
     Ok(x.transposed(&permutation))
 }
@@ -349,7 +405,7 @@ fn concat(call: &Call<'_>, parts: &[Option<&Constant>]) -> Result<Constant, Refu
         let fits = part.shape.len() == shape.len()
             && (0..shape.len()).all(|o| o == d || part.shape[o] == shape[o]);
         if !fits {
-            return Err(misfit());
+            return Err(misfit(&[&first.shape, &part.shape]));
         }
         shape[d] = shape[d].saturating_add(part.shape[d]);
     }
@@ -381,12 +437,8 @@ fn concat(call: &Call<'_>, parts: &[Option<&Constant>]) -> Result<Constant, Refu
 fn slice(call: &Call<'_>, x: &Constant) -> Result<Constant, Refusal> {
     let mut x = x.clone();
     for cut in super::shape::cuts(call, &x.shape)? {
-        let mut shape = x.shape.clone();
-        let mut steps = strides(&shape);
-        let start = cut.start * steps[cut.d];
-        shape[cut.d] = cut.count;
-        steps[cut.d] *= cut.step;
-        x = x.picked(&shape, Walk::new(&shape, &steps, start));
+        let rows = (0..cut.count as i64).map(|row| cut.start as i64 + row * cut.step);
+        x = gather(&x, &Constant::int(&[cut.count], rows.collect()), cut.d)?;
     }
     Ok(x)
 }
@@ -398,7 +450,7 @@ fn clip(call: &Call<'_>, x: &Constant) -> Result<Constant, Refusal> {
     let mut x = x.clone();
     for (op, limit) in [("Max", limit(1, "limits")?), ("Min", limit(2, "limits")?)] {
         if let Some(limit) = limit {
-            x = binary(op, &x, &limit)?.ok_or_else(misfit)?;
+            x = binary(op, &x, &limit)?.ok_or_else(|| misfit(&[&x.shape, &limit.shape]))?;
         }
     }
     Ok(x)
@@ -441,7 +493,7 @@ fn reduce(call: &Call<'_>, x: &Constant) -> Result<Constant, Refusal> {
             .collect(),
     };
     if run == 0 {
-        return Err(misfit());
+        return of_nothing(call.op, &shape);
     }
     Ok(match &moved.elements {
         Elements::Int(data) => {
@@ -474,6 +526,18 @@ fn reduce(call: &Call<'_>, x: &Constant) -> Result<Constant, Refusal> {
     })
 }
 
+/// What is left of a reduction over no elements: what changes nothing.
+fn of_nothing(op: &str, shape: &[usize]) -> Result<Constant, Refusal> {
+    let value = match op {
+        "ReduceProd" => 1.0,
+        "ReduceMin" => f32::INFINITY,
+        "ReduceMax" => f32::NEG_INFINITY,
+        "ReduceSum" => 0.0,
+        _ => f32::NAN,
+    };
+    Ok(Constant::float(shape, vec![value; checked_len(shape)?]))
+}
+
 fn unary(op: &str, x: &Constant) -> Option<Constant> {
     match &x.elements {
         Elements::Float(data) => {
@@ -486,6 +550,10 @@ fn unary(op: &str, x: &Constant) -> Option<Constant> {
                 "Abs" => f32::abs,
                 "Exp" => f32::exp,
                 "Reciprocal" => f32::recip,
+                "IsNaN" => {
+                    let found = data.iter().map(|value| i64::from(value.is_nan()));
+                    return Some(Constant::int(&x.shape, found.collect()));
+                }
                 _ => return None,
             };
             Some(Constant::float(
@@ -521,6 +589,7 @@ fn binary(op: &str, x: &Constant, y: &Constant) -> Result<Option<Constant>, Refu
         "Max",
         "Min",
         "Mod",
+        TRUNCATED_MOD,
         "Mul",
         "Or",
         "Pow",
@@ -529,7 +598,7 @@ fn binary(op: &str, x: &Constant, y: &Constant) -> Result<Option<Constant>, Refu
     if !KNOWN.contains(&op) {
         return Ok(None);
     }
-    let shape = broadcast_shape(&x.shape, &y.shape).ok_or_else(misfit)?;
+    let shape = broadcast_shape(&x.shape, &y.shape).ok_or_else(|| misfit(&[&x.shape, &y.shape]))?;
     let len = checked_len(&shape)?;
     let walk =
         |constant: &Constant| Walk::new(&shape, &broadcast_strides(&constant.shape, &shape), 0);
@@ -557,7 +626,8 @@ fn binary(op: &str, x: &Constant, y: &Constant) -> Result<Option<Constant>, Refu
         "Max" => f32::max,
         "Min" => f32::min,
         "Pow" => f32::powf,
-        "Mod" => |a, b| a % b,
+        "Mod" => |a, b| a - b * (a / b).floor(),
+        TRUNCATED_MOD => |a, b| a % b,
         _ => return Ok(None),
     };
     let data = pairs.map(|(i, j)| function(a[i], b[j])).collect();
@@ -581,7 +651,8 @@ fn integer(op: &str, a: i64, b: i64) -> Option<i64> {
         "Sub" => a.wrapping_sub(b),
         "Mul" => a.wrapping_mul(b),
         "Div" => a.checked_div(b)?,
-        "Mod" => a.checked_rem_euclid(b)?,
+        "Mod" => a.checked_rem(b)?.wrapping_add(b).checked_rem(b)?,
+        TRUNCATED_MOD => a.checked_rem(b)?,
         "Pow" => a.wrapping_pow(u32::try_from(b).ok()?),
         "Max" => a.max(b),
         "Min" => a.min(b),

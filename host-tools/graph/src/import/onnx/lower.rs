@@ -128,7 +128,8 @@ impl Builder<'_> {
     fn lower(&mut self, call: &Call<'_>) -> Result<Vec<Known>, Refusal> {
         let one = |view| vec![Known::Computed(view)];
         Ok(match call.op {
-            "Identity" | "Dropout" => vec![call.input(0)?.clone()],
+            "Identity" => vec![call.input(0)?.clone()],
+            "Dropout" => dropout(call)?,
             "Cast" | "CastLike" => vec![self.cast(call)?],
             "Shape" => vec![Known::Constant(fold::shape_of(call)?)],
             "Size" => {
@@ -141,7 +142,7 @@ impl Builder<'_> {
             "GlobalAveragePool" | "GlobalMaxPool" => one(self.global_pool(call)?),
             "Gemm" => one(self.gemm(call)?),
             "MatMul" => one(self.matmul(call)?),
-            "LayerNormalization" => one(self.layer_norm(call)?),
+            "LayerNormalization" => self.layer_norm(call)?,
             "Softmax" => one(self.softmax(call)?),
             "Gather" => vec![self.gather(call)?],
             "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" => vec![self.reshaping(call)?],
@@ -168,69 +169,77 @@ impl Builder<'_> {
     }
 }
 
-/// Operators that are expressed, or computed at import.
+/// Operators that are expressed.
+const COMPUTED: &[&str] = &[
+    "Abs",
+    "Add",
+    "AveragePool",
+    "BatchNormalization",
+    "Cast",
+    "CastLike",
+    "Clip",
+    "Concat",
+    "Constant",
+    "ConstantOfShape",
+    "Conv",
+    "Div",
+    "Dropout",
+    "Erf",
+    "Exp",
+    "Expand",
+    "Flatten",
+    "Gather",
+    "Gelu",
+    "Gemm",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "HardSigmoid",
+    "HardSwish",
+    "Identity",
+    "IsNaN",
+    "LayerNormalization",
+    "LeakyRelu",
+    "Log",
+    "MatMul",
+    "Max",
+    "MaxPool",
+    "Min",
+    "Mul",
+    "Neg",
+    "Pad",
+    "Pow",
+    "Reciprocal",
+    "ReduceL2",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceSum",
+    "Relu",
+    "Reshape",
+    "Resize",
+    "Shape",
+    "Sigmoid",
+    "Size",
+    "Slice",
+    "Softmax",
+    "Split",
+    "Sqrt",
+    "Squeeze",
+    "Sub",
+    "Sum",
+    "Tanh",
+    "Transpose",
+    "Unsqueeze",
+    "Where",
+];
+
+/// Operators that are expressed, or computed at import alone; sorted.
+pub(super) fn operators() -> Vec<&'static str> {
+    let mut names = [COMPUTED, fold::ONLY_FOLDED].concat();
+    names.sort_unstable();
+    names
+}
+
 fn supported(op: &str) -> bool {
-    const COMPUTED: &[&str] = &[
-        "Abs",
-        "Add",
-        "AveragePool",
-        "BatchNormalization",
-        "Cast",
-        "CastLike",
-        "Clip",
-        "Concat",
-        "Constant",
-        "ConstantOfShape",
-        "Conv",
-        "Div",
-        "Dropout",
-        "Erf",
-        "Exp",
-        "Expand",
-        "Flatten",
-        "Gather",
-        "Gelu",
-        "Gemm",
-        "GlobalAveragePool",
-        "GlobalMaxPool",
-        "HardSigmoid",
-        "HardSwish",
-        "Identity",
-        "IsNaN",
-        "LayerNormalization",
-        "LeakyRelu",
-        "Log",
-        "MatMul",
-        "Max",
-        "MaxPool",
-        "Min",
-        "Mul",
-        "Neg",
-        "Pad",
-        "Pow",
-        "Reciprocal",
-        "ReduceL2",
-        "ReduceMax",
-        "ReduceMean",
-        "ReduceSum",
-        "Relu",
-        "Reshape",
-        "Resize",
-        "Shape",
-        "Sigmoid",
-        "Size",
-        "Slice",
-        "Softmax",
-        "Split",
-        "Sqrt",
-        "Squeeze",
-        "Sub",
-        "Sum",
-        "Tanh",
-        "Transpose",
-        "Unsqueeze",
-        "Where",
-    ];
     COMPUTED.contains(&op) || fold::only_folded(op)
 }
 
@@ -267,6 +276,24 @@ fn resampling() -> Refusal {
         "resampling inside the network",
         "export the model for the size of input that it is used with, so that nothing is resampled",
     )
+}
+
+/// The input itself, and a mask that keeps everything.
+fn dropout(call: &Call<'_>) -> Result<Vec<Known>, Refusal> {
+    let number = |index: usize, default: f32| -> Result<f32, Refusal> {
+        let given = call.optional_constant(index, "parameters")?;
+        Ok(given.and_then(Constant::scalar).unwrap_or(default))
+    };
+    if number(2, 0.0)? != 0.0 && number(1, 0.5)? != 0.0 {
+        return Err(refuse(
+            "dropout as it runs in training",
+            "export the model after model.eval()",
+        ));
+    }
+    let x = call.input(0)?;
+    let len = super::constant::checked_len(x.shape())?;
+    let mask = Constant::int(x.shape(), vec![1; len]);
+    Ok(vec![x.clone(), Known::Constant(mask)])
 }
 
 /// `Resize` to the size that its input has: exporters leave it where positions fit the picture already.

@@ -6,7 +6,7 @@ use super::lower::Call;
 use super::view::{Pattern, View};
 use super::{Builder, Known, Refusal, refuse};
 use crate::Op;
-use crate::op::Activation;
+use crate::op::{Activation, Binary, Reduce, Unary};
 
 impl Builder<'_> {
     /// `alpha · A · B + beta · C` with constant B and C.
@@ -28,13 +28,20 @@ impl Builder<'_> {
             0 => weight.transposed(&[1, 0]),
             _ => weight.clone(),
         };
-        let bias = match call.optional_constant(2, "biases")? {
-            Some(bias) => Some(per_channel(bias, weight.shape[0])?),
-            None => None,
-        };
         let weight = scaled(&weight, alpha);
-        let bias = bias.map(|bias| scaled(&bias, beta));
-        self.linear(&x, &weight, call.name(1), bias.as_ref(), call.name(2))
+        let bias = call
+            .optional_constant(2, "biases")?
+            .map(|bias| scaled(bias, beta));
+        let (n, of_channels) = (weight.shape[0], bias.as_ref());
+        let vector = of_channels.and_then(|bias| per_channel(bias, n));
+        let y = self.linear(&x, &weight, call.name(1), vector.as_ref(), call.name(2))?;
+        match (bias, vector) {
+            (Some(bias), None) => {
+                let (y, bias) = (Known::Computed(y), Known::Constant(bias));
+                self.binary_of(Binary::Add, &y, &bias, ["", call.name(2)])
+            }
+            _ => Ok(y),
+        }
     }
 
     /// x · weightᵀ + bias over the last dimension; weight (n, k).
@@ -81,6 +88,27 @@ impl Builder<'_> {
             return self.linear(&x, &weight, call.name(1), None, "");
         }
         let (a, b) = (self.view(call.name(0), a)?, self.view(call.name(1), b)?);
+        // A vector is a row on the left and a column on the right, and its dimension of 1 leaves the result.
+        let (row, column) = (a.rank() == 1, b.rank() == 1);
+        let a = if row { a.with_rank(2) } else { a };
+        let b = if column {
+            let shape = vec![b.shape[0], 1];
+            b.renumbered(&[Some(0)], shape)
+        } else {
+            b
+        };
+        let product = self.product(a, b)?;
+        let rank = product.rank();
+        let dropped = [(row, rank - 2), (column, rank - 1)];
+        let dropped: Vec<usize> = dropped
+            .into_iter()
+            .filter_map(|(drop, d)| drop.then_some(d))
+            .collect();
+        Ok(super::shape::without(&product, &dropped))
+    }
+
+    /// a · b of matrices, any number of them.
+    fn product(&mut self, a: View, b: View) -> Result<View, Refusal> {
         if a.rank() < 2 || b.rank() < 2 {
             return Err(misfit(&a.shape, &b.shape));
         }
@@ -113,28 +141,65 @@ impl Builder<'_> {
         })
     }
 
-    pub(super) fn layer_norm(&mut self, call: &Call<'_>) -> Result<View, Refusal> {
-        let x = self.view(call.name(0), call.input(0)?)?;
-        let last = x.rank().saturating_sub(1);
-        if call.output_count > 1 || axis(call.attributes.int("axis", -1), x.rank())? != last {
-            return Err(refuse(
-                "normalisation over more than the last dimension, or with its statistics as outputs",
-                "normalise the last dimension",
-            ));
-        }
-        let c = x.shape[last];
-        let x = self.with_last(&x, last)?;
-        let gamma = self.vector(call.name(1), call.constant(1, "parameters")?, c)?;
-        let beta = match call.optional_constant(2, "parameters")? {
-            Some(beta) => self.vector(call.name(2), beta, c)?,
-            None => {
-                let name = format!("{}.beta", self.node);
-                self.vector(&name, &Constant::float(&[c], vec![0.0; c]), c)?
-            }
+    /// Over all dimensions from `axis` on; mean and reciprocal deviation too where they are outputs.
+    pub(super) fn layer_norm(&mut self, call: &Call<'_>) -> Result<Vec<Known>, Refusal> {
+        let given = self.view(call.name(0), call.input(0)?)?;
+        let from = axis(call.attributes.int("axis", -1), given.rank())?;
+        let c: usize = given.shape[from..].iter().product();
+        let flat = [&given.shape[..from], &[c]].concat();
+        let several = from + 1 != given.rank();
+        let x = match several {
+            true => self.reshape(&given, &flat)?,
+            false => given.clone(),
         };
+        let x = self.with_last(&x, from)?;
+        let parameter = |index: usize| -> Result<Option<Constant>, Refusal> {
+            let constant = call.optional_constant(index, "parameters")?;
+            Ok(constant.map(|constant| match constant.len() == c {
+                true => constant.reshaped(&[c]),
+                false => constant.clone(),
+            }))
+        };
+        let gamma = parameter(1)?.unwrap_or_else(|| Constant::float(&[c], vec![1.0; c]));
+        let gamma = self.vector(call.name(1), &gamma, c)?;
+        let beta = parameter(2)?.unwrap_or_else(|| Constant::float(&[c], vec![0.0; c]));
+        let name = format!("{}.beta", self.node);
+        let name = if call.name(2).is_empty() {
+            &name
+        } else {
+            call.name(2)
+        };
+        let beta = self.vector(name, &beta, c)?;
         let epsilon = call.attributes.float("epsilon", 1e-5);
         let id = self.emit(Op::LayerNorm { epsilon }, &[x.id, gamma, beta], &[])?;
-        Ok(View { id, ..x })
+        let mut y = View { id, ..x.clone() };
+        if several {
+            y = self.reshape(&y, &given.shape)?;
+        }
+        let mut outputs = vec![Known::Computed(y)];
+        if call.output_count > 1 {
+            let shape: Vec<usize> = (0..given.rank())
+                .map(|d| if d < from { given.shape[d] } else { 1 })
+                .collect();
+            for view in self.statistics(&x, from, epsilon)? {
+                outputs.push(Known::Computed(self.reshape(&view, &shape)?));
+            }
+        }
+        Ok(outputs)
+    }
+
+    /// Mean and reciprocal deviation over dimension `d`.
+    fn statistics(&mut self, x: &View, d: usize, epsilon: f32) -> Result<[View; 2], Refusal> {
+        let mean = self.reduced(x, Reduce::Mean, &[d])?;
+        let names = ["", ""];
+        let parts = [x, &mean].map(|view| Known::Computed(view.clone()));
+        let centred = self.binary_of(Binary::Sub, &parts[0], &parts[1], names)?;
+        let squares = self.apply(&centred, Unary::Square)?;
+        let variance = self.reduced(&squares, Reduce::Mean, &[d])?;
+        let (alpha, beta) = (1.0, epsilon);
+        let variance = self.apply(&variance, Unary::Affine { alpha, beta })?;
+        let deviation = self.apply(&variance, Unary::Sqrt)?;
+        Ok([mean, self.apply(&deviation, Unary::Reciprocal)?])
     }
 
     /// Before opset 13 all dimensions from `axis` on were one.
@@ -269,20 +334,10 @@ fn misfit(a: &[usize], b: &[usize]) -> Refusal {
     )
 }
 
-/// C of `Gemm` as (n).
-fn per_channel(bias: &Constant, n: usize) -> Result<Constant, Refusal> {
-    let shape = broadcast_shape(&bias.shape, &[1, n])
-        .filter(|shape| shape == &[1, n])
-        .ok_or_else(|| {
-            refuse(
-                format!(
-                    "biases of shape {:?}, expected one for each of {n}",
-                    bias.shape
-                ),
-                "check the file",
-            )
-        })?;
-    Ok(bias.broadcast(&shape).reshaped(&[n]))
+/// C of `Gemm` as (n), unless it differs from row to row.
+fn per_channel(bias: &Constant, n: usize) -> Option<Constant> {
+    let shape = broadcast_shape(&bias.shape, &[1, n]).filter(|shape| shape == &[1, n])?;
+    Some(bias.broadcast(&shape).reshaped(&[n]))
 }
 
 fn scaled(constant: &Constant, factor: f32) -> Constant {

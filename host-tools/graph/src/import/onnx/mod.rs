@@ -1,4 +1,4 @@
-//! ONNX files (<https://onnx.ai/onnx/intro/>, opset 7 to 22) as graphs.
+//! ONNX files (<https://onnx.ai/onnx/intro/>, opset 7 to 26) as graphs.
 //!
 //! `tract-onnx` decodes the file; the nodes are walked here, so that every message can name a node of the file. What
 //! depends on constants and shapes alone is computed on the way. Pictures become NHWC (see [`view`]). One picture or one
@@ -60,6 +60,11 @@ impl Default for Options {
             geometry: None,
         }
     }
+}
+
+/// Names of the operators that an import expresses, or computes when their inputs are constants; sorted.
+pub fn operators() -> Vec<&'static str> {
+    lower::operators()
 }
 
 /// Reads an ONNX file into a graph: shapes inferred, constants folded, batch normalisation and activations fused.

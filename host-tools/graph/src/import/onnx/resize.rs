@@ -108,7 +108,8 @@ fn place(
         "pytorch_half_pixel" if to == 1 => 0.0,
         "pytorch_half_pixel" => (at + 0.5) / scale - 0.5,
         "align_corners" if to == 1 => 0.0,
-        "align_corners" => at * (from - 1) as f64 / (to - 1) as f64,
+        // The last sample of a size that is no whole number lies behind the last of the output.
+        "align_corners" => at * (from - 1) as f64 / (from as f64 * scale - 1.0),
         "asymmetric" => at / scale,
         other => return Err(unknown("coordinates", other)),
     })

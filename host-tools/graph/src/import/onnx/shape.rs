@@ -1,13 +1,11 @@
 //! Operators that move elements: reshape, transpose, cut, join, border.
 
 use super::attributes::axis;
+use super::constant::Constant;
 use super::lower::Call;
 use super::view::{Pattern, View, full_pattern};
 use super::{Builder, Known, Refusal, fold, refuse};
 use crate::Op;
-
-/// Most sizes of a cut that ONNX writes as "to the end".
-const END: i64 = i64::MAX;
 
 /// A view without dimensions of size 1.
 pub(super) fn without(view: &View, axes: &[usize]) -> View {
@@ -203,6 +201,18 @@ impl Builder<'_> {
             count,
         } in cuts(call, &x.shape)?
         {
+            let step = usize::try_from(step).map_err(|_| {
+                refuse(
+                    format!("a cut in steps of {step}, expected from 1"),
+                    "reorder the weights instead of reversing activations",
+                )
+            })?;
+            if count == 0 {
+                return Err(refuse(
+                    format!("a cut of nothing, from {start} of size {}", x.shape[d]),
+                    "check the fixed sizes of the inputs",
+                ));
+            }
             x = self.cut(&x, d, start, step, count)?;
         }
         Ok(x)
@@ -223,7 +233,7 @@ impl Builder<'_> {
                 }
             },
         };
-        if sizes.iter().sum::<usize>() != x.shape[d] || sizes.contains(&0) {
+        if sizes.iter().sum::<usize>() != x.shape[d] {
             return Err(refuse(
                 format!("parts {sizes:?} of size {}", x.shape[d]),
                 "check the fixed sizes of the inputs",
@@ -232,7 +242,14 @@ impl Builder<'_> {
         let mut start = 0;
         let mut parts = Vec::with_capacity(sizes.len());
         for size in sizes {
-            parts.push(Known::Computed(self.cut(&x, d, start, 1, size)?));
+            parts.push(match size {
+                0 => {
+                    let mut shape = x.shape.clone();
+                    shape[d] = 0;
+                    Known::Constant(Constant::float(&shape, Vec::new()))
+                }
+                _ => Known::Computed(self.cut(&x, d, start, 1, size)?),
+            });
             start += size;
         }
         Ok(parts)
@@ -270,6 +287,9 @@ impl Builder<'_> {
             let known = known
                 .as_ref()
                 .ok_or_else(|| refuse("a part is missing", "check the file"))?;
+            if known.shape()[d] == 0 {
+                continue;
+            }
             inputs.push(match known {
                 Known::Constant(constant) => {
                     self.constant_as(call.name(index), constant, &pattern, rank)
@@ -279,6 +299,9 @@ impl Builder<'_> {
                     self.arrange(&view, &pattern)?
                 }
             });
+        }
+        if let &[id] = inputs.as_slice() {
+            return Ok(View { id, pattern, shape });
         }
         let place = pattern.iter().position(|&o| o == Some(d)).unwrap_or(0);
         let id = self.emit(Op::Concat { axis: place }, &inputs, &[])?;
@@ -359,7 +382,7 @@ impl Builder<'_> {
 pub(super) struct Cut {
     pub(super) d: usize,
     pub(super) start: usize,
-    pub(super) step: usize,
+    pub(super) step: i64,
     pub(super) count: usize,
 }
 
@@ -395,26 +418,27 @@ pub(super) fn cuts(call: &Call<'_>, shape: &[usize]) -> Result<Vec<Cut>, Refusal
         .collect()
 }
 
-/// First index, step and count of a cut.
-fn bounds(start: i64, end: i64, step: i64, size: usize) -> Result<(usize, usize, usize), Refusal> {
-    if step < 1 {
+/// First index, step and count of a cut; a negative step walks back from the first index.
+fn bounds(start: i64, end: i64, step: i64, size: usize) -> Result<(usize, i64, usize), Refusal> {
+    let size = size as i64;
+    if step == 0 || step == i64::MIN {
         return Err(refuse(
-            format!("a cut in steps of {step}, expected from 1"),
-            "reorder the weights instead of reversing activations",
+            format!("a cut in steps of {step}"),
+            "check the file",
         ));
     }
-    let place = |value: i64| match value {
-        END => size as i64,
-        value if value < 0 => value.saturating_add(size as i64).clamp(0, size as i64),
-        value => value.min(size as i64),
+    // Where a walk may begin and end: one before the first element when it goes back.
+    let (low, high) = if step > 0 { (0, size) } else { (-1, size - 1) };
+    let place = |value: i64| {
+        let own = if value < 0 {
+            value.saturating_add(size)
+        } else {
+            value
+        };
+        own.clamp(low, high)
     };
     let (start, end) = (place(start), place(end));
-    if end <= start {
-        return Err(refuse(
-            "a cut of nothing",
-            "check the fixed sizes of the inputs",
-        ));
-    }
-    let count = ((end - start) as usize).div_ceil(step as usize);
-    Ok((start as usize, step as usize, count))
+    let reach = if step > 0 { end - start } else { start - end };
+    let count = reach.max(0).unsigned_abs().div_ceil(step.unsigned_abs());
+    Ok((start.max(0) as usize, step, count as usize))
 }
