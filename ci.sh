@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need and runs them. `./ci.sh` runs every part, `./ci.sh NAME…` the named ones, `./ci.sh list` names them.
-# `./ci.sh models`, which no list holds, fetches public weights and takes an hour; `./ci.sh tokenizers` the reference libraries,
-# ten minutes.
+# In no list: `./ci.sh models` fetches public weights and takes an hour; `./ci.sh conformance` runs the operator cases of ONNX;
+# `./ci.sh tokenizers` compares 100,000 lines with the reference libraries.
 set -euo pipefail
 cd "$(dirname "$0")"
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never} RUST_BACKTRACE=1
@@ -109,6 +109,16 @@ part_deny() {
   cargo deny check bans licenses sources
 }
 
+# The operator cases of the package onnx through import, evaluator and runtime.
+part_conformance() {
+  local cases=target/onnx-cases venv=target/onnx-cases/venv
+  if have apt-get; then debian python3-venv; fi
+  [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+  "$venv/bin/pip" download --quiet --no-deps --dest "$cases" onnx==1.21.0
+  "$venv/bin/python" -m zipfile -e "$cases"/onnx-1.21.0-*.whl "$cases"
+  cargo run --release -p pinhole-tests --features onnx --example onnx_conformance -- "$cases/onnx/backend/test/data/node"
+}
+
 # Public weights, quantised and compared with f32 and ONNX Runtime; the same bits from every kernel set, emulated ones too. A
 # model that cannot be fetched is named; the test at the end fails when it is one of those that it needs. Biases stay as they
 # are, since correcting those of the transformers takes hours: tests/models/table.sh alone does it.
@@ -123,10 +133,6 @@ part_models() {
   [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
   "$venv/bin/pip" install --quiet numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 safetensors==0.8.0
   "$venv/bin/python" tests/models/make_vit.py target/models
-  "$venv/bin/pip" download --quiet --no-deps --dest target/onnx-cases onnx==1.21.0
-  "$venv/bin/python" -m zipfile -e target/onnx-cases/onnx-1.21.0-*.whl target/onnx-cases
-  cargo run --release -p pinhole-tests --features onnx --example onnx_conformance -- \
-    target/onnx-cases/onnx/backend/test/data/node
   PYTHON="$venv/bin/python" tests/models/table.sh --no-bias-correction
   cargo test --release -p pinhole-tests --test models -- --ignored --nocapture
 }

@@ -266,18 +266,27 @@ impl ImageSession {
     }
 }
 
+/// Tokens of a text encoder whose runs all have as many.
+fn fixed_context(model: &Model<'_>) -> Option<usize> {
+    let input = model.value(model.inputs().next()?);
+    (!input.dynamic).then_some(input.shape[0])
+}
+
 /// Sentences to embeddings.
 pub(crate) struct TextEncoder {
     /// The model.
     pub(crate) loaded: LoadedModel,
     /// Its vocabulary.
     pub(crate) tokenizer: Tokenizer,
+    /// Tokens of every run, for an encoder that sees padding (SigLIP's); otherwise a run has those of its text.
+    context: Option<usize>,
 }
 
 impl TextEncoder {
     /// Wraps a model that takes token ids and carries its vocabulary.
     pub(crate) fn new(name: impl std::fmt::Display, loaded: LoadedModel) -> Outcome<Self> {
-        let max_tokens = loaded.model.header().max_tokens.get() as usize;
+        let context = fixed_context(&loaded.model);
+        let max_tokens = context.unwrap_or(loaded.model.header().max_tokens.get() as usize);
         if loaded.model.kind() != ModelKind::TextEncoder
             || loaded.model.vocabulary().is_empty()
             || max_tokens == 0
@@ -296,7 +305,11 @@ impl TextEncoder {
         let tokenizer = Tokenizer::load_bytes(loaded.model.vocabulary())
             .and_then(|tokenizer| tokenizer.with_max_tokens(max_tokens))
             .context(name)?;
-        Ok(Self { loaded, tokenizer })
+        Ok(Self {
+            loaded,
+            tokenizer,
+            context,
+        })
     }
 
     /// Opens a packed text encoder, or packs a graph in memory.
@@ -318,9 +331,12 @@ impl TextEncoder {
                 |arena, ids| {
                     let mut interpreter =
                         Interpreter::new(&model, arena, kernels).map_err(Failure::new)?;
-                    interpreter.set_tokens(ids.len()).map_err(Failure::new)?;
+                    if self.context.is_none() {
+                        interpreter.set_tokens(ids.len()).map_err(Failure::new)?;
+                    }
                     let input = interpreter.input_i32_mut(0).map_err(Failure::new)?;
-                    for (slot, &id) in input.iter_mut().zip(ids) {
+                    let padding = std::iter::repeat(self.tokenizer.pad_id());
+                    for (slot, id) in input.iter_mut().zip(ids.iter().copied().chain(padding)) {
                         *slot = i32::try_from(id).map_err(Failure::new)?;
                     }
                     interpreter.run();

@@ -13,6 +13,7 @@ mod output;
 mod pictures;
 mod progress;
 mod verb;
+mod vocabulary;
 
 use std::process::ExitCode;
 

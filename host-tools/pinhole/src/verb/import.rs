@@ -7,7 +7,6 @@ use clap::ValueEnum;
 use pinhole_graph::import::projection::{Projection, Tower};
 use pinhole_graph::import::{Checkpoint, bert, clip, efficientnet_lite};
 use pinhole_graph::{Graph, pass};
-use pinhole_text::tokenizer::Tokenizer;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -15,6 +14,7 @@ use crate::failure::{Failure, Outcome};
 use crate::files::{self, FileKind};
 use crate::graph_file;
 use crate::output::{json, note, say};
+use crate::vocabulary;
 
 /// Longest token sequence of a BERT and of an ONNX graph.
 const ASSUMED_TOKENS: usize = 64;
@@ -30,12 +30,14 @@ Examples:
     --projection projection.safetensors --max-tokens 64 --out text.phg
   pinhole import mobilenet.onnx --out mobilenet.phg
   pinhole import open_clip_model.safetensors --out image.phg
-  pinhole import open_clip_model.safetensors --tower text --out text.phg
+  pinhole import open_clip_model.safetensors --tower text --out text.phg \\
+    --tokenizer $(pinhole data get clip-vocabulary)
 
 The architecture is recognised from the checkpoint's keys: EfficientNet-Lite0 to
 4, both towers of OpenAI's CLIP, open_clip's CLIP, SigLIP and CoCa (its image
 tower), Hugging Face's CLIP and SigLIP, BERT and MiniLM. The vocabulary of a
-BERT is read from vocab.txt or tokenizer.json beside the checkpoint.")]
+text encoder is read from tokenizer.json, bpe_simple_vocab_16e6.txt.gz or
+vocab.txt beside the checkpoint.")]
 pub(crate) struct Args {
     /// Checkpoint or ONNX file.
     #[arg(value_name = "FILE")]
@@ -66,6 +68,9 @@ pub(crate) struct Choices {
     /// Which encoder of a checkpoint that has both.
     #[arg(long, value_enum, default_value_t = Side::Image)]
     tower: Side,
+    /// Tokenizer of a text encoder: tokenizer.json, vocab.txt or CLIP's merges; looked for beside the checkpoint otherwise.
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
     /// Longest token sequence of a text encoder. [default: 64, or the context of a CLIP]
     #[arg(long, value_name = "N")]
     max_tokens: Option<usize>,
@@ -80,6 +85,7 @@ impl Choices {
             head: false,
             quick_gelu: false,
             tower: Side::Image,
+            tokenizer: None,
             max_tokens: Some(max_tokens),
         }
     }
@@ -130,7 +136,10 @@ pub(crate) fn imported(source: &Path, choices: &Choices) -> Outcome<Graph> {
         "phg" => graph_file::open(source)?,
         _ => checkpoint(source, &bytes, choices)?,
     };
-    check_vocabulary(&graph, source)?;
+    if let Some(path) = &choices.tokenizer {
+        graph.meta.vocabulary = Some(vocabulary::read(path)?);
+    }
+    vocabulary::check(&graph, source)?;
     pass::standard(&mut graph)
         .map_err(|faults| Failure::new(format_args!("{}: {faults}", source.display())))?;
     graph.meta.source.insert(
@@ -154,21 +163,6 @@ fn extension(path: &Path) -> String {
         .and_then(|extension| extension.to_str())
         .unwrap_or_default()
         .to_ascii_lowercase()
-}
-
-/// A tokenizer that no text can be split with is found here, not on the board's desk.
-fn check_vocabulary(graph: &Graph, source: &Path) -> Outcome {
-    let Some(vocabulary) = &graph.meta.vocabulary else {
-        return Ok(());
-    };
-    match Tokenizer::load_bytes(vocabulary.as_bytes()) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Failure::new(format_args!(
-            "{}: its vocabulary is not one that texts can be split with: {error}",
-            source.display()
-        ))
-        .help("expected is the vocab.txt or tokenizer.json that was published with this checkpoint, beside it")),
-    }
 }
 
 fn checkpoint(source: &Path, bytes: &[u8], choices: &Choices) -> Outcome<Graph> {
@@ -209,7 +203,15 @@ fn checkpoint(source: &Path, bytes: &[u8], choices: &Choices) -> Outcome<Graph> 
                 Tower::Image,
             ),
             Side::Text => {
-                let graph = clip::import_text(&checkpoint, keys, &config, choices.max_tokens)?;
+                let mut graph = clip::import_text(&checkpoint, keys, &config, choices.max_tokens)?;
+                match vocabulary::beside(source) {
+                    Some(path) => graph.meta.vocabulary = Some(vocabulary::read(&path)?),
+                    None if choices.tokenizer.is_none() => note!(
+                        "found no tokenizer beside {}; the encoder takes token ids alone: --tokenizer FILE adds one",
+                        source.display()
+                    ),
+                    None => {}
+                }
                 (graph, Tower::Text)
             }
         }
