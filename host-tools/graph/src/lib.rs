@@ -16,6 +16,6 @@ pub use file::{FORMAT_VERSION, FileError};
 pub use op::Op;
 pub use tensor::{Tensor, TensorData};
 pub use types::{
-    Graph, GraphMeta, ModelKind, Node, NodeId, PictureGeometry, QuantDType, QuantParams, Value,
-    ValueId,
+    Graph, GraphMeta, IntegerRules, ModelKind, Node, NodeId, PictureGeometry, QuantDType,
+    QuantParams, Value, ValueId,
 };
