@@ -97,9 +97,9 @@ fn normalization(model: &Model<'_>) -> Result<Option<[[f32; 3]; 2]>, Fault> {
 
 /// Numbers in units of a pixel's, one for all channels or one for each.
 fn channels(numbers: &[[u8; 4]]) -> Option<[f32; 3]> {
-    let channels = match numbers {
-        &[one] => [one; 3],
-        &[red, green, blue] => [red, green, blue],
+    let channels = match *numbers {
+        [one] => [one; 3],
+        [red, green, blue] => [red, green, blue],
         _ => return None,
     };
     let scaled = channels.map(|number| f32::from_le_bytes(number) / PIXEL_MAX);
