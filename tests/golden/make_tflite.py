@@ -9,6 +9,7 @@ Needs ai-edge-litert 2.3, flatbuffers, numpy and safetensors (from PyPI). Beside
   tflite_int8.safetensors   as tests/import/litert_reference.py writes it, for four inputs
   tflite_float.tflite       the same in floats, the first weights stored as halves and bytes
   tflite_float.safetensors  input and output.NAME, f32, for two inputs
+  tflite_shared.tflite      150 layers over one buffer of weights: a small file that stands for many constants
   tflite_foreign.tflite     operators that import refuses, behind one that it takes
 
 The files are put together operator by operator from the schema's classes; no converter is involved.
@@ -285,7 +286,20 @@ def foreign():
     m.write(FOLDER / "tflite_foreign.tflite", [source], [tanh])
 
 
+def shared():
+    """A quantised file whose layers all have the same weights."""
+    m = Maker(True)
+    source = m.activation("source", [1, 96])
+    weights = m.weights("weights", [96, 96], 0, 96, False)
+    layers = [
+        m.operator("FULLY_CONNECTED", [source, weights], m.activation(f"layer{index}", [1, 96]), options("FullyConnectedOptions"))
+        for index in range(150)
+    ]
+    m.write(FOLDER / "tflite_shared.tflite", [source], layers)
+
+
 if __name__ == "__main__":
     int8()
+    shared()
     foreign()
     floats()

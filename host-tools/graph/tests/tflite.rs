@@ -95,6 +95,22 @@ fn another_file_is_said_to_be_none() {
 }
 
 #[test]
+fn a_file_that_would_grow_many_times_over_is_refused() {
+    let bytes = golden("tflite_shared.tflite");
+    assert!(bytes.len() < 64 << 10, "{} bytes", bytes.len());
+    let found = refusal(&bytes, Output::Whole);
+    assert!(
+        found.contains("many times the bytes of the file"),
+        "{found}"
+    );
+    let options = Options {
+        output: Output::Tensor("layer7".into()),
+        ..Options::default()
+    };
+    assert!(parse(Path::new("model.tflite"), &bytes, &options).is_ok());
+}
+
+#[test]
 fn an_unknown_tensor_is_answered_with_those_that_there_are() {
     let found = refusal(&golden(FILES[0]), Output::Tensor("embedding".into()));
     assert!(

@@ -196,3 +196,43 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Fault> {
             )
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table whose field 0 is a vector of bytes `offset` bytes on, of which it has `count`, and two are there.
+    fn sample(offset: u32, count: u32) -> Vec<u8> {
+        let fields = [6_u16, 8, 4, 0];
+        let words = [8, offset, count];
+        let mut bytes = [16_u32.to_le_bytes(), *b"TEST"].concat();
+        bytes.extend(fields.iter().flat_map(|field| field.to_le_bytes()));
+        bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        bytes.extend(b"ab");
+        bytes
+    }
+
+    #[test]
+    fn fields_that_are_there_and_missing_are_read() {
+        let bytes = sample(4, 2);
+        let table = Table::root(&bytes, b"TEST").expect("a table");
+        assert_eq!(table.text(0).as_deref(), Ok("ab"));
+        assert_eq!(table.i32(1, 7), Ok(7));
+        assert_eq!(table.tables(5).map(|tables| tables.len()), Ok(0));
+    }
+
+    #[test]
+    fn lengths_and_offsets_beyond_the_file_are_refused() {
+        for (offset, count, said) in [
+            (4, 3, "3 elements"),
+            (4, u32::MAX, "4294967295 elements"),
+            (1000, 2, "leads 1000 bytes on"),
+            (u32::MAX, 2, "leads 4294967295 bytes on"),
+        ] {
+            let bytes = sample(offset, count);
+            let table = Table::root(&bytes, b"TEST").expect("a table");
+            let fault = table.bytes(0).expect_err(said);
+            assert!(fault.contains(said), "{fault}");
+        }
+    }
+}

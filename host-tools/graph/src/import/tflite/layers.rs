@@ -220,8 +220,7 @@ pub(super) fn fully_connected(builder: &mut Builder<'_>, call: &Call<'_>) -> Res
     let parameters = parameters(builder, call, integers, 0, Clone::clone)?;
     let activation = call.activation(0)?;
     let op = Op::Linear { activation };
-    let inner = |builder: &Builder<'_>, input: ValueId| builder.shape(input).to_vec();
-    let shape = inner(builder, input);
+    let shape = builder.shape(input).to_vec();
     let direct = shape.split_last().zip(output.shape.split_last());
     if direct.is_some_and(|((&last, front), (_, out))| last == k && front == out) {
         let inputs = [vec![input], parameters].concat();

@@ -120,16 +120,16 @@ impl Call<'_> {
             1 => Ok(Activation::Relu),
             3 => Ok(Activation::Relu6),
             other => {
-                let name = ["RELU_N1_TO_1", "TANH", "SIGN_BIT"];
                 let name = match other {
-                    2 => name[0],
-                    4 => name[1],
-                    5 => name[2],
+                    2 => "RELU_N1_TO_1",
+                    4 => "TANH",
+                    5 => "SIGN_BIT",
                     _ => "an unknown one",
                 };
-                let reason =
-                    format!("its fused activation is {name}, expected none, RELU or RELU6");
-                Err(refuse(reason, "keep the activation apart from the layer"))
+                Err(refuse(
+                    format!("its fused activation is {name}, expected none, RELU or RELU6"),
+                    "keep the activation apart from the layer",
+                ))
             }
         }
     }
