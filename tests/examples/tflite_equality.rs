@@ -1,10 +1,11 @@
-//! Imports a quantised TFLite file, packs it, and compares every tensor, bit for bit, with what LiteRT's reference kernels
-//! computed, for every kernel set of this CPU.
+//! Imports a quantised TFLite file, packs it, and compares every tensor, bit for bit, with what LiteRT's reference
+//! kernels computed, for every kernel set of this CPU.
 //!
 //! `cargo run --release -p pinhole-tests --example tflite_equality -- FILE.tflite REFERENCE.safetensors`, where
-//! `tests/import/litert_reference.py` wrote REFERENCE. Fails when a tensor differs that does not come from a fully connected
-//! layer or a softmax; of those it says how many numbers differ and by how much (`docs/numerics.md` says why). A fully
-//! connected layer may be off by [`ALLOWED_STEPS`], and a softmax by what that makes of its probabilities and a step more.
+//! `tests/import/litert_reference.py` wrote REFERENCE. Fails when a tensor differs that does not come from a fully
+//! connected layer or a softmax; of those it says how many numbers differ and by how much (`docs/numerics.md` says
+//! why). A fully connected layer may be off by [`ALLOWED_STEPS`], and a softmax by what that makes of its
+//! probabilities and a step more.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::error::Error;

@@ -5,7 +5,8 @@ usage: make_tflite.py
 
 Needs ai-edge-litert 2.3, flatbuffers, numpy and safetensors (from PyPI). Beside this file it writes
 
-  tflite_int8.tflite        every operator that import knows in integers; the MEAN "rough" has a factor that Pinhole rounds otherwise
+  tflite_int8.tflite        every operator that import knows in integers; Pinhole rounds the factor of the MEAN
+                            "rough" otherwise
   tflite_int8.safetensors   as tests/import/litert_reference.py writes it, for four inputs
   tflite_float.tflite       the same in floats, the first weights stored as halves and bytes
   tflite_float.safetensors  input and output.NAME, f32, for two inputs
@@ -165,15 +166,14 @@ def network(maker, source):
     """All operators over a picture (1, 11, 10, 3); returns the outputs."""
     m = maker
     keep = dict(scale=0.05, zero_point=-11)
-    stem = m.layer("CONV_2D", source, "stem", [1, 6, 5, 8], [8, 3, 3, 3], 0, conv_options(SAME, 2, RELU6), 6 / 255, -128)
-    depthwise = m.layer(
-        "DEPTHWISE_CONV_2D", stem, "depthwise", [1, 6, 5, 8], [1, 3, 3, 8], 3, depthwise_options(SAME, dilation=2), **keep
-    )
+    strided = conv_options(SAME, 2, RELU6)
+    stem = m.layer("CONV_2D", source, "stem", [1, 6, 5, 8], [8, 3, 3, 3], 0, strided, 6 / 255, -128)
+    dilated = depthwise_options(SAME, dilation=2)
+    depthwise = m.layer("DEPTHWISE_CONV_2D", stem, "depthwise", [1, 6, 5, 8], [1, 3, 3, 8], 3, dilated, **keep)
     pads = m.settings("pad/sizes", [[0, 0], [1, 2], [0, 1], [0, 0]])
     padded = m.operator("PAD", [depthwise, pads], m.activation("padded", [1, 9, 6, 8], **keep), options("PadOptions"))
-    valid = m.layer(
-        "CONV_2D", padded, "valid", [1, 7, 4, 8], [8, 3, 3, 8], 0, conv_options(VALID, activation=RELU), 0.07, -100, False
-    )
+    inner = conv_options(VALID, activation=RELU)
+    valid = m.layer("CONV_2D", padded, "valid", [1, 7, 4, 8], [8, 3, 3, 8], 0, inner, 0.07, -100, False)
     point = m.layer("CONV_2D", depthwise, "point", [1, 6, 5, 8], [8, 1, 1, 8], 0, conv_options(SAME), 0.04, 5)
     added = m.operator(
         "ADD", [point, depthwise], m.activation("added", [1, 6, 5, 8], 0.06, 3),
@@ -186,7 +186,8 @@ def network(maker, source):
         "MUL", [scaled, point], m.activation("product", [1, 6, 5, 8], 0.11, 10),
         options("MulOptions", fusedActivationFunction=RELU6),
     )
-    swish = m.operator("HARD_SWISH", [point], m.activation("swish", [1, 6, 5, 8], 0.03, -60), options("HardSwishOptions"))
+    swish = m.activation("swish", [1, 6, 5, 8], 0.03, -60)
+    m.operator("HARD_SWISH", [point], swish, options("HardSwishOptions"))
     gate = m.operator("LOGISTIC", [scaled], m.activation("gate", [1, 6, 5, 8], 1 / 256, -128))
     relu = m.operator("RELU", [scaled], m.activation("relu", [1, 6, 5, 8], 0.043, -128))
     relu6 = m.operator("RELU6", [scaled], m.activation("relu6", [1, 6, 5, 8], 6 / 255, -128))
@@ -223,7 +224,8 @@ def network(maker, source):
     logits = m.layer(
         "FULLY_CONNECTED", rows, "logits", [1, 10], [10, 72], 0, options("FullyConnectedOptions"), 0.09, -5, False
     )
-    odds = m.operator("SOFTMAX", [logits], m.activation("odds", [1, 10], 1 / 256, -128), options("SoftmaxOptions", beta=1.0))
+    odds = m.activation("odds", [1, 10], 1 / 256, -128)
+    m.operator("SOFTMAX", [logits], odds, options("SoftmaxOptions", beta=1.0))
     return [odds, valid, product, swish, gate, relu, relu6, joined, turned, cut, rough, flat, squeezed]
 
 
@@ -267,7 +269,8 @@ def floats():
         for details in interpreter.get_output_details():
             found = interpreter.get_tensor(details["index"]).ravel()
             tensors.setdefault(f"output.{details['name']}", []).append(found)
-    save_file({name: np.ascontiguousarray(arrays) for name, arrays in tensors.items()}, path.with_suffix(".safetensors"))
+    tensors = {name: np.ascontiguousarray(arrays) for name, arrays in tensors.items()}
+    save_file(tensors, path.with_suffix(".safetensors"))
     print(f"{path.name}: {len(outputs)} outputs")
 
 
@@ -291,10 +294,9 @@ def shared():
     m = Maker(True)
     source = m.activation("source", [1, 96])
     weights = m.weights("weights", [96, 96], 0, 96, False)
-    layers = [
-        m.operator("FULLY_CONNECTED", [source, weights], m.activation(f"layer{index}", [1, 96]), options("FullyConnectedOptions"))
-        for index in range(150)
-    ]
+    layers = [m.activation(f"layer{index}", [1, 96]) for index in range(150)]
+    for layer in layers:
+        m.operator("FULLY_CONNECTED", [source, weights], layer, options("FullyConnectedOptions"))
     m.write(FOLDER / "tflite_shared.tflite", [source], layers)
 
 

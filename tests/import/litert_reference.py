@@ -5,15 +5,15 @@ usage: litert_reference.py FILE.tflite OUT.safetensors [--pictures FOLDER] [--co
 
 Needs ai-edge-litert 2.3, numpy, safetensors and, with --pictures, Pillow (from PyPI).
 
-The kernels are those of the resolver BUILTIN_REF, one thread. Inputs are N pictures (20 unless said otherwise): the first
-files of FOLDER in the order of their paths, cut square, resized, taken as (pixel - 127) / 128 and quantised with the scale of
-the input; without a folder, seeded noise of 5 x 5 patches.
+The kernels are those of the resolver BUILTIN_REF, one thread. Inputs are N pictures (20 unless said otherwise): the
+first files of FOLDER in the order of their paths, cut square, resized, taken as (pixel - 127) / 128 and quantised with
+the scale of the input; without a folder, seeded noise of 5 x 5 patches.
 
 OUT holds, in bytes as int8 (unsigned ones less 128):
   input           (N, height, width, channels), or whatever the file takes behind its first dimension
   output.NAME     (N, ...) of every tensor of at most 4096 elements, in full
-and in its metadata under "sha256", as JSON, for each int8 tensor that the file computes the SHA-256 of its bytes for each
-input.
+and in its metadata under "sha256", as JSON, for each int8 tensor that the file computes the SHA-256 of its bytes for
+each input.
 """
 
 import argparse

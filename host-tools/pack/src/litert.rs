@@ -1,7 +1,7 @@
 //! What LiteRT's reference kernels do where the quantisation specification leaves the rounding open.
 //!
-//! Source: `reference_ops.h` and the preparation of the operators in TFLite. Everything here becomes parameters and tables of
-//! a packed model, so that the runtime need not know of it.
+//! Source: `reference_ops.h` and the preparation of the operators in TFLite. Everything here becomes parameters and
+//! tables of a packed model, so that the runtime need not know of it.
 
 use pinhole_graph::op::Unary;
 use pinhole_runtime::kernel::requantize::{
@@ -18,8 +18,8 @@ pub(crate) fn mul_factor([a, b]: [f32; 2], output: f32) -> f64 {
     f64::from(a * b / output)
 }
 
-/// Multiplier and shift of `MEAN` over `pixels`: the multiplier of the scales, shifted up as far as it goes, and divided by
-/// the pixels in integers. One below 2³⁰, which no operator takes, is doubled.
+/// Multiplier and shift of `MEAN` over `pixels`: the multiplier of the scales, shifted up as far as it goes, and
+/// divided by the pixels in integers. One below 2³⁰, which no operator takes, is doubled.
 pub(crate) fn mean_factor(scales: f64, pixels: usize) -> (i32, i32) {
     let (multiplier, shift) = quantize_multiplier(scales);
     let raised = (pixels.max(1).ilog2() as i32).min(31 + i32::from(shift));

@@ -51,8 +51,8 @@ pub(super) struct Builder<'a> {
     /// For each tensor, whether the caller supplies it.
     pub(super) is_input: Vec<bool>,
     taken: HashSet<String>,
-    /// Bytes that may still be copied out of the file: vectors and buffers may lie over each other, so that a small file
-    /// could stand for any amount.
+    /// Bytes that may still be copied out of the file: vectors and buffers may lie over each other, so that a small
+    /// file could stand for any amount.
     budget: usize,
 }
 

@@ -1,7 +1,7 @@
 //! FlatBuffers (<https://flatbuffers.dev/internals/>), read in place and only as far as a schema asks.
 //!
-//! A buffer is bytes from outside: every offset is checked where it is followed. There is no recursion here and nothing is
-//! copied, so that a cycle of offsets or an absurd length costs nothing; who walks vectors limits how far.
+//! A buffer is bytes from outside: every offset is checked where it is followed. There is no recursion here and
+//! nothing is copied, so that a cycle of offsets or an absurd length costs nothing; who walks vectors limits how far.
 
 /// What is wrong with the bytes: what was found and what was expected, with the position.
 pub(super) type Fault = String;

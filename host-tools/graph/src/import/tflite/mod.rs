@@ -1,10 +1,10 @@
 //! TFLite files (<https://ai.google.dev/edge/litert>) as graphs: floats, and full integer quantisation to int8.
 //!
-//! Tensors are NHWC there as here, and scales, zero points and integer constants are kept as they are, so that a quantised
-//! graph needs no calibration and gives LiteRT's bits ([`IntegerRules::LiteRt`]). Unsigned bytes become signed ones: every
-//! zero point and every element less 128. A QUANTIZE of an input becomes the input's type. Weights that are stored in fewer
-//! bits below float activations become f32. Not here: several subgraphs, batches, strings, control flow, and integers other
-//! than those of the quantisation specification.
+//! Tensors are NHWC there as here, and scales, zero points and integer constants are kept as they are, so that a
+//! quantised graph needs no calibration and gives LiteRT's bits ([`IntegerRules::LiteRt`]). Unsigned bytes become
+//! signed ones: every zero point and every element less 128. A QUANTIZE of an input becomes the input's type. Weights
+//! that are stored in fewer bits below float activations become f32. Not here: several subgraphs, batches, strings,
+//! control flow, and integers other than those of the quantisation specification.
 
 mod build;
 mod flatbuffer;
@@ -54,13 +54,13 @@ pub struct Options {
 
 /// Reads a TFLite file into a graph.
 ///
-/// A file with one input (1, height, width, 3) takes pictures. How they are normalised is told by the file's metadata; where
-/// there is none, bytes are taken as they are by a quantised input, and scaled to ±1 by a float input, which
+/// A file with one input (1, height, width, 3) takes pictures. How they are normalised is told by the file's metadata;
+/// where there is none, bytes are taken as they are by a quantised input, and scaled to ±1 by a float input, which
 /// `meta.source["assumed"]` says.
 ///
 /// # Errors
-/// When the file cannot be read or is malformed, when [`Options::output`] is not in it, and with every operator that cannot
-/// be expressed.
+/// When the file cannot be read or is malformed, when [`Options::output`] is not in it, and with every operator that
+/// cannot be expressed.
 pub fn load(path: impl AsRef<Path>, options: &Options) -> Result<Graph, ImportError> {
     let path = path.as_ref();
     parse(path, &read_file(path, MAX_FILE_BYTES)?, options)
@@ -197,7 +197,7 @@ impl<'a> Import<'a> {
             }
         }
         Err(format!(
-            "its output {} does not come from a fully connected layer or a convolution, so that its features are not known",
+            "its output {} comes from no fully connected layer or convolution; its features are not known",
             self.model.tensor(outputs[0])?.name
         ))
     }

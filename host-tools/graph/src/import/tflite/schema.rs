@@ -1,6 +1,6 @@
 //! The part of TFLite's schema, version 3, that import needs
-//! (<https://github.com/google-ai-edge/LiteRT/blob/main/tflite/converter/schema/schema.fbs>): numbers of fields, of types and
-//! of operators. Tables are read when they are asked for.
+//! (<https://github.com/tensorflow/tensorflow/blob/master/tensorflow/compiler/mlir/lite/schema/schema.fbs>): numbers of
+//! fields, of types and of operators. Tables are read when they are asked for.
 
 use super::flatbuffer::{Fault, Table, Tables};
 
