@@ -306,6 +306,34 @@ pub(crate) const DATA_SETS: &[DataSet] = &[
     },
     DataSet {
         card: DataCard {
+            name: "efficientnet-lite-tflite",
+            what: "EfficientNet-Lite0 to 4 quantised to int8, with their ImageNet heads, 224 to 300 px, as TFLite: \
+                   efficientnet_lite0..4.tflite",
+            licence: "MIT (package), Apache-2.0 (the licence that the files state)",
+            may_ship: true,
+            source: "npm react-native-npm-ai-sample-lib 0.1.4",
+        },
+        packages: &[Package {
+            client: Client::Npm,
+            name: "react-native-npm-ai-sample-lib",
+            version: "0.1.4",
+            platform: "",
+            sha256: "9ac1f402b613fa9770070d01ec952a97386d2ff1d387d0bebd9724f42ba7d31a",
+            bytes: 87_319_025,
+            picks: &[
+                pick(
+                    "package/ios/TFLite/efficientnet_lite",
+                    "efficientnet_lite",
+                    &[".tflite"],
+                ),
+                pick("package/LICENSE", "LICENSE", &[""]),
+            ],
+        }],
+        listing_sha256: "bc7a3d2ffafaa5b034c80eefa9b7e583a83e61849379cfc531ee2f258bf3d514",
+        bytes: 43_647_658,
+    },
+    DataSet {
+        card: DataCard {
             name: "minilm",
             what: "the sentence encoder all-MiniLM-L6-v2, 384-d, in the Hugging Face layout: model.safetensors, \
                    tokenizer.json, vocab.txt, config.json",

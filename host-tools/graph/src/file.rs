@@ -14,10 +14,14 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::pass::{self, GraphFaults};
-use crate::{Graph, GraphMeta, Node, QuantParams, Tensor, TensorData, Value, ValueId};
+use crate::{
+    Graph, GraphMeta, IntegerRules, Node, QuantParams, Tensor, TensorData, Value, ValueId,
+};
 
-/// Version of the JSON.
-pub const FORMAT_VERSION: u32 = 1;
+/// Newest version of the JSON: 2 has integer constants and [`crate::IntegerRules`].
+pub const FORMAT_VERSION: u32 = 2;
+/// What is written of a graph that needs nothing newer, so that older programs read it.
+const OLDEST_VERSION: u32 = 1;
 /// Key of the JSON in the metadata.
 const METADATA_KEY: &str = "pinhole_graph";
 /// Largest file that is read.
@@ -138,10 +142,24 @@ impl Graph {
         Self::parse(path, &fs::read(path).map_err(io)?)
     }
 
+    /// The oldest version that can hold this graph.
+    fn format_version(&self) -> u32 {
+        let constants = self
+            .values
+            .iter()
+            .filter_map(|value| value.constant.as_ref());
+        let bytes = constants.filter_map(Tensor::as_i8).next().is_some();
+        if bytes || self.meta.integer_rules != IntegerRules::Own {
+            FORMAT_VERSION
+        } else {
+            OLDEST_VERSION
+        }
+    }
+
     /// The bytes of the file.
     fn to_bytes(&self) -> Result<Vec<u8>, String> {
         let document = Document {
-            version: FORMAT_VERSION,
+            version: self.format_version(),
             name: self.name.clone(),
             values: self.values.iter().map(ValueRecord::of).collect(),
             nodes: self.nodes.clone(),
@@ -298,6 +316,7 @@ fn bytes_of(tensor: &Tensor) -> (Dtype, Vec<usize>, Vec<u8>) {
             Dtype::I32,
             data.iter().flat_map(|value| value.to_le_bytes()).collect(),
         ),
+        TensorData::I8(data) => (Dtype::I8, data.iter().map(|&value| value as u8).collect()),
     };
     (dtype, tensor.shape.clone(), bytes)
 }
@@ -317,6 +336,12 @@ fn constant_of(tensors: &SafeTensors<'_>, id: ValueId) -> Result<Tensor, String>
             view.shape(),
             words.iter().map(|&b| i32::from_le_bytes(b)).collect(),
         )),
-        other => Err(format!("tensor {key} is {other:?}, expected F32 or I32")),
+        Dtype::I8 => Ok(Tensor::i8(
+            view.shape(),
+            view.data().iter().map(|&byte| byte as i8).collect(),
+        )),
+        other => Err(format!(
+            "tensor {key} is {other:?}, expected F32, I32 or I8"
+        )),
     }
 }

@@ -1,6 +1,6 @@
 //! The graph of a network between import and packing: f32 tensors, NHWC, one picture or one sequence at a time.
 //!
-//! Importers make a [`Graph`] from a checkpoint or an ONNX file, passes fold and fuse it,
+//! Importers make a [`Graph`] from a checkpoint, an ONNX or a TFLite file, passes fold and fuse it,
 //! `pinhole-quantize` attaches [`QuantParams`] to its values, `pinhole-pack` lowers it to a model file. Not here: kernels
 //! (the runtime is the one executor) and training.
 
@@ -17,6 +17,6 @@ pub use file::{FORMAT_VERSION, FileError};
 pub use op::Op;
 pub use tensor::{Tensor, TensorData};
 pub use types::{
-    Graph, GraphMeta, ModelKind, Node, NodeId, PictureGeometry, QuantDType, QuantParams, Value,
-    ValueId,
+    Graph, GraphMeta, IntegerRules, ModelKind, Node, NodeId, PictureGeometry, QuantDType,
+    QuantParams, Value, ValueId,
 };

@@ -7,8 +7,10 @@ use std::sync::Arc;
 pub enum TensorData {
     /// IEEE single.
     F32(Arc<Vec<f32>>),
-    /// Indices and shapes.
+    /// Indices and shapes, and the biases of integer layers in units of their sums.
     I32(Arc<Vec<i32>>),
+    /// Quantised elements; the value says their scale.
+    I8(Arc<Vec<i8>>),
 }
 
 /// Shape and elements; cheap to clone.
@@ -53,11 +55,27 @@ impl Tensor {
         }
     }
 
+    /// A tensor of bytes.
+    ///
+    /// # Panics
+    /// As [`Tensor::f32`].
+    pub fn i8(shape: &[usize], data: Vec<i8>) -> Self {
+        assert_eq!(
+            shape.iter().product::<usize>(),
+            data.len(),
+            "elements of shape {shape:?}"
+        );
+        Self {
+            shape: shape.to_vec(),
+            data: TensorData::I8(Arc::new(data)),
+        }
+    }
+
     /// The floats, when it holds floats.
     pub fn as_f32(&self) -> Option<&[f32]> {
         match &self.data {
             TensorData::F32(data) => Some(data),
-            TensorData::I32(_) => None,
+            TensorData::I32(_) | TensorData::I8(_) => None,
         }
     }
 
@@ -65,7 +83,15 @@ impl Tensor {
     pub fn as_i32(&self) -> Option<&[i32]> {
         match &self.data {
             TensorData::I32(data) => Some(data),
-            TensorData::F32(_) => None,
+            TensorData::F32(_) | TensorData::I8(_) => None,
+        }
+    }
+
+    /// The bytes, when it holds bytes.
+    pub fn as_i8(&self) -> Option<&[i8]> {
+        match &self.data {
+            TensorData::I8(data) => Some(data),
+            TensorData::F32(_) | TensorData::I32(_) => None,
         }
     }
 

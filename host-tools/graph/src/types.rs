@@ -106,6 +106,17 @@ pub struct PictureGeometry {
     pub std: [f32; 3],
 }
 
+/// By whose rules integers are rounded, where the specification of quantisation leaves it open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IntegerRules {
+    /// Pinhole's: what is nearest to the real numbers.
+    #[default]
+    Own,
+    /// Those of LiteRT's reference kernels, as far as the runtime has them; nothing falls back to floats.
+    LiteRt,
+}
+
 /// What a graph carries beside its computation.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct GraphMeta {
@@ -123,11 +134,25 @@ pub struct GraphMeta {
     pub vocabulary: Option<String>,
     /// Largest dimension 0 of dynamic values.
     pub max_tokens: Option<usize>,
+    /// How quantised nodes round.
+    #[serde(default, skip_serializing_if = "IntegerRules::is_own")]
+    pub integer_rules: IntegerRules,
     /// Where it came from: file, architecture, SHA-256.
     pub source: BTreeMap<String, String>,
 }
 
+impl IntegerRules {
+    fn is_own(&self) -> bool {
+        *self == Self::Own
+    }
+}
+
 impl Graph {
+    /// Whether any value is quantised.
+    pub fn is_quantized(&self) -> bool {
+        self.values.iter().any(|value| value.quant.is_some())
+    }
+
     /// A graph of nothing.
     pub fn empty(name: impl Into<String>) -> Self {
         Self {

@@ -7,6 +7,7 @@
 //! that the device would refuse never leaves the host.
 
 pub mod error;
+mod litert;
 pub mod lower;
 mod lower_float;
 mod lower_int;

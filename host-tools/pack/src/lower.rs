@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use pinhole_graph::{Graph, Node, Op, QuantDType, Tensor, ValueId};
+use pinhole_graph::{Graph, IntegerRules, Node, Op, QuantDType, Tensor, TensorData, ValueId};
 use pinhole_runtime::model::format::{DType, MAX_RANK};
 use pinhole_runtime::model::op::{OpKind, TransposeParams};
 use zerocopy::IntoBytes;
@@ -222,23 +222,41 @@ impl<'a> Lowering<'a> {
         if self.runs_in_integers(node) {
             return lower_int::lower(self, node);
         }
+        if self.must_run_in_integers(node) {
+            return Err("no integer operator computes it as LiteRT does".into());
+        }
         lower_float::lower(self, node)?;
         self.quantize_output(node)
     }
 
     /// See the module's documentation.
     fn runs_in_integers(&self, node: &Node) -> bool {
+        self.is_quantized(node) && lower_int::supports(self, node)
+    }
+
+    /// Whether floats in its place would break a promise.
+    fn must_run_in_integers(&self, node: &Node) -> bool {
+        self.integer_rules() == IntegerRules::LiteRt && self.is_quantized(node)
+    }
+
+    /// Whether its output and all its computed inputs are quantised.
+    fn is_quantized(&self, node: &Node) -> bool {
+        let computed = |input: &&usize| self.graph.values[**input].constant.is_none();
+        let integers = |value: usize| {
+            let dtype = self.out.values[value].dtype;
+            matches!(dtype, DType::I8 | DType::I16)
+        };
         self.graph.values[node.output].quant.is_some()
             && node
                 .inputs
                 .iter()
-                .filter(|&&input| self.graph.values[input].constant.is_none())
-                .all(|&input| {
-                    self.out.value_map[input].is_some_and(|value| {
-                        matches!(self.out.values[value].dtype, DType::I8 | DType::I16)
-                    })
-                })
-            && lower_int::supports(self, node)
+                .filter(computed)
+                .all(|&input| self.out.value_map[input].is_some_and(integers))
+    }
+
+    /// How integer operators round.
+    pub(crate) fn integer_rules(&self) -> IntegerRules {
+        self.graph.meta.integer_rules
     }
 
     fn add_input(&mut self, input: ValueId) -> Result<usize, Reason> {
@@ -314,15 +332,10 @@ impl<'a> Lowering<'a> {
                 value.name
             ));
         };
-        let (dtype, bytes) = match (constant.as_f32(), constant.as_i32()) {
-            (Some(data), _) => (DType::F32, crate::weights::f32_bytes(data)),
-            (_, Some(data)) => (DType::I32, crate::weights::i32_bytes(data)),
-            _ => {
-                return Err(format!(
-                    "constant {} has no elements of a known type",
-                    value.name
-                ));
-            }
+        let (dtype, bytes) = match &constant.data {
+            TensorData::F32(data) => (DType::F32, weights::f32_bytes(data)),
+            TensorData::I32(data) => (DType::I32, weights::i32_bytes(data)),
+            TensorData::I8(data) => (DType::I8, weights::i8_bytes(data)),
         };
         let index = self.add_value(
             value.name.clone(),
@@ -330,6 +343,11 @@ impl<'a> Lowering<'a> {
             &value.shape.clone(),
             Place::Data(bytes),
         )?;
+        if dtype == DType::I8 {
+            let quant = lower_int::activation_quant(self, id)?;
+            let added = &mut self.out.values[index];
+            (added.scale, added.zero_point) = (quant.scale, quant.zero_point);
+        }
         self.out.value_map[id] = Some(index);
         Ok(index)
     }

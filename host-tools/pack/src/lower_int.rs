@@ -1,7 +1,7 @@
 //! Nodes in integers, as the TFLite quantisation specification has them.
 
 use pinhole_graph::op::{Activation, Binary, Reduce, Unary};
-use pinhole_graph::{Node, Op, QuantDType, QuantParams};
+use pinhole_graph::{IntegerRules, Node, Op, QuantDType, QuantParams, Tensor, TensorData};
 use pinhole_runtime::kernel::requantize::quantize_multiplier;
 use pinhole_runtime::kernel::{Kernels, Scalar, tile_scratch_bytes};
 use pinhole_runtime::model::format::DType;
@@ -11,6 +11,7 @@ use pinhole_runtime::model::op::{
 };
 use zerocopy::IntoBytes;
 
+use crate::litert;
 use crate::lower::{Lowering, Reason};
 use crate::lower_float::{WindowSizes, elements, grouped, unary_kind, weight_shape, window};
 use crate::lower_transformer as transformer;
@@ -68,10 +69,11 @@ pub(crate) fn supports(state: &Lowering<'_>, node: &Node) -> bool {
             function: Binary::Add | Binary::Mul,
             ..
         } => {
-            bytes_in
+            let bytes = |input| dtype(input) == Some(DType::I8) && computed(input);
+            let constant = |input| bytes_of(state, node, input).is_some();
+            (bytes(0) || constant(0))
+                && (bytes(1) || constant(1))
                 && bytes_out
-                && computed(1)
-                && dtype(1) == Some(DType::I8)
                 && operands(state, node).is_some()
         }
         Op::AvgPool {
@@ -90,6 +92,13 @@ pub(crate) fn supports(state: &Lowering<'_>, node: &Node) -> bool {
         Op::Concat { .. } => same_quant(state, node),
         _ => false,
     }
+}
+
+/// The elements of a constant input that holds bytes.
+fn bytes_of<'a>(state: &Lowering<'a>, node: &Node, input: usize) -> Option<&'a [i8]> {
+    let graph = state.graph;
+    let &id = node.inputs.get(input)?;
+    graph.values[id].constant.as_ref()?.as_i8()
 }
 
 /// Whether a convolution is a product of matrices, which may write 16 bits.
@@ -118,6 +127,9 @@ fn over_tokens(state: &Lowering<'_>, node: &Node, axes: &[usize]) -> bool {
 
 /// Whether a sum has an operand in 16 bits, its output too, or a constant beside a computed value.
 fn is_wide_sum(state: &Lowering<'_>, node: &Node) -> bool {
+    if (0..node.inputs.len()).any(|input| bytes_of(state, node, input).is_some()) {
+        return false;
+    }
     let value = |id: usize| &state.graph.values[id];
     let constants = node
         .inputs
@@ -416,7 +428,8 @@ struct Product {
     shift: Vec<i8>,
 }
 
-/// Quantises a layer's weights (n, k) and bias with the scales of its input, weights and output.
+/// A layer's weights (n, k) and bias in integers, quantised with the scales of its input, weights and output where they are
+/// not integers yet.
 fn product(
     state: &Lowering<'_>,
     node: &Node,
@@ -424,12 +437,6 @@ fn product(
     k: usize,
     input: ActivationQuant,
 ) -> Result<Product, Reason> {
-    let weights = state.constant_f32(node, 1, "weight")?;
-    let bias = if node.inputs.len() > 2 {
-        Some(state.constant_f32(node, 2, "bias")?)
-    } else {
-        None
-    };
     let quant = state.graph.values[node.inputs[1]]
         .quant
         .as_ref()
@@ -440,24 +447,26 @@ fn product(
             quant.scales.len()
         ));
     }
+    let scale = |channel: usize| quant.scales[channel.min(quant.scales.len() - 1)];
+    let weights = integer_weights(state.constant(node, 1, "weight")?, k, scale)?;
+    let biases = match node.inputs.len() {
+        0..=2 => vec![0; n],
+        _ => {
+            let unit = |channel: usize| f64::from(input.scale) * f64::from(scale(channel));
+            integer_biases(state.constant(node, 2, "bias")?, unit)?
+        }
+    };
     let output = activation_quant(state, node.output)?;
     let mut out = Product {
-        weights: Vec::with_capacity(n * k),
+        weights,
         bias: vec![],
         multiplier: vec![],
         shift: vec![],
     };
-    for channel in 0..n {
-        let scale = quant.scales[channel.min(quant.scales.len() - 1)];
-        let row = &weights[channel * k..(channel + 1) * k];
-        let quantized_row = row
-            .iter()
-            .map(|w| (w / scale).round().clamp(-127.0, 127.0) as i8);
-        let sum: i64 = quantized_row.clone().map(i64::from).sum();
-        out.weights.extend(quantized_row);
-        let real_bias = bias.map_or(0.0, |bias| f64::from(bias[channel]));
-        let bias = (real_bias / (f64::from(input.scale) * f64::from(scale))).round();
-        let folded = bias as i64 - i64::from(input.zero_point) * sum;
+    for (channel, bias) in biases.into_iter().enumerate() {
+        let row = &out.weights[channel * k..(channel + 1) * k];
+        let sum: i64 = row.iter().copied().map(i64::from).sum();
+        let folded = bias - i64::from(input.zero_point) * sum;
         let largest = if input.dtype == DType::I16 {
             32_768
         } else {
@@ -471,12 +480,43 @@ fn product(
         }
         out.bias.push(folded as i32);
         let (multiplier, shift) = quantize_multiplier(
-            f64::from(input.scale) * f64::from(scale) / f64::from(output.scale),
+            f64::from(input.scale) * f64::from(scale(channel)) / f64::from(output.scale),
         );
         out.multiplier.push(multiplier);
         out.shift.push(shift);
     }
     Ok(out)
+}
+
+/// Weights in steps of their channel's scale, in rows of `k`.
+fn integer_weights(
+    tensor: &Tensor,
+    k: usize,
+    scale: impl Fn(usize) -> f32,
+) -> Result<Vec<i8>, Reason> {
+    match &tensor.data {
+        TensorData::I8(weights) => Ok(weights.to_vec()),
+        TensorData::F32(weights) => Ok(weights
+            .chunks_exact(k)
+            .enumerate()
+            .flat_map(|(channel, row)| row.iter().map(move |w| (channel, w)))
+            .map(|(channel, w)| (w / scale(channel)).round().clamp(-127.0, 127.0) as i8)
+            .collect()),
+        TensorData::I32(_) => Err("its weight holds int32, expected floats or int8".into()),
+    }
+}
+
+/// Biases in units of the sum.
+fn integer_biases(tensor: &Tensor, unit: impl Fn(usize) -> f64) -> Result<Vec<i64>, Reason> {
+    match &tensor.data {
+        TensorData::I32(biases) => Ok(biases.iter().copied().map(i64::from).collect()),
+        TensorData::F32(biases) => Ok(biases
+            .iter()
+            .enumerate()
+            .map(|(channel, &bias)| (f64::from(bias) / unit(channel)).round() as i64)
+            .collect()),
+        TensorData::I8(_) => Err("its bias holds int8, expected floats or int32".into()),
+    }
 }
 
 /// The i8 input of a layer.
@@ -613,10 +653,7 @@ fn gemm(
 
 fn add(state: &mut Lowering<'_>, node: &Node, activation: Activation) -> Result<(), Reason> {
     let operands = operands(state, node).ok_or("its operands differ in shape")?;
-    let scale = |id: usize| {
-        state.out.value_map[id].map_or(0.0, |value| f64::from(state.out.values[value].scale))
-    };
-    let scales = operands.map(scale);
+    let scales = operand_scales(state, operands)?.map(f64::from);
     let output = activation_quant(state, node.output)?;
     let twice_largest = 2.0 * scales[0].max(scales[1]);
     let inputs = scales.map(|scale| quantize_multiplier(scale / twice_largest));
@@ -636,14 +673,28 @@ fn add(state: &mut Lowering<'_>, node: &Node, activation: Activation) -> Result<
     push(state, node, &operands, OpKind::AddS8, params.as_bytes()).map(drop)
 }
 
+/// The scales of two values, computed or constant.
+fn operand_scales(state: &mut Lowering<'_>, operands: [usize; 2]) -> Result<[f32; 2], Reason> {
+    let mut scales = [0.0; 2];
+    for (scale, id) in scales.iter_mut().zip(operands) {
+        let value = state.computed(id)?;
+        *scale = state.out.values[value].scale;
+    }
+    Ok(scales)
+}
+
 fn mul(state: &mut Lowering<'_>, node: &Node, activation: Activation) -> Result<(), Reason> {
     let operands = operands(state, node).ok_or("its operands differ in shape")?;
-    let scale = |id: usize| {
-        state.out.value_map[id].map_or(0.0, |value| f64::from(state.out.values[value].scale))
-    };
+    let scales = operand_scales(state, operands)?;
     let output = activation_quant(state, node.output)?;
-    let (multiplier, shift) =
-        quantize_multiplier(scale(operands[0]) * scale(operands[1]) / f64::from(output.scale));
+    let factor = match state.integer_rules() {
+        IntegerRules::Own => {
+            let [a, b] = scales.map(f64::from);
+            a * b / f64::from(output.scale)
+        }
+        IntegerRules::LiteRt => litert::mul_factor(scales, output.scale),
+    };
+    let (multiplier, shift) = quantize_multiplier(factor);
     let (clamp_min, clamp_max) = clamp(activation, &output);
     let params = MulParams {
         multiplier: multiplier.into(),
@@ -660,7 +711,11 @@ fn table(state: &mut Lowering<'_>, node: &Node, function: Unary) -> Result<(), R
         layer_input(state, node)?,
         activation_quant(state, node.output)?,
     ];
-    let table = values(function, quant, [1.0; 2]);
+    let table = match state.integer_rules() {
+        IntegerRules::LiteRt => litert::table(function, quant),
+        IntegerRules::Own => None,
+    };
+    let table = table.unwrap_or_else(|| values(function, quant, [1.0; 2]));
     let index = push(state, node, &node.inputs[..1], OpKind::LutS8, &[])?;
     state.out.ops[index].data = vec![Some(i8_bytes(&table))];
     Ok(())
@@ -728,12 +783,18 @@ fn mean(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason> {
     };
     let output = activation_quant(state, node.output)?;
     let input_scale = f64::from(layer_input(state, node)?.scale);
-    let (multiplier, shift) =
-        quantize_multiplier(input_scale / (f64::from(output.scale) * (height * width) as f64));
-    let (multiplier, shift) = (multiplier.into(), i32::from(shift).into());
+    let pixels = height * width;
+    let (multiplier, shift) = match state.integer_rules() {
+        IntegerRules::Own => {
+            let factor = input_scale / (f64::from(output.scale) * pixels as f64);
+            let (multiplier, shift) = quantize_multiplier(factor);
+            (multiplier, shift.into())
+        }
+        IntegerRules::LiteRt => litert::mean_factor(input_scale / f64::from(output.scale), pixels),
+    };
     let params = MeanParams {
-        multiplier,
-        shift,
+        multiplier: multiplier.into(),
+        shift: shift.into(),
         clamp_min: (-128).into(),
         clamp_max: 127.into(),
     };

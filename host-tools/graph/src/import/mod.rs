@@ -16,6 +16,7 @@ mod pickle;
 pub mod projection;
 mod pytorch;
 mod safetensors;
+pub mod tflite;
 
 #[cfg(test)]
 mod architecture_tests;

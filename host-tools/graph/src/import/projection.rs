@@ -65,6 +65,9 @@ impl Projection {
                 TensorData::I32(data) => data
                     .iter()
                     .for_each(|value| hasher.update(value.to_le_bytes())),
+                TensorData::I8(data) => data
+                    .iter()
+                    .for_each(|value| hasher.update(value.to_le_bytes())),
             }
         }
         let mut space = [0; 16];

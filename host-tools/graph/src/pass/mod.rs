@@ -40,11 +40,17 @@ use crate::Graph;
 /// Every pass, in the order in which each helps the next: shapes, constants, spelled-out operators, biases,
 /// attention, batch normalisation, counted padding, identities, activations, dead nodes, then the check.
 ///
+/// A quantised graph keeps its nodes, for a rewrite would round elsewhere: only what is dead goes.
+///
 /// # Errors
 /// With every fault of shapes or structure.
 pub fn standard(graph: &mut Graph) -> Result<(), GraphFaults> {
     structure(graph)?;
     infer_shapes(graph)?;
+    if graph.is_quantized() {
+        remove_dead(graph);
+        return validate(graph);
+    }
     fold_constants(graph);
     recognise(graph);
     fuse_bias(graph);
@@ -64,7 +70,6 @@ pub fn standard(graph: &mut Graph) -> Result<(), GraphFaults> {
 ///
 /// # Errors
 /// When the inputs do not fit, with found and expected.
-#[cfg(feature = "onnx")]
 pub(crate) fn node_shape(graph: &Graph, node: &crate::Node) -> Result<Vec<usize>, String> {
     shape::infer_node(graph, node).map(|inferred| inferred.shape)
 }

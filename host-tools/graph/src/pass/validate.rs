@@ -139,6 +139,7 @@ fn values(graph: &Graph, faults: &mut GraphFaults) {
         let held = match &constant.data {
             TensorData::F32(data) => data.len(),
             TensorData::I32(data) => data.len(),
+            TensorData::I8(data) => data.len(),
         };
         if super::shape::count(&constant.shape) != Some(held) {
             faults.push(

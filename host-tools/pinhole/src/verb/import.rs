@@ -1,4 +1,4 @@
-//! `pinhole import`: a checkpoint or an ONNX file to a graph.
+//! `pinhole import`: a checkpoint, an ONNX or a TFLite file to a graph.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::vocabulary;
 /// Longest token sequence of a BERT and of an ONNX graph.
 const ASSUMED_TOKENS: usize = 64;
 
-/// Import a checkpoint (.pth, .safetensors) or an ONNX file as a graph.
+/// Import a checkpoint (.pth, .safetensors), an ONNX or a TFLite file as a graph.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -29,6 +29,7 @@ Examples:
   pinhole import minilm/model.safetensors \\
     --projection projection.safetensors --max-tokens 64 --out text.phg
   pinhole import mobilenet.onnx --out mobilenet.phg
+  pinhole import efficientnet_lite0.tflite --features --out lite0-int8.phg
   pinhole import open_clip_model.safetensors --out image.phg
   pinhole import open_clip_model.safetensors --tower text --out text.phg \\
     --tokenizer $(pinhole data get clip-vocabulary)
@@ -37,9 +38,12 @@ The architecture is recognised from the checkpoint's keys: EfficientNet-Lite0 to
 4, both towers of OpenAI's CLIP, open_clip's CLIP, SigLIP and CoCa (its image
 tower), Hugging Face's CLIP and SigLIP, BERT and MiniLM. The vocabulary of a
 text encoder is read from tokenizer.json, bpe_simple_vocab_16e6.txt.gz or
-vocab.txt beside the checkpoint.")]
+vocab.txt beside the checkpoint.
+
+A TFLite file that is quantised to int8 keeps its scales and its bits: pack the
+graph as it is, without pinhole quantize.")]
 pub(crate) struct Args {
-    /// Checkpoint or ONNX file.
+    /// Checkpoint, ONNX or TFLite file.
     #[arg(value_name = "FILE")]
     source: PathBuf,
     #[command(flatten)]
@@ -62,6 +66,12 @@ pub(crate) struct Choices {
     /// Keep the classifier's head instead of ending at the pooled features.
     #[arg(long, conflicts_with = "projection")]
     head: bool,
+    /// End a TFLite file at the pooled features in front of its classifier, as an embedding.
+    #[arg(long, conflicts_with_all = ["head", "output"])]
+    features: bool,
+    /// End a TFLite file at the tensor of this name.
+    #[arg(long, value_name = "TENSOR")]
+    output: Option<String>,
     /// The activation of a vision transformer is QuickGELU, as in OpenAI's weights, which do not say so.
     #[arg(long)]
     quick_gelu: bool,
@@ -83,6 +93,8 @@ impl Choices {
         Self {
             projection: None,
             head: false,
+            features: false,
+            output: None,
             quick_gelu: false,
             tower: Side::Image,
             tokenizer: None,
@@ -131,8 +143,17 @@ struct Imported<'a> {
 /// Reads, recognises, simplifies.
 pub(crate) fn imported(source: &Path, choices: &Choices) -> Outcome<Graph> {
     let bytes = files::read(source)?;
+    let ends = choices.features || choices.output.is_some();
+    if ends && extension(source) != "tflite" {
+        return Err(Failure::new(format_args!(
+            "{}: --features and --output choose where a TFLite file ends",
+            source.display()
+        ))
+        .help("leave them out; a checkpoint ends at its pooled features unless --head is given"));
+    }
     let mut graph = match extension(source).as_str() {
         "onnx" => onnx(source, choices)?,
+        "tflite" => tflite(source, &bytes, choices)?,
         "phg" => graph_file::open(source)?,
         _ => checkpoint(source, &bytes, choices)?,
     };
@@ -172,7 +193,7 @@ fn checkpoint(source: &Path, bytes: &[u8], choices: &Choices) -> Outcome<Graph> 
         FileKind::Safetensors | FileKind::Checkpoint | FileKind::Unknown
     ) {
         return Err(Failure::new(format_args!(
-            "{}: found {kind}, expected a checkpoint (.pth, .safetensors), an ONNX file (.onnx) or a graph (.phg)",
+            "{}: found {kind}, expected a checkpoint (.pth, .safetensors), an ONNX file (.onnx), a TFLite file (.tflite) or a graph (.phg)",
             source.display()
         ))
         .help("pinhole inspect FILE says what a file is"));
@@ -246,6 +267,32 @@ fn checkpoint(source: &Path, bytes: &[u8], choices: &Choices) -> Outcome<Graph> 
     if let Some(path) = &choices.projection {
         let projection = Projection::load(path)?;
         projection.append(&mut graph, tower)?;
+    }
+    Ok(graph)
+}
+
+fn tflite(source: &Path, bytes: &[u8], choices: &Choices) -> Outcome<Graph> {
+    use pinhole_graph::import::tflite::{Options, Output, parse};
+
+    if choices.projection.is_some() {
+        return Err(Failure::new(format_args!(
+            "{}: found --projection beside a TFLite file, expected a checkpoint",
+            source.display()
+        ))
+        .help("leave it out, or import the network's checkpoint"));
+    }
+    let output = match &choices.output {
+        Some(name) => Output::Tensor(name.clone()),
+        None if choices.features => Output::Features,
+        None => Output::Whole,
+    };
+    let options = Options {
+        output,
+        ..Options::default()
+    };
+    let graph = parse(source, bytes, &options)?;
+    if let Some(assumed) = graph.meta.source.get("assumed") {
+        note!("assumed: {assumed}");
     }
     Ok(graph)
 }

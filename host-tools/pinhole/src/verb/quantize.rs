@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use pinhole_data::{Cifar10, load_picture};
-use pinhole_graph::Graph;
+use pinhole_graph::{Graph, IntegerRules};
 use pinhole_quantize::{Observer, Options, Progress, Quantized, Report, quantize, report::report};
 
 use crate::encoder::{ImageEncoder, LoadedModel};
@@ -113,6 +113,13 @@ pub(crate) fn calibrated(
                     .help("pinhole inspect GRAPH.phg lists the nodes"),
             );
         }
+    }
+    if graph.meta.integer_rules != IntegerRules::Own {
+        return Err(Failure::new(format_args!(
+            "{}: its weights are integers already, expected a float graph",
+            name.display()
+        ))
+        .help("pinhole import and pinhole pack are enough: its scales are kept"));
     }
     let graph = &without_scales(graph);
     let inputs = inputs(graph, name, choices)?;

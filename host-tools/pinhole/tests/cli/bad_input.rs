@@ -127,7 +127,7 @@ fn a_damaged_foreign_or_newer_graph_is_refused_and_nothing_is_written() {
             "expected a graph",
         ),
         ("model", bytes(IMAGE), "found a packed model"),
-        ("newer", newer, "version 9, expected at most 1"),
+        ("newer", newer, "version 9, expected at most 2"),
     ];
     let sandbox = Sandbox::new();
     for (kind, bytes, said) in cases {

@@ -157,5 +157,6 @@ pub(super) fn transposed(tensor: &Tensor, permutation: &[usize]) -> Tensor {
     match &tensor.data {
         TensorData::F32(data) => Tensor::f32(&shape, from.iter().map(|&at| data[at]).collect()),
         TensorData::I32(data) => Tensor::i32(&shape, from.iter().map(|&at| data[at]).collect()),
+        TensorData::I8(data) => Tensor::i8(&shape, from.iter().map(|&at| data[at]).collect()),
     }
 }

@@ -78,7 +78,7 @@ pub(super) fn list(name: &str, values: &[i64]) -> TensorProto {
     }
 }
 
-/// A constant; integers become i64, which ONNX indexes with.
+/// A constant; integers of 32 bits become i64, which ONNX indexes with.
 pub(super) fn tensor(name: &str, tensor: &Tensor) -> TensorProto {
     let (data_type, raw_data) = match &tensor.data {
         TensorData::F32(data) => {
@@ -90,6 +90,10 @@ pub(super) fn tensor(name: &str, tensor: &Tensor) -> TensorProto {
                 .iter()
                 .flat_map(|&value| i64::from(value).to_le_bytes());
             (DataType::Int64, bytes.collect())
+        }
+        TensorData::I8(data) => {
+            let bytes = data.iter().flat_map(|value| value.to_le_bytes());
+            (DataType::Int8, bytes.collect())
         }
     };
     TensorProto {
