@@ -19,14 +19,29 @@ const NAMES: [&str; 4] = [
 
 /// The tokenizer file beside a checkpoint.
 pub(crate) fn beside(checkpoint: &Path) -> Option<PathBuf> {
+    inside(checkpoint.parent()?)
+}
+
+/// The tokenizer file in a folder.
+fn inside(folder: &Path) -> Option<PathBuf> {
     NAMES
         .iter()
-        .map(|name| checkpoint.with_file_name(name))
+        .map(|name| folder.join(name))
         .find(|path| path.is_file())
 }
 
-/// The text of a tokenizer file, unpacked, as a model carries it.
+/// The text of a tokenizer file, or of the one in a folder, unpacked, as a model carries it.
 pub(crate) fn read(path: &Path) -> Outcome<String> {
+    let found = inside(path);
+    if path.is_dir() && found.is_none() {
+        return Err(Failure::new(format_args!(
+            "{}: found a folder without a tokenizer, expected one of {}",
+            path.display(),
+            NAMES.join(", ")
+        ))
+        .help("pinhole data get clip-vocabulary fetches that of CLIP"));
+    }
+    let path = found.as_deref().unwrap_or(path);
     let mut bytes = files::read(path)?;
     if bytes.starts_with(&[0x1f, 0x8b]) {
         let mut unpacked = Vec::new();

@@ -78,7 +78,8 @@ pub(crate) struct Choices {
     /// Which encoder of a checkpoint that has both.
     #[arg(long, value_enum, default_value_t = Side::Image)]
     tower: Side,
-    /// Tokenizer of a text encoder: tokenizer.json, vocab.txt or CLIP's merges; looked for beside the checkpoint otherwise.
+    /// Tokenizer of a text encoder, or the folder that has it: tokenizer.json, vocab.txt or CLIP's merges; looked for beside the
+    /// checkpoint otherwise.
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
     /// Longest token sequence of a text encoder. [default: 64, or the context of a CLIP]
