@@ -120,8 +120,8 @@ fn every_prefix_is_refused_and_no_flipped_byte_panics() {
 
 #[test]
 fn a_newer_version_says_so() {
-    match parse(&edited("\"version\":1", "\"version\":2")) {
-        Err(FileError::Newer { found: 2, .. }) => {}
+    match parse(&edited("\"version\":1", "\"version\":3")) {
+        Err(FileError::Newer { found: 3, .. }) => {}
         other => panic!("{other:?}"),
     }
 }

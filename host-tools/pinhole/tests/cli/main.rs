@@ -4,6 +4,7 @@
 //! transcripts under `golden/`. Cases that this machine cannot run are said aloud.
 
 mod bad_input;
+mod clip;
 mod golden;
 mod interrupt;
 mod json;
