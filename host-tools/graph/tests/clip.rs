@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use pinhole_graph::import::clip::{self, Config, Heads};
-use pinhole_graph::import::{Checkpoint, ImportError};
+use pinhole_graph::import::{Checkpoint, ImportError, nearest};
 use pinhole_graph::op::Unary;
 use pinhole_graph::{Graph, ModelKind, Tensor, pass};
 
@@ -185,4 +185,25 @@ fn a_configuration_beside_a_checkpoint_is_read() {
     std::fs::write(&path, "{").unwrap();
     let error = clip::config_beside(&checkpoint, keys).unwrap_err();
     assert!(error.to_string().contains("no JSON"), "{error}");
+}
+
+#[test]
+fn a_text_tower_without_a_mask_is_refused() {
+    let (checkpoint, _) = load("vit");
+    let mut config = config(&checkpoint);
+    config.no_causal_mask = true;
+    let refused = text(&checkpoint, &config).unwrap_err().to_string();
+    assert!(refused.contains("no_causal_mask"), "{refused}");
+}
+
+#[test]
+fn an_unknown_architecture_is_told_the_nearest_known_one() {
+    let (mut checkpoint, _) = load("vit");
+    checkpoint.tensors.remove("visual.class_embedding").unwrap();
+    assert_eq!(clip::recognises(&checkpoint), None);
+    let found = nearest(&checkpoint).unwrap();
+    assert_eq!(found.family, "OpenAI's CLIP or open_clip");
+    assert_eq!(found.missing, ["visual.class_embedding"]);
+    checkpoint.tensors.clear();
+    assert_eq!(nearest(&checkpoint), None);
 }

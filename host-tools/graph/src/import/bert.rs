@@ -37,14 +37,17 @@ pub struct Config {
 
 /// Whether a checkpoint has the keys of this family.
 pub fn recognises(checkpoint: &Checkpoint) -> bool {
-    [
-        "embeddings.word_embeddings.weight",
-        "embeddings.position_embeddings.weight",
-        "encoder.layer.0.attention.self.query.weight",
-    ]
-    .iter()
-    .all(|key| checkpoint.tensors.contains_key(*key))
+    MARKERS
+        .iter()
+        .all(|key| checkpoint.tensors.contains_key(*key))
 }
+
+/// Keys that every checkpoint of the family has.
+pub(super) const MARKERS: [&str; 3] = [
+    "embeddings.word_embeddings.weight",
+    "embeddings.position_embeddings.weight",
+    "encoder.layer.0.attention.self.query.weight",
+];
 
 /// Reads `config.json` beside the checkpoint, or assumes MiniLM's numbers.
 ///

@@ -174,14 +174,17 @@ impl Variant {
 
 /// Whether a checkpoint has the keys of this family.
 pub fn recognises(checkpoint: &Checkpoint) -> bool {
-    [
-        "_conv_stem.weight",
-        "_blocks.0._depthwise_conv.weight",
-        "_conv_head.weight",
-    ]
-    .iter()
-    .all(|key| checkpoint.tensors.contains_key(*key))
+    MARKERS
+        .iter()
+        .all(|key| checkpoint.tensors.contains_key(*key))
 }
+
+/// Keys that every checkpoint of the family has.
+pub(super) const MARKERS: [&str; 3] = [
+    "_conv_stem.weight",
+    "_blocks.0._depthwise_conv.weight",
+    "_conv_head.weight",
+];
 
 /// The variant whose number of blocks and width before the head a checkpoint has.
 ///

@@ -10,6 +10,7 @@ pub mod efficientnet_lite;
 mod element;
 mod error;
 mod layout;
+mod nearest;
 #[cfg(feature = "onnx")]
 pub mod onnx;
 mod pickle;
@@ -25,3 +26,4 @@ mod tests;
 
 pub use checkpoint::{Checkpoint, Weights};
 pub use error::{ImportError, KeyFaults, UnsupportedNode, UnsupportedNodes};
+pub use nearest::{Nearest, nearest};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use pinhole_graph::import::projection::{Projection, Tower};
-use pinhole_graph::import::{Checkpoint, bert, clip, efficientnet_lite};
+use pinhole_graph::import::{Checkpoint, bert, clip, efficientnet_lite, nearest};
 use pinhole_graph::{Graph, pass};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -257,13 +257,20 @@ fn checkpoint(source: &Path, bytes: &[u8], choices: &Choices) -> Outcome<Graph> 
             .take(5)
             .map(String::as_str)
             .collect();
+        let nearest = nearest(&checkpoint).map_or_else(String::new, |nearest| {
+            format!(
+                "; nearest is {}, but there is no {}",
+                nearest.family,
+                nearest.missing.join(", ")
+            )
+        });
         return Err(Failure::new(format_args!(
-            "{}: its {} tensors are of no known architecture; the first are {}",
+            "{}: its {} tensors are of no known architecture; the first are {}{nearest}",
             source.display(),
             checkpoint.tensors.len(),
             keys.join(", ")
         ))
-        .help("known are EfficientNet-Lite0 to 4, vision transformers of CLIP and SigLIP, BERT and MiniLM; other networks come as ONNX: pinhole import model.onnx"));
+        .help("known are EfficientNet-Lite0 to 4, CLIP, SigLIP and CoCa of OpenAI, open_clip and Hugging Face, BERT and MiniLM; other networks come as ONNX: pinhole import model.onnx"));
     };
     if let Some(path) = &choices.projection {
         let projection = Projection::load(path)?;

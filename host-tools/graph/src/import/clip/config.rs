@@ -29,6 +29,8 @@ pub struct Config {
     pub text: TowerConfig,
     /// Heads of CoCa's pooler.
     pub pooler_heads: usize,
+    /// Whether a configuration says that tokens of texts see those behind them; SigLIP's always do.
+    pub no_causal_mask: bool,
     /// Of channels in [0, 1].
     pub mean: [f32; 3],
     /// Of channels in [0, 1].
@@ -161,6 +163,7 @@ impl Config {
             image: tower.clone(),
             text: tower,
             pooler_heads: POOLER_HEADS,
+            no_causal_mask: siglip,
             mean,
             std: if siglip { HALF } else { CLIP_STD },
             assumed: vec![
@@ -197,6 +200,9 @@ impl Config {
             self.text.read(text)?;
             if let Some(heads) = image["attn_pooler_heads"].as_u64() {
                 self.pooler_heads = heads as usize;
+            }
+            if text["no_causal_mask"].as_bool() == Some(true) {
+                self.no_causal_mask = true;
             }
             if image.is_object() && text.is_object() {
                 self.settled("activation");

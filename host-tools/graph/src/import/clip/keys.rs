@@ -37,6 +37,33 @@ pub fn recognises(checkpoint: &Checkpoint) -> Option<Keys> {
     })
 }
 
+/// Keys that every checkpoint of a family has, and what messages call the family.
+pub(in crate::import) fn markers() -> Vec<(&'static str, Vec<String>)> {
+    let families = [
+        (Keys::OpenClip, "OpenAI's CLIP or open_clip"),
+        (Keys::OpenClipSiglip, "SigLIP of open_clip"),
+        (Keys::HuggingFaceClip, "Hugging Face's CLIP"),
+        (Keys::HuggingFaceSiglip, "Hugging Face's SigLIP"),
+    ];
+    let of = |keys: Keys| {
+        let names = keys.image();
+        let pool = match names.pool {
+            Pool::ClassToken { token, .. } => token,
+            Pool::Probe(probe) => probe.query,
+        };
+        vec![
+            format!("{}.weight", names.patches),
+            format!("{}.0.{}.weight", names.blocks, names.block.norm1),
+            names.positions.to_owned(),
+            pool.to_owned(),
+        ]
+    };
+    families
+        .into_iter()
+        .map(|(keys, name)| (name, of(keys)))
+        .collect()
+}
+
 /// Keys of an image tower.
 #[derive(Clone, Copy)]
 pub(super) struct ImageNames {

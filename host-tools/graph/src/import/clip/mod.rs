@@ -20,6 +20,7 @@ use crate::Graph;
 
 pub use config::{Config, Heads, TowerConfig, config_beside};
 pub use image::import as import_image;
+pub(super) use keys::markers;
 pub use keys::{Keys, recognises};
 pub use text::import as import_text;
 

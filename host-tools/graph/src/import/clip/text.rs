@@ -34,6 +34,12 @@ pub fn import(
                 .into(),
         ));
     }
+    if config.no_causal_mask && !keys.is_siglip() {
+        return Err(fault(
+            "its text tower sees the padding behind the token that it ends in (no_causal_mask, as MobileCLIP's), which is not known"
+                .into(),
+        ));
+    }
     let [vocabulary, width] = [0, 1].map(|d| size(checkpoint, names.tokens, d));
     let positions = size(checkpoint, names.positions, 0);
     if width == 0 || positions == 0 {
