@@ -8,12 +8,12 @@
 
 use super::blocks::{Builder, count, rows, size};
 use super::keys::{ImageNames, Pool, ProbeNames, Projection, Side};
-use super::{Config, Keys, described, resnet};
+use super::{Config, Keys, image_encoder, resnet};
 use crate::import::ImportError;
 use crate::import::checkpoint::Checkpoint;
 use crate::import::layout::channels_last;
 use crate::op::Activation;
-use crate::{Graph, ModelKind, Op, PictureGeometry, Tensor, ValueId};
+use crate::{Graph, Op, Tensor, ValueId};
 
 /// Keys of CoCa's pooler, behind which the class token's norm and projection follow.
 const POOLER: &str = "visual.attn_pool";
@@ -75,19 +75,9 @@ pub fn import(checkpoint: &Checkpoint, keys: Keys, config: &Config) -> Result<Gr
     let space = tower.columns(embedding);
     let embedding = tower.sequence("embedding", Op::NormalizeEmbedding, &[embedding], space);
     tower.graph.outputs.push(embedding);
-    let Builder {
-        weights, mut graph, ..
-    } = tower;
+    let Builder { weights, graph, .. } = tower;
     weights.finish(|key| keys.side(key).may_stay(Side::Image))?;
-    graph.meta.kind = ModelKind::ImageEncoder;
-    graph.meta.geometry = Some(PictureGeometry {
-        width: side,
-        height: side,
-        resize_shorter: side,
-        mean: config.mean,
-        std: config.std,
-    });
-    Ok(described(graph, checkpoint, config))
+    Ok(image_encoder(graph, checkpoint, config, side))
 }
 
 /// What the tensors tell.

@@ -16,13 +16,26 @@ mod resnet;
 mod text;
 
 use super::checkpoint::Checkpoint;
-use crate::Graph;
+use crate::{Graph, ModelKind, PictureGeometry};
 
 pub use config::{Config, Heads, TowerConfig, config_beside};
 pub use image::import as import_image;
 pub(super) use keys::markers;
 pub use keys::{Keys, recognises};
 pub use text::import as import_text;
+
+/// An image tower of square pictures with what is not computation.
+fn image_encoder(mut graph: Graph, checkpoint: &Checkpoint, config: &Config, side: usize) -> Graph {
+    graph.meta.kind = ModelKind::ImageEncoder;
+    graph.meta.geometry = Some(PictureGeometry {
+        width: side,
+        height: side,
+        resize_shorter: side,
+        mean: config.mean,
+        std: config.std,
+    });
+    described(graph, checkpoint, config)
+}
 
 /// The graph with what is not computation: where it came from, and the scale and bias of logits.
 fn described(mut graph: Graph, checkpoint: &Checkpoint, config: &Config) -> Graph {

@@ -5,12 +5,12 @@
 
 use super::blocks::{Builder, size};
 use super::keys::Side;
-use super::{Config, Keys, described};
+use super::{Config, Keys, image_encoder};
 use crate::import::ImportError;
 use crate::import::checkpoint::Checkpoint;
 use crate::import::layout::channels_last;
 use crate::op::{Activation, Binary, Reduce, Unary};
-use crate::{Graph, ModelKind, Op, PictureGeometry, ValueId};
+use crate::{Graph, Op, ValueId};
 
 /// Rows and columns of pixels behind one of the last map.
 const REDUCTION: usize = 32;
@@ -68,21 +68,11 @@ pub(super) fn import(checkpoint: &Checkpoint, config: &Config) -> Result<Graph, 
     let space = tower.columns(embedding);
     let embedding = tower.sequence("embedding", Op::NormalizeEmbedding, &[embedding], space);
     tower.graph.outputs.push(embedding);
-    let Builder {
-        weights, mut graph, ..
-    } = tower;
+    let Builder { weights, graph, .. } = tower;
     weights.finish(|key| {
         key.ends_with("num_batches_tracked") || Keys::OpenClip.side(key).may_stay(Side::Image)
     })?;
-    graph.meta.kind = ModelKind::ImageEncoder;
-    graph.meta.geometry = Some(PictureGeometry {
-        width: side,
-        height: side,
-        resize_shorter: side,
-        mean: config.mean,
-        std: config.std,
-    });
-    Ok(described(graph, checkpoint, config))
+    Ok(image_encoder(graph, checkpoint, config, side))
 }
 
 /// Blocks of a layer.
