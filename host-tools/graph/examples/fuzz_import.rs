@@ -32,6 +32,9 @@ const WORDS: [&[u8]; 10] = [
 /// Reads a file and goes on with what was read; whether there was something.
 type Reader = fn(&Path, &[u8]) -> bool;
 
+/// Files to damage, and what reads them.
+type Corpus = (Vec<Vec<u8>>, Reader);
+
 /// SplitMix64 (Steele et al., OOPSLA 2014).
 struct Random(u64);
 
@@ -118,8 +121,8 @@ fn simplified(graph: Option<Graph>) -> bool {
     graph.is_some_and(|mut graph| pass::standard(&mut graph).is_ok())
 }
 
-/// The files to damage, and what reads them.
-fn corpus(reader: &str, scratch: &Path) -> Result<(Vec<Vec<u8>>, Reader), Box<dyn Error>> {
+/// What a reader is tried with.
+fn corpus(reader: &str, scratch: &Path) -> Result<Corpus, Box<dyn Error>> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let golden = here.join("../../tests/golden");
     let (paths, read): (Vec<PathBuf>, Reader) = match reader {
