@@ -8,18 +8,38 @@ use pinhole_text::tokenizer::{MAX_TOKENIZER_BYTES, Tokenizer};
 
 use crate::failure::{Context, Failure, Outcome};
 use crate::files;
+use crate::output::note;
 
-/// What the tokenizer of a CLIP is published as, in the order in which they are looked for.
+/// What tokenizers are published as, in the order in which they are looked for.
 const NAMES: [&str; 4] = [
+    "vocab.txt",
     "tokenizer.json",
     "bpe_simple_vocab_16e6.txt.gz",
     "bpe_simple_vocab_16e6.txt",
-    "vocab.txt",
 ];
 
-/// The tokenizer file beside a checkpoint.
-pub(crate) fn beside(checkpoint: &Path) -> Option<PathBuf> {
-    inside(checkpoint.parent()?)
+/// Gives a text encoder the tokenizer of a file or folder, else keeps its own, else takes the one beside where it came from. One
+/// that no text can be split with, or whose ids the encoder has no rows for, is found here, not on the board's desk.
+pub(crate) fn attach(graph: &mut Graph, source: &Path, named: Option<&Path>) -> Outcome {
+    let beside = || source.parent().and_then(inside);
+    let path = match (named, &graph.meta.vocabulary) {
+        (Some(path), _) => Some(path.to_owned()),
+        (None, Some(_)) => None,
+        (None, None) => beside(),
+    };
+    if let Some(path) = &path {
+        graph.meta.vocabulary = Some(read(path)?);
+    }
+    match &graph.meta.vocabulary {
+        Some(text) => check(graph, text, path.as_deref().unwrap_or(source)),
+        None => {
+            note!(
+                "found no tokenizer beside {}; the encoder takes token ids alone: --tokenizer FILE adds one",
+                source.display()
+            );
+            Ok(())
+        }
+    }
 }
 
 /// The tokenizer file in a folder.
@@ -31,7 +51,7 @@ fn inside(folder: &Path) -> Option<PathBuf> {
 }
 
 /// The text of a tokenizer file, or of the one in a folder, unpacked, as a model carries it.
-pub(crate) fn read(path: &Path) -> Outcome<String> {
+fn read(path: &Path) -> Outcome<String> {
     let found = inside(path);
     if path.is_dir() && found.is_none() {
         return Err(Failure::new(format_args!(
@@ -62,18 +82,15 @@ pub(crate) fn read(path: &Path) -> Outcome<String> {
     })
 }
 
-/// A tokenizer that no text can be split with, or whose ids the encoder has no rows for, is found at import, not on the
-/// board's desk. `source` is where the graph came from.
-pub(crate) fn check(graph: &Graph, source: &Path) -> Outcome {
-    let Some(vocabulary) = &graph.meta.vocabulary else {
-        return Ok(());
-    };
-    let tokenizer = Tokenizer::load_bytes(vocabulary.as_bytes()).map_err(|error| {
+/// `text` is that of the tokenizer in `path`.
+fn check(graph: &Graph, text: &str, path: &Path) -> Outcome {
+    const HELP: &str = "take the tokenizer that was published with this encoder: --tokenizer FILE";
+    let tokenizer = Tokenizer::load_bytes(text.as_bytes()).map_err(|error| {
         Failure::new(format_args!(
             "{}: its vocabulary is not one that texts can be split with: {error}",
-            source.display()
+            path.display()
         ))
-        .help("expected is the vocab.txt or tokenizer.json that was published with this checkpoint, beside it")
+        .help(HELP)
     })?;
     let tables = graph.nodes.iter().filter_map(|node| match node.op {
         Op::Embedding => graph.values[node.inputs[1]].shape.first().copied(),
@@ -82,10 +99,10 @@ pub(crate) fn check(graph: &Graph, source: &Path) -> Outcome {
     match tables.min() {
         Some(rows) if tokenizer.vocab_len() > rows => Err(Failure::new(format_args!(
             "{}: found a tokenizer of {} ids, expected at most {rows}, the rows of the encoder's table of tokens",
-            source.display(),
+            path.display(),
             tokenizer.vocab_len()
         ))
-        .help("take the tokenizer that was published with this checkpoint: --tokenizer FILE")),
+        .help(HELP)),
         _ => Ok(()),
     }
 }

@@ -197,33 +197,6 @@ fn a_configuration_beside_the_weights_is_obeyed() {
     assert!(bert::config_beside(&checkpoint).is_err());
 }
 
-#[test]
-fn a_vocabulary_of_a_tokenizer_file_comes_in_the_order_of_ids() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let weights = folder.path().join("model.safetensors");
-    assert_eq!(bert::vocabulary_beside(&weights).expect("none"), None);
-    let file = folder.path().join("tokenizer.json");
-    std::fs::write(&file, r#"{"model": {"vocab": {"b": 1, "a": 0}}}"#).expect("writes");
-    assert_eq!(
-        bert::vocabulary_beside(&weights).expect("reads").as_deref(),
-        Some("a\nb\n")
-    );
-    for bad in [
-        r#"{"model": {"vocab": {"b": 1, "a": 1}}}"#,
-        r#"{"model": {"vocab": {"b": 9}}}"#,
-        "{}",
-        "no",
-    ] {
-        std::fs::write(&file, bad).expect("writes");
-        assert!(bert::vocabulary_beside(&weights).is_err(), "{bad}");
-    }
-    std::fs::write(folder.path().join("vocab.txt"), "x\r\ny\r\n").expect("writes");
-    assert_eq!(
-        bert::vocabulary_beside(&weights).expect("reads").as_deref(),
-        Some("x\ny\n")
-    );
-}
-
 fn features(width: usize) -> Graph {
     let mut graph = Graph::empty("features");
     let x = graph.add_value("x", &[1, width]);

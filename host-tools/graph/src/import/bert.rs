@@ -4,8 +4,6 @@
 //! Sentence-BERT. One sequence at a time and no padding, so that there is no attention mask. The row of token type 0 is
 //! added to the position table here, since no other type occurs.
 
-use std::path::Path;
-
 use serde_json::Value as Json;
 
 use super::ImportError;
@@ -118,40 +116,6 @@ fn assumed_config(width: usize) -> Config {
     }
 }
 
-/// The vocabulary beside a checkpoint, one token a line in the order of ids: `vocab.txt`, else `tokenizer.json`.
-///
-/// # Errors
-/// When a file is there but does not hold a vocabulary.
-pub fn vocabulary_beside(path: &Path) -> Result<Option<String>, ImportError> {
-    let text = path.with_file_name("vocab.txt");
-    if text.is_file() {
-        let bytes = read_file(&text, MAX_SIDE_FILE_BYTES)?;
-        let vocabulary = String::from_utf8(bytes)
-            .map_err(|error| ImportError::malformed(&text, format!("no UTF-8: {error}")))?;
-        return Ok(Some(vocabulary.replace("\r\n", "\n")));
-    }
-    let json_path = path.with_file_name("tokenizer.json");
-    if !json_path.is_file() {
-        return Ok(None);
-    }
-    let bytes = read_file(&json_path, MAX_SIDE_FILE_BYTES)?;
-    let json: Json = serde_json::from_slice(&bytes)
-        .map_err(|error| ImportError::malformed(&json_path, format!("no JSON: {error}")))?;
-    let fault = |what: &str| ImportError::malformed(&json_path, what);
-    let entries = json["model"]["vocab"]
-        .as_object()
-        .ok_or_else(|| fault("no model.vocab; expected a WordPiece tokenizer"))?;
-    let mut tokens = vec![None; entries.len()];
-    for (token, id) in entries {
-        let slot = id.as_u64().and_then(|id| tokens.get_mut(id as usize));
-        *slot.ok_or_else(|| fault("ids of model.vocab are not 0 to its length"))? =
-            Some(token.as_str());
-    }
-    let tokens: Option<Vec<&str>> = tokens.into_iter().collect();
-    let tokens = tokens.ok_or_else(|| fault("two tokens of model.vocab share an id"))?;
-    Ok(Some(tokens.join("\n") + "\n"))
-}
-
 fn width_of(checkpoint: &Checkpoint) -> Result<usize, ImportError> {
     match checkpoint.shape("embeddings.word_embeddings.weight") {
         Some(&[_, width]) if width > 0 => Ok(width),
@@ -218,7 +182,6 @@ pub fn import(
     let mut graph = builder.graph;
     graph.meta.kind = ModelKind::TextEncoder;
     graph.meta.max_tokens = Some(max_tokens);
-    graph.meta.vocabulary = vocabulary_beside(&checkpoint.path)?;
     graph
         .meta
         .source

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use pinhole_graph::import::projection::{Projection, Tower};
 use pinhole_graph::import::{Checkpoint, bert, clip, efficientnet_lite, nearest};
-use pinhole_graph::{Graph, pass};
+use pinhole_graph::{Graph, ModelKind, pass};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -75,9 +75,9 @@ pub(crate) struct Choices {
     /// The activation of a vision transformer is QuickGELU, as in OpenAI's weights, which do not say so.
     #[arg(long)]
     quick_gelu: bool,
-    /// Which encoder of a checkpoint that has both.
-    #[arg(long, value_enum, default_value_t = Side::Image)]
-    tower: Side,
+    /// Which encoder of a CLIP. [default: image]
+    #[arg(long, value_enum)]
+    tower: Option<Side>,
     /// Tokenizer of a text encoder, or the folder that has it: tokenizer.json, vocab.txt or CLIP's merges; looked for beside the
     /// checkpoint otherwise.
     #[arg(long, value_name = "FILE")]
@@ -97,10 +97,41 @@ impl Choices {
             features: false,
             output: None,
             quick_gelu: false,
-            tower: Side::Image,
+            tower: None,
             tokenizer: None,
             max_tokens: Some(max_tokens),
         }
+    }
+}
+
+impl Choices {
+    /// An option that a file gives no meaning to is refused rather than ignored.
+    fn only(&self, source: &Path, what: &str, accepted: &[&str]) -> Outcome {
+        let given = [
+            (self.projection.is_some(), "--projection"),
+            (self.head, "--head"),
+            (self.features, "--features"),
+            (self.output.is_some(), "--output"),
+            (self.quick_gelu, "--quick-gelu"),
+            (self.tower.is_some(), "--tower"),
+            (self.tokenizer.is_some(), "--tokenizer"),
+            (self.max_tokens.is_some(), "--max-tokens"),
+        ];
+        let misplaced = |(given, option): &&(bool, &str)| *given && !accepted.contains(option);
+        let Some((_, option)) = given.iter().find(misplaced) else {
+            return Ok(());
+        };
+        let expected = match accepted {
+            [] => "no such option".to_owned(),
+            accepted => format!("at most {}", accepted.join(", ")),
+        };
+        Err(Failure::new(format_args!(
+            "{}: found {option} beside {what}, expected {expected}",
+            source.display()
+        ))
+        .help(format_args!(
+            "leave out {option}; pinhole import --help says what it is for"
+        )))
     }
 }
 
@@ -144,24 +175,15 @@ struct Imported<'a> {
 /// Reads, recognises, simplifies.
 pub(crate) fn imported(source: &Path, choices: &Choices) -> Outcome<Graph> {
     let bytes = files::read(source)?;
-    let ends = choices.features || choices.output.is_some();
-    if ends && extension(source) != "tflite" {
-        return Err(Failure::new(format_args!(
-            "{}: --features and --output choose where a TFLite file ends",
-            source.display()
-        ))
-        .help("leave them out; a checkpoint ends at its pooled features unless --head is given"));
-    }
     let mut graph = match extension(source).as_str() {
         "onnx" => onnx(source, choices)?,
         "tflite" => tflite(source, &bytes, choices)?,
-        "phg" => graph_file::open(source)?,
+        "phg" => graph(source, choices)?,
         _ => checkpoint(source, &bytes, choices)?,
     };
-    if let Some(path) = &choices.tokenizer {
-        graph.meta.vocabulary = Some(vocabulary::read(path)?);
+    if graph.meta.kind == ModelKind::TextEncoder {
+        vocabulary::attach(&mut graph, source, choices.tokenizer.as_deref())?;
     }
-    vocabulary::check(&graph, source)?;
     pass::standard(&mut graph)
         .map_err(|faults| Failure::new(format_args!("{}: {faults}", source.display())))?;
     graph.meta.source.insert(
@@ -177,6 +199,16 @@ pub(crate) fn imported(source: &Path, choices: &Choices) -> Outcome<Graph> {
         .meta
         .source
         .insert("sha256".into(), files::hex(&digest));
+    Ok(graph)
+}
+
+fn graph(source: &Path, choices: &Choices) -> Outcome<Graph> {
+    let graph = graph_file::open(source)?;
+    let (what, accepted): (_, &[&str]) = match graph.meta.kind {
+        ModelKind::TextEncoder => ("the graph of a text encoder", &["--tokenizer"]),
+        _ => ("a graph", &[]),
+    };
+    choices.only(source, what, accepted)?;
     Ok(graph)
 }
 
@@ -201,6 +233,8 @@ fn checkpoint(source: &Path, bytes: &[u8], choices: &Choices) -> Outcome<Graph> 
     }
     let checkpoint = Checkpoint::load(source)?;
     let (mut graph, tower) = if efficientnet_lite::recognises(&checkpoint) {
+        let accepted = ["--projection", "--head"];
+        choices.only(source, "an EfficientNet-Lite", &accepted)?;
         let output = if choices.head {
             efficientnet_lite::Output::Logits
         } else {
@@ -211,6 +245,13 @@ fn checkpoint(source: &Path, bytes: &[u8], choices: &Choices) -> Outcome<Graph> 
             Tower::Image,
         )
     } else if let Some(keys) = clip::recognises(&checkpoint) {
+        let side = choices.tower.unwrap_or(Side::Image);
+        let (what, accepted): (_, &[&str]) = match side {
+            Side::Image => ("the image tower of a CLIP", &[]),
+            Side::Text => ("the text tower of a CLIP", &["--tokenizer", "--max-tokens"]),
+        };
+        let both = ["--projection", "--tower", "--quick-gelu"];
+        choices.only(source, what, &[&both, accepted].concat())?;
         let mut config = clip::config_beside(&checkpoint, keys)?;
         if choices.quick_gelu {
             config.quick_gelu();
@@ -219,36 +260,29 @@ fn checkpoint(source: &Path, bytes: &[u8], choices: &Choices) -> Outcome<Graph> 
             .assumed
             .iter()
             .for_each(|assumption| note!("assumed: {assumption}"));
-        match choices.tower {
+        match side {
             Side::Image => (
                 clip::import_image(&checkpoint, keys, &config)?,
                 Tower::Image,
             ),
             Side::Text => {
-                let mut graph = clip::import_text(&checkpoint, keys, &config, choices.max_tokens)?;
-                match vocabulary::beside(source) {
-                    Some(path) => graph.meta.vocabulary = Some(vocabulary::read(&path)?),
-                    None if choices.tokenizer.is_none() => note!(
-                        "found no tokenizer beside {}; the encoder takes token ids alone: --tokenizer FILE adds one",
-                        source.display()
-                    ),
-                    None => {}
-                }
+                let graph = clip::import_text(&checkpoint, keys, &config, choices.max_tokens)?;
                 (graph, Tower::Text)
             }
         }
     } else if bert::recognises(&checkpoint) {
+        let accepted = ["--projection", "--tokenizer", "--max-tokens"];
+        choices.only(source, "a BERT", &accepted)?;
         let config = bert::config_beside(&checkpoint)?;
         config
             .assumed
             .iter()
             .for_each(|assumption| note!("assumed: {assumption}"));
-        let mut graph = bert::import(
+        let graph = bert::import(
             &checkpoint,
             &config,
             choices.max_tokens.unwrap_or(ASSUMED_TOKENS),
         )?;
-        graph.meta.vocabulary = bert::vocabulary_beside(source)?;
         (graph, Tower::Text)
     } else {
         let keys: Vec<&str> = checkpoint
@@ -282,13 +316,7 @@ fn checkpoint(source: &Path, bytes: &[u8], choices: &Choices) -> Outcome<Graph> 
 fn tflite(source: &Path, bytes: &[u8], choices: &Choices) -> Outcome<Graph> {
     use pinhole_graph::import::tflite::{Options, Output, parse};
 
-    if choices.projection.is_some() {
-        return Err(Failure::new(format_args!(
-            "{}: found --projection beside a TFLite file, expected a checkpoint",
-            source.display()
-        ))
-        .help("leave it out, or import the network's checkpoint"));
-    }
+    choices.only(source, "a TFLite file", &["--features", "--output"])?;
     let output = match &choices.output {
         Some(name) => Output::Tensor(name.clone()),
         None if choices.features => Output::Features,
@@ -313,12 +341,14 @@ fn onnx(source: &Path, choices: &Choices) -> Outcome<Graph> {
         tokens: choices.max_tokens.unwrap_or(ASSUMED_TOKENS),
         ..Options::default()
     };
-    let mut graph = load(source, &options)?;
+    let graph = load(source, &options)?;
+    let (what, accepted): (_, &[&str]) = match graph.meta.kind {
+        ModelKind::TextEncoder => ("an ONNX text encoder", &["--tokenizer", "--max-tokens"]),
+        _ => ("an ONNX file without token ids", &[]),
+    };
+    choices.only(source, what, accepted)?;
     if let Some(assumed) = graph.meta.source.get("assumed") {
         note!("assumed: {assumed}");
-    }
-    if graph.meta.kind == pinhole_graph::ModelKind::TextEncoder {
-        graph.meta.vocabulary = bert::vocabulary_beside(source)?;
     }
     Ok(graph)
 }

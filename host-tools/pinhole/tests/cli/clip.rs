@@ -82,3 +82,29 @@ fn a_folder_without_a_tokenizer_is_refused() {
     ];
     run(args).refused(&["docs: found a folder without a tokenizer", "tokenizer.json"]);
 }
+
+#[test]
+fn options_that_a_file_gives_no_meaning_to_are_refused() {
+    let sandbox = Sandbox::new();
+    let source = checkpoint(&sandbox);
+    let out = sandbox.path("refused.phg");
+    for option in [
+        &["--head"][..],
+        &["--features"],
+        &["--output", "embedding"],
+        &["--tokenizer", "docs"],
+        &["--max-tokens", "8"],
+    ] {
+        let args = [&["import", &source, "--out", &out][..], option].concat();
+        run(args).refused(&[option[0], "the image tower of a CLIP", "leave out"]);
+    }
+    for option in [
+        &["--tower", "image"][..],
+        &["--quick-gelu"],
+        &["--max-tokens", "8"],
+    ] {
+        let args = [&["import", crate::GRAPH, "--out", &out][..], option].concat();
+        run(args).refused(&[option[0], "a graph", "leave out"]);
+    }
+    assert!(!sandbox.names().contains(&"refused.phg".to_owned()));
+}
