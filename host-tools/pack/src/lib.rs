@@ -11,6 +11,7 @@ mod litert;
 pub mod lower;
 mod lower_float;
 mod lower_int;
+mod lower_product;
 mod lower_transformer;
 mod lower_windows;
 pub mod patch;
