@@ -5,6 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never} RUST_BACKTRACE=1
+# A run builds once: what a second build would start from is gigabytes.
+export CARGO_INCREMENTAL=${CARGO_INCREMENTAL:-0}
 
 parts=(setup lint test cross aarch64 qemu weights demo docs deny)
 passed=() failed=()
