@@ -1,10 +1,10 @@
-//! Cross-layer equalisation (Nagel et al. 2019, arXiv 1906.04721, section 4.1) over observed activations: gives the channels
-//! of a tensor one range, so that one scale serves all of them.
+//! Cross-layer equalisation (Nagel et al. 2019, arXiv 1906.04721, section 4.1) over observed activations: brings the channels
+//! of a tensor nearer to one range, as far as [`balance`] finds it good, so that one scale serves all of them.
 //!
 //! A channel that spans a hundredth of its tensor's range keeps one or two of its 8 bits. Multiplying what writes it and
 //! dividing what reads it by the same factor changes nothing in f32. Tensors that residual sums and means tie together
-//! share one factor a channel. A factor k ≥ 1 also commutes with ReLU, and with ReLU6 as long as k times the largest value
-//! stays below 6; beyond what calibration saw, such a channel is limited to the largest value seen (and a margin).
+//! share one factor a channel. A factor commutes with ReLU but not with ReLU6: a channel would be limited to what calibration
+//! saw of it, and pictures that go beyond lose more than 8 bits do, so behind ReLU6 nothing is scaled.
 //!
 //! A function such as GELU does not commute with a factor, but in int8 it is a table: with a table for every pair of factors
 //! ([`Op::ChannelUnary`]) its channels take any factors before and behind it. They are powers of two there, so that the
@@ -14,13 +14,11 @@ use pinhole_graph::op::{Activation, Binary, Unary};
 use pinhole_graph::{Graph, Node, NodeId, Op, Tensor, ValueId};
 use std::collections::BTreeMap;
 
-/// Factors above this would lift channels that are noise.
-const LARGEST_FACTOR: f32 = 64.0;
-/// Room over the largest value seen, for channels that ReLU6 will limit.
-const MARGIN: f32 = 1.1;
+use crate::balance::{self, Reader};
+use crate::observe::Channels;
 
-/// A copy of `graph` whose tied tensors have equal channel ranges; `absmax[value][channel]` is what calibration saw.
-pub(crate) fn equalize(graph: &Graph, absmax: &[Vec<f32>]) -> Graph {
+/// A copy of `graph` whose tied tensors have balanced channel ranges; `channels[value]` is what calibration saw.
+pub(crate) fn equalize(graph: &Graph, channels: &[Channels]) -> Graph {
     let mut equalized = graph.clone();
     let groups = groups(graph);
     let producers = graph.producers();
@@ -37,7 +35,7 @@ pub(crate) fn equalize(graph: &Graph, absmax: &[Vec<f32>]) -> Graph {
         {
             continue;
         }
-        if let Some(factors) = factors(graph, &members, absmax, &producers) {
+        if let Some(factors) = factors(graph, &members, channels, &producers) {
             apply(&mut equalized, graph, &members, &factors, &producers);
             tables.scale(graph, &members, &factors);
         }
@@ -222,56 +220,52 @@ fn is_depthwise(node: &Node) -> bool {
     matches!(node.op, Op::Conv2d { groups, .. } if groups != 1)
 }
 
-/// The factor of each channel; none when nothing was seen or nothing would change.
+/// The factor of each channel; none when nothing was seen or nothing would be better.
 fn factors(
     graph: &Graph,
     members: &[ValueId],
-    absmax: &[Vec<f32>],
+    channels: &[Channels],
     producers: &[Option<usize>],
 ) -> Option<Vec<f32>> {
-    let channels = *graph.values[members[0]].shape.last()?;
-    if members.iter().any(|&value| absmax[value].len() != channels) {
+    let writers = members.iter().filter_map(|&value| producers[value]);
+    if writers
+        .map(|id| activation(&graph.nodes[id]))
+        .any(|activation| activation == Activation::Relu6)
+    {
         return None;
     }
-    let largest: Vec<f32> = (0..channels)
-        .map(|c| {
-            members
-                .iter()
-                .map(|&value| absmax[value][c])
-                .fold(0.0, f32::max)
-        })
-        .collect();
-    let relu6 = members
+    let width = *graph.values[members[0]].shape.last()?;
+    if members.iter().any(|&value| channels[value].len() != width) {
+        return None;
+    }
+    let read = |node: &&Node| members.contains(&node.inputs[0]);
+    let readers: Vec<Reader> = graph
+        .nodes
         .iter()
-        .filter_map(|&value| producers[value])
-        .any(|id| activation(&graph.nodes[id]) == Activation::Relu6);
-    let (range, margin) = if relu6 {
-        (6.0, MARGIN)
-    } else {
-        (largest.iter().copied().fold(0.0, f32::max), 1.0)
-    };
-    let factor = |&seen: &f32| {
-        if seen > 0.0 {
-            (range / (seen * margin)).clamp(1.0, LARGEST_FACTOR)
-        } else {
-            1.0
-        }
-    };
+        .filter(read)
+        .filter_map(|node| reader(graph, node, channels))
+        .collect();
     let at_table = graph.nodes.iter().any(|node| {
         has_table(node) && (members.contains(&node.inputs[0]) || members.contains(&node.output))
     });
-    let rounded = |factor: f32| {
-        if at_table {
-            factor.log2().floor().exp2()
-        } else {
-            factor
-        }
-    };
-    let factors: Vec<f32> = largest.iter().map(factor).map(rounded).collect();
-    factors
-        .iter()
-        .any(|&factor| factor > 1.0)
-        .then_some(factors)
+    balance::factors(&readers, at_table)
+}
+
+/// What a node does with the channels of its input; none for those whose output is tied to it.
+fn reader<'a>(graph: &Graph, node: &Node, channels: &'a [Channels]) -> Option<Reader<'a>> {
+    let input = &channels[node.inputs[0]];
+    if has_table(node) || has_weights(graph, node) && is_depthwise(node) {
+        return Some(Reader::by_channel(input));
+    }
+    let weights = has_weights(graph, node).then(|| graph.values[node.inputs[1]].constant.as_ref());
+    let weights = weights.flatten()?;
+    let output = &channels[node.output];
+    Some(Reader::dense(
+        input,
+        weights.as_f32()?,
+        weights.shape[0],
+        output,
+    ))
 }
 
 fn activation(node: &Node) -> Activation {
@@ -389,16 +383,23 @@ mod tests {
             &[1, 2, 2, 3],
             (0..12).map(|i| i as f32 / 3.0 - 1.5).collect(),
         );
-        let mut absmax = vec![Vec::new(); graph.values.len()];
-        for (value, absmax) in absmax.iter_mut().enumerate() {
-            *absmax = vec![1.0; *graph.values[value].shape.last().unwrap_or(&1)];
-        }
+        let seen = |absmax: Vec<f32>| Channels {
+            mean_square: absmax.iter().map(|a| a * a / 9.0).collect(),
+            min: absmax.iter().map(|a| -a).collect(),
+            max: absmax,
+        };
+        let width = |value: &pinhole_graph::Value| *value.shape.last().unwrap_or(&1);
+        let mut channels: Vec<Channels> = graph
+            .values
+            .iter()
+            .map(|value| seen(vec![1.0; width(value)]))
+            .collect();
         // What the first convolution and what depends on it span.
         for node in ["conv", "gelu", "mean", "gated"] {
             let node = graph.nodes.iter().find(|n| n.name == node).unwrap();
-            absmax[node.output] = vec![0.1, 0.9, 7.0, 60.0];
+            channels[node.output] = seen(vec![0.1, 0.9, 7.0, 60.0]);
         }
-        let equalized = equalize(&graph, &absmax);
+        let equalized = equalize(&graph, &channels);
         pass::validate(&equalized).unwrap();
         let gelu = &equalized.nodes[1];
         assert_eq!(
@@ -412,7 +413,15 @@ mod tests {
             constant.unwrap().as_f32().unwrap().to_vec()
         };
         assert_eq!(factors(1), [1.0 / 64.0, 1.0 / 64.0, 0.125, 1.0]);
-        assert_eq!(factors(2), [64.0, 64.0, 8.0, 1.0]);
+        let after = factors(2);
+        assert!(
+            after.is_sorted_by(|a, b| a >= b) && after[0] > after[3],
+            "{after:?}"
+        );
+        assert!(
+            after.iter().all(|factor| factor.log2().fract() == 0.0),
+            "{after:?}"
+        );
         let run = |graph: &Graph| pass::evaluate(graph, std::slice::from_ref(&input)).unwrap();
         // Powers of two change no bit.
         assert_eq!(run(&graph)[0].as_f32(), run(&equalized)[0].as_f32());

@@ -6,6 +6,7 @@
 //! point, the TFLite quantisation specification); [`report`] runs both graphs side by side. Not here: packing
 //! (`pinhole-pack` rounds the weights) and training. Nothing in this crate sees labels.
 
+mod balance;
 mod correct;
 mod equalize;
 pub mod observe;
@@ -93,8 +94,12 @@ pub fn quantize(
     let statistics = observe::observe(&runner, graph, inputs, options.observer, progress)?;
     let mut quantized = scheme::apply(graph, &statistics, options);
     if options.correct_biases {
-        let few = &inputs[..inputs.len().min(BIAS_INPUTS)];
-        correct::correct_biases(graph, &mut quantized, few, progress)?;
+        correct::correct_biases(
+            graph,
+            &mut quantized,
+            &spread(inputs, BIAS_INPUTS),
+            progress,
+        )?;
     }
     Ok(Quantized {
         prepared: graph.clone(),
@@ -111,8 +116,15 @@ pub struct Quantized {
     pub quantized: Graph,
 }
 
+/// At most `count` inputs, spread evenly.
+fn spread(inputs: &[Vec<f32>], count: usize) -> Vec<&Vec<f32>> {
+    let count = count.min(inputs.len());
+    let place = |index: usize| &inputs[index * inputs.len() / count.max(1)];
+    (0..count).map(place).collect()
+}
+
 /// Calibration inputs that bias correction runs, once for each layer.
-const BIAS_INPUTS: usize = 64;
+const BIAS_INPUTS: usize = 128;
 
 /// The graph with equal channel ranges.
 fn equalized(
@@ -120,6 +132,9 @@ fn equalized(
     inputs: &[Vec<f32>],
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Graph, QuantizeError> {
-    let absmax = observe::channel_absmax(&Runner::new(graph)?, graph, inputs, progress)?;
-    Ok(smooth::smooth(&equalize::equalize(graph, &absmax), &absmax))
+    let channels = observe::channels(&Runner::new(graph)?, graph, inputs, progress)?;
+    Ok(smooth::smooth(
+        &equalize::equalize(graph, &channels),
+        &channels,
+    ))
 }

@@ -128,58 +128,131 @@ pub fn observe(
     Ok(statistics)
 }
 
-/// Largest magnitude of each channel (last dimension) of every computed value; what a function forgets does not count.
+/// What was seen of each channel (last dimension) of a value; what a function forgets does not count.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Channels {
+    /// Smallest number, at most 0.
+    pub(crate) min: Vec<f32>,
+    /// Largest number, at least 0.
+    pub(crate) max: Vec<f32>,
+    /// Mean of squares.
+    pub(crate) mean_square: Vec<f32>,
+}
+
+impl Channels {
+    /// Number of channels; 0 for what was not seen.
+    pub(crate) fn len(&self) -> usize {
+        self.max.len()
+    }
+
+    /// Largest magnitude of a channel.
+    pub(crate) fn absmax(&self, channel: usize) -> f32 {
+        self.max[channel].max(-self.min[channel])
+    }
+
+    /// From the smallest number to the largest when channels are multiplied by `factors`.
+    pub(crate) fn span(&self, factors: &[f32]) -> f32 {
+        let products = |side: &[f32]| -> f32 {
+            let products = side
+                .iter()
+                .zip(factors)
+                .map(|(x, factor)| (x * factor).abs());
+            products.fold(0.0, f32::max)
+        };
+        products(&self.min) + products(&self.max)
+    }
+}
+
+/// Pictures whose sums are held at once: they are added in the order of the pictures, so that threads do not change a bit.
+const PICTURES_AT_ONCE: usize = 16;
+
+/// [`Channels`] of every computed value.
 ///
 /// # Errors
 /// As [`observe`].
-pub(crate) fn channel_absmax(
+pub(crate) fn channels(
     runner: &Runner,
     graph: &Graph,
     inputs: &[Vec<f32>],
     progress: &(dyn Fn(Progress) + Sync),
-) -> Result<Vec<Vec<f32>>, QuantizeError> {
+) -> Result<Vec<Channels>, QuantizeError> {
+    if inputs.is_empty() {
+        return Err(QuantizeError::NoPictures);
+    }
     let done = AtomicUsize::new(0);
     let lowest: Vec<f32> = (0..graph.values.len())
         .map(|value| -vanishing(graph, value, 0.0))
         .collect();
-    let channels = |value: usize| {
-        graph.values[value]
-            .shape
-            .last()
-            .copied()
-            .unwrap_or(1)
-            .max(1)
-    };
-    inputs
-        .par_iter()
-        .enumerate()
-        .map(|(index, input)| {
-            let mut absmax = vec![Vec::new(); graph.values.len()];
+    let mut seen = vec![ChannelSums::default(); graph.values.len()];
+    let numbered: Vec<(usize, &Vec<f32>)> = inputs.iter().enumerate().collect();
+    for few in numbered.chunks(PICTURES_AT_ONCE) {
+        let sums = few.par_iter().map(|&(index, input)| {
+            let mut sums = vec![ChannelSums::default(); graph.values.len()];
             runner.run(index, input, &mut |value, reals| {
-                let mut largest = vec![0f32; channels(value)];
-                for pixel in reals.chunks_exact(largest.len()) {
-                    largest
-                        .iter_mut()
-                        .zip(pixel)
-                        .for_each(|(m, x)| *m = m.max(x.max(lowest[value]).abs()));
-                }
-                absmax[value] = largest;
+                let channels = graph.values[value].shape.last().copied().unwrap_or(1);
+                sums[value].add(reals, channels.max(1), lowest[value]);
             })?;
             progress(Progress::Channels(
                 done.fetch_add(1, Ordering::Relaxed) + 1,
                 inputs.len(),
             ));
-            Ok(absmax)
-        })
-        .try_reduce_with(|a, b| Ok(a.into_iter().zip(b).map(|(a, b)| larger(a, b)).collect()))
-        .unwrap_or(Err(QuantizeError::NoPictures))
+            Ok(sums)
+        });
+        for sums in sums.collect::<Result<Vec<_>, QuantizeError>>()? {
+            seen.iter_mut()
+                .zip(sums)
+                .for_each(|(seen, sums)| seen.merge(sums));
+        }
+    }
+    Ok(seen.into_iter().map(ChannelSums::finish).collect())
 }
 
-fn larger(a: Vec<f32>, b: Vec<f32>) -> Vec<f32> {
-    match (a.is_empty(), b.is_empty()) {
-        (true, _) => b,
-        (_, true) => a,
-        _ => a.into_iter().zip(b).map(|(a, b)| a.max(b)).collect(),
+#[derive(Clone, Debug, Default)]
+struct ChannelSums {
+    min: Vec<f32>,
+    max: Vec<f32>,
+    squares: Vec<f64>,
+    rows: usize,
+}
+
+impl ChannelSums {
+    fn add(&mut self, reals: &[f32], channels: usize, lowest: f32) {
+        self.min.resize(channels, 0.0);
+        self.max.resize(channels, 0.0);
+        self.squares.resize(channels, 0.0);
+        for row in reals.chunks_exact(channels) {
+            let ranges = self.min.iter_mut().zip(&mut self.max);
+            for (((min, max), squares), x) in ranges.zip(&mut self.squares).zip(row) {
+                let x = x.max(lowest);
+                *min = min.min(x);
+                *max = max.max(x);
+                *squares += f64::from(x * x);
+            }
+            self.rows += 1;
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        if self.max.is_empty() {
+            *self = other;
+            return;
+        }
+        let smallest = self.min.iter_mut().zip(other.min);
+        smallest.for_each(|(a, b)| *a = a.min(b));
+        let largest = self.max.iter_mut().zip(other.max);
+        largest.for_each(|(a, b)| *a = a.max(b));
+        let squares = self.squares.iter_mut().zip(other.squares);
+        squares.for_each(|(a, b)| *a += b);
+        self.rows += other.rows;
+    }
+
+    fn finish(self) -> Channels {
+        let rows = self.rows.max(1) as f64;
+        Channels {
+            min: self.min,
+            max: self.max,
+            mean_square: self.squares.iter().map(|sum| (sum / rows) as f32).collect(),
+        }
     }
 }
 

@@ -76,6 +76,27 @@ impl Runner {
         input: &[f32],
         see: &mut dyn FnMut(ValueId, &[f32]),
     ) -> Result<(), QuantizeError> {
+        self.run_filtered(index, input, None, see)
+    }
+
+    /// As [`Self::run`], for some values alone.
+    pub(crate) fn run_seeing(
+        &self,
+        index: usize,
+        input: &[f32],
+        values: &[ValueId],
+        see: &mut dyn FnMut(ValueId, &[f32]),
+    ) -> Result<(), QuantizeError> {
+        self.run_filtered(index, input, Some(values), see)
+    }
+
+    fn run_filtered(
+        &self,
+        index: usize,
+        input: &[f32],
+        only: Option<&[ValueId]>,
+        see: &mut dyn FnMut(ValueId, &[f32]),
+    ) -> Result<(), QuantizeError> {
         if input.len() != self.input_len {
             return Err(QuantizeError::InputLength {
                 index,
@@ -108,12 +129,14 @@ impl Runner {
             .inputs()
             .next()
             .and_then(|value| self.graph_value.get(value))
+            && only.is_none_or(|only| only.contains(id))
         {
             see(*id, input);
         }
         interpreter.run_observed(&mut Eyes {
             model: &model,
             graph_value: &self.graph_value,
+            only,
             see,
             reals: Vec::new(),
         });
@@ -125,6 +148,7 @@ impl Runner {
 struct Eyes<'m, 'a, 's> {
     model: &'m Model<'a>,
     graph_value: &'m [Option<ValueId>],
+    only: Option<&'m [ValueId]>,
     see: &'s mut dyn FnMut(ValueId, &[f32]),
     reals: Vec<f32>,
 }
@@ -134,6 +158,9 @@ impl Observer for Eyes<'_, '_, '_> {
         let Some(Some(id)) = self.graph_value.get(value).copied() else {
             return;
         };
+        if self.only.is_some_and(|only| !only.contains(&id)) {
+            return;
+        }
         let view = self.model.value(value);
         let real = |q: i32| view.scale * (q - view.zero_point) as f32;
         self.reals.clear();

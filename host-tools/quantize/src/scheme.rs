@@ -13,7 +13,7 @@ use crate::observe::{Observer, Statistics};
 use crate::widths::{Groups, is_mean_over_tokens};
 
 /// Room of a 16-bit stream over the largest number seen.
-const STREAM_MARGIN: f32 = 1.25;
+const STREAM_MARGIN: f32 = 4.0;
 /// Room of an embedding: 16 bits have it, and a clipped coordinate would turn the direction.
 const EMBEDDING_MARGIN: f32 = 2.0;
 

@@ -1,18 +1,20 @@
 //! Smoothing of transformers (Xiao et al. 2022, SmoothQuant, arXiv 2211.10438): channels that span far more than others
-//! would take the steps of a whole tensor, so their range moves into the weights that read them.
+//! would take the steps of a whole tensor, so part of their range moves into the weights that read them; [`balance`] finds how
+//! much of it.
 //!
 //! Three places where a factor a channel changes nothing in f32: between a layer normalisation (gamma, beta) and the linear
 //! layers that read it; between the values of an attention and the projection of its output; between queries and keys.
 
 use pinhole_graph::{Graph, NodeId, Op, Tensor, ValueId};
 
-/// Share of the range that moves to the weights, as an exponent: weights have a scale a channel and so more room.
-const MIGRATION: f32 = 0.7;
-/// Factors are limited to this and its reciprocal.
+use crate::balance::{self, Reader};
+use crate::observe::Channels;
+
+/// Factors of queries and keys are limited to this and its reciprocal.
 const LARGEST_FACTOR: f32 = 256.0;
 
-/// A copy of `graph` with smoothed channels; `absmax[value][channel]` is what calibration saw.
-pub(crate) fn smooth(graph: &Graph, absmax: &[Vec<f32>]) -> Graph {
+/// A copy of `graph` with smoothed channels; `channels[value]` is what calibration saw.
+pub(crate) fn smooth(graph: &Graph, channels: &[Channels]) -> Graph {
     let mut smoothed = graph.clone();
     let (producers, consumers) = (graph.producers(), graph.consumers());
     let view = View {
@@ -26,7 +28,7 @@ pub(crate) fn smooth(graph: &Graph, absmax: &[Vec<f32>]) -> Graph {
                 let Some(readers) = view.linear_readers(node.output) else {
                     continue;
                 };
-                let factors = migration(graph, &absmax[node.output], &readers);
+                let factors = migration(graph, node.output, channels, &readers);
                 if constant_len(graph, node.inputs[1]) == factors.len() {
                     divide(&mut smoothed, &node.inputs[1..], &factors);
                     multiply_columns(&mut smoothed, graph, &readers, &factors);
@@ -36,19 +38,16 @@ pub(crate) fn smooth(graph: &Graph, absmax: &[Vec<f32>]) -> Graph {
                 let [q, k, v] =
                     [0, 1, 2].map(|input: usize| view.linear_writer(node.inputs[input]));
                 if let (Some(v), Some(readers)) = (v, view.linear_readers(node.output)) {
-                    let factors = migration(graph, &absmax[node.output], &readers);
+                    let factors = migration(graph, node.output, channels, &readers);
                     if constant_len(graph, graph.nodes[v].inputs[2]) == factors.len() {
                         divide(&mut smoothed, &graph.nodes[v].inputs[1..], &factors);
                         multiply_columns(&mut smoothed, graph, &readers, &factors);
                     }
                 }
                 if let (Some(q), Some(k)) = (q, k) {
-                    let [a, b] = [q, k].map(|id| &absmax[graph.nodes[id].output]);
-                    let factors: Vec<f32> = a
-                        .iter()
-                        .zip(b)
-                        .map(|(a, b)| bounded((a / b).sqrt()))
-                        .collect();
+                    let [a, b] = [q, k].map(|id| &channels[graph.nodes[id].output]);
+                    let ratio = |channel| bounded((a.absmax(channel) / b.absmax(channel)).sqrt());
+                    let factors: Vec<f32> = (0..a.len().min(b.len())).map(ratio).collect();
                     let inverse: Vec<f32> = factors.iter().map(|f| 1.0 / f).collect();
                     divide(&mut smoothed, &graph.nodes[q].inputs[1..], &factors);
                     divide(&mut smoothed, &graph.nodes[k].inputs[1..], &inverse);
@@ -138,20 +137,21 @@ fn constant_len(graph: &Graph, id: ValueId) -> usize {
     data(graph, id).len()
 }
 
-/// By what each channel is divided: its range to the power of [`MIGRATION`] over that of its weights to the rest of it.
-fn migration(graph: &Graph, absmax: &[f32], readers: &[NodeId]) -> Vec<f32> {
-    let mut weights = vec![0f32; absmax.len()];
-    for &reader in readers {
-        for row in data(graph, graph.nodes[reader].inputs[1]).chunks_exact(absmax.len().max(1)) {
-            for (largest, weight) in weights.iter_mut().zip(row) {
-                *largest = largest.max(weight.abs());
-            }
-        }
-    }
-    let pairs = absmax.iter().zip(&weights);
-    pairs
-        .map(|(a, w)| bounded(a.powf(MIGRATION) / w.powf(1.0 - MIGRATION)))
-        .collect()
+/// By what each channel of a value is divided.
+fn migration(graph: &Graph, value: ValueId, channels: &[Channels], readers: &[NodeId]) -> Vec<f32> {
+    let readers: Vec<Reader> = readers
+        .iter()
+        .map(|&id| {
+            let node = &graph.nodes[id];
+            let rows = graph.values[node.inputs[1]].shape[0];
+            let weights = data(graph, node.inputs[1]);
+            Reader::dense(&channels[value], weights, rows, &channels[node.output])
+        })
+        .collect();
+    let factors = balance::factors(&readers, false);
+    factors.map_or(vec![1.0; channels[value].len()], |factors| {
+        factors.iter().map(|factor| 1.0 / factor).collect()
+    })
 }
 
 /// Divides constants of (channels) or (channels, width) channel by channel.
