@@ -7,6 +7,7 @@
 //! (`pinhole-pack` rounds the weights) and training. Nothing in this crate sees labels.
 
 mod correct;
+pub mod diff;
 mod equalize;
 pub mod observe;
 pub mod report;
