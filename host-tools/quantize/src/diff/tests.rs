@@ -23,7 +23,12 @@ fn network(factors: [f32; 2], error: f32) -> Graph {
                 1 => weight /= factors[input % 2],
                 _ => {}
             }
-            weight + if layer == 1 && output == 1 { error } else { 0.0 }
+            weight
+                + if layer == 1 && output == 1 {
+                    error
+                } else {
+                    0.0
+                }
         };
         let weights = Tensor::f32(&[8, 8], (0..64).map(weight).collect());
         let weights = graph.add_constant(format!("weight{layer}"), weights);
