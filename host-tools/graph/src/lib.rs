@@ -5,6 +5,7 @@
 //! (the runtime is the one executor) and training.
 
 mod compare;
+mod draw;
 pub mod export;
 mod file;
 pub mod import;
