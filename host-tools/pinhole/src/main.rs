@@ -8,6 +8,8 @@ mod encoder;
 mod failure;
 mod files;
 mod graph_file;
+#[cfg(feature = "hub")]
+mod hub;
 mod interrupt;
 mod output;
 mod pictures;
