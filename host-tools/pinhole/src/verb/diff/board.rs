@@ -13,7 +13,7 @@ use pinhole_runtime::model::op::OpKind;
 use serde::Serialize;
 
 use super::Args;
-use super::layers::{Side, load, named, open, operators};
+use super::layers::{Side, load, named, open, operators, width};
 use crate::encoder::{ImageEncoder, LoadedModel};
 use crate::failure::{Failure, Outcome};
 use crate::output::{json, say};
@@ -175,16 +175,27 @@ impl Report<'_> {
             self.pictures
         );
         say!();
-        say!("{:<40} {:<42} pictures that differ", "layer", "operator");
+        let names = self.layers.iter().map(|layer| layer.layer.len());
+        let both = |layer: &Layer| operators(layer.op_a, layer.op_b);
+        let name = width("layer", names);
+        let operator = width(
+            "operator",
+            self.layers.iter().map(|layer| both(layer).len()),
+        );
+        say!(
+            "{:<name$} {:<operator$} pictures that differ",
+            "layer",
+            "operator"
+        );
         for (index, layer) in self.layers.iter().enumerate() {
             let mark = match self.first_difference {
                 Some(first) if first == index => "  first difference",
                 _ => "",
             };
-            let operators = operators(layer.op_a, layer.op_b);
             say!(
-                "{:<40} {operators:<42} {}{mark}",
+                "{:<name$} {:<operator$} {}{mark}",
                 layer.layer,
+                both(layer),
                 layer.differing_pictures
             );
         }

@@ -158,10 +158,13 @@ impl<'a> Side<'a> {
             "" => format!("#{op}"),
             name => name.to_owned(),
         };
+        let mut only_here: Vec<String> = only.iter().map(name).collect();
+        // A node may be several operators, which bear its name.
+        only_here.dedup();
         Self {
             file,
             kernels,
-            only_here: only.iter().map(name).collect(),
+            only_here,
         }
     }
 
@@ -219,14 +222,25 @@ impl Report<'_> {
             }
         );
         say!();
+        let widths = [
+            width("layer", self.layers.iter().map(|layer| layer.layer.len())),
+            width(
+                "operator",
+                self.layers
+                    .iter()
+                    .map(|layer| operators(layer.op_a, layer.op_b).len()),
+            ),
+        ];
         say!(
-            "{:<40} {:<42} {:>8} {:>9} {:>10} {:>9}",
+            "{:<name$} {:<operator$} {:>8} {:>9} {:>10} {:>9}",
             "layer",
             "operator",
             "SQNR dB",
             "cosine",
             "max |a-b|",
-            "differing"
+            "differing",
+            name = widths[0],
+            operator = widths[1]
         );
         for (index, layer) in self.layers.iter().enumerate() {
             let mark = match self.first_difference {
@@ -234,7 +248,7 @@ impl Report<'_> {
                 _ if layer.beyond => "  beyond",
                 _ => "",
             };
-            say!("{}{mark}", row(layer));
+            say!("{}{mark}", row(layer, widths));
         }
         say!();
         self.a.print_only_here("A");
@@ -265,14 +279,19 @@ pub(super) fn named(name: &str, index: usize) -> String {
     }
 }
 
-fn row(layer: &LayerDifference) -> String {
+/// Of a column.
+pub(super) fn width(title: &str, cells: impl Iterator<Item = usize>) -> usize {
+    cells.chain([title.len()]).max().unwrap_or_default()
+}
+
+fn row(layer: &LayerDifference, [name, operator]: [usize; 2]) -> String {
     let sqnr = match layer.sqnr_db {
         None if layer.differing == 0.0 => "same".to_owned(),
         None => "exact".to_owned(),
         Some(db) => format!("{db:.1}"),
     };
     format!(
-        "{:<40} {:<42} {sqnr:>8} {:>9.6} {:>10.3e} {:>8.2}%",
+        "{:<name$} {:<operator$} {sqnr:>8} {:>9.6} {:>10.3e} {:>8.2}%",
         layer.layer,
         operators(layer.op_a, layer.op_b),
         layer.cosine,
