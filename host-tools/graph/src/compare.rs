@@ -1,4 +1,5 @@
-//! Two graphs as they are written: nodes, attributes, shapes, constants, scales, metadata. What they compute is compared by
+//! Two graphs as they are written: nodes, attributes, shapes, constants, scales, metadata. What they compute is
+//! compared by
 //! `pinhole_quantize::diff`.
 //!
 //! Nodes and values are matched by name; the order of the lists does not matter, that in which shared nodes run does.
@@ -64,8 +65,8 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Everything that is not the same in two graphs: the graph and its metadata first, then nodes and values in the order of the
-/// first graph, then what the second alone has. Empty when they are the same.
+/// Everything that is not the same in two graphs: the graph and its metadata first, then nodes and values in the order
+/// of the first graph, then what the second alone has. Empty when they are the same.
 pub fn compare(a: &Graph, b: &Graph) -> Vec<Difference> {
     let mut found = Found::default();
     found.graph(a, b);

@@ -1,7 +1,8 @@
 //! A graph as a picture: one SVG file that needs nothing beside itself.
 //!
-//! Nodes stand in ranks from top to bottom ([`layout`]), coloured by family of operator, with what they compute, their name,
-//! shape and quantisation; a pointer over a node shows its whole name, inputs and multiply-accumulates. Constants are not drawn.
+//! Nodes stand in ranks from top to bottom ([`layout`]), coloured by family of operator, with what they compute, their
+//! name, shape and quantisation; a pointer over a node shows its whole name, inputs and multiply-accumulates. Constants
+//! are not drawn.
 
 mod label;
 mod layout;

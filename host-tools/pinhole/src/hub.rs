@@ -1,8 +1,9 @@
-//! Checkpoints of the Hugging Face Hub, `hf:ORG/NAME[@REVISION]`: weights and what stands beside them, fetched into the Hub's
-//! own cache, where other programs find them too.
+//! Checkpoints of the Hugging Face Hub, `hf:ORG/NAME[@REVISION]`: weights and what stands beside them, fetched into the
+//! Hub's own cache, where other programs find them too.
 //!
-//! All files are of one commit. A download that was interrupted goes on where it stopped; a file whose length, or whose SHA-256
-//! where the Hub tells it, is wrong is thrown away. Without a network, what the cache has of a revision is used, and said.
+//! All files are of one commit. A download that was interrupted goes on where it stopped; a file whose length, or whose
+//! SHA-256 where the Hub tells it, is wrong is thrown away. Without a network, what the cache has of a revision is
+//! used, and said.
 //! `HF_ENDPOINT`, `HF_HOME` and `HF_TOKEN` mean what they mean to `huggingface_hub`.
 
 use std::fs::{self, File};

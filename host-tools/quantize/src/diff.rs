@@ -1,8 +1,9 @@
 //! Two packed models side by side, layer by layer, on the same inputs: where they part, and by how much.
 //!
-//! A layer is an operator's output. Layers are matched by the names that a packed model keeps of its graph ([`match_layers`]),
-//! so that an f32 model meets an int8 one whose nodes were lowered to other operators; where a file has no names, by order,
-//! family of operator and shape. [`Comparison`] takes the bytes that both models computed, run by run, and sums up.
+//! A layer is an operator's output. Layers are matched by the names that a packed model keeps of its graph
+//! ([`match_layers`]), so that an f32 model meets an int8 one whose nodes were lowered to other operators; where a file
+//! has no names, by order, family of operator and shape. [`Comparison`] takes the bytes that both models computed, run
+//! by run, and sums up.
 //!
 //! Not here: pictures, and graphs as structures (`pinhole_graph::compare`).
 
@@ -211,8 +212,8 @@ impl<'m> Comparison<'m> {
         })
     }
 
-    /// What counts as different where nobody says: bits between models of the same types and scales, but for floats of two
-    /// kernel sets; else a cosine of 0.98.
+    /// What counts as different where nobody says: bits between models of the same types and scales, but for floats of
+    /// two kernel sets; else a cosine of 0.98.
     pub fn usual_tolerance(&self, same_kernels: bool) -> Tolerance {
         let is_float = |pair: &Pair| !is_integer(value(&self.a, pair.a).dtype);
         match (self.is_same_precision(), same_kernels) {

@@ -1,5 +1,5 @@
-//! From a picture file to fingerprints of its embedding or of every layer, without the standard library: `firmware/boards/guest` has this file
-//! too.
+//! From a picture file to fingerprints of its embedding or of every layer, without the standard library:
+//! `firmware/boards/guest` has this file too.
 
 use alloc::format;
 use alloc::string::String;

@@ -1,7 +1,7 @@
-//! Where the boxes of an acyclic graph stand: in ranks from top to bottom, after Sugiyama, Tagawa and Toda, "Methods for visual
-//! understanding of hierarchical system structures" (1981).
+//! Where the boxes of an acyclic graph stand: in ranks from top to bottom, after Sugiyama, Tagawa and Toda, "Methods
+//! for visual understanding of hierarchical system structures" (1981).
 //!
-//! 1. The rank of a box is the length of the longest path to it; a box with a single reader moves down to it.
+//! 1. The rank of a box is the length of the longest path to it; a box without inputs moves down to its first reader.
 //! 2. An arrow over several ranks gets a bend in each rank between.
 //! 3. Boxes of a rank are ordered by the mean place of their neighbours, down and up in turn; the order with the fewest
 //!    crossings stays.
@@ -337,7 +337,7 @@ fn set_places(row: &[usize], place: &mut [f64]) {
         .for_each(|(index, &cell)| place[cell] = index as f64 - middle);
 }
 
-/// Longest paths from above; then a box whose readers are all further down moves to just above the first of them.
+/// Longest paths from above; then a box without inputs moves to just above the first of its readers.
 fn ranks(count: usize, edges: &[[usize; 2]]) -> Vec<usize> {
     let mut readers = vec![Vec::new(); count];
     edges.iter().for_each(|&[from, to]| readers[from].push(to));

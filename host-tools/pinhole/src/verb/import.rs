@@ -49,7 +49,7 @@ another server, HF_TOKEN a token for what is private or gated.
 A TFLite file that is quantised to int8 keeps its scales and its bits: pack the
 graph as it is, without pinhole quantize.")]
 pub(crate) struct Args {
-    /// Checkpoint, ONNX or TFLite file, or hf:ORG/NAME[@REVISION].
+    /// Checkpoint, ONNX or TFLite file, or hf:ORG/NAME of the Hub.
     #[arg(value_name = "FILE")]
     source: PathBuf,
     #[command(flatten)]

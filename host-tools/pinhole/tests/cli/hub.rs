@@ -16,6 +16,8 @@ const WEIGHTS: &str = "open_clip_model.safetensors";
 /// What the hub has, what it was asked for, and how it misbehaves.
 #[derive(Default)]
 struct State {
+    /// Its own address.
+    endpoint: String,
     files: HashMap<String, Vec<u8>>,
     /// `path` and its `Range`.
     asked: Vec<(String, String)>,
@@ -40,13 +42,14 @@ impl Hub {
             ("open_clip_config.json", config.as_bytes().to_vec()),
             ("README.md", b"# small".to_vec()),
         ];
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
         let state = State {
+            endpoint: endpoint.clone(),
             files: files.map(|(name, bytes)| (name.to_owned(), bytes)).into(),
             ..State::default()
         };
         let state = Arc::new(Mutex::new(state));
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-        let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
         let shared = Arc::clone(&state);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -67,7 +70,7 @@ impl Hub {
         let asked = std::mem::take(&mut self.state().asked);
         let weights = asked
             .into_iter()
-            .filter(|(path, range)| path.ends_with(WEIGHTS) && range != "bytes=0-0");
+            .filter(|(path, range)| path.starts_with("/store/") && range != "bytes=0-0");
         weights.map(|(_, range)| range).collect()
     }
 }
@@ -119,7 +122,8 @@ fn reply(
         return Ok(true);
     }
     let prefix = format!("/small/clip/resolve/{COMMIT}/");
-    let name = path.strip_prefix(&prefix).unwrap_or_default();
+    let store = path.strip_prefix("/store/");
+    let name = store.or(path.strip_prefix(&prefix)).unwrap_or_default();
     let Some(whole) = state.files.get(name) else {
         write!(
             stream,
@@ -132,11 +136,17 @@ fn reply(
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    let etag = if is_weights {
-        digest
-    } else {
-        format!("tag-{name}")
-    };
+    // Large files lie in a store of their own, which knows neither commits nor the Hub's tags.
+    if is_weights && store.is_none() {
+        let (endpoint, length) = (&state.endpoint, whole.len());
+        write!(
+            stream,
+            "HTTP/1.1 302 Found\r\nLocation: {endpoint}/store/{name}\r\nX-Repo-Commit: {COMMIT}\r\n\
+             X-Linked-ETag: \"{digest}\"\r\nX-Linked-Size: {length}\r\nContent-Length: 0\r\n\r\n"
+        )?;
+        return Ok(true);
+    }
+    let etag = format!("tag-{name}");
     let (start, end) = range
         .trim_start_matches("bytes=")
         .split_once('-')

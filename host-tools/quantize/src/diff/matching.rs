@@ -42,8 +42,9 @@ pub struct Matched {
     pub by: MatchedBy,
 }
 
-/// Matches the layers of two models. Outputs of the models are matched with each other in any case: what computes one may then
-/// be in two pairs, as a projection in floats is whose embedding the other model normalises in a layer of its own.
+/// Matches the layers of two models. Outputs of the models are matched with each other in any case: what computes one
+/// may then be in two pairs, as a projection in floats is whose embedding the other model normalises in a layer of its
+/// own.
 pub fn match_layers(a: &Model<'_>, b: &Model<'_>) -> Matched {
     let is_named = |model: &Model<'_>| model.value_name(0).is_some();
     let by = match is_named(a) && is_named(b) {
@@ -134,8 +135,8 @@ fn value_names<'m>(model: &Model<'m>) -> Vec<(&'m str, usize)> {
         .collect()
 }
 
-/// A reshape has no operator: what it names are the bytes that an operator wrote. The same for what is normalised in integers
-/// and left as it is in floats.
+/// A reshape has no operator: what it names are the bytes that an operator wrote. The same for what is normalised in
+/// integers and left as it is in floats.
 fn view_names<'m>(model: &Model<'m>) -> Vec<(&'m str, usize)> {
     let writers: HashMap<usize, usize> = (0..model.ops().len())
         .map(|op| (value(model, op).storage, op))

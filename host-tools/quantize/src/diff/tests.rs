@@ -8,8 +8,8 @@ use pinhole_runtime::kernel;
 
 use super::*;
 
-/// Three linear layers of 8 channels, the last one behind a reshape. `factors` of the first layer's channels are undone in the
-/// second; `error` is added to the weights of one channel of the second.
+/// Three linear layers of 8 channels, the last one behind a reshape. `factors` of the first layer's channels are undone
+/// in the second; `error` is added to the weights of one channel of the second.
 fn network(factors: [f32; 2], error: f32) -> Graph {
     let mut graph = Graph::empty("three");
     let mut x = graph.add_value("x", &[2, 8]);

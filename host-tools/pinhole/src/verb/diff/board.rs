@@ -1,5 +1,5 @@
-//! A model here against one on an emulated CPU. A board has neither room nor time for the outputs of all layers: it gives a
-//! 64-bit hash of each, so that bits are compared and nothing else.
+//! A model here against one on an emulated CPU. A board has neither room nor time for the outputs of all layers: it
+//! gives a 64-bit hash of each, so that bits are compared and nothing else.
 
 use std::path::Path;
 
