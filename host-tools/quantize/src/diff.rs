@@ -213,9 +213,12 @@ impl<'m> Comparison<'m> {
     }
 
     /// What counts as different where nobody says: bits between models of the same types and scales, but for floats of
-    /// two kernel sets; else a cosine of 0.98.
+    /// two kernel sets; else, and up to factors of channels, a cosine of 0.98.
     pub fn usual_tolerance(&self, same_kernels: bool) -> Tolerance {
         let is_float = |pair: &Pair| !is_integer(value(&self.a, pair.a).dtype);
+        if self.channel_factors {
+            return Tolerance::Cosine(LEAST_COSINE);
+        }
         match (self.is_same_precision(), same_kernels) {
             (true, true) => Tolerance::Bits,
             (true, false) if !self.matched.pairs.iter().any(is_float) => Tolerance::Bits,

@@ -157,6 +157,15 @@ fn what_cannot_be_compared_is_refused() {
         "--kernels-b",
     ];
     run(board.into_iter().chain(["scalars"])).refused(&["expected one of scalar, cortex_m-dsp"]);
+    let factors = [
+        "diff",
+        IMAGE,
+        "--data",
+        PHOTOS,
+        "--channel-factors",
+        "--tolerance",
+    ];
+    run(factors.into_iter().chain(["bits"])).refused(&["expected cosine or sqnr"]);
     let tolerance = run(["diff", IMAGE, "--data", PHOTOS, "--tolerance", "cosine"]);
     assert_eq!(tolerance.code, Some(2), "{tolerance:?}");
 }

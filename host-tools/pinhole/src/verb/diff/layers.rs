@@ -17,6 +17,9 @@ use crate::{pictures, progress};
 
 /// Runs both and prints.
 pub(super) fn compare(args: &Args, data: &Path) -> Outcome {
+    if let (true, Some(tolerance)) = (args.channel_factors, args.tolerance) {
+        beside_factors(tolerance)?;
+    }
     let b = args.b.as_deref().unwrap_or(&args.a);
     let first = open(&args.a, args.kernels_a.as_deref())?;
     let second = open(b, args.kernels_b.as_deref())?;
@@ -116,6 +119,18 @@ pub(super) fn any_layer(comparison: &Comparison<'_>, a: &Path, b: &Path) -> Outc
         b.display()
     ))
     .help("pinhole inspect FILE prints the layers of each"))
+}
+
+/// Refuses rules over single numbers, which factors change.
+fn beside_factors(tolerance: Tolerance) -> Outcome {
+    match tolerance {
+        Tolerance::Cosine(_) | Tolerance::Sqnr(_) => Ok(()),
+        _ => Err(Failure::new(format_args!(
+            "--tolerance: found {} beside --channel-factors, expected cosine or sqnr",
+            spelled(tolerance)
+        ))
+        .help("leave out --channel-factors, or take --tolerance sqnr:20")),
+    }
 }
 
 /// As `--tolerance` reads it.
