@@ -33,8 +33,8 @@ compared with itself: by other kernels, or on an emulated board of pinhole bench
 
 Tolerances, by --tolerance:
   bits         every number is the same
-  numerics     what kernel sets may differ by: integers the same, f32 above
-               80 dB, f16 above 40 dB
+  numerics     what kernel sets may differ by: integers the same, floats above
+               80 dB, or 40 dB in a model with f16
   cosine:0.98  the cosine of a layer's outputs, on every picture
   sqnr:30      signal over difference in dB, over all pictures
   abs:0.01     the largest difference of two numbers

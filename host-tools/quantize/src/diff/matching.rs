@@ -119,13 +119,23 @@ fn output_ops(model: &Model<'_>) -> impl Iterator<Item = usize> {
 /// computes it.
 fn by_name(a: &Model<'_>, b: &Model<'_>, partners: &mut Partners) {
     for names in [value_names, view_names, node_names] {
-        let there: HashMap<&str, usize> = names(b).into_iter().collect();
-        for (name, op) in names(a) {
-            if let Some(&partner) = there.get(name) {
+        let there: HashMap<_, usize> = from_the_last(names(b)).collect();
+        for (key, op) in from_the_last(names(a)) {
+            if let Some(&partner) = there.get(&key) {
                 partners.join(op, partner);
             }
         }
     }
+}
+
+/// Names with their number among equal ones, from the last, which is the result where a node takes several steps.
+fn from_the_last(names: Vec<(&str, usize)>) -> impl Iterator<Item = ((&str, usize), usize)> {
+    let mut count: HashMap<&str, usize> = HashMap::new();
+    names.into_iter().rev().map(move |(name, op)| {
+        let number = count.entry(name).or_default();
+        *number += 1;
+        ((name, *number), op)
+    })
 }
 
 fn value_names<'m>(model: &Model<'m>) -> Vec<(&'m str, usize)> {

@@ -120,6 +120,33 @@ fn a_layer_keeps_its_name_in_another_precision() {
 }
 
 #[test]
+fn a_model_is_matched_with_itself_operator_by_operator() {
+    // Attention in windows is several operators, of which some write values of one name.
+    let mut graph = Graph::empty("windows");
+    let x = graph.add_value("x", &[8, 16]);
+    graph.inputs.push(x);
+    let bias = graph.add_constant("bias", Tensor::f32(&[2, 4, 4], vec![0.5; 32]));
+    let attention = Op::Attention {
+        num_heads: 2,
+        scale: 0.25,
+        windows: 2,
+        causal: false,
+    };
+    let y = graph.add_node("attention", attention, &[x, x, x, bias], &[8, 16]);
+    graph.outputs.push(y);
+    let bytes = packed(&graph, Precision::F32, true);
+    let model = Model::load(&bytes).expect("sound");
+    let matched = match_layers(&model, &model);
+    assert!(model.ops().len() > 4, "several operators");
+    assert_eq!(matched.pairs.len(), model.ops().len());
+    assert!(
+        matched.pairs.iter().all(|pair| pair.a == pair.b),
+        "{matched:?}"
+    );
+    assert_eq!((matched.only_a.len(), matched.only_b.len()), (0, 0));
+}
+
+#[test]
 fn factors_of_channels_are_a_difference_unless_they_are_allowed() {
     let a = packed(&network([1.0; 2], 0.0), Precision::F32, true);
     let b = packed(&network([4.0, 0.5], 0.0), Precision::F32, true);
