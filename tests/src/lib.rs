@@ -7,7 +7,7 @@ pub mod whole_models;
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
-use pinhole_runtime::interpreter::{AlignedBytes, Interpreter};
+use pinhole_runtime::interpreter::{AlignedBytes, Interpreter, Observer};
 use pinhole_runtime::kernel::Kernels;
 use pinhole_runtime::model::Model;
 use pinhole_runtime::preprocess::{PixelFormat, Preprocessor, S8Sink};
@@ -62,6 +62,25 @@ pub fn photographs() -> Vec<(String, RgbImage)> {
 /// # Panics
 /// When the model takes no picture or gives no int8 embedding.
 pub fn embed(model: &Model<'_>, picture: &RgbImage, kernels: &'static dyn Kernels) -> Vec<i8> {
+    embed_observed(model, picture, kernels, &mut Unobserved)
+}
+
+struct Unobserved;
+
+impl Observer for Unobserved {
+    fn after_op(&mut self, _op: usize, _value: usize, _output: &[u8]) {}
+}
+
+/// As [`embed`]; `observer` sees every operator.
+///
+/// # Panics
+/// As [`embed`].
+pub fn embed_observed(
+    model: &Model<'_>,
+    picture: &RgbImage,
+    kernels: &'static dyn Kernels,
+    observer: &mut dyn Observer,
+) -> Vec<i8> {
     let geometry = model.geometry().expect("an image encoder");
     let (width, height) = picture.dimensions();
     let mut arena = AlignedBytes::zeroed(model.arena_bytes());
@@ -98,7 +117,7 @@ pub fn embed(model: &Model<'_>, picture: &RgbImage, kernels: &'static dyn Kernel
             .expect("rows of one length");
     }
     preprocessor.finish(&mut sink).expect("all rows");
-    interpreter.run();
+    interpreter.run_observed(observer);
     interpreter
         .output_s8(0)
         .expect("an int8 embedding")

@@ -1,10 +1,14 @@
 //! Photographs on the emulated board: the embedding bits of the host. Ignored by default since it needs an emulator;
 //! `./ci.sh qemu` runs it.
 
-use pinhole_device::{EmulatedBoard, Options, RgbRows, available, board, build_firmware};
+use pinhole_device::{
+    EmulatedBoard, Options, RgbRows, available, board, build_firmware, cpu, layer_fingerprint,
+    layer_fingerprints,
+};
+use pinhole_runtime::interpreter::Observer;
 use pinhole_runtime::kernel;
 use pinhole_runtime::model::Model;
-use pinhole_tests::{embed, file, photographs, root};
+use pinhole_tests::{embed, embed_observed, file, photographs, root};
 
 #[test]
 #[ignore = "needs qemu-system-arm and the thumbv8m target; ./ci.sh qemu"]
@@ -46,4 +50,37 @@ fn three_photographs_have_the_same_embedding_on_the_board() {
             result.top[0].name
         );
     }
+}
+
+/// Hashes what each operator writes.
+struct Hashes(Vec<u64>);
+
+impl Observer for Hashes {
+    fn after_op(&mut self, _op: usize, _value: usize, output: &[u8]) {
+        self.0.push(layer_fingerprint(output));
+    }
+}
+
+#[test]
+#[ignore = "needs qemu-system-arm and the thumbv8m target; ./ci.sh qemu"]
+fn every_layer_has_the_same_bits_on_an_emulated_cortex_m55() {
+    let cpu = cpu("qemu-an547").expect("a known CPU");
+    let bytes = file("models/lite0/image.phm");
+    let model = Model::load(&bytes).expect("the default model loads");
+    let (name, picture) = photographs().swap_remove(0);
+    let mut expected = Hashes(Vec::new());
+    embed_observed(&model, &picture, kernel::detect(), &mut expected);
+    let rows = RgbRows {
+        width: picture.width(),
+        height: picture.height(),
+        bytes: picture.as_raw(),
+    };
+    let ops = model.ops().len();
+    for set in cpu.kernel_sets {
+        let found = layer_fingerprints(cpu, &bytes, ops, set, &[rows]).expect("it runs");
+        assert_eq!(found, [expected.0.clone()], "{name} by {set}");
+        println!("{name} by {set}: {ops} layers equal");
+    }
+    let wrong = layer_fingerprints(cpu, &bytes, ops + 1, "scalar", &[rows]);
+    assert!(wrong.is_err(), "a layer that is missing is noticed");
 }

@@ -16,11 +16,18 @@ pub struct Fingerprints {
 
 /// The 64-bit FNV-1a hash of an embedding's bytes.
 pub fn fingerprint(embedding: &[i8]) -> u64 {
-    embedding
-        .iter()
-        .fold(0xCBF2_9CE4_8422_2325, |hash, &value| {
-            (hash ^ u64::from(value as u8)).wrapping_mul(0x0000_0100_0000_01B3)
-        })
+    hash(embedding.iter().map(|&value| value as u8))
+}
+
+/// The 64-bit FNV-1a hash of what a layer wrote.
+pub fn layer_fingerprint(output: &[u8]) -> u64 {
+    hash(output.iter().copied())
+}
+
+fn hash(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+    })
 }
 
 /// Embeds `pictures` by `model` on `cpu`, with each of the kernel sets of these names.
@@ -34,17 +41,7 @@ pub fn fingerprints(
     kernels: &[&str],
     pictures: &[RgbRows<'_>],
 ) -> Result<Vec<Fingerprints>, DeviceError> {
-    counter_available(cpu)?;
-    let guest = build_guest(cpu)?;
-    let unwritten = |error: std::io::Error| start_failed(cpu, error.to_string());
-    let folder = Folder::new().map_err(unwritten)?;
-    let model = folder.write("model.phm", model).map_err(unwritten)?;
-    let mut arguments = vec!["embed".to_string(), model, kernels.join(",")];
-    for (index, picture) in pictures.iter().enumerate() {
-        let path = folder.write(&format!("{index}.ppm"), &pixmap(picture));
-        arguments.push(path.map_err(unwritten)?);
-    }
-    let text = run_guest(cpu, &guest, None, &arguments)?;
+    let text = on_pictures(cpu, "embed", model, &kernels.join(","), pictures)?;
     let (sets, found) = parse(&text)
         .filter(|(_, found)| {
             let names = found.iter().map(|set| set.kernels.as_str());
@@ -61,6 +58,53 @@ pub fn fingerprints(
         return Err(DeviceError::Guest(reason));
     }
     Ok(found)
+}
+
+/// Runs `model` on `cpu` with a kernel set: by picture, the [`layer_fingerprint`] of each of its `ops` operators.
+///
+/// # Errors
+/// As [`fingerprints`].
+pub fn layer_fingerprints(
+    cpu: &Cpu,
+    model: &[u8],
+    ops: usize,
+    kernels: &str,
+    pictures: &[RgbRows<'_>],
+) -> Result<Vec<Vec<u64>>, DeviceError> {
+    let text = on_pictures(cpu, "layers", model, kernels, pictures)?;
+    let hashes = |line: &str| -> Option<Vec<u64>> {
+        let words = line.split(' ');
+        words
+            .map(|word| u64::from_str_radix(word, 16).ok())
+            .collect()
+    };
+    let found: Option<Vec<Vec<u64>>> = text.lines().map(hashes).collect();
+    found
+        .filter(|found| {
+            found.len() == pictures.len() && found.iter().all(|layers| layers.len() == ops)
+        })
+        .ok_or_else(|| DeviceError::Guest(format!("unexpected words: {text}")))
+}
+
+/// Has the program of an emulated CPU do `order` with a model and pictures; returns its words.
+fn on_pictures(
+    cpu: &Cpu,
+    order: &str,
+    model: &[u8],
+    kernels: &str,
+    pictures: &[RgbRows<'_>],
+) -> Result<String, DeviceError> {
+    counter_available(cpu)?;
+    let guest = build_guest(cpu)?;
+    let unwritten = |error: std::io::Error| start_failed(cpu, error.to_string());
+    let folder = Folder::new().map_err(unwritten)?;
+    let model = folder.write("model.phm", model).map_err(unwritten)?;
+    let mut arguments = vec![order.to_string(), model, kernels.to_string()];
+    for (index, picture) in pictures.iter().enumerate() {
+        let path = folder.write(&format!("{index}.ppm"), &pixmap(picture));
+        arguments.push(path.map_err(unwritten)?);
+    }
+    run_guest(cpu, &guest, None, &arguments)
 }
 
 /// The picture as a binary portable pixmap.

@@ -5,7 +5,7 @@
 //! [`BoardResult`] holds was computed by the device.
 //!
 //! [`count()`] runs a model on an emulated CPU and counts its instructions, [`fingerprints`] says which embeddings it computes
-//! there.
+//! there, [`layer_fingerprints`] what each of its layers does.
 //!
 //! Not here: models, banks, and picture files.
 
@@ -20,7 +20,9 @@ mod logs;
 
 pub use board::{BoardSpec, Missing, Partition, available, board, boards};
 pub use cpu::{Counted, Cpu, Instructions, count, counter_available, cpu, cpus};
-pub use embedding::{Fingerprints, fingerprint, fingerprints};
+pub use embedding::{
+    Fingerprints, fingerprint, fingerprints, layer_fingerprint, layer_fingerprints,
+};
 pub use emulator::{EmulatedBoard, Options};
 pub use error::DeviceError;
 pub use firmware::build_firmware;

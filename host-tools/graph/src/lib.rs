@@ -4,6 +4,8 @@
 //! `pinhole-quantize` attaches [`QuantParams`] to its values, `pinhole-pack` lowers it to a model file. Not here: kernels
 //! (the runtime is the one executor) and training.
 
+mod compare;
+mod draw;
 pub mod export;
 mod file;
 pub mod import;
@@ -13,6 +15,7 @@ mod summary;
 mod tensor;
 mod types;
 
+pub use compare::{Difference, Subject, compare};
 pub use file::{FORMAT_VERSION, FileError};
 pub use op::Op;
 pub use tensor::{Tensor, TensorData};

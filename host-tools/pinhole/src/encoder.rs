@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use image::RgbImage;
 use pinhole_pack::{PackOptions, pack};
 use pinhole_runtime::bank::quantise_embedding;
-use pinhole_runtime::interpreter::{AlignedBytes, Interpreter};
+use pinhole_runtime::interpreter::{AlignedBytes, Interpreter, Observer};
 use pinhole_runtime::kernel::{self, Kernels};
 use pinhole_runtime::model::Model;
 use pinhole_runtime::model::format::{DType, ModelKind};
@@ -236,6 +236,24 @@ pub(crate) struct ImageSession {
 impl ImageSession {
     /// The embedding of a picture.
     pub(crate) fn encode(&mut self, picture: &RgbImage) -> Outcome<Embedding> {
+        let mut interpreter = self.prepare(picture)?;
+        interpreter.run();
+        if let Ok(embedding) = interpreter.output_s8(0) {
+            return Ok(Embedding::I8(embedding.to_vec()));
+        }
+        Ok(Embedding::F32(
+            interpreter.output_f32(0).map_err(Failure::new)?.to_vec(),
+        ))
+    }
+
+    /// Shows `observer` every operator of a run on a picture.
+    pub(crate) fn observe(&mut self, picture: &RgbImage, observer: &mut dyn Observer) -> Outcome {
+        self.prepare(picture)?.run_observed(observer);
+        Ok(())
+    }
+
+    /// Writes a picture into the model's input.
+    fn prepare(&mut self, picture: &RgbImage) -> Outcome<Interpreter<'static, '_>> {
         let LoadedModel { model, kernels } = self.encoder.loaded;
         let geometry = &self.encoder.geometry;
         let mut interpreter =
@@ -256,13 +274,7 @@ impl ImageSession {
                 preprocess(kernels, geometry, picture, &mut self.scratch, &mut sink)?;
             }
         }
-        interpreter.run();
-        if let Ok(embedding) = interpreter.output_s8(0) {
-            return Ok(Embedding::I8(embedding.to_vec()));
-        }
-        Ok(Embedding::F32(
-            interpreter.output_f32(0).map_err(Failure::new)?.to_vec(),
-        ))
+        Ok(interpreter)
     }
 }
 

@@ -8,6 +8,8 @@ mod encoder;
 mod failure;
 mod files;
 mod graph_file;
+#[cfg(feature = "hub")]
+mod hub;
 mod interrupt;
 mod output;
 mod pictures;
@@ -56,6 +58,7 @@ enum Verb {
     #[cfg(feature = "onnx")]
     Export(verb::export::Args),
     Inspect(verb::inspect::Args),
+    Diff(verb::diff::Args),
     Bench(verb::bench::Args),
     Board(verb::board::Args),
     Data(verb::data::Args),
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "onnx")]
         Verb::Export(args) => verb::export::run(args),
         Verb::Inspect(args) => verb::inspect::run(args),
+        Verb::Diff(args) => verb::diff::run(args),
         Verb::Bench(args) => verb::bench::run(args),
         Verb::Board(args) => verb::board::run(args),
         Verb::Data(args) => verb::data::run(args),

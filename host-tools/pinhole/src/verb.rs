@@ -6,6 +6,7 @@ pub(crate) mod classify;
 pub(crate) mod convert;
 pub(crate) mod data;
 pub(crate) mod demo;
+pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod embed;
 pub(crate) mod eval;

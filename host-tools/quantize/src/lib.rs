@@ -8,6 +8,7 @@
 
 mod balance;
 mod correct;
+pub mod diff;
 mod equalize;
 pub mod observe;
 pub mod report;

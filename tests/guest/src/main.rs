@@ -3,6 +3,7 @@
 //! ```text
 //! guest count MODEL TOKENS [KERNELS]
 //! guest embed MODEL KERNELS,… PICTURE.ppm…
+//! guest layers MODEL KERNELS PICTURE.ppm…
 //! ```
 //!
 //! `count` marks, for the counter of instructions `tests/tcg-count`, what it does. Regions: 1 is the load of the model with its
@@ -10,7 +11,7 @@
 //! kernel set.
 //!
 //! `embed` prints `sets` and the kernel sets of this CPU, then for each of the named sets a line of its name and the
-//! fingerprint of each picture's embedding.
+//! fingerprint of each picture's embedding. `layers` prints a line for each picture: the fingerprint of each operator's output.
 //!
 //! What cannot be done is one line on standard error and exit code 2.
 
@@ -39,7 +40,8 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["count", words @ ..] => count(words),
         ["embed", words @ ..] => embed(words),
-        _ => Err("found no order, expected count or embed".into()),
+        ["layers", words @ ..] => layers(words),
+        _ => Err("found no order, expected count, embed or layers".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -102,6 +104,26 @@ fn embed(words: &[&str]) -> Result<(), String> {
             hashes += &format!(" {hash:016x}");
         }
         println!("{set}{hashes}");
+    }
+    Ok(())
+}
+
+fn layers(words: &[&str]) -> Result<(), String> {
+    let [path, set, pictures @ ..] = words else {
+        return Err("found too few arguments, expected MODEL KERNELS PICTURE…".into());
+    };
+    let bytes = AlignedBytes::from_slice(&read(path)?);
+    let model = Model::load(&bytes).map_err(|error| format!("{path}: {error}"))?;
+    let mut arena = AlignedBytes::zeroed(model.arena_bytes());
+    let kernels = kernel_set(set)?;
+    let interpreter = Interpreter::new(&model, &mut arena, kernels);
+    let mut interpreter = interpreter.map_err(|error| error.to_string())?;
+    for path in pictures {
+        let bytes = read(path)?;
+        let picture = Picture::parse(&bytes).ok_or_else(|| format!("{path}: no pixmap"))?;
+        let hashes = picture::layers(&model, kernels, &mut interpreter, &picture)?;
+        let hashes: Vec<String> = hashes.iter().map(|hash| format!("{hash:016x}")).collect();
+        println!("{}", hashes.join(" "));
     }
     Ok(())
 }

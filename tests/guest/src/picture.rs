@@ -1,12 +1,13 @@
-//! From a picture file to a fingerprint of its embedding, without the standard library: `firmware/boards/guest` has this file
-//! too.
+//! From a picture file to fingerprints of its embedding or of every layer, without the standard library:
+//! `firmware/boards/guest` has this file too.
 
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
+use alloc::vec::Vec;
 use core::fmt::Display;
 
-use pinhole_runtime::interpreter::Interpreter;
+use pinhole_runtime::interpreter::{Interpreter, Observer};
 use pinhole_runtime::kernel::Kernels;
 use pinhole_runtime::model::Model;
 use pinhole_runtime::preprocess::{PixelFormat, Preprocessor, S8Sink};
@@ -35,7 +36,7 @@ impl<'a> Picture<'a> {
     }
 }
 
-/// The 64-bit FNV-1a hash of the embedding's bytes.
+/// The fingerprint of a picture's embedding.
 ///
 /// # Errors
 /// When the model is no int8 image encoder or the picture has a size that it does not take.
@@ -45,6 +46,51 @@ pub(crate) fn fingerprint(
     interpreter: &mut Interpreter<'_, '_>,
     picture: &Picture<'_>,
 ) -> Result<u64, String> {
+    write(model, kernels, interpreter, picture)?;
+    interpreter.run();
+    let embedding = interpreter.output_s8(0).map_err(text)?;
+    Ok(hash(embedding.iter().map(|&value| value as u8)))
+}
+
+/// The fingerprint of what each operator writes, in the order of execution.
+///
+/// # Errors
+/// As [`fingerprint`].
+pub(crate) fn layers(
+    model: &Model<'_>,
+    kernels: &dyn Kernels,
+    interpreter: &mut Interpreter<'_, '_>,
+    picture: &Picture<'_>,
+) -> Result<Vec<u64>, String> {
+    write(model, kernels, interpreter, picture)?;
+    let mut hashes = Hashes(Vec::new());
+    interpreter.run_observed(&mut hashes);
+    Ok(hashes.0)
+}
+
+/// Hashes every output.
+struct Hashes(Vec<u64>);
+
+impl Observer for Hashes {
+    fn after_op(&mut self, _op: usize, _value: usize, output: &[u8]) {
+        self.0.push(hash(output.iter().copied()));
+    }
+}
+
+/// The 64-bit FNV-1a hash.
+fn hash(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xCBF2_9CE4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+    })
+}
+
+/// Resizes a picture and writes it into the model's input.
+fn write(
+    model: &Model<'_>,
+    kernels: &dyn Kernels,
+    interpreter: &mut Interpreter<'_, '_>,
+    picture: &Picture<'_>,
+) -> Result<(), String> {
     let geometry = model.geometry().ok_or("it is no image encoder")?;
     let input = model.inputs().next().map(|value| model.value(value));
     let input = input.ok_or("it has no input")?;
@@ -66,14 +112,7 @@ pub(crate) fn fingerprint(
     for row in picture.pixels.chunks_exact(width as usize * 3) {
         preprocessor.push_row(row, &mut sink).map_err(text)?;
     }
-    preprocessor.finish(&mut sink).map_err(text)?;
-    interpreter.run();
-    let embedding = interpreter.output_s8(0).map_err(text)?;
-    Ok(embedding
-        .iter()
-        .fold(0xCBF2_9CE4_8422_2325, |hash: u64, &value| {
-            (hash ^ u64::from(value as u8)).wrapping_mul(0x0000_0100_0000_01B3)
-        }))
+    preprocessor.finish(&mut sink).map_err(text)
 }
 
 fn text(error: impl Display) -> String {

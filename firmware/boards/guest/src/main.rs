@@ -6,6 +6,7 @@
 //! ```text
 //! count MODEL TOKENS [KERNELS]
 //! embed MODEL KERNELS,… PICTURE.ppm…
+//! layers MODEL KERNELS PICTURE.ppm…
 //! ```
 //!
 //! `count` marks, for a counter of instructions, what it does. Regions: 1 is the load of the model with its checks, 2
@@ -13,7 +14,7 @@
 //! second inference and the end.
 //!
 //! `embed` prints `sets` and the kernel sets of this CPU, then for each of the named sets a line of its name and the
-//! fingerprint of each picture's embedding.
+//! fingerprint of each picture's embedding. `layers` prints a line for each picture: the fingerprint of each operator's output.
 #![no_std]
 #![no_main]
 
@@ -84,7 +85,8 @@ fn run() -> Result<(), String> {
     match words.as_slice() {
         ["count", words @ ..] => count(words),
         ["embed", words @ ..] => embed(words),
-        _ => Err("found no order, expected count or embed".into()),
+        ["layers", words @ ..] => layers(words),
+        _ => Err("found no order, expected count, embed or layers".into()),
     }
 }
 
@@ -138,6 +140,25 @@ fn embed(words: &[&str]) -> Result<(), String> {
             hashes += &format!(" {hash:016x}");
         }
         println!("{set}{hashes}");
+    }
+    Ok(())
+}
+
+fn layers(words: &[&str]) -> Result<(), String> {
+    let [path, set, pictures @ ..] = words else {
+        return Err("found too few arguments, expected MODEL KERNELS PICTURE…".into());
+    };
+    let mut file = read(path)?;
+    let model = Model::load(file.bytes()).map_err(text)?;
+    let mut arena = Aligned::zeroed(model.arena_bytes());
+    let kernels = kernel_set(set)?;
+    let mut interpreter = Interpreter::new(&model, arena.bytes(), kernels).map_err(text)?;
+    for path in pictures {
+        let mut file = read(path)?;
+        let picture = Picture::parse(file.bytes()).ok_or_else(|| format!("{path}: no pixmap"))?;
+        let hashes = picture::layers(&model, kernels, &mut interpreter, &picture)?;
+        let hashes: Vec<String> = hashes.iter().map(|hash| format!("{hash:016x}")).collect();
+        println!("{}", hashes.join(" "));
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `pinhole bench`: what an inference and each of its operators take, in time on this CPU, in instructions on an emulated one.
 
 mod compare;
-mod emulated;
+pub(crate) mod emulated;
 mod report;
 
 use std::path::PathBuf;

@@ -20,7 +20,7 @@ Examples:
   pinhole convert image.phg --calibrate photos/ --calibrate cifar10:DIR \\
     --report report.json --graph int8.phg --out image.phm")]
 pub(crate) struct Args {
-    /// Checkpoint, ONNX file or graph.
+    /// Checkpoint, ONNX file, graph, or hf:ORG/NAME of the Hub.
     #[arg(value_name = "FILE")]
     source: PathBuf,
     #[command(flatten)]

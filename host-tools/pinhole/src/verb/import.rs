@@ -31,6 +31,7 @@ Examples:
   pinhole import mobilenet.onnx --out mobilenet.phg
   pinhole import efficientnet_lite0.tflite --features --out lite0-int8.phg
   pinhole import open_clip_model.safetensors --out image.phg
+  pinhole import hf:openai/clip-vit-base-patch32 --out image.phg
   pinhole import open_clip_model.safetensors --tower text --out text.phg \\
     --tokenizer $(pinhole data get clip-vocabulary)
 
@@ -40,10 +41,15 @@ tower), Hugging Face's CLIP and SigLIP, BERT and MiniLM. The vocabulary of a
 text encoder is read from tokenizer.json, bpe_simple_vocab_16e6.txt.gz or
 vocab.txt beside the checkpoint.
 
+hf:ORG/NAME[@REVISION] fetches the weights of a repository of the Hugging Face
+Hub and what stands beside them, into the cache that all its programs share
+(HF_HOME), and goes on with a download that was interrupted. HF_ENDPOINT names
+another server, HF_TOKEN a token for what is private or gated.
+
 A TFLite file that is quantised to int8 keeps its scales and its bits: pack the
 graph as it is, without pinhole quantize.")]
 pub(crate) struct Args {
-    /// Checkpoint, ONNX or TFLite file.
+    /// Checkpoint, ONNX or TFLite file, or hf:ORG/NAME of the Hub.
     #[arg(value_name = "FILE")]
     source: PathBuf,
     #[command(flatten)]
@@ -174,6 +180,8 @@ struct Imported<'a> {
 
 /// Reads, recognises, simplifies.
 pub(crate) fn imported(source: &Path, choices: &Choices) -> Outcome<Graph> {
+    let fetched = fetched(source)?;
+    let source = fetched.as_ref().map_or(source, |(path, _)| path);
     let bytes = files::read(source)?;
     let mut graph = match extension(source).as_str() {
         "onnx" => onnx(source, choices)?,
@@ -199,7 +207,35 @@ pub(crate) fn imported(source: &Path, choices: &Choices) -> Outcome<Graph> {
         .meta
         .source
         .insert("sha256".into(), files::hex(&digest));
+    if let Some((_, origin)) = fetched {
+        graph.meta.source.insert("repository".into(), origin);
+    }
     Ok(graph)
+}
+
+/// The weights that `hf:ORG/NAME` names, once they are here, and where they are from; `None` for a file.
+#[cfg(feature = "hub")]
+fn fetched(source: &Path) -> Outcome<Option<(PathBuf, String)>> {
+    let Some(named) = crate::hub::Source::parse(source) else {
+        return Ok(None);
+    };
+    let fetched = named?.fetch()?;
+    Ok(Some((fetched.path, fetched.origin)))
+}
+
+#[cfg(not(feature = "hub"))]
+fn fetched(source: &Path) -> Outcome<Option<(PathBuf, String)>> {
+    match source
+        .to_str()
+        .is_some_and(|source| source.starts_with("hf:"))
+    {
+        true => Err(Failure::new(format_args!(
+            "{}: this build fetches nothing from the Hub",
+            source.display()
+        ))
+        .help("cargo build --release -p pinhole (without --no-default-features)")),
+        false => Ok(None),
+    }
 }
 
 fn graph(source: &Path, choices: &Choices) -> Outcome<Graph> {

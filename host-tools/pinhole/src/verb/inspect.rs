@@ -14,7 +14,7 @@ use crate::encoder::{LoadedModel, kind_name};
 use crate::failure::{Failure, Outcome};
 use crate::files::FileKind;
 use crate::output::{json, say};
-use crate::{bank, files};
+use crate::{bank, files, graph_file};
 
 /// Say what is in a model, a class bank or a graph.
 #[derive(clap::Args)]
@@ -23,12 +23,16 @@ Examples:
   pinhole inspect models/lite0/image.phm
   pinhole inspect models/lite0/bank.phc --json
   pinhole inspect models/lite0/image.phg
+  pinhole inspect models/lite0/image.phg --svg image.svg
 
 The kind of a file is told by its first bytes, not by its name.")]
 pub(crate) struct Args {
     /// .phm, .phc or .phg.
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Draw a graph into an SVG file that needs nothing beside itself.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     /// Print a JSON object.
     #[arg(long)]
     json: bool,
@@ -36,6 +40,10 @@ pub(crate) struct Args {
 
 /// Runs the verb.
 pub(crate) fn run(args: Args) -> Outcome {
+    if let Some(path) = &args.svg {
+        files::check_target(path)?;
+        files::write(path, graph_file::open(&args.file)?.to_svg().as_bytes())?;
+    }
     let bytes = files::read_aligned(&args.file)?;
     match FileKind::of(&bytes) {
         FileKind::Model => {

@@ -6,7 +6,16 @@ use safetensors::{SafeTensors, serialize};
 use crate::{Sandbox, bytes, run};
 
 /// The small CLIP of the tests without what is expected of it, and its configuration, in a folder.
-fn checkpoint(sandbox: &Sandbox) -> String {
+pub(crate) fn checkpoint(sandbox: &Sandbox) -> String {
+    sandbox.file(
+        "open_clip_config.json",
+        r#"{"model_cfg": {"quick_gelu": true, "vision_cfg": {"head_width": 32}, "text_cfg": {"heads": 4}}}"#,
+    );
+    sandbox.file("open_clip_model.safetensors", weights())
+}
+
+/// The weights alone.
+pub(crate) fn weights() -> Vec<u8> {
     let whole = bytes("tests/golden/clip_vit.safetensors");
     let tensors = SafeTensors::deserialize(&whole).expect("a checkpoint");
     let kept: Vec<(String, TensorView<'_>)> = tensors
@@ -14,14 +23,7 @@ fn checkpoint(sandbox: &Sandbox) -> String {
         .into_iter()
         .filter(|(key, _)| !key.starts_with("expected."))
         .collect();
-    sandbox.file(
-        "open_clip_config.json",
-        r#"{"model_cfg": {"quick_gelu": true, "vision_cfg": {"head_width": 32}, "text_cfg": {"heads": 4}}}"#,
-    );
-    sandbox.file(
-        "open_clip_model.safetensors",
-        serialize(kept, None).expect("a checkpoint"),
-    )
+    serialize(kept, None).expect("a checkpoint")
 }
 
 #[test]

@@ -19,6 +19,7 @@ const VERBS: &[&[&str]] = &[
     #[cfg(feature = "onnx")]
     &["export"],
     &["inspect"],
+    &["diff"],
     &["bench"],
     &["board"],
     &["board", "list"],

@@ -5,7 +5,10 @@
 
 mod bad_input;
 mod clip;
+mod diff;
 mod golden;
+#[cfg(feature = "hub")]
+mod hub;
 mod interrupt;
 mod json;
 #[cfg(feature = "train")]

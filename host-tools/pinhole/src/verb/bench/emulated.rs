@@ -15,7 +15,7 @@ pub(super) fn count(
     kernels: Option<&str>,
     tokens: usize,
 ) -> Outcome<Report> {
-    let cpu = named(target)?;
+    let cpu = named("--target", target)?;
     // A graph is packed here, and this CPU's kernels have no part in it.
     let loaded = LoadedModel::open(path, false, &pinhole_runtime::kernel::Scalar)?;
     let model = loaded.model;
@@ -53,11 +53,13 @@ pub(super) fn count(
     })
 }
 
-fn named(target: &str) -> Outcome<&'static Cpu> {
-    cpu(target).ok_or_else(|| {
+/// The emulated CPU of a name that was given to `option`.
+pub(crate) fn named(option: &str, name: &str) -> Outcome<&'static Cpu> {
+    cpu(name).ok_or_else(|| {
         let names: Vec<&str> = cpus().iter().map(|cpu| cpu.name).collect();
+        let host = if option == "--target" { "host or " } else { "" };
         Failure::new(format_args!(
-            "--target: found {target}, expected host or one of {}",
+            "{option}: found {name}, expected {host}one of {}",
             names.join(", ")
         ))
         .help("pinhole bench --help says what each is")
