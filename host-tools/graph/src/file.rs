@@ -156,8 +156,11 @@ impl Graph {
         }
     }
 
-    /// The bytes of the file.
-    fn to_bytes(&self) -> Result<Vec<u8>, String> {
+    /// The bytes of the file; the same for equal graphs.
+    ///
+    /// # Errors
+    /// What cannot be written, in words.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, String> {
         let document = Document {
             version: self.format_version(),
             name: self.name.clone(),

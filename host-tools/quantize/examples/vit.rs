@@ -42,9 +42,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let options = Options {
         observer: if flag("--min-max") {
-            Observer::MinMax
+            Some(Observer::MinMax)
         } else {
-            Observer::Mse
+            Some(Observer::Mse)
         },
         equalize: !flag("--no-equalize"),
         correct_biases: flag("--correct-biases"),

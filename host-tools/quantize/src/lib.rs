@@ -7,9 +7,11 @@
 //! (`pinhole-pack` rounds the weights) and training. Nothing in this crate sees labels.
 
 mod balance;
+mod chart;
 mod correct;
 pub mod diff;
 mod equalize;
+mod mixed;
 pub mod observe;
 pub mod report;
 mod run;
@@ -18,11 +20,16 @@ mod smooth;
 mod split;
 mod widths;
 
+pub use chart::svg;
+pub use mixed::{Choice, Goal, Mixed, Sensitivity, quantize_mixed};
 pub use observe::Observer;
 pub use report::{LayerReport, Report};
 pub use run::Runner;
 pub use scheme::Options;
 
+use std::collections::BTreeSet;
+
+use observe::Statistics;
 use pinhole_graph::Graph;
 
 /// Why quantisation failed.
@@ -69,6 +76,10 @@ pub enum Progress {
     Ranges(usize, usize),
     /// Histograms.
     Histograms(usize, usize),
+    /// Observers that were tried.
+    Observers(usize, usize),
+    /// Layers that were tried alone, for the choice of those that stay in floats.
+    Sensitivity(usize, usize),
     /// Layers whose bias was corrected, layers in all.
     Biases(usize, usize),
     /// Comparison of int8 with f32.
@@ -85,27 +96,88 @@ pub fn quantize(
     options: &Options,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Quantized, QuantizeError> {
-    let graph = &split::split(graph);
-    let graph = &if options.equalize {
-        equalized(graph, inputs, progress)?
-    } else {
-        graph.clone()
-    };
-    let runner = Runner::new(graph)?;
-    let statistics = observe::observe(&runner, graph, inputs, options.observer, progress)?;
-    let mut quantized = scheme::apply(graph, &statistics, options);
-    if options.correct_biases {
-        correct::correct_biases(
-            graph,
-            &mut quantized,
-            &spread(inputs, BIAS_INPUTS),
-            progress,
-        )?;
+    let calibration = Calibration::new(graph, inputs, options, progress)?;
+    calibration.quantize(&options.float_nodes, inputs, options, progress)
+}
+
+/// What calibration found; the same ranges serve every choice of layers that stay in floats.
+#[derive(Clone, Debug)]
+pub(crate) struct Calibration {
+    /// The f32 graph after equalisation.
+    prepared: Graph,
+    statistics: Vec<Option<Statistics>>,
+    observer: Observer,
+}
+
+impl Calibration {
+    fn new(
+        graph: &Graph,
+        inputs: &[Vec<f32>],
+        options: &Options,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Self, QuantizeError> {
+        let mut prepared = split::split(graph);
+        if options.equalize {
+            prepared = equalized(&prepared, inputs, progress)?;
+        }
+        let runner = Runner::new(&prepared)?;
+        let histograms = options.observer != Some(Observer::MinMax);
+        let statistics = observe::observe(&runner, &prepared, inputs, histograms, progress)?;
+        let mut calibration = Self {
+            prepared,
+            statistics,
+            observer: options.observer.unwrap_or(Observer::MinMax),
+        };
+        if options.observer.is_none() {
+            calibration.choose_observer(inputs, &options.float_nodes, progress)?;
+        }
+        Ok(calibration)
     }
-    Ok(Quantized {
-        prepared: graph.clone(),
-        quantized,
-    })
+
+    /// Takes the observer with which the model's outputs agree best with f32.
+    fn choose_observer(
+        &mut self,
+        inputs: &[Vec<f32>],
+        float_nodes: &BTreeSet<String>,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<(), QuantizeError> {
+        let few = spread(inputs, OBSERVER_INPUTS);
+        let expected = report::outputs(&self.prepared, &few)?;
+        let mut best = f64::NEG_INFINITY;
+        for (done, observer) in Observer::ALL.into_iter().enumerate() {
+            let quantized = scheme::apply(&self.prepared, &self.statistics, observer, float_nodes);
+            let cosine = report::mean_cosine(&expected, &report::outputs(&quantized, &few)?);
+            if cosine > best {
+                (best, self.observer) = (cosine, observer);
+            }
+            progress(Progress::Observers(done + 1, Observer::ALL.len()));
+        }
+        Ok(())
+    }
+
+    /// The graph with parameters, biases as they are.
+    fn apply(&self, float_nodes: &BTreeSet<String>) -> Graph {
+        scheme::apply(&self.prepared, &self.statistics, self.observer, float_nodes)
+    }
+
+    fn quantize(
+        &self,
+        float_nodes: &BTreeSet<String>,
+        inputs: &[Vec<f32>],
+        options: &Options,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Quantized, QuantizeError> {
+        let mut quantized = self.apply(float_nodes);
+        if options.correct_biases {
+            let few = spread(inputs, BIAS_INPUTS);
+            correct::correct_biases(&self.prepared, &mut quantized, &few, progress)?;
+        }
+        Ok(Quantized {
+            prepared: self.prepared.clone(),
+            quantized,
+            observer: self.observer,
+        })
+    }
 }
 
 /// The two ends of the work, value for value comparable.
@@ -115,14 +187,19 @@ pub struct Quantized {
     pub prepared: Graph,
     /// The same with parameters, and with corrected biases.
     pub quantized: Graph,
+    /// How ranges were chosen.
+    pub observer: Observer,
 }
 
 /// At most `count` inputs, spread evenly.
-fn spread(inputs: &[Vec<f32>], count: usize) -> Vec<&Vec<f32>> {
+fn spread<T>(inputs: &[T], count: usize) -> Vec<&T> {
     let count = count.min(inputs.len());
     let place = |index: usize| &inputs[index * inputs.len() / count.max(1)];
     (0..count).map(place).collect()
 }
+
+/// Calibration inputs that observers are compared on.
+const OBSERVER_INPUTS: usize = 32;
 
 /// Calibration inputs that bias correction runs, once for each layer.
 const BIAS_INPUTS: usize = 128;

@@ -22,6 +22,29 @@ pub enum Observer {
     Percentile(f64),
     /// The range with the smallest mean squared error of clipping and rounding.
     Mse,
+    /// The range that keeps the distribution: least Kullback-Leibler divergence (Migacz, "8-bit Inference with TensorRT",
+    /// GTC 2017).
+    Entropy,
+}
+
+impl Observer {
+    /// All of them; [`Observer::Percentile`] with the usual share.
+    pub const ALL: [Self; 4] = [
+        Self::MinMax,
+        Self::Percentile(0.00001),
+        Self::Mse,
+        Self::Entropy,
+    ];
+
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MinMax => "min-max",
+            Self::Percentile(_) => "percentile",
+            Self::Mse => "mse",
+            Self::Entropy => "entropy",
+        }
+    }
 }
 
 /// What was seen of one value.
@@ -41,7 +64,9 @@ impl Statistics {
         let (min, max) = match observer {
             Observer::MinMax => (self.min, self.max),
             Observer::Percentile(share) => self.percentile(share),
-            Observer::Mse => self.least_error(),
+            Observer::Mse => self.shrunk(0.0595, |min, max| self.error(min, max)),
+            // A range of fewer bins than steps would lose nothing and mean nothing.
+            Observer::Entropy => self.shrunk(0.126, |min, max| self.divergence(min, max)),
         };
         (min.min(0.0), max.max(0.0))
     }
@@ -72,16 +97,59 @@ impl Statistics {
         }
     }
 
-    /// Shrinks one end and then the other towards zero, twice, and keeps the best of 100 places of each.
-    fn least_error(&self) -> (f32, f32) {
-        let factors = || (0..100).map(|step| 1.0 - f64::from(step) * 0.0095);
+    /// Shrinks one end and then the other towards zero, down to `least` of it, twice, and keeps the best of 100 places of each.
+    fn shrunk(&self, least: f64, error: impl Fn(f64, f64) -> f64) -> (f32, f32) {
+        let factors = || (0..100).map(|step| 1.0 - f64::from(step) * (1.0 - least) / 99.0);
         let (min, max) = (f64::from(self.min.min(0.0)), f64::from(self.max.max(0.0)));
         let (mut low, mut high) = (1.0, 1.0);
         for _ in 0..2 {
-            high = least(factors(), |factor| self.error(min * low, max * factor));
-            low = least(factors(), |factor| self.error(min * factor, max * high));
+            high = least_of(factors(), |factor| error(min * low, max * factor));
+            low = least_of(factors(), |factor| error(min * factor, max * high));
         }
         ((min * low) as f32, (max * high) as f32)
+    }
+
+    /// Kullback-Leibler divergence of what 255 steps of a range keep from what was seen, clipped to the range.
+    fn divergence(&self, min: f64, max: f64) -> f64 {
+        let step = ((max - min) / 255.0).max(f64::MIN_POSITIVE);
+        let mut clipped = vec![0f64; BINS];
+        // Counts and occupied bins of each step; what lies outside is in the reference alone.
+        let mut kept = [(0f64, 0f64); 256];
+        let center = |bin: usize| f64::from(self.min) + (bin as f64 + 0.5) * self.bin_width();
+        let bin_of =
+            |x: f64| (((x - f64::from(self.min)) / self.bin_width()) as usize).min(BINS - 1);
+        let level =
+            |bin: usize| (((center(bin).clamp(min, max) - min) / step).round() as usize).min(255);
+        for (bin, &count) in self
+            .histogram
+            .iter()
+            .enumerate()
+            .filter(|(_, count)| **count > 0)
+        {
+            let x = center(bin);
+            let place = if (min..=max).contains(&x) {
+                bin
+            } else {
+                bin_of(x.clamp(min, max))
+            };
+            clipped[place] += count as f64;
+            if place == bin {
+                let (sum, bins) = &mut kept[level(bin)];
+                *sum += count as f64;
+                *bins += 1.0;
+            }
+        }
+        let total: f64 = clipped.iter().sum();
+        let held: f64 = kept.iter().map(|(sum, _)| sum).sum();
+        let occupied = clipped
+            .iter()
+            .enumerate()
+            .filter(|(_, count)| **count > 0.0);
+        occupied.fold(0.0, |divergence, (bin, &count)| {
+            let (sum, bins) = kept[level(bin)];
+            let (p, q) = (count / total, sum / (bins.max(1.0) * held.max(1.0)));
+            divergence + p * (p / q.max(1e-12)).ln()
+        })
     }
 
     /// Sum of squared errors of clipping to a range and rounding to 255 steps of it.
@@ -100,14 +168,14 @@ impl Statistics {
 }
 
 /// The factor with the smallest error, the first of equals.
-fn least(factors: impl Iterator<Item = f64>, error: impl Fn(f64) -> f64) -> f64 {
+fn least_of(factors: impl Iterator<Item = f64>, error: impl Fn(f64) -> f64) -> f64 {
     let errors = factors.map(|factor| (error(factor), factor));
     errors
         .min_by(|a, b| a.0.total_cmp(&b.0))
         .map_or(1.0, |(_, factor)| factor)
 }
 
-/// Observes every computed value; indices are those of the graph's values.
+/// Observes every computed value; indices are those of the graph's values. [`Observer::MinMax`] needs no histograms.
 ///
 /// # Errors
 /// No pictures, a wrong length, or a value that is not finite.
@@ -115,14 +183,14 @@ pub fn observe(
     runner: &Runner,
     graph: &Graph,
     inputs: &[Vec<f32>],
-    observer: Observer,
+    with_histograms: bool,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Vec<Option<Statistics>>, QuantizeError> {
     if inputs.is_empty() {
         return Err(QuantizeError::NoPictures);
     }
     let mut statistics = ranges(runner, graph, inputs, progress)?;
-    if observer != Observer::MinMax {
+    if with_histograms {
         histograms(runner, inputs, &mut statistics, progress)?;
     }
     Ok(statistics)
@@ -398,6 +466,8 @@ mod tests {
         assert!(high < 1.1, "{high}");
         let (_, high) = statistics.range(Observer::Mse);
         assert!(high < 6.0, "{high}");
+        let (_, high) = statistics.range(Observer::Entropy);
+        assert!((0.9..4.0).contains(&high), "{high}");
     }
 
     #[test]
@@ -407,7 +477,7 @@ mod tests {
             max: 3.0,
             histogram: vec![1; BINS],
         };
-        for observer in [Observer::MinMax, Observer::Percentile(0.01), Observer::Mse] {
+        for observer in Observer::ALL {
             assert_eq!(statistics.range(observer).0, 0.0);
         }
     }

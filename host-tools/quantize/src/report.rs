@@ -1,6 +1,7 @@
 //! What each layer lost: f32 and int8 side by side on the same pictures.
 
 use pinhole_graph::{Graph, Op, ValueId};
+use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::{Progress, QuantizeError, Runner};
@@ -24,6 +25,10 @@ pub struct LayerReport {
     pub min: f32,
     /// Seen in f32.
     pub max: f32,
+    /// Largest magnitude over the root mean square in f32: far above 10, few outliers take the steps of the rest.
+    pub peak: f32,
+    /// Share of the errors that layers add to what reaches them, as noise over signal; of all layers 1.
+    pub share: f64,
     /// Of the quantisation; 0 for f32 layers.
     pub scale: f32,
     /// Of the quantisation.
@@ -41,6 +46,8 @@ pub struct Report {
     pub output_cosine_mean: f64,
     /// The smallest.
     pub output_cosine_min: f64,
+    /// The same for each picture, in their order.
+    pub output_cosines: Vec<f64>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -51,6 +58,7 @@ struct Sums {
     min: f32,
     max: f32,
     count: usize,
+    elements: usize,
 }
 
 /// Compares `quantized` with `graph`, of which it is a copy with parameters.
@@ -85,11 +93,14 @@ pub fn report(
         })?;
         progress(Progress::Report(index + 1, inputs.len()));
     }
+    let added = added_noise(graph, &sums);
+    let all: f64 = added.iter().sum();
     let layers = graph
         .nodes
         .iter()
-        .filter(|node| sums[node.output].count > 0)
-        .map(|node| {
+        .zip(&added)
+        .filter(|(node, _)| sums[node.output].count > 0)
+        .map(|(node, added)| {
             let (value, sums) = (&quantized.values[node.output], sums[node.output]);
             let quant = value.quant.as_ref();
             LayerReport {
@@ -109,6 +120,8 @@ pub fn report(
                 cosine: sums.cosine / sums.count as f64,
                 min: sums.min,
                 max: sums.max,
+                peak: sums.max.max(-sums.min) / rms(&sums).max(f32::MIN_POSITIVE),
+                share: added / all.max(f64::MIN_POSITIVE),
                 scale: quant.map_or(0.0, |q| q.scales[0]),
                 zero_point: quant.map_or(0, |q| q.zero_point),
             }
@@ -119,7 +132,69 @@ pub fn report(
         layers: layers.collect(),
         output_cosine_mean: output_cosines.iter().sum::<f64>() / count,
         output_cosine_min: output_cosines.iter().copied().fold(1.0, f64::min),
+        output_cosines,
     })
+}
+
+/// Root mean square of a value.
+fn rms(sums: &Sums) -> f32 {
+    (sums.signal / sums.elements.max(1) as f64).sqrt() as f32
+}
+
+/// For each node, how much more noise over signal its output has than its noisiest input.
+fn added_noise(graph: &Graph, sums: &[Sums]) -> Vec<f64> {
+    let mut noise = vec![0f64; graph.values.len()];
+    let added = |node: &pinhole_graph::Node| {
+        let before = node.inputs.iter().map(|&input| noise[input]);
+        let before = before.fold(0.0, f64::max);
+        let Sums {
+            signal,
+            noise: error,
+            count,
+            ..
+        } = sums[node.output];
+        let after = if count == 0 {
+            before
+        } else {
+            error / signal.max(f64::MIN_POSITIVE)
+        };
+        noise[node.output] = after;
+        (after - before).max(0.0)
+    };
+    graph.nodes.iter().map(added).collect()
+}
+
+/// The model's first output for every input; the length of an embedding is not told.
+pub(crate) fn outputs(graph: &Graph, inputs: &[&Vec<f32>]) -> Result<Vec<Vec<f32>>, QuantizeError> {
+    let runner = Runner::new(graph)?;
+    let views = views(graph);
+    let numbered: Vec<(usize, &&Vec<f32>)> = inputs.iter().enumerate().collect();
+    let runs = numbered.par_iter().map(|(index, input)| {
+        let mut output = Vec::new();
+        runner.run_seeing(*index, input, &views, &mut |_, reals| {
+            output = reals.to_vec()
+        })?;
+        Ok(output)
+    });
+    runs.collect()
+}
+
+/// Mean cosine of two lists of vectors, pair by pair.
+pub(crate) fn mean_cosine(a: &[Vec<f32>], b: &[Vec<f32>]) -> f64 {
+    let cosines = a.iter().zip(b).map(|(a, b)| cosine(a, b));
+    cosines.sum::<f64>() / a.len().max(1) as f64
+}
+
+/// The values that the first output may be another view of, and itself.
+fn views(graph: &Graph) -> Vec<ValueId> {
+    let mut views: Vec<ValueId> = graph.outputs.iter().take(1).copied().collect();
+    while let Some(last) = views.last()
+        && let Some(node) = graph.nodes.iter().find(|node| node.output == *last)
+        && matches!(node.op, Op::Reshape | Op::NormalizeEmbedding)
+    {
+        views.push(node.inputs[0]);
+    }
+    views
 }
 
 /// The model's first output, or the value that it is another view of.
@@ -174,6 +249,7 @@ fn compare(expected: &[f32], found: &[f32], free_length: bool, sums: &mut Sums) 
     }
     sums.cosine += cosine(expected, found);
     sums.count += 1;
+    sums.elements += expected.len();
 }
 
 /// Cosine of two vectors; 1 when both are zero.
@@ -205,8 +281,8 @@ impl Report {
     /// A table for people, the worst layers marked.
     pub fn table(&self) -> String {
         let mut out = format!(
-            "{:<44} {:<18} {:>4} {:>8} {:>9} {:>9} {:>9}\n",
-            "layer", "operator", "type", "SQNR dB", "cosine", "min", "max"
+            "{:<44} {:<18} {:>4} {:>8} {:>9} {:>9} {:>9} {:>6} {:>6}\n",
+            "layer", "operator", "type", "SQNR dB", "cosine", "min", "max", "peak", "share"
         );
         let worst = self
             .layers
@@ -220,14 +296,16 @@ impl Report {
                 ""
             };
             out += &format!(
-                "{:<44} {:<18} {:>4} {:>8.1} {:>9.5} {:>9.3} {:>9.3}{mark}\n",
+                "{:<44} {:<18} {:>4} {:>8.1} {:>9.5} {:>9.3} {:>9.3} {:>6.1} {:>5.1}%{mark}\n",
                 layer.node,
                 layer.op,
                 layer.dtype,
                 layer.sqnr_db,
                 layer.cosine,
                 layer.min,
-                layer.max
+                layer.max,
+                layer.peak,
+                100.0 * layer.share
             );
         }
         out += &format!(

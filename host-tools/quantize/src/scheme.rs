@@ -20,8 +20,8 @@ const EMBEDDING_MARGIN: f32 = 2.0;
 /// Choices of the person who quantises.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How activation ranges are chosen.
-    pub observer: Observer,
+    /// How activation ranges are chosen; none tries all of [`Observer::ALL`] and takes what keeps the model's output best.
+    pub observer: Option<Observer>,
     /// Give the channels of each tensor one range first.
     pub equalize: bool,
     /// Move biases so that channel means agree with f32.
@@ -33,7 +33,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            observer: Observer::Mse,
+            observer: None,
             equalize: true,
             correct_biases: true,
             float_nodes: BTreeSet::new(),
@@ -42,12 +42,19 @@ impl Default for Options {
 }
 
 /// A copy of `graph` with parameters on every value that an integer operator reads or writes.
-pub(crate) fn apply(graph: &Graph, statistics: &[Option<Statistics>], options: &Options) -> Graph {
+///
+/// `float_nodes` are the names of those that stay in floats.
+pub(crate) fn apply(
+    graph: &Graph,
+    statistics: &[Option<Statistics>],
+    observer: Observer,
+    float_nodes: &BTreeSet<String>,
+) -> Graph {
     let mut quantized = graph.clone();
     let integer: Vec<bool> = graph
         .nodes
         .iter()
-        .map(|node| is_integer(graph, node, options))
+        .map(|node| is_integer(graph, node, float_nodes))
         .collect();
     let mut wanted = vec![false; graph.values.len()];
     for (node, _) in graph
@@ -66,7 +73,7 @@ pub(crate) fn apply(graph: &Graph, statistics: &[Option<Statistics>], options: &
         (0..graph.values.len()).filter(|&value| wanted[value] && !graph.values[value].is_ids)
     {
         if let Some(statistics) = &statistics[value] {
-            let (min, max) = statistics.range(options.observer);
+            let (min, max) = statistics.range(observer);
             let min = min.max(-vanishing(graph, value, max));
             quantized.values[value].quant = Some(if groups.is_wide(value) {
                 symmetric_i16(
@@ -107,7 +114,7 @@ pub(crate) fn apply(graph: &Graph, statistics: &[Option<Statistics>], options: &
 }
 
 /// Whether the runtime has an integer operator for it and nobody asked for f32.
-fn is_integer(graph: &Graph, node: &Node, options: &Options) -> bool {
+pub(crate) fn is_integer(graph: &Graph, node: &Node, float_nodes: &BTreeSet<String>) -> bool {
     let has_operator = match &node.op {
         Op::Conv2d { .. }
         | Op::Linear { .. }
@@ -130,7 +137,7 @@ fn is_integer(graph: &Graph, node: &Node, options: &Options) -> bool {
         op @ Op::Reduce { .. } => is_mean_over_tokens(graph, node.inputs[0], op),
         _ => false,
     };
-    has_operator && !options.float_nodes.contains(&node.name)
+    has_operator && !float_nodes.contains(&node.name)
 }
 
 /// Scale and zero point for a range that contains 0 (TFLite's nudging).

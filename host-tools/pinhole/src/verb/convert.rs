@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use pinhole_pack::PackReport;
-use pinhole_quantize::Report;
 
 use crate::failure::Outcome;
 use crate::output::{json, say};
@@ -43,20 +42,25 @@ pub(crate) struct Args {
 /// Both reports; the order of keys is part of the output.
 #[derive(serde::Serialize)]
 struct Converted<'a> {
-    quantize: &'a Report,
+    quantize: &'a quantize::Quantization,
     pack: &'a PackReport,
 }
 
 /// Runs the verb.
 pub(crate) fn run(args: Args) -> Outcome {
     files::check_target(&args.out)?;
-    [&args.graph, &args.calibration.report]
-        .into_iter()
-        .flatten()
-        .try_for_each(|path| files::check_target(path))?;
+    [
+        &args.graph,
+        &args.calibration.report,
+        &args.calibration.picture,
+    ]
+    .into_iter()
+    .flatten()
+    .try_for_each(|path| files::check_target(path))?;
     let options = args.pack.options()?;
     let graph = import::imported(&args.source, &args.import)?;
-    let (quantized, report) = quantize::calibrated(&graph, &args.source, &args.calibration)?;
+    let (quantized, report) =
+        quantize::calibrated(&graph, &args.source, &args.calibration, &args.out)?;
     if let Some(path) = &args.graph {
         graph_file::save(&quantized, path)?;
     }

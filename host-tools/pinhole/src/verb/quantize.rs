@@ -5,7 +5,11 @@ use std::sync::Mutex;
 
 use pinhole_data::{Cifar10, load_picture};
 use pinhole_graph::{Graph, IntegerRules};
-use pinhole_quantize::{Observer, Options, Progress, Quantized, Report, quantize, report::report};
+use pinhole_quantize::{
+    Choice, Goal, Mixed, Observer, Options, Progress, Quantized, Report, Sensitivity, quantize,
+    quantize_mixed, report::report, svg,
+};
+use serde::{Deserialize, Serialize};
 
 use crate::encoder::{ImageEncoder, LoadedModel};
 use crate::failure::{Context, Failure, Outcome};
@@ -19,7 +23,13 @@ use crate::{files, graph_file, pictures, progress};
 Examples:
   pinhole quantize lite0.phg --calibrate photos/ --out lite0-int8.phg
   pinhole quantize lite0.phg --calibrate photos/ --observer percentile \\
-    --report report.json --out lite0-int8.phg
+    --report report.json --picture report.svg --out lite0-int8.phg
+  pinhole quantize tinyvit.phg --calibrate photos/ --cosine 0.995 \\
+    --max-flash 8MB --out tinyvit-mixed.phg
+
+--cosine leaves the layers that int8 costs most in floats until the output is as
+near as that, measured on every fourth picture, which calibration then does not
+see; pack with --precision f16. An interrupted search goes on where it was.
 
 Use pictures like those that the camera will see, and none that accuracy is
 measured on. --calibrate may be given more than once; cifar10:DIR takes pictures
@@ -47,8 +57,9 @@ pub(crate) struct Calibration {
     /// Pictures taken, spread evenly over each source.
     #[arg(long, default_value_t = 128, value_name = "N", value_parser = at_least_one)]
     pub(crate) calibration_count: usize,
-    /// How ranges are chosen: min-max, percentile or mse.
-    #[arg(long, default_value = "mse", value_parser = ["min-max", "percentile", "mse"])]
+    /// How ranges are chosen; best tries all and takes what keeps the output nearest.
+    #[arg(long, default_value = "best",
+          value_parser = ["best", "min-max", "percentile", "mse", "entropy"])]
     pub(crate) observer: String,
     /// Share that --observer percentile leaves out at each end.
     #[arg(long, default_value_t = 0.00001, value_name = "SHARE")]
@@ -59,12 +70,105 @@ pub(crate) struct Calibration {
     /// Leave the biases as they are.
     #[arg(long)]
     pub(crate) no_bias_correction: bool,
+    /// Mean cosine of the output to f32 that a mix of int8 and float layers must reach.
+    #[arg(long, value_name = "COSINE", value_parser = a_cosine)]
+    pub(crate) cosine: Option<f64>,
+    /// Most bytes of the packed file that --cosine may take, as 600000, 600kB or 1.5MB.
+    #[arg(long, value_name = "BYTES", requires = "cosine", value_parser = bytes)]
+    pub(crate) max_flash: Option<usize>,
+    /// Most bytes of RAM that --cosine may take.
+    #[arg(long, value_name = "BYTES", requires = "cosine", value_parser = bytes)]
+    pub(crate) max_arena: Option<usize>,
     /// Name of a layer that stays in floats (pack --precision says which); may be given more than once.
     #[arg(long, value_name = "NODE")]
     pub(crate) keep_float: Vec<String>,
     /// Where the report by layer goes, as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
+    /// Where a picture of the report goes (SVG).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) picture: Option<PathBuf>,
+}
+
+fn a_cosine(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(cosine) if (0.0..1.0).contains(&cosine) => Ok(cosine),
+        _ => Err("expected a number from 0 to below 1, as 0.995".into()),
+    }
+}
+
+/// Bytes with an optional decimal unit.
+fn bytes(text: &str) -> Result<usize, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" | "B" => 1.0,
+        "kB" | "k" => 1e3,
+        "MB" | "M" => 1e6,
+        other => return Err(format!("found the unit {other}, expected B, kB or MB")),
+    };
+    match digits.parse::<f64>() {
+        Ok(number) if number > 0.0 && number * unit < 1e12 => Ok((number * unit) as usize),
+        _ => Err("expected a number of bytes, as 600000, 600kB or 1.5MB".into()),
+    }
+}
+
+/// What came out, for people and programs.
+#[derive(Serialize)]
+pub(crate) struct Quantization {
+    /// How ranges were chosen.
+    observer: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mixed: Option<MixedReport>,
+    /// The pictures whose outputs turned most, the worst first.
+    worst_pictures: Vec<WorstPicture>,
+    #[serde(flatten)]
+    report: Report,
+}
+
+#[derive(Serialize)]
+struct WorstPicture {
+    picture: String,
+    cosine: f64,
+}
+
+/// Which layers stay in floats and why.
+#[derive(Serialize)]
+struct MixedReport {
+    goal: f64,
+    reached: bool,
+    int8_cosine: f64,
+    cosine: f64,
+    candidates: usize,
+    float_layers: Vec<Choice>,
+}
+
+impl Quantization {
+    /// A table for people.
+    pub(crate) fn table(&self) -> String {
+        let mut out = self.report.table();
+        for worst in &self.worst_pictures {
+            out += &format!("  {:.5}  {}\n", worst.cosine, worst.picture);
+        }
+        out += &format!("ranges chosen by: {}\n", self.observer);
+        if let Some(mixed) = &self.mixed {
+            out += &format!(
+                "{} of {} layers stay in floats; cosine of the pictures set apart {:.5}, of int8 alone {:.5}, goal {}{}\n",
+                mixed.float_layers.len(),
+                mixed.candidates,
+                mixed.cosine,
+                mixed.int8_cosine,
+                mixed.goal,
+                if mixed.reached { "" } else { ": NOT reached" }
+            );
+            for choice in &mixed.float_layers {
+                out += &format!(
+                    "  {:<44} {:<18} alone in int8 it costs {:.6}\n",
+                    choice.node, choice.op, choice.error_alone
+                );
+            }
+        }
+        out
+    }
 }
 
 #[cfg(feature = "train")]
@@ -74,12 +178,16 @@ impl Calibration {
         Self {
             calibrate: sources,
             calibration_count: count,
-            observer: "mse".to_owned(),
+            observer: "best".to_owned(),
             percentile: 0.00001,
             no_equalize: false,
             no_bias_correction: false,
+            cosine: None,
+            max_flash: None,
+            max_arena: None,
             keep_float: Vec::new(),
             report: None,
+            picture: None,
         }
     }
 }
@@ -87,11 +195,15 @@ impl Calibration {
 /// Runs the verb.
 pub(crate) fn run(args: Args) -> Outcome {
     files::check_target(&args.out)?;
-    if let Some(path) = &args.calibration.report {
+    let calibration = &args.calibration;
+    for path in [&calibration.report, &calibration.picture]
+        .into_iter()
+        .flatten()
+    {
         files::check_target(path)?;
     }
     let graph = graph_file::open(&args.graph)?;
-    let (quantized, report) = calibrated(&graph, &args.graph, &args.calibration)?;
+    let (quantized, report) = calibrated(&graph, &args.graph, calibration, &args.out)?;
     graph_file::save(&quantized, &args.out)?;
     if args.json {
         return json(&report);
@@ -100,12 +212,13 @@ pub(crate) fn run(args: Args) -> Outcome {
     Ok(())
 }
 
-/// Quantises and reports.
+/// Quantises and reports. What a search has found is kept beside `out` until it is done.
 pub(crate) fn calibrated(
     graph: &Graph,
     name: &Path,
     choices: &Calibration,
-) -> Outcome<(Graph, Report)> {
+    out: &Path,
+) -> Outcome<(Graph, Quantization)> {
     for node in &choices.keep_float {
         if !graph.nodes.iter().any(|n| n.name == *node) {
             return Err(
@@ -122,16 +235,97 @@ pub(crate) fn calibrated(
         .help("pinhole import and pinhole pack are enough: its scales are kept"));
     }
     let graph = &without_scales(graph);
-    let inputs = inputs(graph, name, choices)?;
-    if inputs.len() < 16 {
+    let Pictures { inputs, names } = inputs(graph, name, choices)?;
+    warn(&inputs, choices);
+    let options = Options {
+        observer: observer(choices)?,
+        equalize: !choices.no_equalize,
+        correct_biases: !choices.no_bias_correction,
+        float_nodes: choices.keep_float.iter().cloned().collect(),
+    };
+    let bar = Mutex::new(progress::bar("ranges", inputs.len()));
+    let show = |progress: Progress| show(&bar, progress);
+    let (found, mixed) = match choices.cosine {
+        None => {
+            let found = quantize(graph, &inputs, &options, &show).context(name.display())?;
+            (found, None)
+        }
+        Some(cosine) => {
+            let goal = Goal {
+                cosine,
+                flash_bytes: choices.max_flash,
+                arena_bytes: choices.max_arena,
+            };
+            let (found, mixed) = mixed(graph, name, &inputs, &options, &goal, out, &show)?;
+            (found, Some(mixed))
+        }
+    };
+    let compared: Vec<usize> = pictures::spread(&(0..inputs.len()).collect::<Vec<_>>(), 16);
+    let shown: Vec<Vec<f32>> = compared
+        .iter()
+        .map(|&index| inputs[index].clone())
+        .collect();
+    let report =
+        report(&found.prepared, &found.quantized, &shown, &show).context(name.display())?;
+    if let Ok(bar) = bar.lock() {
+        bar.finish_and_clear();
+    }
+    let mut worst: Vec<(f64, usize)> = report
+        .output_cosines
+        .iter()
+        .copied()
+        .zip(compared)
+        .collect();
+    worst.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let worst = worst
+        .into_iter()
+        .take(3)
+        .map(|(cosine, index)| WorstPicture {
+            picture: names[index].clone(),
+            cosine,
+        });
+    let quantization = Quantization {
+        observer: found.observer.name(),
+        mixed,
+        worst_pictures: worst.collect(),
+        report,
+    };
+    if let Some(path) = &choices.report {
+        let text = serde_json::to_string_pretty(&quantization).map_err(Failure::new)?;
+        files::write(path, text.as_bytes())?;
+    }
+    if let Some(path) = &choices.picture {
+        let title = format!("{}: what int8 costs", files::name(name));
+        files::write(path, svg(&quantization.report, &title).as_bytes())?;
+    }
+    Ok((found.quantized, quantization))
+}
+
+/// Says what may make ranges wrong.
+fn warn(inputs: &[Vec<f32>], choices: &Calibration) {
+    let fewest = if choices.cosine.is_some() { 22 } else { 16 };
+    if inputs.len() < fewest {
         note!(
             "only {} calibration pictures: ranges may be too narrow; 100 or more are usual",
             inputs.len()
         );
     }
-    let observer = match choices.observer.as_str() {
+    let plain = |input: &&Vec<f32>| input.chunks_exact(3).all(|pixel| pixel == &input[..3]);
+    let plain = inputs.iter().filter(plain).count();
+    if plain > 0 {
+        note!(
+            "{plain} of {} calibration pictures are of one colour: they say nothing of the ranges of others",
+            inputs.len()
+        );
+    }
+}
+
+fn observer(choices: &Calibration) -> Outcome<Option<Observer>> {
+    Ok(Some(match choices.observer.as_str() {
+        "best" => return Ok(None),
         "min-max" => Observer::MinMax,
         "mse" => Observer::Mse,
+        "entropy" => Observer::Entropy,
         _ if (0.0..0.5).contains(&choices.percentile) => Observer::Percentile(choices.percentile),
         _ => {
             return Err(Failure::new(format_args!(
@@ -139,46 +333,117 @@ pub(crate) fn calibrated(
                 choices.percentile
             )));
         }
+    }))
+}
+
+fn show(bar: &Mutex<indicatif::ProgressBar>, progress: Progress) {
+    let (what, done, all) = match progress {
+        Progress::Channels(done, all) => ("channel ranges", done, all),
+        Progress::Ranges(done, all) => ("ranges", done, all),
+        Progress::Histograms(done, all) => ("histograms", done, all),
+        Progress::Observers(done, all) => ("comparing observers", done, all),
+        Progress::Sensitivity(done, all) => ("layers alone in int8", done, all),
+        Progress::Biases(done, all) => ("correcting biases", done, all),
+        Progress::Report(done, all) => ("comparing", done, all),
     };
-    let options = Options {
-        observer,
-        equalize: !choices.no_equalize,
-        correct_biases: !choices.no_bias_correction,
-        float_nodes: choices.keep_float.iter().cloned().collect(),
-    };
-    let bar = Mutex::new(progress::bar("ranges", inputs.len()));
-    let show = |progress: Progress| {
-        let (what, done, all) = match progress {
-            Progress::Channels(done, all) => ("channel ranges", done, all),
-            Progress::Ranges(done, all) => ("ranges", done, all),
-            Progress::Histograms(done, all) => ("histograms", done, all),
-            Progress::Biases(done, all) => ("correcting biases", done, all),
-            Progress::Report(done, all) => ("comparing", done, all),
-        };
-        if let Ok(bar) = bar.lock() {
-            bar.set_message(what);
-            bar.set_length(all as u64);
-            bar.set_position(done as u64);
-        }
-    };
-    let Quantized {
-        prepared,
-        quantized,
-    } = quantize(graph, &inputs, &options, &show).context(name.display())?;
-    let report = report(&prepared, &quantized, &pictures::spread(&inputs, 16), &show)
-        .context(name.display())?;
     if let Ok(bar) = bar.lock() {
-        bar.finish_and_clear();
+        bar.set_message(what);
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
     }
-    if let Some(path) = &choices.report {
-        files::write(
-            path,
-            serde_json::to_string_pretty(&report)
-                .map_err(Failure::new)?
-                .as_bytes(),
-        )?;
+}
+
+/// What an interrupted search leaves beside its product.
+#[derive(Default, Serialize, Deserialize)]
+struct Started {
+    /// Of the graph, the pictures and the options.
+    sha256: String,
+    sensitivity: Sensitivity,
+}
+
+/// Every fourth picture is set apart for the check.
+const CHECK_EVERY: usize = 4;
+
+#[allow(clippy::too_many_arguments)]
+fn mixed(
+    graph: &Graph,
+    name: &Path,
+    inputs: &[Vec<f32>],
+    options: &Options,
+    goal: &Goal,
+    out: &Path,
+    show: &(dyn Fn(Progress) + Sync),
+) -> Outcome<(Quantized, MixedReport)> {
+    let apart = |index: &usize| index % CHECK_EVERY == CHECK_EVERY - 1;
+    let take = |wanted: bool| -> Vec<Vec<f32>> {
+        let chosen = (0..inputs.len()).filter(|index| apart(index) == wanted);
+        chosen.map(|index| inputs[index].clone()).collect()
+    };
+    let (seen, check) = (take(false), take(true));
+    if check.is_empty() {
+        return Err(Failure::new(format_args!(
+            "found {} pictures, expected {CHECK_EVERY} or more: --cosine is measured on every fourth of them",
+            inputs.len()
+        )));
     }
+    let sha256 = identity(graph, inputs, options)?;
+    let path = out.with_added_extension("started.json");
+    let mut started = std::fs::read(&path)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<Started>(&bytes).ok())
+        .filter(|started| started.sha256 == sha256)
+        .unwrap_or_default();
+    started.sha256 = sha256;
+    let known = started.sensitivity.clone();
+    if !known.is_empty() {
+        note!(
+            "going on: {} layers are known from {}",
+            known.len(),
+            path.display()
+        );
+    }
+    let mut lost = None;
+    let mut learn = |node: &str, error: f64| {
+        started.sensitivity.insert(node.to_owned(), error);
+        let kept = serde_json::to_vec(&started).map_err(Failure::new);
+        // The search goes on without what cannot be kept; the failure is told at its end.
+        lost = kept.and_then(|bytes| files::write(&path, &bytes)).err();
+    };
+    let mixed = quantize_mixed(graph, &seen, &check, options, goal, known, &mut learn, show);
+    let Mixed {
+        quantized,
+        int8_cosine,
+        cosine,
+        choices,
+        candidates,
+        reached,
+    } = mixed.context(name.display())?;
+    match lost {
+        Some(failure) => note!("what the search found could not be kept: {failure}"),
+        // Absent when nothing had to be searched.
+        None => drop(std::fs::remove_file(&path)),
+    }
+    let report = MixedReport {
+        goal: goal.cosine,
+        reached,
+        int8_cosine,
+        cosine,
+        candidates,
+        float_layers: choices,
+    };
     Ok((quantized, report))
+}
+
+/// Changes with everything that sensitivities depend on.
+fn identity(graph: &Graph, inputs: &[Vec<f32>], options: &Options) -> Outcome<String> {
+    use sha2::{Digest, Sha256};
+    let mut hash = Sha256::new();
+    hash.update(graph.to_bytes().map_err(Failure::new)?);
+    for input in inputs {
+        input.iter().for_each(|x| hash.update(x.to_le_bytes()));
+    }
+    hash.update(format!("{options:?}"));
+    Ok(files::hex(&hash.finalize()))
 }
 
 /// The graph in f32: what an earlier quantisation left is taken away.
@@ -188,14 +453,23 @@ fn without_scales(graph: &Graph) -> Graph {
     plain
 }
 
-/// Model inputs of the calibration pictures.
-fn inputs(graph: &Graph, name: &Path, choices: &Calibration) -> Outcome<Vec<Vec<f32>>> {
+/// Calibration pictures as model inputs.
+struct Pictures {
+    inputs: Vec<Vec<f32>>,
+    /// Where each is from.
+    names: Vec<String>,
+}
+
+fn inputs(graph: &Graph, name: &Path, choices: &Calibration) -> Outcome<Pictures> {
     let packed =
         pinhole_pack::pack(graph, &pinhole_pack::PackOptions::default()).context(name.display())?;
     let bytes = pinhole_runtime::interpreter::AlignedBytes::from_slice(&packed.bytes);
     let loaded = LoadedModel::from_bytes(name.display(), bytes, pinhole_runtime::kernel::detect())?;
     let encoder = ImageEncoder::new(name.display(), loaded)?;
-    let mut inputs = Vec::new();
+    let mut found = Pictures {
+        inputs: Vec::new(),
+        names: Vec::new(),
+    };
     for source in &choices.calibrate {
         let share = choices.calibration_count.div_ceil(choices.calibrate.len());
         match source.strip_prefix("cifar10:") {
@@ -203,18 +477,24 @@ fn inputs(graph: &Graph, name: &Path, choices: &Calibration) -> Outcome<Vec<Vec<
                 let data = Cifar10::train_unlabelled(dir)?;
                 let all: Vec<usize> = (0..data.len()).collect();
                 for index in pictures::spread(&all, share) {
-                    inputs.push(encoder.input_f32(&data.picture(index))?);
+                    found.inputs.push(encoder.input_f32(&data.picture(index))?);
+                    found
+                        .names
+                        .push(format!("{source} training picture {index}"));
                 }
             }
             None => {
                 for path in pictures::spread(&pictures::below(Path::new(source))?, share) {
                     match load_picture(&path) {
-                        Ok(picture) => inputs.push(encoder.input_f32(&picture)?),
+                        Ok(picture) => {
+                            found.inputs.push(encoder.input_f32(&picture)?);
+                            found.names.push(path.display().to_string());
+                        }
                         Err(error) => note!("left out: {error}"),
                     }
                 }
             }
         }
     }
-    Ok(inputs)
+    Ok(found)
 }

@@ -1,0 +1,258 @@
+//! Mixed precision: which layers stay in floats, so that a model that int8 alone costs too much reaches a goal.
+//!
+//! Every layer is measured alone, in int8 between floats, on pictures that calibration does not see; those that cost most
+//! become floats first, as many as the goal needs, found by bisection with whole runs. Layers that only move numbers follow
+//! what writes them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pinhole_graph::{Graph, Node, Op};
+use pinhole_pack::{PackOptions, Precision, pack};
+use serde::{Deserialize, Serialize};
+
+use crate::{Calibration, Options, Progress, QuantizeError, Quantized, report, scheme, spread};
+
+/// What a mixed model must reach, and what it may cost.
+#[derive(Clone, Debug, Default)]
+pub struct Goal {
+    /// Mean cosine of its outputs to those in f32, at least.
+    pub cosine: f64,
+    /// Bytes of the file with the float layers in f16, at most.
+    pub flash_bytes: Option<usize>,
+    /// Bytes of the arena, at most.
+    pub arena_bytes: Option<usize>,
+}
+
+/// How much the outputs turn when one layer alone computes in int8: 1 − mean cosine, by name of its node.
+pub type Sensitivity = BTreeMap<String, f64>;
+
+/// A layer that stays in floats.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Choice {
+    /// Name of its node.
+    pub node: String,
+    /// Operator.
+    pub op: String,
+    /// 1 − mean cosine when it alone computes in int8.
+    pub error_alone: f64,
+}
+
+/// A model of int8 and float layers, and how it came to be.
+#[derive(Clone, Debug)]
+pub struct Mixed {
+    /// The graphs.
+    pub quantized: Quantized,
+    /// Mean cosine of the check inputs with every layer in int8.
+    pub int8_cosine: f64,
+    /// The same of the result.
+    pub cosine: f64,
+    /// The layers in floats, the most sensitive first; without those that only move numbers.
+    pub choices: Vec<Choice>,
+    /// Layers that could have been chosen.
+    pub candidates: usize,
+    /// Whether the goal's cosine was reached within its budgets.
+    pub reached: bool,
+}
+
+/// Check inputs on which a layer is measured alone.
+const SENSITIVITY_INPUTS: usize = 8;
+
+/// Quantises as [`crate::quantize`] does, with as many layers in floats as `goal` needs. Ranges come from `inputs`, cosines
+/// from `check`. `known` has what was measured already, and `learn` is told each new measurement, so that an interrupted run
+/// can go on.
+///
+/// # Errors
+/// See [`QuantizeError`].
+#[allow(clippy::too_many_arguments)]
+pub fn quantize_mixed(
+    graph: &Graph,
+    inputs: &[Vec<f32>],
+    check: &[Vec<f32>],
+    options: &Options,
+    goal: &Goal,
+    known: Sensitivity,
+    learn: &mut dyn FnMut(&str, f64),
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Mixed, QuantizeError> {
+    if check.is_empty() {
+        return Err(QuantizeError::NoPictures);
+    }
+    let calibration = Calibration::new(graph, inputs, options, progress)?;
+    let check: Vec<&Vec<f32>> = check.iter().collect();
+    let search = Search {
+        calibration: &calibration,
+        inputs,
+        check: &check,
+        expected: report::outputs(&calibration.prepared, &check)?,
+        options,
+        goal,
+    };
+    let (int8, int8_cosine) = search.try_floats(&options.float_nodes, progress)?;
+    let mut mixed = Mixed {
+        quantized: int8,
+        int8_cosine,
+        cosine: int8_cosine,
+        choices: Vec::new(),
+        candidates: 0,
+        reached: int8_cosine >= goal.cosine,
+    };
+    if mixed.reached {
+        return Ok(mixed);
+    }
+    let ranking = search.ranking(known, learn, progress)?;
+    mixed.candidates = ranking.len();
+    search.bisect(&ranking, &mut mixed, progress)?;
+    Ok(mixed)
+}
+
+struct Search<'a> {
+    calibration: &'a Calibration,
+    inputs: &'a [Vec<f32>],
+    check: &'a [&'a Vec<f32>],
+    expected: Vec<Vec<f32>>,
+    options: &'a Options,
+    goal: &'a Goal,
+}
+
+impl Search<'_> {
+    /// Quantises with these layers in floats; the mean cosine of the check inputs.
+    fn try_floats(
+        &self,
+        floats: &BTreeSet<String>,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<(Quantized, f64), QuantizeError> {
+        let floats = with_movers(&self.calibration.prepared, floats);
+        let quantized = self
+            .calibration
+            .quantize(&floats, self.inputs, self.options, progress)?;
+        let found = report::outputs(&quantized.quantized, self.check)?;
+        Ok((quantized, report::mean_cosine(&self.expected, &found)))
+    }
+
+    /// Layers by what they cost alone, the most first.
+    fn ranking(
+        &self,
+        known: Sensitivity,
+        learn: &mut dyn FnMut(&str, f64),
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Vec<Choice>, QuantizeError> {
+        let graph = &self.calibration.prepared;
+        let few: Vec<&Vec<f32>> = spread(self.check, SENSITIVITY_INPUTS)
+            .into_iter()
+            .copied()
+            .collect();
+        let expected = report::outputs(graph, &few)?;
+        let names: BTreeSet<String> = graph.nodes.iter().map(|node| node.name.clone()).collect();
+        let layers: Vec<&Node> = graph
+            .nodes
+            .iter()
+            .filter(|node| !only_moves(node))
+            .filter(|node| scheme::is_integer(graph, node, &self.options.float_nodes))
+            .collect();
+        let mut ranking = Vec::new();
+        for (done, node) in layers.iter().enumerate() {
+            let error_alone = match known.get(&node.name) {
+                Some(error) => *error,
+                None => {
+                    let mut others = names.clone();
+                    others.remove(&node.name);
+                    let alone = self.calibration.apply(&others);
+                    let found = report::outputs(&alone, &few)?;
+                    let error = 1.0 - report::mean_cosine(&expected, &found);
+                    learn(&node.name, error);
+                    error
+                }
+            };
+            ranking.push(Choice {
+                node: node.name.clone(),
+                op: node.op.name().into(),
+                error_alone,
+            });
+            progress(Progress::Sensitivity(done + 1, layers.len()));
+        }
+        ranking.sort_by(|a, b| b.error_alone.total_cmp(&a.error_alone));
+        Ok(ranking)
+    }
+
+    /// Finds the shortest beginning of `ranking` that reaches the goal, or the longest that its budgets allow.
+    fn bisect(
+        &self,
+        ranking: &[Choice],
+        mixed: &mut Mixed,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<(), QuantizeError> {
+        // Beginnings of `too_few` layers miss the goal, those of `enough` reach it or cost too much.
+        let (mut too_few, mut enough) = (0, ranking.len() + 1);
+        while enough - too_few > 1 {
+            // Few layers usually do: the first guesses grow from below.
+            let middle = if enough > ranking.len() {
+                (2 * too_few).clamp(too_few + 1, ranking.len())
+            } else {
+                too_few.midpoint(enough)
+            };
+            let mut floats = self.options.float_nodes.clone();
+            floats.extend(ranking[..middle].iter().map(|choice| choice.node.clone()));
+            let (quantized, cosine) = self.try_floats(&floats, progress)?;
+            let affordable = self.is_affordable(&quantized.quantized)?;
+            let reached = affordable && cosine >= self.goal.cosine;
+            if reached || affordable && !mixed.reached && cosine > mixed.cosine {
+                mixed.quantized = quantized;
+                mixed.cosine = cosine;
+                mixed.choices = ranking[..middle].to_vec();
+                mixed.reached = reached;
+            }
+            if reached || !affordable {
+                enough = middle;
+            } else {
+                too_few = middle;
+            }
+            if too_few == ranking.len() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_affordable(&self, graph: &Graph) -> Result<bool, QuantizeError> {
+        let Goal {
+            flash_bytes,
+            arena_bytes,
+            ..
+        } = self.goal;
+        if flash_bytes.is_none() && arena_bytes.is_none() {
+            return Ok(true);
+        }
+        let options = PackOptions {
+            precision: Precision::F16,
+            ..PackOptions::default()
+        };
+        let report = pack(graph, &options)?.report;
+        let within = |limit: &Option<usize>, found| limit.is_none_or(|limit| found <= limit);
+        Ok(within(flash_bytes, report.file_bytes) && within(arena_bytes, report.arena_bytes))
+    }
+}
+
+fn only_moves(node: &Node) -> bool {
+    matches!(
+        node.op,
+        Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::Concat { .. } | Op::Pad { .. }
+    )
+}
+
+/// Adds the nodes that only move what these write.
+fn with_movers(graph: &Graph, floats: &BTreeSet<String>) -> BTreeSet<String> {
+    let mut all = floats.clone();
+    let mut is_float: Vec<bool> = vec![false; graph.values.len()];
+    for node in &graph.nodes {
+        let mut written = node
+            .inputs
+            .iter()
+            .filter(|&&input| graph.values[input].constant.is_none());
+        let moves_floats = only_moves(node) && written.all(|&input| is_float[input]);
+        is_float[node.output] = moves_floats || floats.contains(&node.name);
+        if moves_floats {
+            all.insert(node.name.clone());
+        }
+    }
+    all
+}
