@@ -13,7 +13,8 @@ FOLDER/NAME holds the checkpoint and configuration as the library itself saves t
   text.embedding   (texts, width) of length 1
 
 Weights have the deviations of the library's own initialisation, but norms whose gains and statistics differ, biases that are
-not 0 and factors of branches that are not tiny, as training makes them: what an importer confuses must show.
+not 0 and factors of branches that are not tiny, as training makes them: what an importer confuses must show. The convolutions
+of a FastViT keep the variance of what they are given, for otherwise its embedding is one of biases, whatever the picture.
 """
 
 import functools
@@ -109,10 +110,13 @@ def register_tiny():
         se_downsamples=(False, False), pos_embs=(None, positions), lkc_use_act=True, token_mixers=("repmixer", "attention"),
         norm_layer=functools.partial(LayerNorm2d, eps=1e-5), stem_use_scale_branch=False,
     )
-    stem = vision_transformer_hybrid.ConvStem(
-        channels=(16, 16, 64), stride=(4, 2, 2), kernel_size=(4, 2, 2), padding=0, act_layer=torch.nn.GELU,
-    )
-    patches = functools.partial(vision_transformer_hybrid.HybridEmbed, backbone=stem, proj=False)
+
+    def patches(**kwargs):
+        stem = vision_transformer_hybrid.ConvStem(
+            channels=(16, 16, 64), stride=(4, 2, 2), kernel_size=(4, 2, 2), padding=0, act_layer=torch.nn.GELU,
+        )
+        return vision_transformer_hybrid.HybridEmbed(backbone=stem, proj=False, **kwargs)
+
     sizes = {"img_size": 32, "embed_dim": 64, "num_heads": 2}
     register(
         "vit_tiny_stem", vision_transformer.VisionTransformer, depth=2, embed_layer=patches, patch_size=1, no_embed_class=True,
@@ -131,19 +135,23 @@ def perturbed(model, seed):
     def noise(tensor, deviation):
         return torch.randn(tensor.shape, generator=generator) * deviation
 
+    state = model.state_dict()
+    is_fastvit = any(name.endswith("layer_scale.gamma") for name in state)
     with torch.no_grad():
-        for name, tensor in model.state_dict().items():
+        for name, tensor in state.items():
             if name.endswith("running_var"):
                 tensor.copy_(torch.exp(noise(tensor, 0.3)))
             elif name.endswith("running_mean"):
                 tensor.copy_(noise(tensor, 0.2))
             elif name.endswith("gamma"):
-                tensor.copy_(torch.exp(noise(tensor, 0.3)) * 0.3)
+                tensor.copy_(torch.exp(noise(tensor, 0.3)) * 0.1)
             elif tensor.is_floating_point() and tensor.dim() == 1 and "logit" not in name:
                 if name.endswith("weight"):
                     tensor.copy_(torch.exp(noise(tensor, 0.3)))
                 else:
                     tensor.copy_(noise(tensor, 0.1))
+            elif is_fastvit and name.startswith("visual.") and tensor.dim() >= 2:
+                tensor.copy_(noise(tensor, tensor[0].numel() ** -0.5))
             elif tensor.is_floating_point() and tensor.dim() >= 2 and tensor.abs().max() == 0:
                 tensor.copy_(noise(tensor, 0.05))
     return model.eval()
