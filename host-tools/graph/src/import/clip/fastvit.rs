@@ -4,7 +4,7 @@
 //! (<https://arxiv.org/abs/2311.17049>).
 //!
 //! ```text
-//! stem ─ stages of [halve the size] ─ [positions from the neighbourhood] ─ blocks ─ convolution ─ mean ─ projection ─ embedding
+//! stem ─ stages of ([halve the size] ─ [positions] ─ blocks) ─ convolution ─ mean ─ projection ─ embedding
 //! ```
 //!
 //! The branches that training keeps apart are folded into one convolution each ([`super::fold`]); a checkpoint that was saved

@@ -127,9 +127,15 @@ impl Gathers {
         let pool = config.text_pool.as_deref();
         if checkpoint.tensors.contains_key(class_token::KEY) {
             return if context {
-                Err("its text tower has a class token and no causal mask, which is not known; the image tower is: --tower image".into())
+                Err(
+                    "its text tower has a class token and no causal mask, which is not known; \
+                     the image tower is: --tower image"
+                        .into(),
+                )
             } else if config.correct_cls_mask {
-                Err("the class token of its text tower sees itself and no padding (correct_cls_mask), which is not known; the image tower is: --tower image".into())
+                Err("the class token of its text tower sees itself and no padding (correct_cls_mask), \
+                     which is not known; the image tower is: --tower image"
+                    .into())
             } else {
                 Ok(Self::ClassToken)
             };
