@@ -256,7 +256,8 @@ impl Encoder {
         value.multiply(kernels, tokens, x, v);
         let (width, num_heads, scale) = (Self::WIDTH, 12, 0.176_776_7);
         kernels.attention_f32(AttentionF32 {
-            tokens,
+            queries: tokens,
+            keys: tokens,
             width,
             num_heads,
             scale,

@@ -600,12 +600,15 @@ fn records_lie_as_the_specification_says() {
         offset_of!(Header, geometry),
         offset_of!(Header, values),
         offset_of!(Header, signature),
+        offset_of!(Header, padding_tokens),
         offset_of!(Header, reserved),
         size_of::<Header>(),
     ];
     assert_eq!(
         header,
-        [8, 12, 16, 32, 40, 48, 56, 60, 68, 76, 108, 156, 164, 184]
+        [
+            8, 12, 16, 32, 40, 48, 56, 60, 68, 76, 108, 156, 164, 165, 184
+        ]
     );
     let value = [
         offset_of!(ValueRecord, shape),

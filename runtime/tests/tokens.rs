@@ -3,13 +3,13 @@
 mod common;
 
 use common::samples::text_f32;
-use common::{Aligned, Builder, Parts};
+use common::{Aligned, Builder, Parts, seal};
 use pinhole_runtime::interpreter::{InputError, Interpreter};
 use pinhole_runtime::kernel::Scalar;
 use pinhole_runtime::model::Model;
-use pinhole_runtime::model::format::{DType, ModelKind};
+use pinhole_runtime::model::format::{DType, Header, ModelKind};
 use pinhole_runtime::model::op::*;
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 /// The embedding of `ids` by a text model of at most `max_tokens`, its arena full of `garbage`.
 fn embed(max_tokens: usize, ids: &[i32], garbage: u8) -> Vec<f32> {
@@ -127,6 +127,88 @@ fn the_first_and_the_last_row_and_a_cut_of_columns_follow_the_tokens() {
             .to_string()
             .contains("dynamic")
     );
+}
+
+/// Two queries that attend to keys, of which there are `tokens`, at most that many when `dynamic`; inputs q, k, v.
+fn two_queries(tokens: usize, dynamic: bool) -> Builder {
+    let mut b = Builder::new(ModelKind::Other);
+    let rows = |b: &mut Builder| match dynamic {
+        true => b.dynamic(DType::F32, &[tokens, 4]),
+        false => b.value(DType::F32, &[tokens, 4]),
+    };
+    let q = b.value(DType::F32, &[2, 4]);
+    let (k, v) = (rows(&mut b), rows(&mut b));
+    for input in [q, k, v] {
+        b.input(input);
+    }
+    let mixed = b.value(DType::F32, &[2, 4]);
+    let parts = Parts::params(AttentionParams {
+        num_heads: 2.into(),
+        causal: 0,
+        reserved: 0,
+        scale: 0.5.into(),
+    });
+    let scratch = pinhole_runtime::kernel::attention_scratch_bytes(tokens);
+    b.op(
+        OpKind::AttentionF32,
+        &[q, k, v],
+        mixed,
+        parts.scratch(scratch),
+    );
+    b.output(mixed);
+    b
+}
+
+/// The output of [`two_queries`] over as many keys as `numbers` has rows behind the queries.
+fn mixed(builder: &Builder, numbers: &[f32], tokens: usize) -> Vec<f32> {
+    let file = builder.build();
+    let model = Model::load(&file).unwrap();
+    let mut arena = Aligned::zeroed(model.arena_bytes());
+    let mut interpreter = Interpreter::new(&model, &mut arena, &Scalar).unwrap();
+    if model.max_tokens() > 0 {
+        interpreter.set_tokens(tokens).unwrap();
+    }
+    let spans = [0..8, 8..8 + 4 * tokens, 9..9 + 4 * tokens];
+    for (input, span) in spans.into_iter().enumerate() {
+        let input = interpreter.input_f32_mut(input).unwrap();
+        input.copy_from_slice(&numbers[span]);
+    }
+    interpreter.run();
+    interpreter.output_f32(0).unwrap().to_vec()
+}
+
+#[test]
+fn queries_of_a_fixed_number_attend_to_the_keys_of_a_run() {
+    let numbers: Vec<f32> = (0..40).map(|i| (i * i % 17) as f32 / 5.0 - 1.5).collect();
+    let dynamic = two_queries(6, true);
+    for tokens in 1..=6 {
+        let expected = mixed(&two_queries(tokens, false), &numbers, tokens);
+        assert_eq!(mixed(&dynamic, &numbers, tokens), expected, "{tokens}");
+    }
+}
+
+#[test]
+fn a_causal_attention_of_a_fixed_number_of_queries_to_keys_of_a_run_is_refused() {
+    let mut b = two_queries(2, true);
+    assert!(Model::load(&b.build()).is_ok());
+    // Byte 2 of the parameters says that it is causal.
+    b.ops[0].params[2] = 1;
+    let error = Model::load(&b.build()).unwrap_err().to_string();
+    assert!(error.contains("dynamic"), "{error}");
+}
+
+#[test]
+fn padding_is_less_than_the_largest_number_of_tokens() {
+    for (padding, sound) in [(0, true), (4, true), (5, false), (255, false)] {
+        let mut file = text_f32(5).build();
+        let (header, _) = Header::mut_from_prefix(&mut file).unwrap();
+        header.padding_tokens = padding;
+        seal(&mut file);
+        match Model::load(&file) {
+            Ok(model) => assert!(sound && model.padding_tokens() == usize::from(padding)),
+            Err(error) => assert!(!sound && error.to_string().contains("padding_tokens")),
+        }
+    }
 }
 
 #[test]

@@ -134,11 +134,18 @@ pub struct GraphMeta {
     pub vocabulary: Option<String>,
     /// Largest dimension 0 of dynamic values.
     pub max_tokens: Option<usize>,
+    /// Tokens of padding that a text encoder reads behind each text, counted in `max_tokens`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub padding_tokens: u8,
     /// How quantised nodes round.
     #[serde(default, skip_serializing_if = "IntegerRules::is_own")]
     pub integer_rules: IntegerRules,
     /// Where it came from: file, architecture, SHA-256.
     pub source: BTreeMap<String, String>,
+}
+
+fn is_zero(count: &u8) -> bool {
+    *count == 0
 }
 
 impl IntegerRules {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use pinhole_graph::import::clip::{self, Config, Heads};
 use pinhole_graph::import::{Checkpoint, ImportError, nearest};
 use pinhole_graph::op::Unary;
-use pinhole_graph::{Graph, ModelKind, Tensor, pass};
+use pinhole_graph::{Graph, ModelKind, Op, Tensor, pass};
 
 /// The checkpoint of a file, and what is expected of it.
 fn load(name: &str) -> (Checkpoint, Checkpoint) {
@@ -113,17 +113,125 @@ fn a_residual_network_agrees_with_open_clip() {
 }
 
 #[test]
-fn the_image_tower_of_coca_agrees_with_open_clip_and_its_text_tower_is_refused() {
+fn both_towers_of_coca_agree_with_open_clip() {
     let (checkpoint, expected) = load("coca");
     let config = config(&checkpoint);
     let graph = image(&checkpoint, &config).unwrap();
     let error = largest_error(graph, &expected, "image", "image.embedding");
     assert!(error < 2e-6, "{error}");
-    let refused = text(&checkpoint, &config).unwrap_err().to_string();
-    assert!(
-        refused.contains("CoCa") && refused.contains("--tower image"),
-        "{refused}"
-    );
+    let graph = text(&checkpoint, &config).unwrap();
+    assert_eq!(graph.meta.max_tokens, Some(13), "padding behind 12 tokens");
+    assert_eq!(graph.meta.padding_tokens, 1);
+    let error = largest_error(graph, &expected, "ids", "text.embedding");
+    assert!(error < 2e-6, "{error}");
+}
+
+#[test]
+fn a_mask_of_the_class_token_that_is_not_known_is_refused() {
+    let (checkpoint, _) = load("coca");
+    let mut correct = config(&checkpoint);
+    correct.correct_cls_mask = true;
+    let mut without = config(&checkpoint);
+    without.no_causal_mask = true;
+    for (config, what) in [(correct, "correct_cls_mask"), (without, "no causal mask")] {
+        let refused = text(&checkpoint, &config).unwrap_err().to_string();
+        assert!(
+            refused.contains(what) && refused.contains("--tower image"),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
+fn towers_of_mobileclip_agree_with_open_clip() {
+    for (name, causal) in [
+        ("fastvit", false),
+        ("fastvit_norm", false),
+        ("vit_stem", true),
+        ("vit_timm", false),
+    ] {
+        let (checkpoint, expected) = load(name);
+        let mut config = config(&checkpoint);
+        config.image_size = Some(64);
+        config.no_causal_mask = !causal;
+        let graph = image(&checkpoint, &config).unwrap();
+        assert_eq!(graph.meta.kind, ModelKind::ImageEncoder);
+        let error = largest_error(graph, &expected, "image", "image.embedding");
+        assert!(error < 2e-6, "{name} image: {error}");
+        let graph = text(&checkpoint, &config).unwrap();
+        assert_eq!(graph.values[graph.inputs[0]].dynamic, causal, "{name}");
+        let error = largest_error(graph, &expected, "ids", "text.embedding");
+        assert!(error < 2e-6, "{name} text: {error}");
+    }
+}
+
+#[test]
+fn branches_of_training_are_folded_as_timm_folds_them() {
+    let (apart, _) = load("fastvit");
+    let (folded, expected) = load("fastvit_folded");
+    let [apart, folded] = [apart, folded].map(|checkpoint| {
+        let mut config = config(&checkpoint);
+        config.image_size = Some(64);
+        image(&checkpoint, &config).unwrap()
+    });
+    let nodes = |graph: &Graph| -> Vec<(String, Op)> {
+        let nodes = graph.nodes.iter();
+        nodes
+            .map(|node| (node.name.clone(), node.op.clone()))
+            .collect()
+    };
+    assert_eq!(nodes(&apart), nodes(&folded));
+    for op in nodes(&apart) {
+        assert!(!matches!(op.1, Op::BatchNorm { .. }), "{}", op.0);
+    }
+    // timm folds in f32.
+    let error = largest_error(folded, &expected, "image", "image.embedding");
+    assert!(error < 5e-6, "{error}");
+}
+
+#[test]
+fn keys_of_a_fastvit_that_do_not_fit_are_listed_together() {
+    let (mut checkpoint, _) = load("fastvit");
+    let config = config(&checkpoint);
+    let missing = [
+        "visual.trunk.stem.2.conv_kxk.0.conv.weight",
+        "visual.trunk.stages.0.blocks.0.token_mixer.norm.identity.bias",
+        "visual.trunk.stages.3.blocks.0.token_mixer.qkv.weight",
+        "visual.trunk.final_conv.se.fc2.bias",
+    ];
+    for key in &missing {
+        checkpoint.tensors.remove(*key).unwrap();
+    }
+    let one = Tensor::f32(&[1], vec![0.0]);
+    checkpoint
+        .tensors
+        .insert("visual.trunk.surplus".into(), one.clone());
+    let gamma = "visual.trunk.stages.1.blocks.0.layer_scale.gamma";
+    checkpoint.tensors.insert(gamma.into(), one);
+    let message = image(&checkpoint, &config).unwrap_err().to_string();
+    let listed = [
+        "4 missing, 1 unexpected, 1 of another shape",
+        "unexpected visual.trunk.surplus",
+        &format!("{gamma} is [1], expected [8, 1, 1]"),
+    ];
+    for part in missing.iter().chain(&listed) {
+        assert!(message.contains(part), "no {part} in {message}");
+    }
+}
+
+#[test]
+fn a_network_of_timm_that_is_no_mobileclip_is_refused() {
+    let (checkpoint, _) = load("fastvit");
+    let mut config = config(&checkpoint);
+    config.trunk = Some("fastvit_sa12.apple_in1k".into());
+    let refused = image(&checkpoint, &config).unwrap_err().to_string();
+    assert!(refused.contains("fastvit_sa12"), "{refused}");
+    (config.trunk, config.image_pool) = (None, Some("token".into()));
+    let refused = image(&checkpoint, &config).unwrap_err().to_string();
+    assert!(refused.contains("timm_pool"), "{refused}");
+    (config.image_pool, config.image_size) = (None, Some(1 << 40));
+    let refused = image(&checkpoint, &config).unwrap_err().to_string();
+    assert!(refused.contains("image_size"), "{refused}");
 }
 
 #[test]
@@ -188,12 +296,57 @@ fn a_configuration_beside_a_checkpoint_is_read() {
 }
 
 #[test]
-fn a_text_tower_without_a_mask_is_refused() {
+fn what_open_clip_says_of_a_mobileclip_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut checkpoint, _) = load("fastvit");
+    checkpoint.path = folder.path().join("open_clip_model.safetensors");
+    let keys = clip::recognises(&checkpoint).unwrap();
+    let assumed = clip::config_beside(&checkpoint, keys).unwrap();
+    assert_eq!(assumed.assumed.len(), 3, "{:?}", assumed.assumed);
+    assert!(assumed.no_causal_mask);
+    assert_eq!((assumed.mean, assumed.std), ([0.0; 3], [1.0; 3]));
+    std::fs::write(
+        folder.path().join("open_clip_config.json"),
+        r#"{"model_cfg": {
+                "vision_cfg": {"timm_model_name": "fastvit_mci3", "timm_pool": "avg", "image_size": 224},
+                "text_cfg": {"no_causal_mask": false}
+            },
+            "preprocess_cfg": {"mean": [0.1, 0.2, 0.3], "std": [1, 1, 1]}}"#,
+    )
+    .unwrap();
+    let read = clip::config_beside(&checkpoint, keys).unwrap();
+    assert!(read.assumed.is_empty(), "{:?}", read.assumed);
+    assert!(!read.no_causal_mask);
+    assert_eq!(read.image_size, Some(224));
+    assert_eq!(read.trunk.as_deref(), Some("fastvit_mci3"));
+    assert_eq!(read.image_pool.as_deref(), Some("avg"));
+}
+
+#[test]
+fn a_text_tower_without_a_mask_takes_the_whole_context() {
     let (checkpoint, _) = load("vit");
     let mut config = config(&checkpoint);
     config.no_causal_mask = true;
+    let keys = clip::recognises(&checkpoint).unwrap();
+    let graph = clip::import_text(&checkpoint, keys, &config, None).unwrap();
+    assert!(!graph.values[graph.inputs[0]].dynamic);
+    let refused = clip::import_text(&checkpoint, keys, &config, Some(8)).unwrap_err();
+    assert!(refused.to_string().contains("all of which"), "{refused}");
+    config.text_pool = Some("first".into());
     let refused = text(&checkpoint, &config).unwrap_err().to_string();
-    assert!(refused.contains("no_causal_mask"), "{refused}");
+    assert!(refused.contains("pool_type"), "{refused}");
+}
+
+#[test]
+fn keys_of_apples_repository_are_refused_with_the_way_out() {
+    let (mut checkpoint, _) = load("fastvit");
+    assert_eq!(clip::refused(&checkpoint), None);
+    let one = Tensor::f32(&[1], vec![0.0]);
+    checkpoint.tensors.clear();
+    let stem = "image_encoder.model.patch_embed.0.rbr_conv.0.conv.weight";
+    checkpoint.tensors.insert(stem.into(), one);
+    assert_eq!(clip::recognises(&checkpoint), None);
+    assert!(clip::refused(&checkpoint).unwrap().contains("open_clip"));
 }
 
 #[test]
@@ -204,6 +357,13 @@ fn an_unknown_architecture_is_told_the_nearest_known_one() {
     let found = nearest(&checkpoint).unwrap();
     assert_eq!(found.family, "OpenAI's CLIP or open_clip");
     assert_eq!(found.missing, ["visual.class_embedding"]);
+    let (mut fastvit, _) = load("fastvit");
+    let stem = "visual.trunk.stem.0.conv_kxk.0.conv.weight";
+    fastvit.tensors.remove(stem).unwrap();
+    assert_eq!(clip::recognises(&fastvit), None);
+    let found = nearest(&fastvit).unwrap();
+    assert!(found.family.contains("MobileCLIP"), "{}", found.family);
+    assert_eq!(found.missing, [stem]);
     checkpoint.tensors.clear();
     assert_eq!(nearest(&checkpoint), None);
 }

@@ -113,8 +113,7 @@ pub(crate) fn lower(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason>
             windows,
             causal,
         } => {
-            let rows = |input: usize| state.graph.values[node.inputs[input]].shape[0];
-            if *windows == 1 && node.inputs.len() == 3 && rows(0) == rows(1) {
+            if *windows == 1 && node.inputs.len() == 3 {
                 attention(state, node, *num_heads, *scale, *causal)
             } else if *causal {
                 Err("causal attention over windows or with a bias has no kernel".into())
@@ -447,10 +446,12 @@ fn attention(
     scale: f32,
     causal: bool,
 ) -> Result<(), Reason> {
-    let shape = &state.graph.values[node.output].shape;
-    let &[tokens, width] = &shape[..] else {
+    let shape = |input: usize| &state.graph.values[node.inputs[input]].shape;
+    let (&[queries, width], &[keys, _]) = (&shape(0)[..], &shape(1)[..]) else {
         return Err(format!(
-            "output has shape {shape:?}, expected (tokens, width)"
+            "its inputs have shapes {:?} and {:?}, expected (tokens, width)",
+            shape(0),
+            shape(1)
         ));
     };
     if num_heads == 0 || width % num_heads != 0 {
@@ -472,8 +473,8 @@ fn attention(
         }
         .as_bytes(),
     )?;
-    scratch(state, attention_scratch_bytes(tokens))?;
-    macs(state, 2 * (tokens * tokens * width) as u64);
+    scratch(state, attention_scratch_bytes(keys))?;
+    macs(state, 2 * (queries * keys * width) as u64);
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Attention in floats with windows, a bias, or queries that are no keys, spelled out in products and a softmax.
+//! Attention in floats with windows or a bias, spelled out in products and a softmax.
 //!
 //! It is there to calibrate and to compare, not to be fast: the scores of all windows and heads exist at once. The operator
 //! `attention_f32` computes the plain case tile by tile; int8 has one operator for all (`lower_transformer`).

@@ -171,6 +171,7 @@ fn header(graph: &Graph, lowered: &Lowered, plan: &Plan) -> Header {
         .map(|value| value.shape[0])
         .max();
     header.max_tokens = (dynamic.unwrap_or(0) as u32).into();
+    header.padding_tokens = graph.meta.padding_tokens;
     let slots = |values: &[usize]| {
         std::array::from_fn(|i| values.get(i).map_or(NO_VALUE, |&value| value as u16).into())
     };

@@ -290,7 +290,8 @@ pub(crate) struct TextEncoder {
     pub(crate) loaded: LoadedModel,
     /// Its vocabulary.
     pub(crate) tokenizer: Tokenizer,
-    /// Tokens of every run, for an encoder that sees padding (SigLIP's); otherwise a run has those of its text.
+    /// Tokens of every run, for an encoder that sees all padding (SigLIP's); otherwise a run has those of its text, and as many of
+    /// padding as the model says.
     context: Option<usize>,
 }
 
@@ -315,7 +316,9 @@ impl TextEncoder {
             .help("pinhole inspect FILE says what a file is"));
         }
         let tokenizer = Tokenizer::load_bytes(loaded.model.vocabulary())
-            .and_then(|tokenizer| tokenizer.with_max_tokens(max_tokens))
+            .and_then(|tokenizer| {
+                tokenizer.with_max_tokens(max_tokens - loaded.model.padding_tokens())
+            })
             .context(name)?;
         Ok(Self {
             loaded,
@@ -344,7 +347,8 @@ impl TextEncoder {
                     let mut interpreter =
                         Interpreter::new(&model, arena, kernels).map_err(Failure::new)?;
                     if self.context.is_none() {
-                        interpreter.set_tokens(ids.len()).map_err(Failure::new)?;
+                        let tokens = ids.len() + model.padding_tokens();
+                        interpreter.set_tokens(tokens).map_err(Failure::new)?;
                     }
                     let input = interpreter.input_i32_mut(0).map_err(Failure::new)?;
                     let padding = std::iter::repeat(self.tokenizer.pad_id());

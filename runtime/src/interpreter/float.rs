@@ -130,14 +130,16 @@ pub(super) fn run<T: Float>(
             beta,
         } => T::layer_norm(kernels, epsilon, gamma, beta, src, dst),
         FloatStep::Attention {
-            tokens,
+            queries,
+            keys,
             width,
             num_heads,
             scale,
             causal,
         } => {
             let args = AttentionFloat {
-                tokens,
+                queries,
+                keys,
                 width,
                 num_heads,
                 scale,

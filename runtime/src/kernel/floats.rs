@@ -188,11 +188,13 @@ pub struct MatmulFloat<'a, T> {
     pub dst: &'a mut [T],
 }
 
-/// Multi-head attention over one sequence.
+/// Multi-head attention over one sequence, or of one to another.
 #[derive(Debug)]
 pub struct AttentionFloat<'a, T> {
-    /// Rows of q, k, v and dst.
-    pub tokens: usize,
+    /// Rows of q and dst.
+    pub queries: usize,
+    /// Rows of k and v; as many as queries where attention is causal.
+    pub keys: usize,
     /// Columns: all heads side by side.
     pub width: usize,
     /// Divides `width`.
@@ -201,13 +203,13 @@ pub struct AttentionFloat<'a, T> {
     pub scale: f32,
     /// Whether a token attends to itself and those before it alone, instead of to all.
     pub causal: bool,
-    /// (tokens, width)
+    /// (queries, width)
     pub q: &'a [T],
-    /// (tokens, width)
+    /// (keys, width)
     pub k: &'a [T],
-    /// (tokens, width)
+    /// (keys, width)
     pub v: &'a [T],
-    /// (tokens, width)
+    /// (queries, width)
     pub dst: &'a mut [T],
     /// At least [`super::attention_scratch_bytes`], in f32.
     pub scratch: &'a mut [f32],

@@ -80,9 +80,9 @@ pub fn tile_scratch_bytes(k: usize, element_bytes: usize) -> Option<usize> {
         .checked_mul(TILE_ROWS)
 }
 
-/// Scratch of attention over at most `tokens`: one row of scores per row of a tile, in f32.
-pub fn attention_scratch_bytes(tokens: usize) -> Option<usize> {
-    tile_scratch_bytes(tokens, 4)
+/// Scratch of attention to at most `keys`: one row of scores per row of a tile, in f32.
+pub fn attention_scratch_bytes(keys: usize) -> Option<usize> {
+    tile_scratch_bytes(keys, 4)
 }
 
 /// What every integer product does with its int32 sums: `clamp(requantize(sum + bias) + zero_point)`.

@@ -304,6 +304,9 @@ fn ports(model: &Model<'_>) -> Result<(), LoadError> {
     if any_dynamic != (model.max_tokens() != 0) {
         return Err(fault(HeaderField::MaxTokens));
     }
+    if model.padding_tokens() > 0 && model.padding_tokens() >= model.max_tokens() {
+        return Err(fault(HeaderField::PaddingTokens));
+    }
     slots(&model.header.inputs, model).ok_or(fault(HeaderField::Inputs))?;
     slots(&model.header.outputs, model).ok_or(fault(HeaderField::Outputs))?;
     for (slot, index) in model.inputs().enumerate() {

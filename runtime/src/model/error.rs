@@ -119,6 +119,8 @@ pub enum HeaderField {
     LogitBias,
     /// `max_tokens`
     MaxTokens,
+    /// `padding_tokens`
+    PaddingTokens,
     /// `inputs`
     Inputs,
     /// `outputs`
@@ -355,6 +357,7 @@ impl fmt::Display for HeaderField {
             Self::LogitScale => "logit_scale (finite, at least 0)",
             Self::LogitBias => "logit_bias (finite)",
             Self::MaxTokens => "max_tokens (0 exactly when no value is dynamic)",
+            Self::PaddingTokens => "padding_tokens (fewer than max_tokens, or 0)",
             Self::Inputs => "inputs (1 to 4 different arena values that own their bytes)",
             Self::Outputs => "outputs (1 to 4 arena values)",
             Self::Geometry => "geometry (that of the first input, with a usable mean and std; zeros for a text encoder)",

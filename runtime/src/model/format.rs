@@ -77,8 +77,10 @@ pub struct Header {
     pub golden: Section,
     /// Signature; empty in version 1.
     pub signature: Section,
+    /// Tokens of padding that a text encoder reads behind each text, counted in `max_tokens`; fewer than it has.
+    pub padding_tokens: u8,
     /// Zeros.
-    pub reserved: [u8; 20],
+    pub reserved: [u8; 19],
 }
 
 /// A stretch of the file.

@@ -155,6 +155,11 @@ impl<'a> Model<'a> {
         self.header.max_tokens.get() as usize
     }
 
+    /// Tokens of padding that a text encoder reads behind each text, counted in [`Model::max_tokens`].
+    pub fn padding_tokens(&self) -> usize {
+        self.header.padding_tokens.into()
+    }
+
     /// How a picture becomes the input; `None` when the input is no picture.
     pub fn geometry(&self) -> Option<InputGeometry> {
         let GeometryRecord {

@@ -105,7 +105,8 @@ op_kinds! {
     SoftmaxF32 = 28, "softmax_f32";
     /// Layer normalisation over the last dimension. Data: gamma f32 (c), beta f32 (c). Params [`LayerNormParams`].
     LayerNormF32 = 29, "layer_norm_f32";
-    /// Multi-head attention softmax(q·kᵀ·scale)·v, causal or not; inputs q, k, v f32 (tokens, width). Params [`AttentionParams`].
+    /// Multi-head attention softmax(q·kᵀ·scale)·v, causal or not; inputs q f32 (queries, width), k and v f32 (keys, width), of as
+    /// many keys as queries where it is causal; either of both may be dynamic. Params [`AttentionParams`].
     /// Scratch: [`crate::kernel::attention_scratch_bytes`].
     AttentionF32 = 30, "attention_f32";
     /// Rows of a table: i32 (tokens) → f32 (tokens, width). Data: table f32, f16 or i8 (vocabulary, width), then,

@@ -7,9 +7,10 @@ use pinhole_runtime::kernel::{AttentionF32, Kernels, attention_scratch_bytes, av
 use super::rows::softmax;
 use super::support::{Random, Sum, UNIT, guarded, whole};
 
-/// Random q, k and v; causal when the number of tokens is odd.
+/// Random q, k and v; causal when there are as many keys as queries and their number is odd.
 pub(crate) struct Case {
-    pub(crate) tokens: usize,
+    pub(crate) queries: usize,
+    pub(crate) keys: usize,
     pub(crate) width: usize,
     pub(crate) num_heads: usize,
     pub(crate) qkv: [Vec<f32>; 3],
@@ -22,8 +23,18 @@ impl Case {
         head_width: usize,
         num_heads: usize,
     ) -> Self {
+        Self::of_two(random, [tokens; 2], head_width, num_heads)
+    }
+
+    /// Attention of one sequence to another.
+    pub(crate) fn of_two(
+        random: &mut Random,
+        [queries, keys]: [usize; 2],
+        head_width: usize,
+        num_heads: usize,
+    ) -> Self {
         let width = head_width * num_heads;
-        let qkv = [(); 3].map(|()| {
+        let qkv = [queries, keys, keys].map(|tokens| {
             random
                 .numbers(tokens * width)
                 .iter()
@@ -31,7 +42,8 @@ impl Case {
                 .collect()
         });
         Self {
-            tokens,
+            queries,
+            keys,
             width,
             num_heads,
             qkv,
@@ -39,7 +51,7 @@ impl Case {
     }
 
     fn causal(&self) -> bool {
-        self.tokens % 2 == 1
+        self.queries == self.keys && self.keys % 2 == 1
     }
 
     fn scale(&self) -> f32 {
@@ -47,10 +59,11 @@ impl Case {
     }
 
     pub(crate) fn run(&self, kernels: &dyn Kernels) -> Vec<f32> {
-        let mut scratch = vec![f32::NAN; attention_scratch_bytes(self.tokens).unwrap() / 4];
-        guarded(self.tokens * self.width, |dst| {
+        let mut scratch = vec![f32::NAN; attention_scratch_bytes(self.keys).unwrap() / 4];
+        guarded(self.queries * self.width, |dst| {
             kernels.attention_f32(AttentionF32 {
-                tokens: self.tokens,
+                queries: self.queries,
+                keys: self.keys,
                 width: self.width,
                 num_heads: self.num_heads,
                 scale: self.scale(),
@@ -67,8 +80,8 @@ impl Case {
     pub(crate) fn expected(&self) -> Vec<f64> {
         let (width, head_width) = (self.width, self.width / self.num_heads);
         let [q, k] = [0, 1].map(|matrix| whole(&self.qkv[matrix]));
-        let mut dst = vec![0.0; self.tokens * width];
-        for query in 0..self.tokens {
+        let mut dst = vec![0.0; self.queries * width];
+        for query in 0..self.queries {
             for head in 0..self.num_heads {
                 let first = head * head_width;
                 let score = |key| {
@@ -81,11 +94,7 @@ impl Case {
                     );
                     dot.value * f64::from(self.scale())
                 };
-                let keys = if self.causal() {
-                    query + 1
-                } else {
-                    self.tokens
-                };
+                let keys = if self.causal() { query + 1 } else { self.keys };
                 let probabilities = softmax(&(0..keys).map(score).collect::<Vec<_>>());
                 for column in first..first + head_width {
                     let weighted = |(key, p)| p * f64::from(self.qkv[2][key * width + column]);
@@ -115,6 +124,19 @@ pub(crate) fn attention_agrees_for_minilm_and_clip() {
     }
 }
 
+#[cfg_attr(test, test)]
+pub(crate) fn attention_of_one_sequence_to_another_agrees() {
+    let mut random = Random(23);
+    for keys in (1..=20).chain([50, 64, 67, 77]) {
+        for queries in [1, 2, 7, 8, 9, 17, 40] {
+            let (head_width, num_heads) = (1 + random.up_to(40), 1 + random.up_to(3));
+            let case = Case::of_two(&mut random, [queries, keys], head_width, num_heads);
+            check(&case);
+        }
+    }
+    check(&Case::of_two(&mut random, [1, 77], 64, 8));
+}
+
 fn check(case: &Case) {
     let expected = case.expected();
     for kernels in available() {
@@ -122,9 +144,10 @@ fn check(case: &Case) {
             let error = (f64::from(x) - y).abs();
             assert!(
                 error <= 2e-5,
-                "{} tokens {} element {i}: found {x}, expected {y}",
+                "{} queries {} keys {} element {i}: found {x}, expected {y}",
                 kernels.name(),
-                case.tokens
+                case.queries,
+                case.keys
             );
         }
     }

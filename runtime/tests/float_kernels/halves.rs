@@ -649,6 +649,19 @@ pub(crate) fn attention_over_halves_agrees() {
     check_attention(&mut random, [77, 64, 2], 1.0);
 }
 
+#[cfg_attr(test, test)]
+pub(crate) fn attention_over_halves_of_one_sequence_to_another_agrees() {
+    let mut random = Random(71);
+    for keys in [1, 2, 7, 8, 9, 16, 20, 67] {
+        for queries in [1, 5, 8, 17, 33] {
+            let (head_width, num_heads) = (1 + random.up_to(40), 1 + random.up_to(2));
+            let heads = [head_width, num_heads];
+            check_attention_of_two(&mut random, [queries, keys], heads, 1.0);
+        }
+    }
+    check_attention_of_two(&mut random, [1, 77], [64, 2], 1.0);
+}
+
 /// Checks attention over operands within ±`limit` on every set, causal when the number of tokens is odd; returns the largest error of each in units of
 /// 2⁻¹¹ · (1 + M) · `limit`, where M is the sum of the magnitudes of a score's terms, the largest of a query.
 pub(crate) fn check_attention(
@@ -656,9 +669,20 @@ pub(crate) fn check_attention(
     [tokens, head_width, num_heads]: [usize; 3],
     limit: f32,
 ) -> Vec<(&'static str, f64)> {
+    check_attention_of_two(random, [tokens; 2], [head_width, num_heads], limit)
+}
+
+/// As [`check_attention`], which is over as many keys as queries; others are never causal.
+fn check_attention_of_two(
+    random: &mut Random,
+    [queries, tokens]: [usize; 2],
+    [head_width, num_heads]: [usize; 2],
+    limit: f32,
+) -> Vec<(&'static str, f64)> {
     let width = head_width * num_heads;
-    let (scale, causal) = (1.0 / libm::sqrtf(head_width as f32), tokens % 2 == 1);
-    let [q, k, v] = [(); 3].map(|()| {
+    let causal = queries == tokens && tokens % 2 == 1;
+    let scale = 1.0 / libm::sqrtf(head_width as f32);
+    let [q, k, v] = [queries, tokens, tokens].map(|tokens| {
         let numbers = random.numbers(tokens * width);
         let halves: Vec<f16> = numbers.iter().map(|x| f16::from_f32(limit * x)).collect();
         halves
@@ -667,9 +691,10 @@ pub(crate) fn check_attention(
     let mut largest_errors = Vec::new();
     let found = each_set(|kernels| {
         let mut scratch = vec![f32::NAN; attention_scratch_bytes(tokens).unwrap() / 4];
-        guarded(tokens * width, |dst| {
+        guarded(queries * width, |dst| {
             kernels.attention_f16(AttentionF16 {
-                tokens,
+                queries,
+                keys: tokens,
                 width,
                 num_heads,
                 scale,
@@ -708,7 +733,7 @@ pub(crate) fn check_attention(
                 let exact: f64 = exps.iter().enumerate().map(weighted).sum();
                 let error = (x.to_f64() - exact).abs();
                 largest = largest.max(error / (HALF_UNIT * (1.0 + magnitude) * limit));
-                let shape = [tokens, head_width, num_heads];
+                let shape = [queries, tokens, head_width, num_heads];
                 assert!(
                     error <= bound,
                     "{} {shape:?} token {query}, column {column}: {x} {exact}",

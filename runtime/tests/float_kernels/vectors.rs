@@ -161,7 +161,8 @@ fn attention(kernels: &dyn Kernels, [q, k, v]: [&[f16]; 3]) -> Vec<f16> {
     let mut scratch = vec![f32::NAN; attention_scratch_bytes(tokens).expect("small") / 4];
     let mut dst = vec![f16::NAN; tokens * 32];
     kernels.attention_f16(AttentionF16 {
-        tokens,
+        queries: tokens,
+        keys: tokens,
         width: 32,
         num_heads: 2,
         scale: 0.25,

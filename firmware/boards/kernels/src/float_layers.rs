@@ -174,7 +174,8 @@ impl<T: Measured> Operands<T> {
             Operation::Attention => T::attention(
                 set,
                 AttentionFloat {
-                    tokens: TOKENS,
+                    queries: TOKENS,
+                    keys: TOKENS,
                     width: WIDTH,
                     num_heads: HEADS,
                     scale: 0.125,

@@ -132,7 +132,7 @@ fn check(part: &str) {
 }
 
 /// The tests of the float kernels.
-fn float_tests() -> [(&'static str, fn()); 37] {
+fn float_tests() -> [(&'static str, fn()); 39] {
     use floats::{attention, elementwise, errors, halves, products, rows, windows};
     tests![
         products::gemm_agrees_for_every_size_up_to_67,
@@ -158,6 +158,7 @@ fn float_tests() -> [(&'static str, fn()); 37] {
         rows::reductions_agree_for_every_size_up_to_67,
         attention::attention_agrees_for_every_number_of_tokens_up_to_67,
         attention::attention_agrees_for_minilm_and_clip,
+        attention::attention_of_one_sequence_to_another_agrees,
         attention::nan_in_a_query_stays_in_its_token_and_head,
         errors::measured_errors,
         halves::products_of_halves_agree,
@@ -172,6 +173,7 @@ fn float_tests() -> [(&'static str, fn()); 37] {
         halves::rows_of_halves_agree,
         halves::softmax_of_masked_and_infinite_halves_is_defined,
         halves::attention_over_halves_agrees,
+        halves::attention_over_halves_of_one_sequence_to_another_agrees,
     ]
 }
 

@@ -36,10 +36,10 @@ Examples:
     --tokenizer $(pinhole data get clip-vocabulary)
 
 The architecture is recognised from the checkpoint's keys: EfficientNet-Lite0 to
-4, both towers of OpenAI's CLIP, open_clip's CLIP, SigLIP and CoCa (its image
-tower), Hugging Face's CLIP and SigLIP, BERT and MiniLM. The vocabulary of a
-text encoder is read from tokenizer.json, bpe_simple_vocab_16e6.txt.gz or
-vocab.txt beside the checkpoint.
+4, both towers of OpenAI's CLIP, open_clip's CLIP, SigLIP, CoCa and MobileCLIP,
+Hugging Face's CLIP and SigLIP, BERT and MiniLM. The vocabulary of a text
+encoder is read from tokenizer.json, bpe_simple_vocab_16e6.txt.gz or vocab.txt
+beside the checkpoint.
 
 hf:ORG/NAME[@REVISION] fetches the weights of a repository of the Hugging Face
 Hub and what stands beside them, into the cache that all its programs share
@@ -327,20 +327,22 @@ fn checkpoint(source: &Path, bytes: &[u8], choices: &Choices) -> Outcome<Graph> 
             .take(5)
             .map(String::as_str)
             .collect();
-        let nearest = nearest(&checkpoint).map_or_else(String::new, |nearest| {
-            format!(
+        let nearest = match (clip::refused(&checkpoint), nearest(&checkpoint)) {
+            (Some(reason), _) => format!("; {reason}"),
+            (None, Some(nearest)) => format!(
                 "; nearest is {}, but there is no {}",
                 nearest.family,
                 nearest.missing.join(", ")
-            )
-        });
+            ),
+            (None, None) => String::new(),
+        };
         return Err(Failure::new(format_args!(
             "{}: its {} tensors are of no known architecture; the first are {}{nearest}",
             source.display(),
             checkpoint.tensors.len(),
             keys.join(", ")
         ))
-        .help("known are EfficientNet-Lite0 to 4, CLIP, SigLIP and CoCa of OpenAI, open_clip and Hugging Face, BERT and MiniLM; other networks come as ONNX: pinhole import model.onnx"));
+        .help("known are EfficientNet-Lite0 to 4, CLIP, SigLIP, CoCa and MobileCLIP of OpenAI, open_clip and Hugging Face, BERT and MiniLM; other networks come as ONNX: pinhole import model.onnx"));
     };
     if let Some(path) = &choices.projection {
         let projection = Projection::load(path)?;

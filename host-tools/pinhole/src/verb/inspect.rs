@@ -87,6 +87,8 @@ struct ModelFile<'a> {
     logit_scale: f32,
     geometry: Option<Geometry>,
     max_tokens: u32,
+    #[serde(skip_serializing_if = "is_zero")]
+    padding_tokens: usize,
     vocabulary_bytes: usize,
     ops: Vec<OpRow<'a>>,
     values: Vec<ValueRow<'a>>,
@@ -179,11 +181,16 @@ fn inspect_model<'a>(path: &'a Path, model: &Model<'a>) -> ModelFile<'a> {
             std: g.std,
         }),
         max_tokens: header.max_tokens.get(),
+        padding_tokens: model.padding_tokens(),
         vocabulary_bytes: model.vocabulary().len(),
         ops: ops.collect(),
         values: (0..model.values().len()).map(value).collect(),
         kind_name: kind_name(model.kind()),
     }
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 fn print_model(model: &ModelFile<'_>) -> Outcome {
@@ -220,8 +227,12 @@ fn print_model(model: &ModelFile<'_>) -> Outcome {
         );
     }
     if model.max_tokens > 0 {
+        let padding = match model.padding_tokens {
+            0 => String::new(),
+            count => format!(", {count} of padding"),
+        };
         say!(
-            "  text             at most {} tokens, vocabulary of {} bytes",
+            "  text             at most {} tokens{padding}, vocabulary of {} bytes",
             model.max_tokens,
             model.vocabulary_bytes
         );

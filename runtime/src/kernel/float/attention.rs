@@ -10,7 +10,8 @@ use crate::kernel::{AttentionFloat, TILE_ROWS};
 #[inline(always)]
 pub(crate) fn attention_float<V: Lanes, E: Number>(v: V, args: AttentionFloat<'_, E>) {
     let AttentionFloat {
-        tokens,
+        queries,
+        keys,
         width,
         num_heads,
         scale,
@@ -30,23 +31,23 @@ pub(crate) fn attention_float<V: Lanes, E: Number>(v: V, args: AttentionFloat<'_
     };
     for head in 0..num_heads {
         let column = head * head_width;
-        for first in (0..tokens).step_by(TILE_ROWS) {
-            let rows = TILE_ROWS.min(tokens - first);
-            let scores = &mut scratch[..rows * tokens]; // (rows, tokens)
-            for (row, scores) in scores.chunks_exact_mut(tokens).enumerate() {
+        for first in (0..queries).step_by(TILE_ROWS) {
+            let rows = TILE_ROWS.min(queries - first);
+            let scores = &mut scratch[..rows * keys]; // (rows, keys)
+            for (row, scores) in scores.chunks_exact_mut(keys).enumerate() {
                 let query = &q[(first + row) * width + column..][..head_width];
-                let keys = if causal { first + row + 1 } else { tokens };
-                let (seen, unseen) = scores.split_at_mut(keys);
+                let seen = if causal { first + row + 1 } else { keys };
+                let (seen, unseen) = scores.split_at_mut(seen);
                 score_row(v, query, &k[column..], width, scale, seen);
                 softmax_row(v, seen);
                 unseen.fill(0.0);
             }
             Product {
                 rows,
-                k: tokens,
+                k: keys,
                 n: head_width,
                 lhs: scores,
-                lhs_stride: tokens,
+                lhs_stride: keys,
                 rhs: &values[column..],
                 layout: Layout::Rows(width),
                 finish,

@@ -334,13 +334,20 @@ fn layer_norm<'m>(operands: &Operands<'m>, dtype: DType) -> Decoded<'m> {
 fn attention<'m>(operands: &Operands<'m>, dtype: DType) -> Decoded<'m> {
     let params: &AttentionParams = operands.params()?;
     let output = operands.output(dtype)?;
-    for operand in 0..3 {
-        let input = operands.input(operand, dtype)?;
-        operands.element_wise(operand)?;
-        expect(operand, "rank", 2, input.rank)?;
-    }
+    operands.queries_and_keys()?;
     expect(OUTPUT, "rank", 2, output.rank)?;
-    let [tokens, width, ..] = output.shape;
+    let [queries, width, ..] = output.shape;
+    let mut rows = [0; 3];
+    for (operand, rows) in (0u8..).zip(&mut rows) {
+        let input = operands.input(operand, dtype)?;
+        expect(operand, "rank", 2, input.rank)?;
+        expect(operand, "columns", width, input.shape[1])?;
+        *rows = input.shape[0];
+    }
+    let [_, keys, values] = rows;
+    expect(OUTPUT, "rows", rows[0], queries)?;
+    expect(2, "rows", keys, values)?;
+    in_range("keys", keys as i64, 1, i64::from(u32::MAX))?;
     let num_heads = params.num_heads.get() as usize;
     in_range("num_heads", num_heads as i64, 1, width as i64)?;
     expect(
@@ -352,8 +359,13 @@ fn attention<'m>(operands: &Operands<'m>, dtype: DType) -> Decoded<'m> {
     let causal = params.causal;
     zeros(&[params.reserved])?;
     in_range("causal", causal.into(), 0, 1)?;
+    if causal == 1 {
+        operands.row_wise()?;
+        expect(1, "rows", queries, keys)?;
+    }
     Ok(FloatStep::Attention {
-        tokens,
+        queries,
+        keys,
         width,
         num_heads,
         scale: params.scale.get(),

@@ -216,7 +216,8 @@ pub(crate) enum FloatStep<'m> {
         beta: &'m [f32],
     },
     Attention {
-        tokens: usize,
+        queries: usize,
+        keys: usize,
         width: usize,
         num_heads: usize,
         scale: f32,
@@ -365,7 +366,7 @@ impl<'m> Step<'m> {
                     in_channels,
                     ..
                 } => tile_scratch_bytes(taps(&window).checked_mul(in_channels)?, 4),
-                FloatStep::Attention { tokens, .. } => attention_scratch_bytes(tokens),
+                FloatStep::Attention { keys, .. } => attention_scratch_bytes(keys),
                 _ => Some(0),
             },
             Self::AttentionS8(step) => attention_s8_scratch_bytes(step.keys, step.head_width),
@@ -420,10 +421,18 @@ impl<'m> Step<'m> {
             | Self::Half(FloatStep::Matmul { batch, m, k, n, .. }) => {
                 product(&[batch[0], batch[1], *m, *k, *n])
             }
-            Self::Float(FloatStep::Attention { tokens, width, .. })
-            | Self::Half(FloatStep::Attention { tokens, width, .. }) => {
-                product(&[2, *tokens, *tokens, *width])
-            }
+            Self::Float(FloatStep::Attention {
+                queries,
+                keys,
+                width,
+                ..
+            })
+            | Self::Half(FloatStep::Attention {
+                queries,
+                keys,
+                width,
+                ..
+            }) => product(&[2, *queries, *keys, *width]),
             Self::AttentionS8(step) => product(&[
                 2 * step.windows,
                 step.queries,

@@ -232,6 +232,18 @@ impl<'m> Operands<'m> {
         self.all_rows(self.output.dynamic)
     }
 
+    /// Of three inputs, the first is dynamic as the output is, and the others as each other.
+    pub(super) fn queries_and_keys(&self) -> Result<(), OpFault> {
+        let [q, k, v] = [0, 1, 2].map(|operand| Ok(self.any_input(operand)?.dynamic));
+        if q? != self.output.dynamic {
+            return Err(OpFault::Dynamic { operand: OUTPUT });
+        }
+        if k? != v? {
+            return Err(OpFault::Dynamic { operand: 2 });
+        }
+        Ok(())
+    }
+
     fn all_rows(&self, dynamic: bool) -> Result<(), OpFault> {
         if self.output.dynamic != dynamic {
             return Err(OpFault::Dynamic { operand: OUTPUT });

@@ -163,7 +163,7 @@ pub(super) fn check_layer_norm(gamma: &[i16], beta: &[i32]) -> Result<(), OpFaul
 
 pub(super) fn attention<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
     let params: &AttentionS8Params = operands.params()?;
-    operands.row_wise()?;
+    operands.queries_and_keys()?;
     let output = operands.output(DType::I8)?;
     operands.has_columns(OUTPUT, &output)?;
     let (width, num_heads) = (output.last(), params.num_heads.get() as usize);
@@ -172,11 +172,8 @@ pub(super) fn attention<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault
     let head_width = width / num_heads;
     in_range("head width", head_width as i64, 1, MAX_HEAD_WIDTH as i64)?;
     let windows = params.windows.get() as usize;
-    let most_windows = if output.dynamic {
-        1
-    } else {
-        i64::from(u32::MAX)
-    };
+    let dynamic = output.dynamic || operands.input(1, DType::I8)?.dynamic;
+    let most_windows = if dynamic { 1 } else { i64::from(u32::MAX) };
     in_range("windows", windows as i64, 1, most_windows)?;
     let (mut strides, mut offsets, mut rows) = ([0; 3], [0; 3], [0; 3]);
     for (operand, offset) in (0u8..).zip(&params.offset) {
@@ -200,7 +197,7 @@ pub(super) fn attention<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault
     expect(OUTPUT, "rows", rows[0], output.elements() / width)?;
     let (queries, keys) = (rows[0] / windows, rows[1] / windows);
     in_range("keys", keys as i64, 1, MAX_KEYS as i64)?;
-    let bias = bias(operands, params, [num_heads, queries, keys], output.dynamic)?;
+    let bias = bias(operands, params, [num_heads, queries, keys], dynamic)?;
     Ok(Step::AttentionS8(AttentionStep {
         windows,
         queries,

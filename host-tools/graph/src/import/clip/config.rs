@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::Keys;
+use super::{Keys, fastvit};
 use crate::import::ImportError;
 use crate::import::checkpoint::{Checkpoint, read_file};
 use crate::op::Unary;
@@ -19,6 +19,14 @@ const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 /// Of SigLIP.
 const HALF: [f32; 3] = [0.5; 3];
+/// Mean and deviation of pixels that stay in [0, 1], as MobileCLIP's.
+const AS_THEY_ARE: ([f32; 3], [f32; 3]) = ([0.0; 3], [1.0; 3]);
+/// Of the layers that normalise an image tower of timm.
+const TIMM_EPSILON: f32 = 1e-6;
+/// Where open_clip's configurations do not say how timm's towers gather a picture.
+const TIMM_POOL: &str = "avg";
+/// A norm in front of the blocks, which timm's towers after CLIP have; they normalise as CLIP does.
+const TIMM_CLIP_NORM: &str = "visual.trunk.norm_pre.weight";
 
 /// What tensors do not tell.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,8 +37,18 @@ pub struct Config {
     pub text: TowerConfig,
     /// Heads of CoCa's pooler.
     pub pooler_heads: usize,
-    /// Whether a configuration says that tokens of texts see those behind them; SigLIP's always do.
+    /// Whether tokens of texts see those behind them: where a configuration says so, and in SigLIP always.
     pub no_causal_mask: bool,
+    /// Whether a configuration says that the class token of a text (CoCa's) sees itself and no padding.
+    pub correct_cls_mask: bool,
+    /// How a configuration of open_clip says that a text is gathered (`pool_type`).
+    pub text_pool: Option<String>,
+    /// Pixels of a side, where a configuration says so; many towers have positions that tell.
+    pub image_size: Option<usize>,
+    /// timm's name of the image tower, where a configuration says so.
+    pub trunk: Option<String>,
+    /// How a configuration says that timm's image tower gathers a picture (`timm_pool`).
+    pub image_pool: Option<String>,
     /// Of channels in [0, 1].
     pub mean: [f32; 3],
     /// Of channels in [0, 1].
@@ -121,6 +139,9 @@ impl TowerConfig {
 /// When a file is there and holds no JSON, or an activation that no transformer of this family has.
 pub fn config_beside(checkpoint: &Checkpoint, keys: Keys) -> Result<Config, ImportError> {
     let mut config = Config::assumed(keys);
+    if checkpoint.tensors.contains_key(TIMM_CLIP_NORM) {
+        config.image.epsilon = config.text.epsilon;
+    }
     for name in [
         "config.json",
         "open_clip_config.json",
@@ -145,6 +166,7 @@ impl Config {
     /// What the family has in common.
     fn assumed(keys: Keys) -> Self {
         let siglip = keys.is_siglip();
+        let mobile = matches!(keys, Keys::OpenClipFastVit | Keys::OpenClipTimm);
         let tower = TowerConfig {
             heads: Heads::Width(HEAD_WIDTH),
             activation: match keys {
@@ -153,23 +175,46 @@ impl Config {
             },
             epsilon: if siglip { 1e-6 } else { 1e-5 },
         };
-        let mean = if siglip { HALF } else { CLIP_MEAN };
+        let (mean, std) = match (siglip, mobile) {
+            (true, _) => (HALF, HALF),
+            (_, true) => AS_THEY_ARE,
+            _ => (CLIP_MEAN, CLIP_STD),
+        };
+        let mask = match keys {
+            Keys::OpenClipFastVit => ", texts without a causal mask",
+            _ => "",
+        };
         let activation = match keys {
             Keys::HuggingFaceSiglip => "activation GELU by tanh",
-            Keys::OpenClipSiglip => "activation GELU",
+            Keys::OpenClipSiglip | Keys::OpenClipFastVit | Keys::OpenClipTimm => "activation GELU",
             _ => "activation GELU; weights of OpenAI want QuickGELU: --quick-gelu",
         };
+        let mut assumed = vec![
+            format!("heads of width {HEAD_WIDTH}, {activation}{mask}"),
+            format!("pixels of mean {mean:?}"),
+        ];
+        if keys == Keys::OpenClipFastVit {
+            assumed.push(format!("pictures with a side of {}", fastvit::SIDE));
+        }
         Self {
-            image: tower.clone(),
+            image: TowerConfig {
+                epsilon: match keys {
+                    Keys::OpenClipTimm => TIMM_EPSILON,
+                    _ => tower.epsilon,
+                },
+                ..tower.clone()
+            },
             text: tower,
             pooler_heads: POOLER_HEADS,
-            no_causal_mask: siglip,
+            no_causal_mask: siglip || keys == Keys::OpenClipFastVit,
+            correct_cls_mask: false,
+            text_pool: None,
+            image_size: None,
+            trunk: None,
+            image_pool: None,
             mean,
-            std: if siglip { HALF } else { CLIP_STD },
-            assumed: vec![
-                format!("heads of width {HEAD_WIDTH}, {activation}"),
-                format!("pixels of mean {mean:?}"),
-            ],
+            std,
+            assumed,
         }
     }
 
@@ -177,6 +222,19 @@ impl Config {
     pub fn quick_gelu(&mut self) {
         self.image.activation = Unary::QuickGelu;
         self.text.activation = Unary::QuickGelu;
+    }
+
+    /// Whether timm's image tower gathers a picture as `pool` says, as far as a configuration tells.
+    ///
+    /// # Errors
+    /// With the sentence for it, when it is in another way.
+    pub(super) fn gathers_by(&self, pool: &str) -> Result<(), String> {
+        match &self.image_pool {
+            Some(found) if found != pool => Err(format!(
+                "its image tower gathers a picture by {found} (timm_pool), expected {pool}"
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn settled(&mut self, what: &str) {
@@ -201,8 +259,26 @@ impl Config {
             if let Some(heads) = image["attn_pooler_heads"].as_u64() {
                 self.pooler_heads = heads as usize;
             }
-            if text["no_causal_mask"].as_bool() == Some(true) {
-                self.no_causal_mask = true;
+            if let Some(no_mask) = text["no_causal_mask"].as_bool() {
+                self.no_causal_mask = no_mask;
+            }
+            if let Some(correct) = text["correct_cls_mask"].as_bool() {
+                self.correct_cls_mask = correct;
+            }
+            if let Some(pool) = text["pool_type"].as_str() {
+                self.text_pool = Some(pool.to_owned());
+            }
+            if let Some(name) = image["timm_model_name"].as_str() {
+                self.trunk = Some(name.to_owned());
+                let pool = image["timm_pool"].as_str().unwrap_or(TIMM_POOL);
+                self.image_pool = Some(pool.to_owned());
+                if name.contains("quickgelu") {
+                    self.image.activation = Unary::QuickGelu;
+                }
+            }
+            if let Some(size) = image["image_size"].as_u64() {
+                self.image_size = Some(size as usize);
+                self.settled("side");
             }
             if image.is_object() && text.is_object() {
                 self.settled("activation");

@@ -8,7 +8,7 @@
 
 use super::blocks::{Builder, count, rows, size};
 use super::keys::{ImageNames, Pool, ProbeNames, Projection, Side};
-use super::{Config, Keys, image_encoder, resnet};
+use super::{Config, Keys, fastvit, image_encoder, resnet, stem};
 use crate::import::ImportError;
 use crate::import::checkpoint::Checkpoint;
 use crate::import::layout::channels_last;
@@ -21,10 +21,18 @@ const POOLER: &str = "visual.attn_pool";
 /// Builds the graph: input `image` (1, side, side, 3), normalised, output `embedding` (1, width of the shared space).
 ///
 /// # Errors
-/// When keys are missing, left over or of another shape, or positions are no square of patches.
+/// When keys are missing, left over or of another shape, positions are no square of patches, or a configuration names a tower
+/// that is not known.
 pub fn import(checkpoint: &Checkpoint, keys: Keys, config: &Config) -> Result<Graph, ImportError> {
     if checkpoint.tensors.contains_key(resnet::POSITIONS) {
         return resnet::import(checkpoint, config);
+    }
+    if keys == Keys::OpenClipFastVit {
+        return fastvit::import(checkpoint, config);
+    }
+    if keys == Keys::OpenClipTimm {
+        let gathers = config.gathers_by("token");
+        gathers.map_err(|what| ImportError::malformed(&checkpoint.path, what))?;
     }
     let names = keys.image();
     let sizes = Sizes::of(checkpoint, &names)?;
@@ -76,7 +84,9 @@ pub fn import(checkpoint: &Checkpoint, keys: Keys, config: &Config) -> Result<Gr
     let embedding = tower.sequence("embedding", Op::NormalizeEmbedding, &[embedding], space);
     tower.graph.outputs.push(embedding);
     let Builder { weights, graph, .. } = tower;
-    weights.finish(|key| keys.side(key).may_stay(Side::Image))?;
+    weights.finish(|key| {
+        key.ends_with("num_batches_tracked") || keys.side(key).may_stay(Side::Image)
+    })?;
     Ok(image_encoder(graph, checkpoint, config, side))
 }
 
@@ -89,40 +99,58 @@ struct Sizes {
     patch: usize,
     /// Rows and columns of patches.
     grid: usize,
-    /// Patches, and the class token.
-    tokens: usize,
+    /// Rows of the table of positions: one a patch, and one for the class token where it has a position.
+    positions: usize,
     width: usize,
 }
 
 impl Sizes {
     fn of(checkpoint: &Checkpoint, names: &ImageNames) -> Result<Self, ImportError> {
         let fault = |what: String| ImportError::malformed(&checkpoint.path, what);
-        let weight = format!("{}.weight", names.patches);
-        let &[width, 3, patch, columns] = checkpoint.shape(&weight).unwrap_or_default() else {
-            return Err(fault(format!(
-                "{weight} is {:?}, expected (width, 3, patch, patch)",
-                checkpoint.shape(&weight)
-            )));
+        let (patch, width) = match names.stem.filter(|stem| stem::has(checkpoint, stem)) {
+            Some(name) => stem::sizes(checkpoint, name).map_err(fault)?,
+            None => {
+                let weight = format!("{}.weight", names.patches);
+                let &[width, 3, patch, columns] = checkpoint.shape(&weight).unwrap_or_default()
+                else {
+                    return Err(fault(format!(
+                        "{weight} is {:?}, expected (width, 3, patch, patch)",
+                        checkpoint.shape(&weight)
+                    )));
+                };
+                if patch != columns {
+                    return Err(fault(format!(
+                        "{weight} makes patches of {patch} × {columns}, expected squares"
+                    )));
+                }
+                (patch, width)
+            }
         };
         // timm keeps a dimension of 1 in front.
         let shape = checkpoint.shape(names.positions).unwrap_or_default();
-        let tokens = shape.iter().rev().nth(1).copied().unwrap_or(0);
-        let class_tokens = usize::from(matches!(names.pool, Pool::ClassToken { .. }));
-        let patches = tokens.saturating_sub(class_tokens);
-        let grid = patches.isqrt();
-        if patch == 0 || patch != columns || grid == 0 || grid * grid != patches {
-            return Err(fault(format!(
-                "{} is {shape:?} for patches of {patch} × {columns}; expected a square of square patches",
+        let positions = shape.iter().rev().nth(1).copied().unwrap_or(0);
+        let class_tokens: &[usize] = match names.pool {
+            Pool::ClassToken { .. } => &[1, 0],
+            Pool::Probe(_) => &[0],
+        };
+        let grid = class_tokens.iter().find_map(|&class_tokens| {
+            let patches = positions.checked_sub(class_tokens)?;
+            let grid = patches.isqrt();
+            (grid > 0 && grid * grid == patches).then_some(grid)
+        });
+        match (grid, grid.and_then(|grid| grid.checked_mul(patch))) {
+            (Some(grid), Some(side)) if side > 0 => Ok(Self {
+                side,
+                patch,
+                grid,
+                positions,
+                width,
+            }),
+            _ => Err(fault(format!(
+                "{} is {shape:?} for patches of {patch} × {patch}; expected a square of square patches",
                 names.positions
-            )));
+            ))),
         }
-        Ok(Self {
-            side: grid * patch,
-            patch,
-            grid,
-            tokens,
-            width,
-        })
     }
 }
 
@@ -132,16 +160,43 @@ fn tokens(tower: &mut Builder<'_>, names: &ImageNames, sizes: &Sizes) -> ValueId
         side,
         patch,
         grid,
-        tokens,
+        positions,
         width,
     } = *sizes;
     let image = tower.graph.add_value("image", &[1, side, side, 3]);
     tower.graph.inputs.push(image);
-    let key = format!("{}.weight", names.patches);
+    let patches = match names.stem.filter(|stem| stem::has(tower.checkpoint, stem)) {
+        Some(name) => stem::patches(tower, name, image),
+        None => convolved(tower, names.patches, patch, image),
+    };
+    let rows = [grid * grid, width];
+    let name = format!("{}.rows", names.patches);
+    let mut x = tower.graph.add_node(name, Op::Reshape, &[patches], &rows);
+    // The class token has no position of its own where there is none behind those of the patches.
+    let positioned = positions > grid * grid || matches!(names.pool, Pool::Probe(_));
+    if positioned {
+        x = with_class_token(tower, names, x);
+        x = with_positions(tower, names, positions, x);
+    } else {
+        x = with_positions(tower, names, positions, x);
+        x = with_class_token(tower, names, x);
+    }
+    match names.norm_before {
+        // open_clip leaves it out where a configuration says so.
+        Some(name) if tower.weights.has(&format!("{name}.weight")) => tower.layer_norm(name, x),
+        _ => x,
+    }
+}
+
+/// Patches by one convolution: (1, grid, grid, width).
+fn convolved(tower: &mut Builder<'_>, name: &str, patch: usize, image: ValueId) -> ValueId {
+    let side = tower.graph.values[image].shape[1];
+    let (grid, width) = (side / patch, tower.width);
+    let key = format!("{name}.weight");
     let weight = tower.weights.take(&key, &[width, 3, patch, patch]);
     let weight = tower.graph.add_constant(key, channels_last(&weight));
     let mut inputs = vec![image, weight];
-    let bias = format!("{}.bias", names.patches);
+    let bias = format!("{name}.bias");
     if tower.weights.has(&bias) {
         inputs.push(tower.constant(&bias, &[width]));
     }
@@ -152,40 +207,51 @@ fn tokens(tower: &mut Builder<'_>, names: &ImageNames, sizes: &Sizes) -> ValueId
         groups: 1,
         activation: Activation::None,
     };
-    let patches = tower
+    let shape = [1, grid, grid, width];
+    tower.graph.add_node(name, op, &inputs, &shape)
+}
+
+/// The class token in front, where the tower has one.
+fn with_class_token(tower: &mut Builder<'_>, names: &ImageNames, x: ValueId) -> ValueId {
+    let Pool::ClassToken { token, .. } = names.pool else {
+        return x;
+    };
+    let width = tower.width;
+    // timm keeps two dimensions of 1 in front.
+    let rank = tower.checkpoint.shape(token).map_or(1, <[usize]>::len);
+    let shape = if rank == 3 {
+        vec![1, 1, width]
+    } else {
+        vec![width]
+    };
+    let row = reshaped(tower.weights.take(token, &shape), &[1, width]);
+    let row = tower.graph.add_constant(token, row);
+    let op = Op::Concat { axis: 0 };
+    let tokens = tower.graph.values[x].shape[0] + 1;
+    tower
         .graph
-        .add_node(names.patches, op, &inputs, &[1, grid, grid, width]);
-    let rows = [grid * grid, width];
-    let name = format!("{}.rows", names.patches);
-    let mut x = tower.graph.add_node(name, Op::Reshape, &[patches], &rows);
-    if let Pool::ClassToken { token, .. } = names.pool {
-        let row = reshaped(tower.weights.take(token, &[width]), &[1, width]);
-        let row = tower.graph.add_constant(token, row);
-        let op = Op::Concat { axis: 0 };
-        x = tower
-            .graph
-            .add_node("embeddings", op, &[row, x], &[tokens, width]);
-    }
-    let shape = tower
+        .add_node("embeddings", op, &[row, x], &[tokens, width])
+}
+
+fn with_positions(
+    tower: &mut Builder<'_>,
+    names: &ImageNames,
+    positions: usize,
+    x: ValueId,
+) -> ValueId {
+    let table = [positions, tower.width];
+    let rank = tower
         .checkpoint
         .shape(names.positions)
         .map_or(2, <[usize]>::len);
-    let shape = if shape == 3 {
-        vec![1, tokens, width]
+    let shape = if rank == 3 {
+        vec![1, table[0], table[1]]
     } else {
-        vec![tokens, width]
+        table.to_vec()
     };
-    let positions = reshaped(
-        tower.weights.take(names.positions, &shape),
-        &[tokens, width],
-    );
-    let positions = tower.graph.add_constant(names.positions, positions);
-    x = tower.add("embeddings.add", x, positions);
-    match names.norm_before {
-        // open_clip leaves it out where a configuration says so.
-        Some(name) if tower.weights.has(&format!("{name}.weight")) => tower.layer_norm(name, x),
-        _ => x,
-    }
+    let rows = reshaped(tower.weights.take(names.positions, &shape), &table);
+    let rows = tower.graph.add_constant(names.positions, rows);
+    tower.add("embeddings.add", x, rows)
 }
 
 /// SigLIP's head: a learned query attends to all tokens, then an MLP: (1, width).

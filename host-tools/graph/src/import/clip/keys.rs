@@ -9,6 +9,10 @@ pub enum Keys {
     OpenClip,
     /// `visual.trunk.…`: SigLIP in open_clip, its image tower from timm.
     OpenClipSiglip,
+    /// `visual.trunk.…` with stages of convolutions: MobileCLIP-S in open_clip, its image tower timm's FastViT.
+    OpenClipFastVit,
+    /// `visual.trunk.…` with a class token: timm's vision transformers in open_clip, among them MobileCLIP-B.
+    OpenClipTimm,
     /// `vision_model.…` with a class token.
     HuggingFaceClip,
     /// `vision_model.…` with a head that pools by attention.
@@ -21,46 +25,62 @@ pub fn recognises(checkpoint: &Checkpoint) -> Option<Keys> {
     let all = [
         Keys::OpenClip,
         Keys::OpenClipSiglip,
+        Keys::OpenClipTimm,
         Keys::HuggingFaceClip,
         Keys::HuggingFaceSiglip,
     ];
     if has(super::resnet::POSITIONS) {
         return Some(Keys::OpenClip);
     }
+    if super::fastvit::STEM.iter().any(|key| has(key)) {
+        return Some(Keys::OpenClipFastVit);
+    }
     all.into_iter().find(|keys| {
         let names = keys.image();
-        let pool = match names.pool {
-            Pool::ClassToken { token, .. } => token,
-            Pool::Probe(probe) => probe.query,
-        };
-        has(pool) && has(&format!("{}.weight", names.patches))
+        let stem = |stem: &str| has(&format!("{stem}.0.conv.weight"));
+        let patches = has(&format!("{}.weight", names.patches)) || names.stem.is_some_and(stem);
+        has(names.pool.token()) && patches
     })
 }
+
+/// Why a checkpoint of this family is not read, where its keys are those of a library that spells them in another way.
+pub fn refused(checkpoint: &Checkpoint) -> Option<&'static str> {
+    let key = checkpoint.tensors.range(APPLE.to_owned()..).next()?.0;
+    key.starts_with(APPLE).then_some(
+        "these are the keys of Apple's own MobileCLIP, expected those of open_clip, which reads files of S1, S2 and B and \
+         saves them in its own; the text tower of Apple's S0 is in neither",
+    )
+}
+
+/// In front of the keys of image towers in Apple's repository.
+const APPLE: &str = "image_encoder.model.";
 
 /// Keys that every checkpoint of a family has, and what messages call the family.
 pub(in crate::import) fn markers() -> Vec<(&'static str, Vec<String>)> {
     let families = [
         (Keys::OpenClip, "OpenAI's CLIP or open_clip"),
         (Keys::OpenClipSiglip, "SigLIP of open_clip"),
+        (
+            Keys::OpenClipTimm,
+            "a vision transformer of timm in open_clip, as MobileCLIP-B",
+        ),
         (Keys::HuggingFaceClip, "Hugging Face's CLIP"),
         (Keys::HuggingFaceSiglip, "Hugging Face's SigLIP"),
     ];
     let of = |keys: Keys| {
         let names = keys.image();
-        let pool = match names.pool {
-            Pool::ClassToken { token, .. } => token,
-            Pool::Probe(probe) => probe.query,
-        };
         vec![
             format!("{}.weight", names.patches),
             format!("{}.0.{}.weight", names.blocks, names.block.norm1),
             names.positions.to_owned(),
-            pool.to_owned(),
+            names.pool.token().to_owned(),
         ]
     };
+    let fastvit = super::fastvit::MARKERS.map(str::to_owned).to_vec();
     families
         .into_iter()
         .map(|(keys, name)| (name, of(keys)))
+        .chain([("MobileCLIP of open_clip (FastViT)", fastvit)])
         .collect()
 }
 
@@ -68,6 +88,8 @@ pub(in crate::import) fn markers() -> Vec<(&'static str, Vec<String>)> {
 #[derive(Clone, Copy)]
 pub(super) struct ImageNames {
     pub(super) patches: &'static str,
+    /// In front of the number of a convolution, where several make the patches.
+    pub(super) stem: Option<&'static str>,
     pub(super) positions: &'static str,
     pub(super) norm_before: Option<&'static str>,
     /// In front of the number of a block.
@@ -87,6 +109,16 @@ pub(super) enum Pool {
     },
     /// A learned query attends to all tokens; an MLP follows.
     Probe(&'static ProbeNames),
+}
+
+impl Pool {
+    /// The key of what the picture is gathered in.
+    fn token(&self) -> &'static str {
+        match self {
+            Self::ClassToken { token, .. } => token,
+            Self::Probe(probe) => probe.query,
+        }
+    }
 }
 
 /// Keys of a product without activation.
@@ -187,10 +219,16 @@ impl Keys {
         matches!(self, Self::OpenClipSiglip | Self::HuggingFaceSiglip)
     }
 
+    /// Whether open_clip wrote them.
+    fn is_open_clip(self) -> bool {
+        !matches!(self, Self::HuggingFaceClip | Self::HuggingFaceSiglip)
+    }
+
     pub(super) fn image(self) -> ImageNames {
         match self {
             Self::OpenClip => ImageNames {
                 patches: "visual.conv1",
+                stem: None,
                 positions: "visual.positional_embedding",
                 norm_before: Some("visual.ln_pre"),
                 blocks: "visual.transformer.resblocks",
@@ -201,8 +239,23 @@ impl Keys {
                     projection: Projection::Matrix("visual.proj"),
                 },
             },
+            // A FastViT has none of these; what is of its text tower and what of neither is as in the others.
+            Self::OpenClipTimm | Self::OpenClipFastVit => ImageNames {
+                patches: "visual.trunk.patch_embed.proj",
+                stem: Some("visual.trunk.patch_embed.backbone"),
+                positions: "visual.trunk.pos_embed",
+                norm_before: Some("visual.trunk.norm_pre"),
+                blocks: "visual.trunk.blocks",
+                block: &TIMM,
+                norm_after: "visual.trunk.norm",
+                pool: Pool::ClassToken {
+                    token: "visual.trunk.cls_token",
+                    projection: Projection::Linear("visual.trunk.head"),
+                },
+            },
             Self::OpenClipSiglip => ImageNames {
                 patches: "visual.trunk.patch_embed.proj",
+                stem: None,
                 positions: "visual.trunk.pos_embed",
                 norm_before: None,
                 blocks: "visual.trunk.blocks",
@@ -212,6 +265,7 @@ impl Keys {
             },
             Self::HuggingFaceClip | Self::HuggingFaceSiglip => ImageNames {
                 patches: "vision_model.embeddings.patch_embedding",
+                stem: None,
                 positions: "vision_model.embeddings.position_embedding.weight",
                 // The key's spelling is that of the library.
                 norm_before: (self == Self::HuggingFaceClip).then_some("vision_model.pre_layrnorm"),
@@ -240,22 +294,22 @@ impl Keys {
             norm_after,
             projection,
         };
-        match (self, apart) {
-            (Self::OpenClip | Self::OpenClipSiglip, false) => open_clip(
+        match (self.is_open_clip(), apart) {
+            (true, false) => open_clip(
                 "token_embedding.weight",
                 "positional_embedding",
                 "transformer.resblocks",
                 "ln_final",
                 "text_projection",
             ),
-            (Self::OpenClip | Self::OpenClipSiglip, true) => open_clip(
+            (true, true) => open_clip(
                 "text.token_embedding.weight",
                 "text.positional_embedding",
                 "text.transformer.resblocks",
                 "text.ln_final",
                 "text.text_projection",
             ),
-            (Self::HuggingFaceClip | Self::HuggingFaceSiglip, _) => TextNames {
+            (false, _) => TextNames {
                 tokens: "text_model.embeddings.token_embedding.weight",
                 positions: "text_model.embeddings.position_embedding.weight",
                 blocks: "text_model.encoder.layers",
@@ -272,9 +326,10 @@ impl Keys {
 
     /// Whether a key belongs to an image tower, a text tower or neither; what is in neither is bookkeeping of training.
     pub(super) fn side(self, key: &str) -> Side {
-        let image = match self {
-            Self::OpenClip | Self::OpenClipSiglip => ["visual.", "visual."],
-            _ => ["vision_model.", "visual_projection."],
+        let image = if self.is_open_clip() {
+            ["visual.", "visual."]
+        } else {
+            ["vision_model.", "visual_projection."]
         };
         const TEXT: [&str; 7] = [
             "text",

@@ -1,5 +1,5 @@
 //! CLIP and its family: both towers of the checkpoints of OpenAI, open_clip and Hugging Face (CLIP and
-//! SigLIP); of open_clip also the residual networks and the image tower of CoCa.
+//! SigLIP); of open_clip also the residual networks, CoCa and MobileCLIP.
 //!
 //! Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", 2021
 //! (<https://arxiv.org/abs/2103.00020>); Zhai et al., "Sigmoid Loss for Language Image Pre-Training", 2023
@@ -9,10 +9,14 @@
 //! [`import_text`] build one tower each. `blocks` has what both towers are made of.
 
 mod blocks;
+mod class_token;
 mod config;
+mod fastvit;
+mod fold;
 mod image;
 mod keys;
 mod resnet;
+mod stem;
 mod text;
 
 use super::checkpoint::Checkpoint;
@@ -21,7 +25,7 @@ use crate::{Graph, ModelKind, PictureGeometry};
 pub use config::{Config, Heads, TowerConfig, config_beside};
 pub use image::import as import_image;
 pub(super) use keys::markers;
-pub use keys::{Keys, recognises};
+pub use keys::{Keys, recognises, refused};
 pub use text::import as import_text;
 
 /// An image tower of square pictures with what is not computation.

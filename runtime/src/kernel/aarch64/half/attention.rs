@@ -3,7 +3,7 @@
 //! ```text
 //! for a head, for 16 queries
 //!   queries(width, 16) = (q · scale)ᵀ                      halves
-//!   scores(tokens, 16) = k · queries                       the register tile
+//!   scores(keys, 16) = k · queries                       the register tile
 //!   scores = exp(scores − their largest of each lane)      halves, and their sums in f32
 //!   dst(16, width) = scoresᵀ · v / sums                    eight queries by 16 columns, chunks as in `tile`
 //! ```
@@ -37,7 +37,8 @@ pub(in super::super) fn attention_f16(args: AttentionF16<'_>) {
         return Neon(()).attention_f16(args);
     }
     let AttentionF16 {
-        tokens,
+        queries: query_count,
+        keys,
         width,
         num_heads,
         scale,
@@ -52,10 +53,10 @@ pub(in super::super) fn attention_f16(args: AttentionF16<'_>) {
     let mut queries = [f16::ZERO; CHUNK * QUERIES];
     for head in 0..num_heads {
         let column = head * head_width;
-        for first in (0..tokens).step_by(QUERIES) {
-            let count = QUERIES.min(tokens - first);
+        for first in (0..query_count).step_by(QUERIES) {
+            let count = QUERIES.min(query_count - first);
             let lanes = count.next_multiple_of(LANES);
-            let scores = &mut scores[..tokens * lanes]; // (tokens, lanes)
+            let scores = &mut scores[..keys * lanes]; // (keys, lanes)
             let rows = Rows {
                 data: &q[first * width + column..],
                 stride: width,
@@ -64,7 +65,7 @@ pub(in super::super) fn attention_f16(args: AttentionF16<'_>) {
             };
             rows.transpose(lanes, f16::from_f32(scale), &mut queries);
             Product {
-                rows: tokens,
+                rows: keys,
                 k: head_width,
                 n: lanes,
                 lhs: &k[column..],
@@ -84,7 +85,7 @@ pub(in super::super) fn attention_f16(args: AttentionF16<'_>) {
             for lane in (0..count).step_by(LANES) {
                 let sums = exponentials(&mut scores[lane..], lanes);
                 Weighted {
-                    tokens,
+                    keys,
                     scores: &scores[lane..],
                     lanes,
                     values: &v[column..],
@@ -133,11 +134,11 @@ fn exponentials(scores: &mut [f16], lanes: usize) -> [f32; LANES] {
 
 /// The product of the exponentials of eight queries with the values of a head.
 struct Weighted<'a> {
-    tokens: usize,
-    /// (tokens, lanes), of which the first eight are meant.
+    keys: usize,
+    /// (keys, lanes), of which the first eight are meant.
     scores: &'a [f16],
     lanes: usize,
-    /// (tokens, head_width), rows at a distance of `width`.
+    /// (keys, head_width), rows at a distance of `width`.
     values: &'a [f16],
     width: usize,
     /// Of the sums of the exponentials.
@@ -168,9 +169,9 @@ impl Weighted<'_> {
             stride: self.width,
         };
         let mut totals = [[[vdupq_n_f32(0.0); 2]; NV]; LANES];
-        let len = chunk_len(self.tokens);
-        for first in (0..self.tokens).step_by(len) {
-            let end = self.tokens.min(first + len);
+        let len = chunk_len(self.keys);
+        for first in (0..self.keys).step_by(len) {
+            let end = self.keys.min(first + len);
             // SAFETY: The CPU has FEAT_FP16, as here.
             let sums = unsafe { self.accumulate::<NV>(first, end, values) };
             for r in 0..LANES {

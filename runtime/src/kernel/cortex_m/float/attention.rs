@@ -14,7 +14,8 @@ use crate::kernel::{AttentionFloat, TILE_ROWS};
 /// See [`AttentionFloat`].
 pub(crate) fn attention<L: FloatLevel, T: Number>(args: AttentionFloat<'_, T>) {
     let AttentionFloat {
-        tokens,
+        queries,
+        keys,
         width,
         num_heads,
         scale,
@@ -30,27 +31,24 @@ pub(crate) fn attention<L: FloatLevel, T: Number>(args: AttentionFloat<'_, T>) {
         return;
     }
     let tall = <T::Product<L> as Tile>::ROWS;
-    let queries = TILE_ROWS / tall * tall;
+    let band = TILE_ROWS / tall * tall;
     for head in 0..num_heads {
         let column = head * head_width;
-        for first in (0..tokens).step_by(queries) {
-            let rows = queries.min(tokens - first);
-            let scores = &mut scratch[..rows * tokens]; // (rows, tokens)
+        for first in (0..queries).step_by(band) {
+            let rows = band.min(queries - first);
+            let scores = &mut scratch[..rows * keys]; // (rows, keys)
             Product::<T::Product<L>> {
                 k: head_width,
-                n: tokens,
+                n: keys,
                 lhs: &q[first * width + column..],
                 lhs_stride: width,
                 rhs: &k[column..],
                 layout: Layout::Columns(width),
             }
-            .run(
-                rows,
-                &mut Scores::<T::Product<L>>::new(scores, tokens, scale),
-            );
-            for (row, scores) in scores.chunks_exact_mut(tokens).enumerate() {
-                let keys = if causal { first + row + 1 } else { tokens };
-                let (seen, unseen) = scores.split_at_mut(keys);
+            .run(rows, &mut Scores::<T::Product<L>>::new(scores, keys, scale));
+            for (row, scores) in scores.chunks_exact_mut(keys).enumerate() {
+                let seen = if causal { first + row + 1 } else { keys };
+                let (seen, unseen) = scores.split_at_mut(seen);
                 softmax_row::<L>(seen);
                 unseen.fill(0.0);
             }
@@ -58,10 +56,10 @@ pub(crate) fn attention<L: FloatLevel, T: Number>(args: AttentionFloat<'_, T>) {
                 return;
             };
             Product::<T::Product<L>> {
-                k: tokens,
+                k: keys,
                 n: head_width,
                 lhs: weights,
-                lhs_stride: tokens,
+                lhs_stride: keys,
                 rhs: &v[column..],
                 layout: Layout::Rows(width),
             }
@@ -92,18 +90,18 @@ fn narrowed<L: FloatLevel, T: Number>(numbers: &mut [f32]) -> Option<&[T]> {
 
 /// Scales scores and writes them as f32.
 struct Scores<'a, T> {
-    /// (rows, tokens)
+    /// (rows, keys)
     scores: &'a mut [f32],
-    tokens: usize,
+    keys: usize,
     scale: f32,
     tile: PhantomData<T>,
 }
 
 impl<'a, T: Tile> Scores<'a, T> {
-    fn new(scores: &'a mut [f32], tokens: usize, scale: f32) -> Self {
+    fn new(scores: &'a mut [f32], keys: usize, scale: f32) -> Self {
         Self {
             scores,
-            tokens,
+            keys,
             scale,
             tile: PhantomData,
         }
@@ -112,7 +110,7 @@ impl<'a, T: Tile> Scores<'a, T> {
 
 impl<T: Tile> Finish for Scores<'_, T> {
     fn row(&mut self, row: usize, column: usize, len: usize, sums: &[f32; CHUNK]) {
-        let scores = &mut self.scores[row * self.tokens + column..][..len];
+        let scores = &mut self.scores[row * self.keys + column..][..len];
         T::scale(sums, self.scale, scores);
     }
 }

@@ -6,7 +6,8 @@ use crate::kernel::{AttentionFloat, Element};
 /// See [`AttentionFloat`]. Softmax is defined as in [`super::softmax_float`]; the scores stay in f32.
 pub fn attention_float<T: Element>(args: AttentionFloat<'_, T>) {
     let AttentionFloat {
-        tokens,
+        queries,
+        keys,
         width,
         num_heads,
         scale,
@@ -20,8 +21,8 @@ pub fn attention_float<T: Element>(args: AttentionFloat<'_, T>) {
     let head_width = width / num_heads;
     for head in 0..num_heads {
         let columns = head * head_width..(head + 1) * head_width;
-        for query in 0..tokens {
-            let keys = if causal { query + 1 } else { tokens };
+        for query in 0..queries {
+            let keys = if causal { query + 1 } else { keys };
             let scores = &mut scratch[..keys]; // of one query and one head
             for key in 0..keys {
                 let mut sum = 0.0;
