@@ -7,18 +7,19 @@
 //! `tests/models/table.py` runs it for every model that is present. Into FOLDER go NAME.phm, NAME.phg (quantised) and
 //! NAME.safetensors with the model inputs of the first pictures and their f32 embeddings, for ONNX Runtime. A source is a
 //! folder, `even:` or `odd:` and a folder (every second picture), or `cifar10:` and a folder (of the training split, without
-//! labels).
+//! labels). `--cosine` also makes a mix of int8 and f16 layers; `--cifar10` measures how many test pictures are nearest to the
+//! mean embedding of 50 training pictures of their class.
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
-use pinhole_data::{Cifar10, load_picture};
-use pinhole_graph::{Graph, ValueId};
-use pinhole_pack::{PackOptions, pack};
-use pinhole_quantize::report::{cosine, report};
-use pinhole_quantize::{Options, Quantized, Runner, quantize};
+use pinhole_data::{Cifar10, Split, load_picture};
+use pinhole_graph::Graph;
+use pinhole_pack::{PackOptions, Precision, pack};
+use pinhole_quantize::report::{cosine, outputs, report};
+use pinhole_quantize::{Goal, Mixed, Options, Quantized, Sensitivity, quantize, quantize_mixed};
 use pinhole_runtime::interpreter::AlignedBytes;
 use pinhole_runtime::kernel::detect;
 use pinhole_runtime::model::Model;
@@ -40,6 +41,12 @@ struct Args {
     count: usize,
     layers: bool,
     correct_biases: bool,
+    /// What a mix of int8 and f16 must reach.
+    cosine: Option<f64>,
+    /// CIFAR-10, for accuracies.
+    cifar10: Option<String>,
+    /// Pictures of its test split.
+    test: usize,
 }
 
 fn main() -> Result<(), Failure> {
@@ -60,19 +67,31 @@ fn main() -> Result<(), Failure> {
     let Quantized {
         prepared,
         quantized,
+        observer,
     } = quantize(&graph, &calibration, &options, &|_| ())?;
     if args.layers {
         let few = &held_out[..held_out.len().min(8)];
         eprintln!("{}", report(&prepared, &quantized, few, &|_| ())?.table());
     }
     let expected = embeddings(&graph, &held_out)?;
-    let found = embeddings(&quantized, &held_out)?;
-    let mut cosines: Vec<f64> = expected
-        .iter()
-        .zip(&found)
-        .map(|(a, b)| cosine(a, b))
-        .collect();
-    cosines.sort_by(f64::total_cmp);
+    let cosines = cosines(&expected, &embeddings(&quantized, &held_out)?);
+    let mixed = match args.cosine {
+        Some(goal) => Some(mixed(&graph, &calibration, &options, goal)?),
+        None => None,
+    };
+    let mut accuracy = serde_json::Value::Null;
+    if let Some(folder) = &args.cifar10 {
+        let mut graphs = vec![&graph, &quantized];
+        graphs.extend(mixed.iter().map(|mixed| &mixed.quantized.quantized));
+        let found = nearest_class_mean(&graphs, folder, &geometry, args.test)?;
+        accuracy = serde_json::json!({
+            "test_pictures": args.test, "f32": found[0], "int8": found[1], "mixed": found.get(2),
+        });
+    }
+    let mixed = match &mixed {
+        Some(mixed) => mixed_report(mixed, &expected, &held_out)?,
+        None => serde_json::Value::Null,
+    };
     let packed = pack(&quantized, &PackOptions::default())?;
     let bytes = AlignedBytes::from_slice(&packed.bytes);
     let model = Model::load(&bytes).map_err(|error| error.to_string())?;
@@ -106,9 +125,76 @@ fn main() -> Result<(), Failure> {
         "macs": packed.report.macs,
         "ops": ops,
         "float_ops": floats,
+        "observer": observer.name(),
+        "mixed": mixed,
+        "cifar10": accuracy,
     });
     println!("{report}");
     Ok(())
+}
+
+/// Cosines of two lists of vectors, the smallest first.
+fn cosines(expected: &[Vec<f32>], found: &[Vec<f32>]) -> Vec<f64> {
+    let mut cosines: Vec<f64> = expected
+        .iter()
+        .zip(found)
+        .map(|(a, b)| cosine(a, b))
+        .collect();
+    cosines.sort_by(f64::total_cmp);
+    cosines
+}
+
+/// The mix of int8 and f16 that reaches `goal` on every fourth calibration picture.
+fn mixed(
+    graph: &Graph,
+    calibration: &[Vec<f32>],
+    options: &Options,
+    goal: f64,
+) -> Result<Mixed, Failure> {
+    let numbered = calibration.iter().cloned().enumerate();
+    let (check, seen): (Vec<_>, Vec<_>) = numbered.partition(|(index, _)| index % 4 == 3);
+    let [check, seen] = [check, seen].map(|numbered| -> Vec<Vec<f32>> {
+        numbered.into_iter().map(|(_, input)| input).collect()
+    });
+    let goal = Goal {
+        cosine: goal,
+        ..Goal::default()
+    };
+    let (known, learn) = (Sensitivity::new(), &mut |_: &str, _| ());
+    Ok(quantize_mixed(
+        graph,
+        &seen,
+        &check,
+        options,
+        &goal,
+        known,
+        learn,
+        &|_| (),
+    )?)
+}
+
+/// What the mix is and costs, measured on pictures that no part of it saw.
+fn mixed_report(
+    mixed: &Mixed,
+    expected: &[Vec<f32>],
+    held_out: &[Vec<f32>],
+) -> Result<serde_json::Value, Failure> {
+    let graph = &mixed.quantized.quantized;
+    let cosines = cosines(expected, &embeddings(graph, held_out)?);
+    let options = PackOptions {
+        precision: Precision::F16,
+        ..PackOptions::default()
+    };
+    let cost = pack(graph, &options)?.report;
+    Ok(serde_json::json!({
+        "reached": mixed.reached,
+        "cosine_mean": cosines.iter().sum::<f64>() / cosines.len().max(1) as f64,
+        "cosine_p1": cosines.get(cosines.len() / 100),
+        "float_layers": mixed.choices.len(),
+        "candidates": mixed.candidates,
+        "flash_bytes": cost.file_bytes,
+        "arena_bytes": cost.arena_bytes,
+    }))
 }
 
 fn arguments() -> Result<Args, Failure> {
@@ -120,6 +206,9 @@ fn arguments() -> Result<Args, Failure> {
         count: 50,
         layers: false,
         correct_biases: true,
+        cosine: None,
+        cifar10: None,
+        test: 2000,
     };
     let mut given = std::env::args().skip(1);
     while let Some(flag) = given.next() {
@@ -129,6 +218,9 @@ fn arguments() -> Result<Args, Failure> {
             "--pictures" => args.pictures.push(value()?),
             "--out" => args.out = value()?.into(),
             "--count" => args.count = value()?.parse()?,
+            "--cosine" => args.cosine = Some(value()?.parse()?),
+            "--cifar10" => args.cifar10 = Some(value()?),
+            "--test" => args.test = value()?.parse()?,
             "--layers" => args.layers = true,
             "--no-bias-correction" => args.correct_biases = false,
             _ => args.graph = flag.into(),
@@ -138,7 +230,7 @@ fn arguments() -> Result<Args, Failure> {
         .iter()
         .all(|list| !list.is_empty());
     if !complete || args.out.as_os_str().is_empty() {
-        return Err("usage: model_report GRAPH.phg --calibrate SOURCE --pictures SOURCE --out FOLDER [--count N] [--layers] [--no-bias-correction]".into());
+        return Err("usage: model_report GRAPH.phg --calibrate SOURCE --pictures SOURCE --out FOLDER [--count N] [--layers] [--no-bias-correction] [--cosine C] [--cifar10 DIR [--test N]]".into());
     }
     Ok(args)
 }
@@ -206,39 +298,71 @@ fn input(geometry: &InputGeometry, picture: &RgbImage) -> Result<Vec<f32>, Failu
     Ok(input)
 }
 
-/// The model's output for every input, through whatever graph values are views of it.
-fn embeddings(graph: &Graph, inputs: &[Vec<f32>]) -> Result<Vec<Vec<f32>>, Failure> {
-    let runner = Runner::new(graph)?;
-    let output = *graph.outputs.first().ok_or("no output")?;
-    let last: Vec<ValueId> = views(graph, output);
-    let mut embeddings = Vec::new();
-    for (index, input) in inputs.iter().enumerate() {
-        let mut embedding = Vec::new();
-        runner.run(index, input, &mut |value, reals| {
-            if last.contains(&value) {
-                embedding = reals.to_vec();
-            }
-        })?;
-        embeddings.push(embedding);
+/// Pictures of each class of CIFAR-10's training split whose mean stands for the class.
+const PICTURES_OF_A_CLASS: usize = 50;
+/// Pictures embedded at once.
+const BATCH: usize = 64;
+
+/// Test pictures of CIFAR-10 that are nearest to the mean of their class, for each graph.
+///
+/// The means are those of the first graph: they stand in a bank, whatever embeds the pictures.
+fn nearest_class_mean(
+    graphs: &[&Graph],
+    folder: &str,
+    geometry: &InputGeometry,
+    count: usize,
+) -> Result<Vec<f64>, Failure> {
+    let train = Cifar10::train_labelled(folder)?;
+    let mut means: Vec<Vec<f64>> = Vec::new();
+    for class in 0..10 {
+        let of_class = (0..train.len()).filter(|&index| train.label(index) == Some(class));
+        let pictures = of_class.take(PICTURES_OF_A_CLASS);
+        let inputs = pictures.map(|index| input(geometry, &train.picture(index)));
+        let mut mean = Vec::new();
+        for embedding in embeddings(graphs[0], &inputs.collect::<Result<Vec<_>, _>>()?)? {
+            let length = embedding.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
+            mean.resize(embedding.len(), 0.0);
+            let unit = embedding.iter().map(|&x| f64::from(x) / length.sqrt());
+            mean.iter_mut().zip(unit).for_each(|(mean, x)| *mean += x);
+        }
+        means.push(mean);
     }
-    Ok(embeddings)
+    let test = Cifar10::open(folder, Split::Test)?;
+    let step = (test.len() / count).max(1);
+    let chosen: Vec<usize> = (0..test.len()).step_by(step).take(count).collect();
+    let mut right = vec![0usize; graphs.len()];
+    for few in chosen.chunks(BATCH) {
+        let inputs = few.iter().map(|&i| input(geometry, &test.picture(i)));
+        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+        for (graph, right) in graphs.iter().zip(&mut right) {
+            for (embedding, &index) in embeddings(graph, &inputs)?.iter().zip(few) {
+                *right += usize::from(test.label(index) == Some(nearest(&means, embedding)));
+            }
+        }
+    }
+    let share = |right: usize| right as f64 / chosen.len().max(1) as f64;
+    Ok(right.into_iter().map(share).collect())
 }
 
-/// A value and those that it may be another view of.
-fn views(graph: &Graph, mut value: ValueId) -> Vec<ValueId> {
-    use pinhole_graph::Op;
-    let mut views = vec![value];
-    while let Some(node) = graph.nodes.iter().find(|node| node.output == value) {
-        let quantized = graph.values[value].quant.is_some();
-        match node.op {
-            Op::Reshape => {}
-            Op::NormalizeEmbedding if !quantized => {}
-            _ => break,
-        }
-        value = node.inputs[0];
-        views.push(value);
-    }
-    views
+/// The class whose mean has the largest cosine.
+fn nearest(means: &[Vec<f64>], embedding: &[f32]) -> usize {
+    let cosine = |mean: &Vec<f64>| {
+        let dot: f64 = mean
+            .iter()
+            .zip(embedding)
+            .map(|(m, &x)| m * f64::from(x))
+            .sum();
+        dot / mean.iter().map(|m| m * m).sum::<f64>().sqrt()
+    };
+    let cosines = means.iter().map(cosine).enumerate();
+    cosines
+        .max_by(|a, b| a.1.total_cmp(&b.1))
+        .map_or(0, |(class, _)| class)
+}
+
+/// The model's output for every input.
+fn embeddings(graph: &Graph, inputs: &[Vec<f32>]) -> Result<Vec<Vec<f32>>, Failure> {
+    Ok(outputs(graph, &inputs.iter().collect::<Vec<_>>())?)
 }
 
 fn references(

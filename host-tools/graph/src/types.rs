@@ -1,6 +1,6 @@
 //! The graph itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -137,6 +137,9 @@ pub struct GraphMeta {
     /// Tokens of padding that a text encoder reads behind each text, counted in `max_tokens`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub padding_tokens: u8,
+    /// Names of the nodes that compute in floats although what is around them is quantised.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub float_nodes: BTreeSet<String>,
     /// How quantised nodes round.
     #[serde(default, skip_serializing_if = "IntegerRules::is_own")]
     pub integer_rules: IntegerRules,

@@ -231,7 +231,9 @@ impl<'a> Lowering<'a> {
 
     /// See the module's documentation.
     fn runs_in_integers(&self, node: &Node) -> bool {
-        self.is_quantized(node) && lower_int::supports(self, node)
+        self.is_quantized(node)
+            && !self.graph.meta.float_nodes.contains(&node.name)
+            && lower_int::supports(self, node)
     }
 
     /// Whether floats in its place would break a promise.
@@ -424,6 +426,8 @@ impl<'a> Lowering<'a> {
             QuantDType::I16 => DType::I16,
         };
         self.out.values[float].name.push_str(".float");
+        // Floats that read it need not round.
+        self.floats.insert(id, float);
         let quantized = self.add_value_like(id, to)?;
         let kind = match (from, to) {
             (DType::F32, DType::I8) => OpKind::QuantizeF32,

@@ -146,7 +146,7 @@ impl Search<'_> {
         let layers: Vec<&Node> = graph
             .nodes
             .iter()
-            .filter(|node| !only_moves(node))
+            .filter(|node| !only_moves(node) && node.op != Op::NormalizeEmbedding)
             .filter(|node| scheme::is_integer(graph, node, &self.options.float_nodes))
             .collect();
         let mut ranking = Vec::new();
@@ -156,7 +156,7 @@ impl Search<'_> {
                 None => {
                     let mut others = names.clone();
                     others.remove(&node.name);
-                    let alone = self.calibration.apply(&others);
+                    let alone = self.calibration.apply(&with_movers(graph, &others));
                     let found = report::outputs(&alone, &few)?;
                     let error = 1.0 - report::mean_cosine(&expected, &found);
                     learn(&node.name, error);
@@ -239,7 +239,7 @@ fn only_moves(node: &Node) -> bool {
     )
 }
 
-/// Adds the nodes that only move what these write.
+/// Adds the nodes that only move what these write; the normalisation of an embedding has the type of its input.
 fn with_movers(graph: &Graph, floats: &BTreeSet<String>) -> BTreeSet<String> {
     let mut all = floats.clone();
     let mut is_float: Vec<bool> = vec![false; graph.values.len()];
@@ -248,11 +248,14 @@ fn with_movers(graph: &Graph, floats: &BTreeSet<String>) -> BTreeSet<String> {
             .inputs
             .iter()
             .filter(|&&input| graph.values[input].constant.is_none());
-        let moves_floats = only_moves(node) && written.all(|&input| is_float[input]);
-        is_float[node.output] = moves_floats || floats.contains(&node.name);
-        if moves_floats {
+        let follows = only_moves(node) || node.op == Op::NormalizeEmbedding;
+        let from_floats = follows && written.all(|&input| is_float[input]);
+        if from_floats {
             all.insert(node.name.clone());
+        } else if node.op == Op::NormalizeEmbedding {
+            all.remove(&node.name);
         }
+        is_float[node.output] = all.contains(&node.name);
     }
     all
 }

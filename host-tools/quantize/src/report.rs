@@ -164,8 +164,11 @@ fn added_noise(graph: &Graph, sums: &[Sums]) -> Vec<f64> {
     graph.nodes.iter().map(added).collect()
 }
 
-/// The model's first output for every input; the length of an embedding is not told.
-pub(crate) fn outputs(graph: &Graph, inputs: &[&Vec<f32>]) -> Result<Vec<Vec<f32>>, QuantizeError> {
+/// The model's first output for every input, as reals; the length of an embedding is not told.
+///
+/// # Errors
+/// A graph that does not run, or an input of another length.
+pub fn outputs(graph: &Graph, inputs: &[&Vec<f32>]) -> Result<Vec<Vec<f32>>, QuantizeError> {
     let runner = Runner::new(graph)?;
     let views = views(graph);
     let numbered: Vec<(usize, &&Vec<f32>)> = inputs.iter().enumerate().collect();

@@ -68,6 +68,11 @@ pub(crate) fn apply(
             .iter()
             .for_each(|&input| wanted[input] |= graph.values[input].constant.is_none());
     }
+    let names = || graph.nodes.iter().map(|node| &node.name);
+    quantized.meta.float_nodes = names()
+        .filter(|name| float_nodes.contains(*name))
+        .cloned()
+        .collect();
     let groups = Groups::new(graph, &integer);
     for value in
         (0..graph.values.len()).filter(|&value| wanted[value] && !graph.values[value].is_ids)

@@ -450,6 +450,7 @@ fn identity(graph: &Graph, inputs: &[Vec<f32>], options: &Options) -> Outcome<St
 fn without_scales(graph: &Graph) -> Graph {
     let mut plain = graph.clone();
     plain.values.iter_mut().for_each(|value| value.quant = None);
+    plain.meta.float_nodes.clear();
     plain
 }
 
