@@ -76,21 +76,27 @@ pub fn report(
     }
     let (float, integer) = (Runner::new(graph)?, Runner::new(quantized)?);
     let mut sums = vec![Sums::default(); graph.values.len()];
-    let output = seen_output(graph);
+    let views = views(graph);
     let mut output_cosines = Vec::new();
     for (index, input) in inputs.iter().enumerate() {
         let mut expected: Vec<Vec<f32>> = vec![Vec::new(); graph.values.len()];
+        // What was seen last of the output and of the values that it may be another view of.
+        let [mut output, mut found] = [Vec::new(), Vec::new()];
         float.run(index, input, &mut |value, reals| {
-            expected[value] = reals.to_vec()
+            expected[value] = reals.to_vec();
+            if views.contains(&value) {
+                output = reals.to_vec();
+            }
         })?;
         fill_views(graph, &mut expected);
         integer.run(index, input, &mut |value, reals| {
             let free_length = is_embedding(graph, value);
             compare(&expected[value], reals, free_length, &mut sums[value]);
-            if output == Some(value) {
-                output_cosines.push(cosine(&expected[value], reals));
+            if views.contains(&value) {
+                found = reals.to_vec();
             }
         })?;
+        output_cosines.push(cosine(&output, &found));
         progress(Progress::Report(index + 1, inputs.len()));
     }
     let added = added_noise(graph, &sums);
@@ -198,17 +204,6 @@ fn views(graph: &Graph) -> Vec<ValueId> {
         views.push(node.inputs[0]);
     }
     views
-}
-
-/// The model's first output, or the value that it is another view of.
-fn seen_output(graph: &Graph) -> Option<ValueId> {
-    let mut output = *graph.outputs.first()?;
-    while let Some(node) = graph.nodes.iter().find(|node| node.output == output)
-        && node.op == Op::Reshape
-    {
-        output = node.inputs[0];
-    }
-    Some(output)
 }
 
 /// Values that are other views of their input in f32 have its numbers.
