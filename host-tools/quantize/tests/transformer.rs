@@ -6,7 +6,9 @@ mod vit;
 use pinhole_graph::pass::evaluate;
 use pinhole_graph::{QuantDType, Tensor};
 use pinhole_pack::{PackOptions, lower::lower, pack};
-use pinhole_quantize::{Options, Progress, quantize, report::report};
+use pinhole_quantize::{
+    Goal, Options, Progress, Sensitivity, quantize, quantize_mixed, report::report,
+};
 use pinhole_runtime::interpreter::{AlignedBytes, Interpreter};
 use pinhole_runtime::kernel::available;
 use pinhole_runtime::model::Model;
@@ -122,4 +124,65 @@ fn every_kernel_set_gives_the_same_embedding() {
     for (name, embedding) in &embeddings[1..] {
         assert_eq!(embedding, &embeddings[0].1, "{name}");
     }
+}
+
+#[test]
+fn a_mix_reaches_what_int8_alone_does_not() {
+    let weights = random_weights(48, 2, 8, 16);
+    let graph = vit(&weights, 3).unwrap();
+    let inputs = pictures(&weights, "calibration");
+    let check = pictures(&weights, "test");
+    let options = Options::default();
+    let mut known = Sensitivity::new();
+    let search = |goal: &Goal, known: &Sensitivity, learn: &mut dyn FnMut(&str, f64)| {
+        let known = known.clone();
+        quantize_mixed(
+            &graph, &inputs, &check, &options, goal, known, learn, &silent,
+        )
+        .unwrap()
+    };
+    let goal = |cosine| Goal {
+        cosine,
+        ..Goal::default()
+    };
+    let int8 = search(&goal(0.0), &known, &mut |_, _| panic!("nothing to search"));
+    assert!(int8.reached && int8.choices.is_empty() && int8.cosine == int8.int8_cosine);
+
+    let wanted = goal(int8.cosine.midpoint(1.0));
+    let empty = known.clone();
+    let mixed = search(&wanted, &empty, &mut |node, error| {
+        known.insert(node.to_owned(), error);
+    });
+    println!(
+        "int8 {:.5}, mixed {:.5} with {} of {} layers in floats",
+        mixed.int8_cosine,
+        mixed.cosine,
+        mixed.choices.len(),
+        mixed.candidates
+    );
+    assert!(mixed.reached && mixed.cosine >= wanted.cosine);
+    assert!((1..mixed.candidates).contains(&mixed.choices.len()));
+    assert_eq!(known.len(), mixed.candidates);
+    let kept = &mixed.quantized.quantized.meta.float_nodes;
+    assert!(
+        mixed
+            .choices
+            .iter()
+            .all(|choice| kept.contains(&choice.node))
+    );
+    assert!(
+        mixed
+            .choices
+            .is_sorted_by(|a, b| a.error_alone >= b.error_alone)
+    );
+
+    // What an interrupted search has measured is not measured again and leads to the same choice.
+    let again = search(&wanted, &known, &mut |_, _| panic!("known already"));
+    assert_eq!(again.choices, mixed.choices);
+    let tight = Goal {
+        flash_bytes: Some(1),
+        ..wanted.clone()
+    };
+    let refused = search(&tight, &known, &mut |_, _| panic!("known already"));
+    assert!(!refused.reached && refused.choices.is_empty());
 }
