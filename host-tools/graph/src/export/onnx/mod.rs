@@ -17,7 +17,7 @@ use tract_onnx::pb::{
 };
 
 use self::layout::{Held, Layout};
-use super::{ExportError, onnx_limit};
+use super::{ExportError, most_bytes};
 use crate::{Graph, Tensor, ValueId};
 
 /// The operator set of exported files, the first with `Gelu`.
@@ -46,7 +46,7 @@ pub fn onnx(graph: &Graph) -> Result<Vec<u8>, ExportError> {
     exporter.outputs();
     let bytes = exporter.model().encode_to_vec();
     match bytes.len() {
-        len if len > onnx_limit() => Err(ExportError::TooLarge { bytes: len }),
+        len if len > most_bytes() => Err(ExportError::TooLarge { bytes: len }),
         _ => Ok(bytes),
     }
 }
