@@ -2,10 +2,12 @@
 
 #[cfg(feature = "onnx")]
 mod onnx;
+mod real;
 mod tflite;
 
 #[cfg(feature = "onnx")]
 pub use onnx::{OPSET, onnx};
+pub use real::real;
 pub use tflite::{Tflite, tflite};
 
 use crate::import::UnsupportedNodes;
@@ -24,12 +26,6 @@ pub enum ExportError {
     /// Nodes that the format has no operators for, all of them.
     #[error(transparent)]
     Unsupported(#[from] UnsupportedNodes),
-    /// Values have int8 parameters.
-    #[error("value {value} is quantised, expected a graph in f32")]
-    Quantised {
-        /// The first of them.
-        value: String,
-    },
     /// The format ends at 2 GiB.
     #[error("{bytes} bytes, expected at most {}", most_bytes())]
     TooLarge {
