@@ -122,8 +122,8 @@ impl<'a> Exporter<'a> {
         to
     }
 
-    /// The name of a constant after `change`, which `suffix` tells from others; none for itself. Its dimension 0 becomes
-    /// dimension `axis`, which scales of a quantised one lie along.
+    /// The name of a constant after `change`, which `suffix` tells from others; none for itself. Scales of a quantised
+    /// one lie along its dimension 0, which becomes dimension `axis`.
     pub(super) fn constant(
         &mut self,
         id: ValueId,

@@ -386,8 +386,20 @@ fn quantised_graphs_come_back_with_every_parameter() {
             (steps(graph, node.inputs[1]), scales)
         });
         assert_eq!(one, other, "{}", a.name);
-        let biases = again.values[b.inputs[2]].constant.as_ref();
-        assert!(biases.is_some_and(|biases| biases.as_i32().is_some()));
+        let biases = |graph: &Graph, node: &Node| -> Vec<f64> {
+            let [input, weight] = [0, 1].map(|i: usize| graph.values[node.inputs[i]].quant.clone());
+            let (input, weight) = (input.expect("input").scales[0], weight.expect("weights"));
+            let constant = graph.values[node.inputs[2]].constant.as_ref();
+            let data = constant.and_then(Tensor::as_f32).expect("biases").iter();
+            let unit = |channel: usize| {
+                let scale = weight.scales[channel.min(weight.scales.len() - 1)];
+                f64::from(input) * f64::from(scale)
+            };
+            data.enumerate()
+                .map(|(channel, &bias)| (f64::from(bias) / unit(channel)).round())
+                .collect()
+        };
+        assert_eq!(biases(&graph, a), biases(&again, b), "{}", a.name);
     }
 }
 

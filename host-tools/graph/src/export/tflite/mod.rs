@@ -1,11 +1,11 @@
 //! TFLite files (<https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec>) of quantised
 //! graphs, and of those in f32.
 //!
-//! Pictures are NHWC there as here. A node is written in int8 where quantisation gave its output and all that it reads
-//! parameters and TFLite has the operator in int8; else in f32, between DEQUANTIZE and QUANTIZE. Weights that are floats
-//! yet are rounded as packing rounds them, integers stay as they are. An embedding of 16 bits, which only
-//! [`Op::NormalizeEmbedding`] reads, is written in 8 and not normalised: its direction is the embedding. Not here: other
-//! values of 16 bits, numbers of tokens that are open, and what has no operator of its own, such as attention.
+//! Pictures are NHWC there as here. A node is written in int8 where quantisation gave its output and all that it
+//! reads parameters and TFLite has the operator in int8; else in f32, between DEQUANTIZE and QUANTIZE. Weights that
+//! are floats yet are rounded as packing rounds them, integers stay as they are. An embedding of 16 bits, which only
+//! [`Op::NormalizeEmbedding`] reads, is written in 8 and not normalised: its direction is the embedding. Not here:
+//! other values of 16 bits, numbers of tokens that are open, and what has no operator of its own, such as attention.
 
 mod flatbuffer;
 mod layers;

@@ -87,9 +87,12 @@ impl Builder<'_> {
 
     /// `None` for a node that fails only because one before it does.
     fn outputs_of(&mut self, node: &pb::NodeProto) -> Result<Vec<Known>, Option<Refusal>> {
-        if !matches!(node.domain.as_str(), "" | "ai.onnx")
-            && !(node.domain == "com.microsoft" && OF_MICROSOFT.contains(&node.op_type.as_str()))
-        {
+        let known = match node.domain.as_str() {
+            "" | "ai.onnx" => true,
+            "com.microsoft" => OF_MICROSOFT.contains(&node.op_type.as_str()),
+            _ => false,
+        };
+        if !known {
             return Err(Some(refuse(
                 format!("an operator of domain {}", node.domain),
                 "export the model without fused or foreign operators; local functions can be inlined with onnx.inliner",

@@ -7,8 +7,8 @@
 //! since there is no padding, token types are 0 and positions count up. What a picture becomes is taken for an embedding
 //! ([`Op::NormalizeEmbedding`]) unless it ends in probabilities. A sequence may be shorter than that when the graph of
 //! a shorter one differs in nothing but sizes (see [`any_length`]). Simplification
-//! is left to [`crate::pass::standard`]. Scales of QuantizeLinear and DequantizeLinear are kept (see [`quantised`]). Not here:
-//! int8 graphs of other operators.
+//! is left to [`crate::pass::standard`]. Scales of QuantizeLinear and DequantizeLinear are kept (see [`quantised`]).
+//! Not here: int8 graphs of other operators.
 
 mod any_length;
 mod attributes;

@@ -1,11 +1,12 @@
 //! QuantizeLinear and DequantizeLinear (<https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html>): between the two, a
 //! value has the steps that they name.
 //!
-//! The pair becomes the parameters of the value in front of it, and of weights and biases behind DequantizeLinear the
-//! integers are kept. Both are set when the passes are done, which know floats alone. Bytes without a sign become signed
-//! ones, their zero points less 128. Layers whose input and output are quantised and whose weights are not stay floats.
+//! The pair becomes the parameters of the value in front of it, and weights get the scales of DequantizeLinear. Both are
+//! set when the passes are done, which know floats alone. Weights and biases stay floats that packing rounds to the
+//! file's integers; where it would round to others, the integers are kept. Bytes without a sign become
+//! signed ones, their zero points less 128. Layers whose input and output are quantised and whose weights are not stay floats.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tract_onnx::pb;
@@ -23,6 +24,8 @@ use crate::{Graph, Node, Op, QuantDType, QuantParams, Tensor, ValueId};
 const UNSIGNED_OFFSET: i64 = 128;
 /// Units of a bias may be off by this much of themselves: files hold them as floats.
 const UNIT_TOLERANCE: f32 = 1e-3;
+/// Below this, a bias as a float is rounded to the same integer again.
+const EXACT_BIASES: u32 = 1 << 22;
 /// Of an embedding: its largest coordinate is 127.
 const DIRECTION_SCALE: f32 = 1.0 / 127.0;
 
@@ -54,7 +57,9 @@ pub(super) struct Quantised {
     steps: HashMap<String, Steps>,
     /// Of the node that is being expressed.
     unnamed: Option<Steps>,
-    /// Of values of the graph.
+    /// Values of the graph that QuantizeLinear reads.
+    rounded: HashSet<String>,
+    /// Of values of the graph: those, and what they are reshapes of.
     values: HashMap<String, QuantParams>,
     /// Of weights of the graph, in their order.
     weights: HashMap<String, (Vec<i8>, Vec<f32>)>,
@@ -100,7 +105,7 @@ impl Quantised {
     /// Makes outputs of the values that are rounded, so that no pass joins what is before and behind one.
     pub(super) fn expose(&self, graph: &mut Graph) {
         for node in &graph.nodes {
-            let rounded = self.values.contains_key(&graph.values[node.output].name);
+            let rounded = self.rounded.contains(&graph.values[node.output].name);
             if rounded && !graph.outputs.contains(&node.output) {
                 graph.outputs.push(node.output);
             }
@@ -151,7 +156,9 @@ impl Quantised {
         if steps.len() != value.shape.iter().product::<usize>() {
             return;
         }
-        value.constant = Some(Tensor::i8(&value.shape, steps.clone()));
+        if steps.contains(&i8::MIN) {
+            value.constant = Some(Tensor::i8(&value.shape, steps.clone()));
+        }
         value.quant = Some(QuantParams {
             dtype: QuantDType::I8,
             scales: scales.clone(),
@@ -163,11 +170,12 @@ impl Quantised {
         let Some((steps, units)) = self.biases.get(&value.name) else {
             return;
         };
+        let exact = steps.iter().all(|step| step.unsigned_abs() < EXACT_BIASES);
         let fits = |channel: usize| {
             let unit = input * scales[channel.min(scales.len() - 1)];
             (units[channel.min(units.len() - 1)] / unit - 1.0).abs() <= UNIT_TOLERANCE
         };
-        if value.shape == [steps.len()] && (0..steps.len()).all(fits) {
+        if !exact && value.shape == [steps.len()] && (0..steps.len()).all(fits) {
             value.constant = Some(Tensor::i32(&value.shape, steps.clone()));
         }
     }
@@ -215,7 +223,7 @@ impl Builder<'_> {
         let known = self.quantised.values.get(&self.graph.values[view.id].name);
         let alone = self.quantised.readers.get(call.name(0)) == Some(&1);
         match known {
-            Some(known) if *known == quant => {}
+            Some(known) if *known == quant => self.note(view.id, &quant),
             None if alone => self.note(view.id, &quant),
             // Others read it as it was.
             _ => {
@@ -227,9 +235,23 @@ impl Builder<'_> {
         Ok(Known::Rounded { view, quant })
     }
 
+    /// The value has these parameters, and so has what it is a reshape of, which readers in other shapes go back to.
     fn note(&mut self, id: ValueId, quant: &QuantParams) {
         let name = self.graph.values[id].name.clone();
-        self.quantised.values.insert(name, quant.clone());
+        self.quantised.rounded.insert(name);
+        let mut open = Some(id);
+        while let Some(id) = open {
+            let name = self.graph.values[id].name.clone();
+            self.quantised
+                .values
+                .entry(name)
+                .or_insert_with(|| quant.clone());
+            open = self.reshaped_from.get(&id).copied().filter(|from| {
+                let reads = |node: &&Node| node.inputs.contains(from);
+                let mut readers = self.graph.nodes.iter().filter(reads);
+                readers.all(|node| node.op == Op::Reshape)
+            });
+        }
     }
 
     /// DequantizeLinear: real numbers again.
