@@ -126,7 +126,7 @@ fn convert(path: &Path, model: &pb::ModelProto, options: &Options) -> Result<Gra
     builder.outputs(source)?;
     let Builder {
         mut graph,
-        quantised,
+        mut quantised,
         ..
     } = builder;
     let outputs = graph.outputs.len();

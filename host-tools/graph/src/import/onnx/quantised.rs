@@ -18,7 +18,7 @@ use super::lower::Call;
 use super::view::View;
 use super::{Builder, Known, Refusal, refuse, scaled};
 use crate::op::Unary;
-use crate::{Graph, Node, Op, QuantDType, QuantParams, Tensor, ValueId};
+use crate::{Graph, Node, Op, QuantDType, QuantParams, Tensor, ValueId, pass};
 
 /// Distance of the zero points of uint8 and int8.
 const UNSIGNED_OFFSET: i64 = 128;
@@ -102,8 +102,16 @@ impl Quantised {
         }
     }
 
-    /// Makes outputs of the values that are rounded, so that no pass joins what is before and behind one.
-    pub(super) fn expose(&self, graph: &mut Graph) {
+    /// Makes outputs of the values that are rounded, so that no pass joins what is before and behind one. What is moved
+    /// about has its parameters too: a pass may leave no other value of them.
+    pub(super) fn expose(&mut self, graph: &mut Graph) {
+        for node in graph.nodes.iter().filter(|node| moves(node)) {
+            let name = |id: ValueId| &graph.values[id].name;
+            if let Some(quant) = self.values.get(name(node.inputs[0])).cloned() {
+                let moved = name(node.output).clone();
+                self.values.entry(moved).or_insert(quant);
+            }
+        }
         for node in &graph.nodes {
             let rounded = self.rounded.contains(&graph.values[node.output].name);
             if rounded && !graph.outputs.contains(&node.output) {
@@ -122,6 +130,8 @@ impl Quantised {
         if self.values.is_empty() {
             return;
         }
+        // What was an output for the passes alone.
+        pass::remove_dead(graph);
         carry(graph);
         scaled::join(graph);
         for index in 0..graph.nodes.len() {
@@ -181,14 +191,16 @@ impl Quantised {
     }
 }
 
+/// Whether a node makes of a value the same numbers.
+fn moves(node: &Node) -> bool {
+    matches!(
+        node.op,
+        Op::Reshape | Op::Transpose { .. } | Op::Slice { .. }
+    )
+}
+
 /// Gives what is moved about the parameters that it has before or behind the move: rounding is the same on both sides.
 fn carry(graph: &mut Graph) {
-    let moves = |node: &Node| {
-        matches!(
-            node.op,
-            Op::Reshape | Op::Transpose { .. } | Op::Slice { .. }
-        )
-    };
     let consumers = graph.consumers();
     for index in (0..graph.nodes.len())
         .rev()
