@@ -133,9 +133,11 @@ part_models() {
     target/release/pinhole data get "$set" || echo "left out: $set could not be fetched"
   done
   [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 safetensors==0.8.0
+  "$venv/bin/pip" install --quiet numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 safetensors==0.8.0 \
+    ai-edge-litert==2.3.0 pillow==13.0.0
   "$venv/bin/python" tests/models/make_vit.py target/models
   PYTHON="$venv/bin/python" tests/models/table.sh --no-bias-correction
+  "$venv/bin/python" tests/import/export_peers.py target/models/int8/{mobilenetv2-035,resnet18}.phg
   cargo test --release -p pinhole-tests --test models -- --ignored --nocapture
 }
 

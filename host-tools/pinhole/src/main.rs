@@ -55,7 +55,6 @@ enum Verb {
     Quantize(verb::quantize::Args),
     Pack(verb::pack::Args),
     Convert(verb::convert::Args),
-    #[cfg(feature = "onnx")]
     Export(verb::export::Args),
     Inspect(verb::inspect::Args),
     Diff(verb::diff::Args),
@@ -85,7 +84,6 @@ fn main() -> ExitCode {
         Verb::Quantize(args) => verb::quantize::run(args),
         Verb::Pack(args) => verb::pack::run(args),
         Verb::Convert(args) => verb::convert::run(args),
-        #[cfg(feature = "onnx")]
         Verb::Export(args) => verb::export::run(args),
         Verb::Inspect(args) => verb::inspect::run(args),
         Verb::Diff(args) => verb::diff::run(args),

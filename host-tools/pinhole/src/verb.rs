@@ -10,7 +10,6 @@ pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod embed;
 pub(crate) mod eval;
-#[cfg(feature = "onnx")]
 pub(crate) mod export;
 #[cfg(feature = "train")]
 pub(crate) mod features;

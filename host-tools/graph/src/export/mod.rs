@@ -2,9 +2,15 @@
 
 #[cfg(feature = "onnx")]
 mod onnx;
+mod real;
+mod tflite;
 
 #[cfg(feature = "onnx")]
 pub use onnx::{OPSET, onnx};
+pub use real::real;
+pub use tflite::{Tflite, tflite};
+
+use crate::import::UnsupportedNodes;
 
 /// A graph cannot be written in another format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,21 +23,18 @@ pub enum ExportError {
         /// What was found and expected.
         what: String,
     },
-    /// Values have int8 parameters.
-    #[error("value {value} is quantised, expected a graph in f32")]
-    Quantised {
-        /// The first of them.
-        value: String,
-    },
+    /// Nodes that the format has no operators for, all of them.
+    #[error(transparent)]
+    Unsupported(#[from] UnsupportedNodes),
     /// The format ends at 2 GiB.
-    #[error("{bytes} bytes, expected at most {}", onnx_limit())]
+    #[error("{bytes} bytes, expected at most {}", most_bytes())]
     TooLarge {
         /// Of the file.
         bytes: usize,
     },
 }
 
-/// Most bytes of a protocol buffer.
-const fn onnx_limit() -> usize {
+/// Most bytes of a protocol buffer and of a FlatBuffer.
+const fn most_bytes() -> usize {
     (2 << 30) - 1
 }

@@ -16,7 +16,6 @@ const VERBS: &[&[&str]] = &[
     &["quantize"],
     &["pack"],
     &["convert"],
-    #[cfg(feature = "onnx")]
     &["export"],
     &["inspect"],
     &["diff"],

@@ -6,6 +6,7 @@
 mod bad_input;
 mod clip;
 mod diff;
+mod export;
 mod golden;
 #[cfg(feature = "hub")]
 mod hub;

@@ -1,6 +1,6 @@
 //! Where a value exists: as the graph holds it, and with channels first.
 
-use super::{Exporter, proto};
+use super::{Exporter, proto, qdq};
 use crate::{Tensor, TensorData, ValueId};
 
 /// Order of the dimensions of a value of four.
@@ -51,7 +51,7 @@ impl Held {
     }
 }
 
-impl Exporter<'_> {
+impl<'a> Exporter<'a> {
     /// Whether a value exists with channels first alone.
     pub(super) fn is_channels_first(&self, id: ValueId) -> bool {
         self.held[id].plain.is_none() && self.held[id].channels_first.is_some()
@@ -67,8 +67,8 @@ impl Exporter<'_> {
 
     /// The name of a value as the graph holds it.
     pub(super) fn plain(&mut self, id: ValueId) -> String {
-        if let Some(constant) = &self.graph.values[id].constant {
-            return self.constant(id, "", |_| constant.clone());
+        if self.graph.values[id].constant.is_some() {
+            return self.constant(id, "", 0, Clone::clone);
         }
         if let Some(name) = &self.held[id].plain {
             return name.clone();
@@ -79,7 +79,7 @@ impl Exporter<'_> {
     /// The name of a value of four dimensions with channels first; constants of fewer are as if 1s were before them.
     pub(super) fn channels_first(&mut self, id: ValueId) -> String {
         if self.graph.values[id].constant.is_some() {
-            return self.constant(id, "nchw", |tensor| {
+            return self.constant(id, "nchw", 0, |tensor| {
                 let mut shape = vec![1; 4_usize.saturating_sub(tensor.shape.len())];
                 shape.extend(&tensor.shape);
                 let filled = Tensor {
@@ -107,17 +107,28 @@ impl Exporter<'_> {
             _ => self.unique(&format!("{name}.{suffix}")),
         };
         let permutation = vec![proto::ints("perm", order)];
+        let turned = match self.rounding(id) {
+            Some(_) => self.unique(&format!("{to}.turned")),
+            None => to.clone(),
+        };
         self.nodes
-            .push(proto::node("Transpose", &[&from], &to, permutation));
+            .push(proto::node("Transpose", &[&from], &turned, permutation));
+        // Engines look for both operators behind every move of quantised numbers.
+        if let Some(quant) = self.rounding(id) {
+            let name = self.graph.values[id].name.clone();
+            self.rounded(&turned, quant, &name, to.clone());
+        }
         self.held[id].set(layout, to.clone());
         to
     }
 
-    /// The name of a constant after `change`, which `suffix` tells from others; none for itself.
+    /// The name of a constant after `change`, which `suffix` tells from others; none for itself. Scales of a quantised
+    /// one lie along its dimension 0, which becomes dimension `axis`.
     pub(super) fn constant(
         &mut self,
         id: ValueId,
         suffix: &'static str,
+        axis: usize,
         change: impl FnOnce(&Tensor) -> Tensor,
     ) -> String {
         if let Some(name) = self.constants.get(&(id, suffix)) {
@@ -128,9 +139,15 @@ impl Exporter<'_> {
             "" => value.name.clone(),
             suffix => self.unique(&format!("{}.{suffix}", value.name)),
         };
-        if let Some(tensor) = &value.constant {
-            self.initializers
-                .push(proto::tensor(&name, &change(tensor)));
+        match (&value.constant, &value.quant) {
+            (Some(tensor), Some(quant)) => {
+                let steps = change(&qdq::steps(tensor, quant));
+                self.dequantized(&steps, quant, axis, &name);
+            }
+            (Some(tensor), None) => self
+                .initializers
+                .push(proto::tensor(&name, &change(tensor))),
+            (None, _) => {}
         }
         self.constants.insert((id, suffix), name.clone());
         name

@@ -1,13 +1,15 @@
-//! ONNX files (<https://onnx.ai/onnx/intro/>, opset 20) of f32 graphs.
+//! ONNX files (<https://onnx.ai/onnx/intro/>, opset 20) of graphs in f32 and of quantised ones.
 //!
 //! The graph holds pictures as (1, H, W, C), ONNX computes on (1, C, H, W). A value is written in the layout in which
 //! an operator makes it, and transposed when a reader wants the other: so a convolutional network has one transpose,
 //! behind its input. Inputs and outputs have the layout of the graph, token ids are (1, tokens). Nodes keep their
-//! names; one that needs several operators gives its name to the last. Not here: int8, and what the graph is for.
+//! names; one that needs several operators gives its name to the last. Of a quantised graph (see [`qdq`]) every
+//! quantised value passes QuantizeLinear and DequantizeLinear. Not here: what the graph is for.
 
 mod layout;
 mod operator;
 mod proto;
+mod qdq;
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,7 +19,7 @@ use tract_onnx::pb::{
 };
 
 use self::layout::{Held, Layout};
-use super::{ExportError, onnx_limit};
+use super::{ExportError, most_bytes};
 use crate::{Graph, Tensor, ValueId};
 
 /// The operator set of exported files, the first with `Gelu`.
@@ -25,16 +27,11 @@ pub const OPSET: i64 = 20;
 /// The version of the format that came with it.
 const IR_VERSION: i64 = 9;
 
-/// The bytes of an ONNX file that computes what the graph computes in f32.
+/// The bytes of an ONNX file that computes what the graph computes, between the quantised values in f32.
 ///
 /// # Errors
-/// When the graph is quantised, an input that must be a constant is computed, or the file is larger than 2 GiB.
+/// When an input that must be a constant is computed, or the file is larger than 2 GiB.
 pub fn onnx(graph: &Graph) -> Result<Vec<u8>, ExportError> {
-    if let Some(value) = graph.values.iter().find(|value| value.quant.is_some()) {
-        return Err(ExportError::Quantised {
-            value: value.name.clone(),
-        });
-    }
     let mut exporter = Exporter::new(graph);
     exporter.inputs();
     for node in &graph.nodes {
@@ -46,7 +43,7 @@ pub fn onnx(graph: &Graph) -> Result<Vec<u8>, ExportError> {
     exporter.outputs();
     let bytes = exporter.model().encode_to_vec();
     match bytes.len() {
-        len if len > onnx_limit() => Err(ExportError::TooLarge { bytes: len }),
+        len if len > most_bytes() => Err(ExportError::TooLarge { bytes: len }),
         _ => Ok(bytes),
     }
 }
@@ -91,6 +88,14 @@ impl<'a> Exporter<'a> {
             } else {
                 value.name.clone()
             };
+            let name = match &value.quant {
+                Some(quant) => {
+                    let base = format!("{}.rounded", value.name);
+                    let to = self.unique(&base);
+                    self.rounded(&name, quant, &value.name, to)
+                }
+                None => name,
+            };
             self.held[id].set(Layout::Plain, name);
         }
     }
@@ -109,6 +114,16 @@ impl<'a> Exporter<'a> {
     }
 
     fn model(self) -> ModelProto {
+        let mut domains = vec![OperatorSetIdProto {
+            domain: String::new(),
+            version: OPSET,
+        }];
+        if self.nodes.iter().any(|node| node.domain == qdq::OF_16_BITS) {
+            domains.push(OperatorSetIdProto {
+                domain: qdq::OF_16_BITS.into(),
+                version: 1,
+            });
+        }
         let infos = |ids: &[ValueId]| {
             let values = ids.iter().map(|&id| &self.graph.values[id]);
             values.map(proto::value_info).collect()
@@ -125,10 +140,7 @@ impl<'a> Exporter<'a> {
             ir_version: IR_VERSION,
             producer_name: "pinhole".into(),
             producer_version: env!("CARGO_PKG_VERSION").into(),
-            opset_import: vec![OperatorSetIdProto {
-                domain: String::new(),
-                version: OPSET,
-            }],
+            opset_import: domains,
             graph: Some(graph),
             ..ModelProto::default()
         }

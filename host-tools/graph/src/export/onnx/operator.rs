@@ -26,11 +26,16 @@ impl Exporter<'_> {
         let layout = self.layout_of(node);
         let made = self.operators(node, layout)?;
         let value = &self.graph.values[node.output];
-        let name = match layout {
+        let held = match layout {
             Layout::ChannelsFirst if self.graph.outputs.contains(&node.output) => {
                 self.unique(&format!("{}.nchw", value.name))
             }
             _ => value.name.clone(),
+        };
+        let quant = self.rounding(node.output);
+        let name = match quant {
+            Some(_) => self.unique(&format!("{}.real", value.name)),
+            None => held.clone(),
         };
         let is_last = self.nodes[first..]
             .last()
@@ -42,7 +47,10 @@ impl Exporter<'_> {
             last.name.clone_from(&node.name);
             last.output = vec![name.clone()];
         }
-        self.held[node.output].set(layout, name);
+        if let Some(quant) = quant {
+            self.rounded(&name, quant, &value.name, held.clone());
+        }
+        self.held[node.output].set(layout, held);
         Ok(())
     }
 
@@ -235,9 +243,7 @@ impl Exporter<'_> {
             self.channels_first(node.inputs[0]),
             self.channels_first(weight),
         ];
-        if let Some(&bias) = node.inputs.get(2) {
-            names.push(self.plain(bias));
-        }
+        names.extend(self.bias(node)?);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let attributes = vec![
             proto::ints("kernel_shape", kernel),
@@ -264,7 +270,7 @@ impl Exporter<'_> {
     fn linear(&mut self, node: &Node, activation: Activation) -> Result<String, String> {
         let (input, weight) = (node.inputs[0], node.inputs[1]);
         let x = self.plain(input);
-        let bias = node.inputs.get(2).map(|&bias| self.plain(bias));
+        let bias = self.bias(node)?;
         if self.graph.values[input].shape.len() == 2 {
             let weight = self.plain(weight);
             let names: Vec<&str> = [x.as_str(), weight.as_str()]
@@ -277,7 +283,7 @@ impl Exporter<'_> {
         if self.graph.values[weight].constant.is_none() {
             return Err("weights that are computed, expected a constant (n, k)".into());
         }
-        let weight = self.constant(weight, "turned", |tensor| transposed(tensor, &[1, 0]));
+        let weight = self.constant(weight, "turned", 1, |tensor| transposed(tensor, &[1, 0]));
         let mut y = self.part("MatMul", &[&x, &weight], Vec::new());
         if let Some(bias) = bias {
             y = self.part("Add", &[&y, &bias], Vec::new());
@@ -389,8 +395,12 @@ impl Exporter<'_> {
             }
             Unary::Square => self.part("Mul", &[x, x], Vec::new()),
             Unary::Affine { alpha, beta } => {
-                let factor = self.scalar(alpha);
-                let scaled = self.part("Mul", &[x, &factor], Vec::new());
+                let scaled = if alpha == 1.0 && beta != 0.0 {
+                    x.to_owned()
+                } else {
+                    let factor = self.scalar(alpha);
+                    self.part("Mul", &[x, &factor], Vec::new())
+                };
                 if beta == 0.0 {
                     return scaled;
                 }
@@ -476,11 +486,10 @@ impl Exporter<'_> {
         let [q, k, v] = [0, 1, 2].map(|index: usize| {
             let (x, sizes) = (self.plain(node.inputs[index]), self.list(&split));
             let heads = self.part("Reshape", &[&x, &sizes], Vec::new());
-            self.part(
-                "Transpose",
-                &[&heads],
-                vec![proto::ints("perm", &orders[index])],
-            )
+            let heads = self.kept(heads, node.inputs[index]);
+            let order = vec![proto::ints("perm", &orders[index])];
+            let turned = self.part("Transpose", &[&heads], order);
+            self.kept(turned, node.inputs[index])
         });
         let factor = self.scalar(scale);
         let products = self.part("MatMul", &[&q, &k], Vec::new());

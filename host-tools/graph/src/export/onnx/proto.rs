@@ -78,6 +78,39 @@ pub(super) fn list(name: &str, values: &[i64]) -> TensorProto {
     }
 }
 
+/// Biases: i32, which `tensor` would widen.
+pub(super) fn biases(name: &str, values: &[i32]) -> TensorProto {
+    TensorProto {
+        name: name.into(),
+        dims: vec![values.len() as i64],
+        data_type: DataType::Int32 as i32,
+        raw_data: values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect(),
+        ..TensorProto::default()
+    }
+}
+
+/// Zero points, of 16 bits or of 8; one alone is a scalar.
+pub(super) fn zero_points(name: &str, wide: bool, value: i32, count: usize) -> TensorProto {
+    let (data_type, bytes) = match wide {
+        true => (DataType::Int16, (value as i16).to_le_bytes().to_vec()),
+        false => (DataType::Int8, (value as i8).to_le_bytes().to_vec()),
+    };
+    TensorProto {
+        name: name.into(),
+        dims: if count == 1 {
+            vec![]
+        } else {
+            vec![count as i64]
+        },
+        data_type: data_type as i32,
+        raw_data: bytes.repeat(count),
+        ..TensorProto::default()
+    }
+}
+
 /// A constant; integers of 32 bits become i64, which ONNX indexes with.
 pub(super) fn tensor(name: &str, tensor: &Tensor) -> TensorProto {
     let (data_type, raw_data) = match &tensor.data {

@@ -3,7 +3,7 @@
 use crate::export::onnx;
 use crate::import::onnx::{Options, load};
 use crate::op::{Activation, Binary, Reduce, Unary};
-use crate::{Graph, Op, Tensor, pass};
+use crate::{Graph, Node, Op, QuantDType, QuantParams, Tensor, pass};
 
 /// Numbers in [−1, 1) of no order.
 fn numbers(count: usize) -> Vec<f32> {
@@ -284,4 +284,132 @@ fn moves_come_back() {
         &[],
         &[],
     ));
+}
+
+fn quant(dtype: QuantDType, scales: &[f32], zero_point: i32) -> Option<QuantParams> {
+    Some(QuantParams {
+        dtype,
+        scales: scales.to_vec(),
+        zero_point,
+    })
+}
+
+/// A convolution with 16 bits behind it, a function with factors for each channel, a sum, and a linear layer.
+fn quantised_graph() -> Graph {
+    let mut graph = Graph::empty("quantised");
+    let eight = |scale, zero_point| quant(QuantDType::I8, &[scale], zero_point);
+    let x = graph.add_value("x", &[1, 8, 8, 3]);
+    graph.values[x].quant = eight(1.0 / 64.0, -3);
+    graph.inputs.push(x);
+    let mut constant = |name: &str, shape: &[usize], scales: &[f32]| {
+        let tensor = Tensor::f32(shape, numbers(shape.iter().product()));
+        let id = graph.add_constant(name, tensor);
+        if !scales.is_empty() {
+            graph.values[id].quant = quant(QuantDType::I8, scales, 0);
+        }
+        id
+    };
+    let steps: Vec<f32> = (1..=4).map(|n| n as f32 / 254.0).collect();
+    let weight = constant("weight", &[4, 3, 3, 3], &steps);
+    let bias = constant("bias", &[4], &[]);
+    let [before, after] = ["before", "after"].map(|name| constant(name, &[4], &[]));
+    let matrix = constant("matrix", &[6, 4], &[1.0 / 127.0]);
+    let offset = constant("offset", &[6], &[]);
+    let mut node = |name: &str, op: Op, inputs: &[usize], quant: Option<QuantParams>| {
+        let id = graph.add_node(name, op, inputs, &[]);
+        graph.values[id].quant = quant;
+        id
+    };
+    let conv = Op::Conv2d {
+        stride: [2, 2],
+        padding: [0, 0, 1, 1],
+        dilation: [1, 1],
+        groups: 1,
+        activation: Activation::Relu6,
+    };
+    let y = node("conv", conv, &[x, weight, bias], eight(6.0 / 255.0, -128));
+    let scaled = Op::ChannelUnary {
+        function: Unary::HardSwish,
+    };
+    let z = node("scaled", scaled, &[y, before, after], eight(0.05, 4));
+    let sum = Op::Binary {
+        function: Binary::Add,
+        activation: Activation::None,
+    };
+    let sum = node("sum", sum, &[y, z], quant(QuantDType::I16, &[0.001], 0));
+    let mean = node("mean", Op::GlobalAvgPool, &[sum], eight(0.05, 0));
+    let linear = Op::Linear {
+        activation: Activation::None,
+    };
+    let rows = graph.add_node("rows", Op::Reshape, &[mean], &[1, 4]);
+    graph.values[rows].quant = eight(0.05, 0);
+    let output = graph.add_node("linear", linear, &[rows, matrix, offset], &[]);
+    graph.values[output].quant = eight(0.1, 7);
+    graph.outputs.push(output);
+    pass::infer_shapes(&mut graph).expect("shapes");
+    graph
+}
+
+/// The weights of a layer in steps of their scales.
+fn steps(graph: &Graph, id: usize) -> Vec<i8> {
+    let value = &graph.values[id];
+    let (constant, quant) = (value.constant.as_ref(), value.quant.as_ref());
+    let steps = super::qdq::steps(constant.expect("weights"), quant.expect("scales"));
+    steps.as_i8().expect("bytes").to_vec()
+}
+
+#[test]
+fn quantised_graphs_come_back_with_every_parameter() {
+    let graph = quantised_graph();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("quantised.onnx");
+    std::fs::write(&path, onnx(&graph).expect("writes")).expect("writes");
+    let again = load(&path, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    // The import reshapes where it is needed.
+    let described = |graph: &Graph| -> Vec<(Op, Option<QuantParams>)> {
+        let nodes = graph.nodes.iter().filter(|node| node.op != Op::Reshape);
+        let nodes = nodes.map(|node| (node.op.clone(), graph.values[node.output].quant.clone()));
+        nodes.collect()
+    };
+    let (expected, mut found) = (described(&graph), described(&again));
+    assert_eq!(found.pop().map(|last| last.0), Some(Op::NormalizeEmbedding));
+    assert_eq!(found, expected);
+    let input = |graph: &Graph| graph.values[graph.inputs[0]].quant.clone();
+    assert_eq!(input(&again), input(&graph));
+    let layers = |graph: &Graph| -> Vec<Node> {
+        let layer = |node: &&Node| matches!(node.op, Op::Conv2d { .. } | Op::Linear { .. });
+        graph.nodes.iter().filter(layer).cloned().collect()
+    };
+    for (a, b) in layers(&graph).iter().zip(&layers(&again)) {
+        let [one, other] = [(&graph, a), (&again, b)].map(|(graph, node)| {
+            let scales = graph.values[node.inputs[1]].quant.clone();
+            (steps(graph, node.inputs[1]), scales)
+        });
+        assert_eq!(one, other, "{}", a.name);
+        let biases = |graph: &Graph, node: &Node| -> Vec<f64> {
+            let [input, weight] = [0, 1].map(|i: usize| graph.values[node.inputs[i]].quant.clone());
+            let (input, weight) = (input.expect("input").scales[0], weight.expect("weights"));
+            let constant = graph.values[node.inputs[2]].constant.as_ref();
+            let data = constant.and_then(Tensor::as_f32).expect("biases").iter();
+            let unit = |channel: usize| {
+                let scale = weight.scales[channel.min(weight.scales.len() - 1)];
+                f64::from(input) * f64::from(scale)
+            };
+            data.enumerate()
+                .map(|(channel, &bias)| (f64::from(bias) / unit(channel)).round())
+                .collect()
+        };
+        assert_eq!(biases(&graph, a), biases(&again, b), "{}", a.name);
+    }
+}
+
+#[test]
+fn a_quantised_graph_in_f32_has_no_parameters() {
+    let real = crate::export::real(&quantised_graph());
+    assert!(!real.is_quantized());
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("real.onnx");
+    std::fs::write(&path, onnx(&real).expect("writes")).expect("writes");
+    let again = load(&path, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    assert!(!again.is_quantized());
 }

@@ -64,8 +64,13 @@ impl Builder<'_> {
                 return Err(self.malformed(format!("output {} is never computed", output.name)));
             };
             self.node.clone_from(&output.name);
-            let Known::Computed(view) = known else {
-                return Err(self.malformed(format!("output {} is a constant", output.name)));
+            let view = match known {
+                Known::Computed(view) => view,
+                Known::Rounded { .. } => {
+                    let what = "holds integers, expected DequantizeLinear before it";
+                    return Err(self.malformed(format!("output {} {what}", output.name)));
+                }
+                _ => return Err(self.malformed(format!("output {} is a constant", output.name))),
             };
             let path = self.path;
             let picture = picture_pattern();

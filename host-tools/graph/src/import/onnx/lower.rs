@@ -69,6 +69,7 @@ impl Builder<'_> {
         };
         match self.outputs_of(node) {
             Ok(outputs) => {
+                self.quantised.name_steps(node.output.first());
                 for (name, known) in node.output.iter().zip(outputs) {
                     self.known.insert(name.clone(), known);
                 }
@@ -86,9 +87,12 @@ impl Builder<'_> {
 
     /// `None` for a node that fails only because one before it does.
     fn outputs_of(&mut self, node: &pb::NodeProto) -> Result<Vec<Known>, Option<Refusal>> {
-        if !matches!(node.domain.as_str(), "" | "ai.onnx")
-            && (node.domain.as_str(), node.op_type.as_str()) != ("com.microsoft", "Gelu")
-        {
+        let known = match node.domain.as_str() {
+            "" | "ai.onnx" => true,
+            "com.microsoft" => OF_MICROSOFT.contains(&node.op_type.as_str()),
+            _ => false,
+        };
+        if !known {
             return Err(Some(refuse(
                 format!("an operator of domain {}", node.domain),
                 "export the model without fused or foreign operators; local functions can be inlined with onnx.inliner",
@@ -145,6 +149,8 @@ impl Builder<'_> {
             "LayerNormalization" => self.layer_norm(call)?,
             "Softmax" => one(self.softmax(call)?),
             "Gather" => vec![self.gather(call)?],
+            "QuantizeLinear" => vec![self.quantize(call)?],
+            "DequantizeLinear" => vec![self.dequantize(call)?],
             "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" => vec![self.reshaping(call)?],
             "Transpose" => one(self.transpose(call)?),
             "Slice" => one(self.slice(call)?),
@@ -169,6 +175,9 @@ impl Builder<'_> {
     }
 }
 
+/// Operators of ONNX Runtime's own domain that mean what those of ONNX do.
+const OF_MICROSOFT: &[&str] = &["Gelu", "QuantizeLinear", "DequantizeLinear"];
+
 /// Operators that are expressed.
 const COMPUTED: &[&str] = &[
     "Abs",
@@ -182,6 +191,7 @@ const COMPUTED: &[&str] = &[
     "Constant",
     "ConstantOfShape",
     "Conv",
+    "DequantizeLinear",
     "Div",
     "Dropout",
     "Erf",
@@ -208,6 +218,7 @@ const COMPUTED: &[&str] = &[
     "Neg",
     "Pad",
     "Pow",
+    "QuantizeLinear",
     "Reciprocal",
     "ReduceL2",
     "ReduceMax",
@@ -248,8 +259,8 @@ fn refusal_of(op: &str) -> Refusal {
     let quantised = op.contains("Quantize") || op.starts_with("QLinear") || op.ends_with("Integer");
     match op {
         _ if quantised => refuse(
-            "an operator of an int8 graph, and only float graphs are imported",
-            "give the float model that this one was quantised from; quantising is done here",
+            "an operator over integers of an int8 graph, and only float graphs and QDQ are imported",
+            "give the float model that this one was quantised from, or export it as QDQ",
         ),
         "If" | "Loop" | "Scan" => refuse(
             "control flow, and a graph runs the same operators every time",

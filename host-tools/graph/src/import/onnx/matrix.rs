@@ -24,9 +24,10 @@ impl Builder<'_> {
         if attributes.int("transA", 0) != 0 {
             x = x.renumbered(&[Some(1), Some(0)], vec![x.shape[1], x.shape[0]]);
         }
-        let weight = match attributes.int("transB", 0) {
-            0 => weight.transposed(&[1, 0]),
-            _ => weight.clone(),
+        let turned = attributes.int("transB", 0) == 0;
+        let weight = match turned {
+            true => weight.transposed(&[1, 0]),
+            false => weight.clone(),
         };
         let weight = scaled(&weight, alpha);
         let bias = call
@@ -35,6 +36,9 @@ impl Builder<'_> {
         let (n, of_channels) = (weight.shape[0], bias.as_ref());
         let vector = of_channels.and_then(|bias| per_channel(bias, n));
         let y = self.linear(&x, &weight, call.name(1), vector.as_ref(), call.name(2))?;
+        if alpha == 1.0 && beta == 1.0 {
+            self.keep_linear(call, turned)?;
+        }
         match (bias, vector) {
             (Some(bias), None) => {
                 let (y, bias) = (Known::Computed(y), Known::Constant(bias));
@@ -42,6 +46,22 @@ impl Builder<'_> {
             }
             _ => Ok(y),
         }
+    }
+
+    /// Keeps the integers of the linear layer that was just added.
+    fn keep_linear(&mut self, call: &Call<'_>, turned: bool) -> Result<(), Refusal> {
+        let Some(node) = self.graph.nodes.last() else {
+            return Ok(());
+        };
+        let (weight, bias) = (node.inputs[1], node.inputs.get(2).copied());
+        self.keep_weights(call.name(1), weight, turned.into(), |steps| match turned {
+            true => steps.transposed(&[1, 0]),
+            false => steps.clone(),
+        })?;
+        if let Some(bias) = bias {
+            self.keep_biases(call.name(2), bias);
+        }
+        Ok(())
     }
 
     /// x · weightᵀ + bias over the last dimension; weight (n, k).
@@ -85,7 +105,9 @@ impl Builder<'_> {
             }
             let weight = weight.transposed(&[1, 0]);
             let x = x.clone();
-            return self.linear(&x, &weight, call.name(1), None, "");
+            let y = self.linear(&x, &weight, call.name(1), None, "")?;
+            self.keep_linear(call, true)?;
+            return Ok(y);
         }
         let (a, b) = (self.view(call.name(0), a)?, self.view(call.name(1), b)?);
         // A vector is a row on the left and a column on the right, and its dimension of 1 leaves the result.

@@ -6,8 +6,9 @@
 //! [`Options::tokens`] tokens. Of the integer inputs of a text encoder the token ids stay an input; a mask is all ones,
 //! since there is no padding, token types are 0 and positions count up. What a picture becomes is taken for an embedding
 //! ([`Op::NormalizeEmbedding`]) unless it ends in probabilities. A sequence may be shorter than that when the graph of
-//! a shorter one differs in nothing but sizes (see [`any_length`]). Not here: simplification, which
-//! [`crate::pass::standard`] does, and int8 graphs.
+//! a shorter one differs in nothing but sizes (see [`any_length`]). Simplification
+//! is left to [`crate::pass::standard`]. Scales of QuantizeLinear and DequantizeLinear are kept (see [`quantised`]).
+//! Not here: int8 graphs of other operators.
 
 mod any_length;
 mod attributes;
@@ -19,8 +20,10 @@ mod input;
 mod lower;
 mod matrix;
 mod picture;
+mod quantised;
 mod reach;
 mod resize;
+mod scaled;
 mod scan;
 mod shape;
 mod tensor;
@@ -33,9 +36,10 @@ use tract_onnx::pb;
 
 use self::attributes::Attributes;
 use self::constant::Constant;
+use self::quantised::Quantised;
 use self::view::{View, full_pattern};
 use super::{ImportError, UnsupportedNodes};
-use crate::{Graph, Node, Op, PictureGeometry, ValueId, pass};
+use crate::{Graph, Node, Op, PictureGeometry, QuantParams, ValueId, pass};
 
 /// What an ONNX file leaves open.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,6 +107,7 @@ fn convert(path: &Path, model: &pb::ModelProto, options: &Options) -> Result<Gra
         taken: HashSet::new(),
         reshaped_from: HashMap::new(),
         arrangements: HashMap::new(),
+        quantised: Quantised::of(source),
         node: String::new(),
         opset,
         options,
@@ -119,11 +124,19 @@ fn convert(path: &Path, model: &pb::ModelProto, options: &Options) -> Result<Gra
     }
     unsupported.into_result()?;
     builder.outputs(source)?;
-    let mut graph = builder.graph;
+    let Builder {
+        mut graph,
+        mut quantised,
+        ..
+    } = builder;
+    let outputs = graph.outputs.len();
+    quantised.expose(&mut graph);
     pass::standard(&mut graph).map_err(|faults| ImportError::Graph {
         path: path.to_owned(),
         faults,
     })?;
+    graph.outputs.truncate(outputs);
+    quantised.apply(&mut graph);
     Ok(graph)
 }
 
@@ -150,6 +163,8 @@ enum Known {
     Computed(View),
     /// Token ids, in the shape that the file sees.
     Ids { id: ValueId, shape: Vec<usize> },
+    /// It is computed and rounded to steps.
+    Rounded { view: View, quant: QuantParams },
     /// A refused node makes it; those behind it are not refused for that.
     Refused,
 }
@@ -158,7 +173,7 @@ impl Known {
     fn shape(&self) -> &[usize] {
         match self {
             Self::Constant(constant) => &constant.shape,
-            Self::Computed(view) => &view.shape,
+            Self::Computed(view) | Self::Rounded { view, .. } => &view.shape,
             Self::Ids { shape, .. } => shape,
             Self::Refused => &[],
         }
@@ -184,6 +199,7 @@ struct Builder<'a> {
     /// Values that a reshape made, and of what.
     reshaped_from: HashMap<ValueId, ValueId>,
     arrangements: HashMap<Arrangement, ValueId>,
+    quantised: Quantised,
     /// The node of the file that is being expressed.
     node: String,
     opset: i64,
@@ -260,6 +276,10 @@ impl Builder<'_> {
             Known::Ids { .. } => Err(refuse(
                 "arithmetic on token ids",
                 "only a lookup in a table (Gather) reads token ids; cut the rest from the graph",
+            )),
+            Known::Rounded { .. } => Err(refuse(
+                "arithmetic on quantised integers, and only DequantizeLinear reads them here",
+                "export the model as QDQ: QuantizeLinear and DequantizeLinear around operators over floats",
             )),
             Known::Refused => Err(refuse(
                 "an input of it is refused",

@@ -3,7 +3,7 @@
 use super::attributes::Attributes;
 use super::constant::Constant;
 use super::lower::Call;
-use super::view::{View, picture_pattern};
+use super::view::{View, arrange_constant, picture_pattern};
 use super::{Builder, Known, Refusal, refuse};
 use crate::Op;
 use crate::op::{Activation, Reduce};
@@ -120,13 +120,15 @@ impl Builder<'_> {
             ));
         }
         let window = Window::of(call.attributes, [kh, kw], [x.shape[2], x.shape[3]])?;
-        let mut inputs = vec![
-            x.id,
-            // OIHW → OHWI
-            self.constant_as(call.name(1), weight, &picture_pattern(), 4),
-        ];
+        // OIHW → OHWI
+        let pattern = picture_pattern();
+        let mut inputs = vec![x.id, self.constant_as(call.name(1), weight, &pattern, 4)];
+        self.keep_weights(call.name(1), inputs[1], 0, |steps| {
+            arrange_constant(steps, &pattern, 4)
+        })?;
         if let Some(bias) = call.optional_constant(2, "biases")? {
             inputs.push(self.vector(call.name(2), bias, out)?);
+            self.keep_biases(call.name(2), inputs[2]);
         }
         let op = Op::Conv2d {
             stride: window.stride,

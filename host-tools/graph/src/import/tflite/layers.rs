@@ -19,9 +19,8 @@ fn picture(builder: &Builder<'_>, value: ValueId) -> Result<[usize; 3], Refusal>
     }
 }
 
-/// Elements before and behind a picture: top, left, bottom, right. SAME puts the smaller half in front.
-fn padding(
-    same: bool,
+/// Elements that SAME puts before and behind a picture, the smaller half in front: top, left, bottom, right.
+pub(crate) fn same_padding(
     size: [usize; 2],
     kernel: [usize; 2],
     stride: [usize; 2],
@@ -38,12 +37,24 @@ fn padding(
             .saturating_add(reach)
             .saturating_add(1);
         let missing = needed.saturating_sub(size[side]);
-        if same {
-            padding[side] = missing / 2;
-            padding[side + 2] = missing - missing / 2;
-        }
+        padding[side] = missing / 2;
+        padding[side + 2] = missing - missing / 2;
     }
     padding
+}
+
+/// Padding of a layer.
+fn padding(
+    same: bool,
+    size: [usize; 2],
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    dilation: [usize; 2],
+) -> [usize; 4] {
+    match same {
+        true => same_padding(size, kernel, stride, dilation),
+        false => [0; 4],
+    }
 }
 
 /// Stride of a convolution or of pooling, height first.

@@ -19,7 +19,9 @@ use sha2::{Digest, Sha256};
 
 use self::build::{Builder, Refusal, activation_quant};
 use self::flatbuffer::Fault;
-use self::schema::{Model, Operator, code, operator_name};
+pub(crate) use self::layers::same_padding;
+pub(crate) use self::schema::code;
+use self::schema::{Model, Operator, operator_name};
 use super::checkpoint::{hex, read_file};
 use super::{ImportError, UnsupportedNodes};
 use crate::{Graph, IntegerRules, ModelKind, Op, PictureGeometry, QuantDType, QuantParams, pass};

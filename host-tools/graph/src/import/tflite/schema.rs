@@ -248,33 +248,45 @@ impl ElementType {
     }
 }
 
-/// Numbers of operators that are imported.
-pub(super) mod code {
-    pub(in super::super) const ADD: i32 = 0;
-    pub(in super::super) const AVERAGE_POOL_2D: i32 = 1;
-    pub(in super::super) const CONCATENATION: i32 = 2;
-    pub(in super::super) const CONV_2D: i32 = 3;
-    pub(in super::super) const DEPTHWISE_CONV_2D: i32 = 4;
-    pub(in super::super) const DEQUANTIZE: i32 = 6;
-    pub(in super::super) const FULLY_CONNECTED: i32 = 9;
-    pub(in super::super) const LOGISTIC: i32 = 14;
-    pub(in super::super) const MAX_POOL_2D: i32 = 17;
-    pub(in super::super) const MUL: i32 = 18;
-    pub(in super::super) const RELU: i32 = 19;
-    pub(in super::super) const RELU6: i32 = 21;
-    pub(in super::super) const RESHAPE: i32 = 22;
-    pub(in super::super) const SOFTMAX: i32 = 25;
-    pub(in super::super) const TANH: i32 = 28;
-    pub(in super::super) const PAD: i32 = 34;
-    pub(in super::super) const TRANSPOSE: i32 = 39;
-    pub(in super::super) const MEAN: i32 = 40;
-    pub(in super::super) const SUB: i32 = 41;
-    pub(in super::super) const DIV: i32 = 42;
-    pub(in super::super) const SQUEEZE: i32 = 43;
-    pub(in super::super) const STRIDED_SLICE: i32 = 45;
-    pub(in super::super) const PADV2: i32 = 60;
-    pub(in super::super) const QUANTIZE: i32 = 114;
-    pub(in super::super) const HARD_SWISH: i32 = 117;
+/// Numbers of operators that are imported or written.
+pub(crate) mod code {
+    pub(crate) const ADD: i32 = 0;
+    pub(crate) const AVERAGE_POOL_2D: i32 = 1;
+    pub(crate) const CONCATENATION: i32 = 2;
+    pub(crate) const CONV_2D: i32 = 3;
+    pub(crate) const DEPTHWISE_CONV_2D: i32 = 4;
+    pub(crate) const DEQUANTIZE: i32 = 6;
+    pub(crate) const FULLY_CONNECTED: i32 = 9;
+    pub(crate) const L2_NORMALIZATION: i32 = 11;
+    pub(crate) const LOGISTIC: i32 = 14;
+    pub(crate) const MAX_POOL_2D: i32 = 17;
+    pub(crate) const MUL: i32 = 18;
+    pub(crate) const RELU: i32 = 19;
+    pub(crate) const RELU6: i32 = 21;
+    pub(crate) const RESHAPE: i32 = 22;
+    pub(crate) const SOFTMAX: i32 = 25;
+    pub(crate) const TANH: i32 = 28;
+    pub(crate) const PAD: i32 = 34;
+    pub(crate) const TRANSPOSE: i32 = 39;
+    pub(crate) const MEAN: i32 = 40;
+    pub(crate) const SUB: i32 = 41;
+    pub(crate) const DIV: i32 = 42;
+    pub(crate) const SQUEEZE: i32 = 43;
+    pub(crate) const STRIDED_SLICE: i32 = 45;
+    pub(crate) const EXP: i32 = 47;
+    pub(crate) const MAXIMUM: i32 = 55;
+    pub(crate) const MINIMUM: i32 = 57;
+    pub(crate) const NEG: i32 = 59;
+    pub(crate) const PADV2: i32 = 60;
+    pub(crate) const LOG: i32 = 73;
+    pub(crate) const SQRT: i32 = 75;
+    pub(crate) const POW: i32 = 78;
+    pub(crate) const SQUARE: i32 = 92;
+    pub(crate) const LEAKY_RELU: i32 = 98;
+    pub(crate) const ABS: i32 = 101;
+    pub(crate) const QUANTIZE: i32 = 114;
+    pub(crate) const HARD_SWISH: i32 = 117;
+    pub(crate) const GELU: i32 = 150;
 }
 
 /// What the schema calls an operator.
