@@ -9,6 +9,7 @@ pub mod clip;
 pub mod efficientnet_lite;
 mod element;
 mod error;
+mod fold;
 mod layout;
 mod nearest;
 #[cfg(feature = "onnx")]

@@ -2,10 +2,10 @@
 //! <https://arxiv.org/abs/2101.03697>): a sum of convolutions of the same input, each with its batch normalisation, and of the
 //! input itself, is one convolution. Arithmetic is f64, rounded once.
 
-use super::blocks::Builder;
-use crate::import::layout::channels_last;
+use super::checkpoint::Weights;
+use super::layout::channels_last;
 use crate::op::Activation;
-use crate::{Op, Tensor, ValueId};
+use crate::{Graph, Op, Tensor, ValueId};
 
 /// Of batch normalisation.
 const EPSILON: f64 = 1e-5;
@@ -39,33 +39,29 @@ pub(super) struct ByChannel {
 
 impl Kernel {
     /// The convolution `{name}.weight`, and `{name}.bias`.
-    pub(super) fn biased(tower: &mut Builder<'_>, name: &str) -> Self {
-        let mut kernel = Self::plain(tower, name, &format!("{name}.bias"));
-        kernel.bias = reals(
-            &tower
-                .weights
-                .take(&format!("{name}.bias"), &[kernel.shape[0]]),
-        );
+    pub(super) fn biased(weights: &mut Weights<'_>, name: &str) -> Self {
+        let mut kernel = Self::plain(weights, name, &format!("{name}.bias"));
+        kernel.bias = reals(&weights.take(&format!("{name}.bias"), &[kernel.shape[0]]));
         kernel
     }
 
     /// The convolution `{name}.conv.weight` and the normalisation `{name}.bn` behind it.
-    pub(super) fn normed(tower: &mut Builder<'_>, name: &str) -> Self {
-        let mut kernel = Self::plain(tower, &format!("{name}.conv"), &format!("{name}.bn.bias"));
-        let norm = ByChannel::batch_norm(tower, &format!("{name}.bn"), kernel.shape[0]);
+    pub(super) fn normed(weights: &mut Weights<'_>, name: &str) -> Self {
+        let mut kernel = Self::plain(weights, &format!("{name}.conv"), &format!("{name}.bn.bias"));
+        let norm = ByChannel::batch_norm(weights, &format!("{name}.bn"), kernel.shape[0]);
         kernel.scale(&norm.alpha);
         kernel.bias = norm.beta;
         kernel
     }
 
     /// `{name}.weight` alone. Where it is missing, the vector `outputs` tells what the layers behind are to expect.
-    fn plain(tower: &mut Builder<'_>, name: &str, outputs: &str) -> Self {
+    fn plain(weights: &mut Weights<'_>, name: &str, outputs: &str) -> Self {
         let key = format!("{name}.weight");
-        let mut shape = [0, 1, 2, 3].map(|d| tower.size(&key, d));
+        let mut shape = [0, 1, 2, 3].map(|d| weights.size(&key, d));
         if shape[0] == 0 {
-            shape[0] = tower.size(outputs, 0);
+            shape[0] = weights.size(outputs, 0);
         }
-        let weight = reals(&tower.weights.take(&key, &shape));
+        let weight = reals(&weights.take(&key, &shape));
         Self {
             shape,
             weight,
@@ -179,32 +175,32 @@ impl Kernel {
     /// Adds the node, padded so that stride 1 keeps the size.
     pub(super) fn node(
         &self,
-        tower: &mut Builder<'_>,
+        graph: &mut Graph,
         name: &str,
         stride: usize,
         activation: Activation,
         x: ValueId,
     ) -> ValueId {
         let padding = [self.shape[2] / 2, self.shape[3] / 2];
-        self.convolve(tower, name, stride, padding, activation, x)
+        self.convolve(graph, name, stride, padding, activation, x)
     }
 
     /// Adds the node whose stride is its size, without padding.
-    pub(super) fn patches(&self, tower: &mut Builder<'_>, name: &str, x: ValueId) -> ValueId {
+    pub(super) fn patches(&self, graph: &mut Graph, name: &str, x: ValueId) -> ValueId {
         let stride = self.shape[2].max(1);
-        self.convolve(tower, name, stride, [0; 2], Activation::None, x)
+        self.convolve(graph, name, stride, [0; 2], Activation::None, x)
     }
 
     fn convolve(
         &self,
-        tower: &mut Builder<'_>,
+        graph: &mut Graph,
         name: &str,
         stride: usize,
         [vertical, horizontal]: [usize; 2],
         activation: Activation,
         x: ValueId,
     ) -> ValueId {
-        let &[_, height, width, channels] = tower.graph.values[x].shape.as_slice() else {
+        let &[_, height, width, channels] = graph.values[x].shape.as_slice() else {
             return x;
         };
         let [outputs, inputs, rows, columns] = self.shape;
@@ -212,8 +208,8 @@ impl Kernel {
         let weight = channels_last(&fitting(&self.shape, rounded(&self.weight)));
         let bias = fitting(&[outputs], rounded(&self.bias));
         let constants = [
-            tower.graph.add_constant(format!("{name}.weight"), weight),
-            tower.graph.add_constant(format!("{name}.bias"), bias),
+            graph.add_constant(format!("{name}.weight"), weight),
+            graph.add_constant(format!("{name}.bias"), bias),
         ];
         let op = Op::Conv2d {
             stride: [stride; 2],
@@ -233,7 +229,7 @@ impl Kernel {
             outputs,
         ];
         let inputs = [x, constants[0], constants[1]];
-        tower.graph.add_node(name, op, &inputs, &shape)
+        graph.add_node(name, op, &inputs, &shape)
     }
 }
 
@@ -247,11 +243,11 @@ impl ByChannel {
     }
 
     /// Batch normalisation as it runs after training.
-    pub(super) fn batch_norm(tower: &mut Builder<'_>, name: &str, channels: usize) -> Self {
+    pub(super) fn batch_norm(weights: &mut Weights<'_>, name: &str, channels: usize) -> Self {
         let [weight, bias, mean, variance] =
             ["weight", "bias", "running_mean", "running_var"].map(|part| {
                 let key = format!("{name}.{part}");
-                reals(&tower.weights.take(&key, &[channels]))
+                reals(&weights.take(&key, &[channels]))
             });
         let alpha: Vec<f64> = weight
             .iter()
