@@ -7,8 +7,8 @@ use super::layout::channels_last;
 use crate::op::Activation;
 use crate::{Graph, Op, Tensor, ValueId};
 
-/// Of batch normalisation.
-const EPSILON: f64 = 1e-5;
+/// Of batch normalisation, where nothing else is said.
+pub(super) const EPSILON: f64 = 1e-5;
 
 /// A convolution of odd size over `C` channels in as many groups as C / I.
 pub(super) struct Kernel {
@@ -41,7 +41,7 @@ impl Kernel {
     /// The convolution `{name}.weight`, and `{name}.bias`.
     pub(super) fn biased(weights: &mut Weights<'_>, name: &str) -> Self {
         let mut kernel = Self::plain(weights, name, &format!("{name}.bias"));
-        kernel.bias = reals(&weights.take(&format!("{name}.bias"), &[kernel.shape[0]]));
+        kernel.add_bias(weights, name);
         kernel
     }
 
@@ -52,6 +52,31 @@ impl Kernel {
         kernel.scale(&norm.alpha);
         kernel.bias = norm.beta;
         kernel
+    }
+
+    /// The convolution `{name}.weight` of a shape (O, I, height, width) that is known.
+    pub(super) fn shaped(weights: &mut Weights<'_>, name: &str, shape: [usize; 4]) -> Self {
+        Self {
+            shape,
+            weight: reals(&weights.take(&format!("{name}.weight"), &shape)),
+            bias: vec![0.0; shape[0]],
+        }
+    }
+
+    /// Adds `{name}.bias`.
+    pub(super) fn add_bias(&mut self, weights: &mut Weights<'_>, name: &str) {
+        let bias = reals(&weights.take(&format!("{name}.bias"), &[self.shape[0]]));
+        for (sum, bias) in self.bias.iter_mut().zip(bias) {
+            *sum += bias;
+        }
+    }
+
+    /// What follows each output channel.
+    pub(super) fn then(&mut self, function: &ByChannel) {
+        self.scale(&function.alpha);
+        for (bias, beta) in self.bias.iter_mut().zip(&function.beta) {
+            *bias += beta;
+        }
     }
 
     /// `{name}.weight` alone. Where it is missing, the vector `outputs` tells what the layers behind are to expect.
@@ -181,22 +206,24 @@ impl Kernel {
         activation: Activation,
         x: ValueId,
     ) -> ValueId {
-        let padding = [self.shape[2] / 2, self.shape[3] / 2];
+        let [vertical, horizontal] = [self.shape[2] / 2, self.shape[3] / 2];
+        let padding = [vertical, horizontal, vertical, horizontal];
         self.convolve(graph, name, stride, padding, activation, x)
     }
 
     /// Adds the node whose stride is its size, without padding.
     pub(super) fn patches(&self, graph: &mut Graph, name: &str, x: ValueId) -> ValueId {
         let stride = self.shape[2].max(1);
-        self.convolve(graph, name, stride, [0; 2], Activation::None, x)
+        self.convolve(graph, name, stride, [0; 4], Activation::None, x)
     }
 
-    fn convolve(
+    /// Adds the node. `padding`: top, left, bottom, right.
+    pub(super) fn convolve(
         &self,
         graph: &mut Graph,
         name: &str,
         stride: usize,
-        [vertical, horizontal]: [usize; 2],
+        padding: [usize; 4],
         activation: Activation,
         x: ValueId,
     ) -> ValueId {
@@ -213,19 +240,19 @@ impl Kernel {
         ];
         let op = Op::Conv2d {
             stride: [stride; 2],
-            padding: [vertical, horizontal, vertical, horizontal],
+            padding,
             dilation: [1; 2],
             groups: channels.checked_div(inputs).unwrap_or(1).max(1),
             activation,
         };
         let behind = |side: usize, padding: usize, size: usize| {
-            let places = (side + 2 * padding).checked_sub(size);
+            let places = (side + padding).checked_sub(size);
             places.map_or(0, |places| places / stride + 1)
         };
         let shape = [
             1,
-            behind(height, vertical, rows),
-            behind(width, horizontal, columns),
+            behind(height, padding[0] + padding[2], rows),
+            behind(width, padding[1] + padding[3], columns),
             outputs,
         ];
         let inputs = [x, constants[0], constants[1]];
@@ -242,8 +269,18 @@ impl ByChannel {
         }
     }
 
-    /// Batch normalisation as it runs after training.
+    /// Batch normalisation as it runs after training, with the ε of PyTorch.
     pub(super) fn batch_norm(weights: &mut Weights<'_>, name: &str, channels: usize) -> Self {
+        Self::batch_norm_of(weights, name, channels, EPSILON)
+    }
+
+    /// See [`ByChannel::batch_norm`].
+    pub(super) fn batch_norm_of(
+        weights: &mut Weights<'_>,
+        name: &str,
+        channels: usize,
+        epsilon: f64,
+    ) -> Self {
         let [weight, bias, mean, variance] =
             ["weight", "bias", "running_mean", "running_var"].map(|part| {
                 let key = format!("{name}.{part}");
@@ -252,7 +289,7 @@ impl ByChannel {
         let alpha: Vec<f64> = weight
             .iter()
             .zip(&variance)
-            .map(|(weight, variance)| weight / (variance + EPSILON).sqrt())
+            .map(|(weight, variance)| weight / (variance + epsilon).sqrt())
             .collect();
         let beta = bias
             .iter()

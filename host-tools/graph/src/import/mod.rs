@@ -19,6 +19,7 @@ pub mod projection;
 mod pytorch;
 mod safetensors;
 pub mod tflite;
+pub mod timm;
 
 #[cfg(test)]
 mod architecture_tests;
