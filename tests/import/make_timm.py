@@ -41,18 +41,30 @@ NAMES = (
 )
 
 
+def narrowed(model, width=16):
+    """A MobileNet whose features are fewer than timm makes them."""
+    head = model.conv_head
+    model.conv_head = torch.nn.Conv2d(head.in_channels, width, 1, bias=head.bias is not None)
+    for name in ("bn2", "norm_head"):
+        norm = getattr(model, name, None)
+        if hasattr(norm, "running_mean"):
+            setattr(model, name, type(norm)(width, act_layer=type(norm.act)))
+    model.classifier = torch.nn.Linear(width, model.num_classes)
+    return model
+
+
 def tiny_models():
     from timm.models import efficientnet, mobilenetv3, repvit, resnet, tiny_vit
 
     few = {"num_classes": 5}
     yield "resnet_basic", resnet.ResNet(resnet.BasicBlock, (1, 1, 1, 1), channels=(4, 8, 8, 12), stem_width=4, **few), 64
     yield "resnet_bottleneck", resnet.ResNet(resnet.Bottleneck, (1, 2, 1, 1), channels=(2, 2, 3, 4), stem_width=8, **few), 64
-    yield "mobilenetv2", efficientnet._gen_mobilenet_v2("mobilenetv2_035", 0.1, **few), 64
+    yield "mobilenetv2", narrowed(efficientnet._gen_mobilenet_v2("mobilenetv2_035", 0.1, **few)), 64
     for name in ("mobilenetv3_small_100", "tf_mobilenetv3_small_minimal_100"):
         kwargs = {"bn_eps": 1e-3, "pad_type": "same"} if name.startswith("tf_") else {}
-        model = mobilenetv3._gen_mobilenet_v3(name, 0.1, **few, num_features=16, **kwargs)
+        model = narrowed(mobilenetv3._gen_mobilenet_v3(name, 0.1, **few, **kwargs))
         yield name.removesuffix("_100"), model, 64
-    yield "mobilenetv4", mobilenetv3._gen_mobilenet_v4("mobilenetv4_conv_small", 0.1, **few, num_features=16), 64
+    yield "mobilenetv4", narrowed(mobilenetv3._gen_mobilenet_v4("mobilenetv4_conv_small", 0.1, **few)), 64
     for name, legacy in (("repvit", False), ("repvit_legacy", True)):
         model = repvit.RepVit(embed_dim=(8, 8, 12, 16), depth=(1, 2, 1, 1), distillation=not legacy, legacy=legacy, **few)
         yield name, model, 64
