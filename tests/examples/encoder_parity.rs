@@ -1,5 +1,5 @@
-//! Encoders of the CLIP family and networks of timm, imported, packed in f32 and run by the runtime, against the library that
-//! their checkpoints come from.
+//! Encoders of the CLIP family and networks of timm, imported, packed in f32 and run by the runtime, against the
+//! library that their checkpoints come from.
 //!
 //! ```console
 //! $ python tests/import/make_clip.py target/clip
@@ -8,8 +8,8 @@
 //! $ cargo run --release -p pinhole-tests --example encoder_parity -- target/timm/*
 //! ```
 //!
-//! Each folder holds a checkpoint, its configuration and `expected.safetensors`. Prints a table in Markdown. Exit code 1 when a
-//! cosine is below 0.99999 or an encoder cannot be imported.
+//! Each folder holds a checkpoint, its configuration and `expected.safetensors`. Prints a table in Markdown. Exit code
+//! 1 when a cosine is below 0.99999 or an encoder cannot be imported.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

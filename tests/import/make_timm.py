@@ -6,7 +6,7 @@ usage: make_timm.py FOLDER [NAME...]        all of NAMES below, or those named
 
 Needs timm 1.0.31, safetensors, numpy and torch 2.15 (from PyPI).
 
-FOLDER/NAME holds `model.safetensors` and `config.json` as timm puts them on the Hugging Face Hub, and `expected.safetensors`:
+FOLDER/NAME holds `model.safetensors`, `config.json` as timm puts it on the Hugging Face Hub, and `expected.safetensors`:
   image            (pictures, side, side, 3) pixels as the network reads them, normalised
   image.embedding  (pictures, width) features behind pooling, of length 1
   image.logits     (pictures, classes) of the classifier, of length 1
@@ -57,8 +57,10 @@ def tiny_models():
     from timm.models import efficientnet, mobilenetv3, repvit, resnet, tiny_vit
 
     few = {"num_classes": 5}
-    yield "resnet_basic", resnet.ResNet(resnet.BasicBlock, (1, 1, 1, 1), channels=(4, 8, 8, 12), stem_width=4, **few), 64
-    yield "resnet_bottleneck", resnet.ResNet(resnet.Bottleneck, (1, 2, 1, 1), channels=(2, 2, 3, 4), stem_width=8, **few), 64
+    model = resnet.ResNet(resnet.BasicBlock, (1, 1, 1, 1), channels=(4, 8, 8, 12), stem_width=4, **few)
+    yield "resnet_basic", model, 64
+    model = resnet.ResNet(resnet.Bottleneck, (1, 2, 1, 1), channels=(2, 2, 3, 4), stem_width=8, **few)
+    yield "resnet_bottleneck", model, 64
     yield "mobilenetv2", narrowed(efficientnet._gen_mobilenet_v2("mobilenetv2_035", 0.1, **few)), 64
     for name in ("mobilenetv3_small_100", "tf_mobilenetv3_small_minimal_100"):
         kwargs = {"bn_eps": 1e-3, "pad_type": "same"} if name.startswith("tf_") else {}
@@ -66,7 +68,8 @@ def tiny_models():
         yield name.removesuffix("_100"), model, 64
     yield "mobilenetv4", narrowed(mobilenetv3._gen_mobilenet_v4("mobilenetv4_conv_small", 0.1, **few)), 64
     for name, legacy in (("repvit", False), ("repvit_legacy", True)):
-        model = repvit.RepVit(embed_dim=(8, 8, 12, 16), depth=(1, 2, 1, 1), distillation=not legacy, legacy=legacy, **few)
+        sizes = {"embed_dim": (8, 8, 12, 16), "depth": (1, 2, 1, 1)}
+        model = repvit.RepVit(**sizes, distillation=not legacy, legacy=legacy, **few)
         yield name, model, 64
     model = tiny_vit.TinyVit(
         embed_dims=(8, 16, 16, 24), depths=(1, 1, 1, 1), num_heads=(1, 2, 4, 3), window_sizes=(4, 4, 4, 2), **few)

@@ -1,4 +1,5 @@
-//! Small networks with random weights against what timm computes with them; `tests/import/make_timm.py --tiny` makes the files.
+//! Small networks with random weights against what timm computes with them; `tests/import/make_timm.py --tiny` makes
+//! the files.
 
 use std::path::Path;
 
@@ -229,8 +230,8 @@ fn a_configuration_of_timm_is_read() {
     assert_eq!(assumed.resize_shorter(), 256);
     let write = |json: &str| std::fs::write(folder.path().join("config.json"), json).unwrap();
     write(
-        r#"{"architecture": "mobilenetv4_conv_medium", "num_classes": 1000, "pretrained_cfg": {"input_size": [3, 288, 288],
-            "interpolation": "bicubic", "crop_pct": 0.9, "mean": [0.1, 0.2, 0.3], "std": [1, 1, 1]}}"#,
+        r#"{"architecture": "mobilenetv4_conv_medium", "num_classes": 1000,
+            "pretrained_cfg": {"input_size": [3, 288, 288], "interpolation": "bicubic", "crop_pct": 0.9, "mean": [0.1, 0.2, 0.3], "std": [1, 1, 1]}}"#,
     );
     let read = timm::config_beside(&checkpoint, None).unwrap();
     assert!(read.assumed.is_empty(), "{:?}", read.assumed);

@@ -1,5 +1,5 @@
-//! What the tensors of a network do not tell: from its name, from timm's `config.json` beside the checkpoint, or assumed and said
-//! so.
+//! What the tensors of a network do not tell: from its name, from timm's `config.json` beside the checkpoint, or
+//! assumed and said so.
 
 use serde_json::Value as Json;
 
@@ -45,12 +45,12 @@ pub struct Config {
     pub assumed: Vec<String>,
 }
 
-/// Reads `config.json` beside a checkpoint; `arch` is timm's name, which goes before the one in there. What neither says is
-/// assumed.
+/// Reads `config.json` beside a checkpoint; `arch` is timm's name, which goes before the one in there. What neither
+/// says is assumed.
 ///
 /// # Errors
-/// When the name is not known, the keys are of no family and no name is given, or the configuration is no JSON or says what is
-/// not read.
+/// When the name is not known, the keys are of no family and no name is given, or the configuration is no JSON or says
+/// what is not read.
 pub fn config_beside(checkpoint: &Checkpoint, arch: Option<&str>) -> Result<Config, ImportError> {
     let path = checkpoint.path.with_file_name("config.json");
     let json: Json = if path.is_file() {

@@ -1,8 +1,9 @@
-//! MobileNets as timm names their keys: inverted residuals (V2), with squeeze and excitation and hard activations (V3), universal
-//! ones with two optional depthwise convolutions (V4).
+//! MobileNets as timm names their keys: inverted residuals (V2), with squeeze and excitation and hard activations (V3),
+//! universal ones with two optional depthwise convolutions (V4).
 //!
-//! Sandler et al., "MobileNetV2", 2018 (<https://arxiv.org/abs/1801.04381>); Howard et al., "Searching for MobileNetV3", 2019
-//! (<https://arxiv.org/abs/1905.02244>); Qin et al., "MobileNetV4", 2024 (<https://arxiv.org/abs/2404.10518>).
+//! Sandler et al., "MobileNetV2", 2018 (<https://arxiv.org/abs/1801.04381>); Howard et al., "Searching for
+//! MobileNetV3", 2019 (<https://arxiv.org/abs/1905.02244>); Qin et al., "MobileNetV4", 2024
+//! (<https://arxiv.org/abs/2404.10518>).
 
 use super::network::{Network, RELU, RELU6, Size};
 use crate::ValueId;
@@ -104,7 +105,8 @@ pub(super) fn v4_features(net: &mut Network<'_>, blocks: &[usize], image: ValueI
     flattened(net, x)
 }
 
-/// All blocks; the first of a stage has its stride. `block`: the number of the stage, the prefix of keys, stride and input.
+/// All blocks; the first of a stage has its stride. `block`: the number of the stage, the prefix of keys, stride and
+/// input.
 fn stages(
     net: &mut Network<'_>,
     blocks: &[usize],
@@ -122,7 +124,8 @@ fn stages(
     x
 }
 
-/// A depthwise convolution between one that widens and one that narrows; without the first where the checkpoint has two.
+/// A depthwise convolution between one that widens and one that narrows; without the first where the checkpoint has
+/// two.
 fn residual(
     net: &mut Network<'_>,
     prefix: &str,
@@ -171,7 +174,8 @@ fn edge(net: &mut Network<'_>, prefix: &str, stride: usize, x: ValueId) -> Value
     skipped(net, prefix, stride, x, y)
 }
 
-/// An inverted residual whose depthwise convolutions, in front of it and inside, are optional; the stride is in the last of them.
+/// An inverted residual whose depthwise convolutions, in front of it and inside, are optional; the stride is in the
+/// last of them.
 fn universal(net: &mut Network<'_>, prefix: &str, stride: usize, x: ValueId) -> ValueId {
     let has = |part: &str| net.weights.has(&format!("{prefix}.{part}.conv.weight"));
     let (start, middle) = (has("dw_start"), has("dw_mid"));

@@ -1,9 +1,9 @@
-//! The networks that students are usually made of, from checkpoints with the keys of timm: ResNet (torchvision's too), MobileNetV2
-//! to V4, RepViT and TinyViT.
+//! The networks that students are usually made of, from checkpoints with the keys of timm: ResNet (torchvision's too),
+//! MobileNetV2 to V4, RepViT and TinyViT.
 //!
 //! Sizes come from tensors; strides, activations and padding from the architecture's name, or they are the family's.
-//! [`config_beside`] finds the name, [`import`] builds the graph with batch normalisation folded in. Not here: the image towers of
-//! open_clip that timm makes, which [`super::clip`] reads.
+//! [`config_beside`] finds the name, [`import`] builds the graph with batch normalisation folded in. Not here: the
+//! image towers of open_clip that timm makes, which [`super::clip`] reads.
 
 mod architecture;
 mod config;
@@ -50,8 +50,8 @@ pub(super) fn markers() -> Vec<(&'static str, Vec<String>)> {
         .collect()
 }
 
-/// Builds the graph: input `image` (1, side, side, 3), normalised; output the features behind global pooling (1, n), with what timm
-/// has between them and the classifier, or the logits.
+/// Builds the graph: input `image` (1, side, side, 3), normalised; output the features behind global pooling (1, n),
+/// with what timm has between them and the classifier, or the logits.
 ///
 /// # Errors
 /// When the number of blocks is of no such network, or keys are missing, left over or of another shape.
@@ -156,7 +156,8 @@ fn check_blocks(config: &Config, found: &[usize]) -> Result<(), String> {
         .architecture
         .map_or(family.name(), |known| known.name);
     Err(format!(
-        "no {name}: found stages of {} blocks, expected {}; networks with the same keys come as ONNX: pinhole import model.onnx",
+        "no {name}: found stages of {} blocks, expected {}; other networks with these keys come \
+         as ONNX: pinhole import model.onnx",
         joined(found, ", "),
         expected.join(", or ")
     ))

@@ -140,8 +140,8 @@ impl Network<'_> {
             .add_node(name, Op::Unary { function }, &[x], &shape)
     }
 
-    /// Squeeze and excitation (Hu et al. 2017, <https://arxiv.org/abs/1709.01507>): each channel by a factor that the means of
-    /// all channels make. `names`: of its two convolutions.
+    /// Squeeze and excitation (Hu et al. 2017, <https://arxiv.org/abs/1709.01507>): each channel by a factor that the
+    /// means of all channels make. `names`: of its two convolutions.
     pub(super) fn squeezed(&mut self, names: [&str; 2], gate: Unary, x: ValueId) -> ValueId {
         let [reduce, expand] = names;
         let mean = self.pooled(&format!("{reduce}.mean"), x);

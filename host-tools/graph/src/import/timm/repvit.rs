@@ -1,5 +1,5 @@
-//! RepViT as timm names its keys. What training keeps apart, three branches of each depthwise convolution, is folded into one; a
-//! checkpoint that was folded before (`fuse()`) is read too.
+//! RepViT as timm names its keys. What training keeps apart, three branches of each depthwise convolution, is folded
+//! into one; a checkpoint that was folded before (`fuse()`) is read too.
 //!
 //! Wang et al., "RepViT: Revisiting Mobile CNN From ViT Perspective", 2023 (<https://arxiv.org/abs/2307.09283>).
 
@@ -120,7 +120,8 @@ fn block(net: &mut Network<'_>, prefix: &str, x: ValueId) -> ValueId {
     channels_mixed(net, &format!("{prefix}.channel_mixer"), x)
 }
 
-/// A depthwise convolution, one of single pixels and the input itself: their sum, normed again in all but the older networks.
+/// A depthwise convolution, one of single pixels and the input itself: their sum, normed again in all but the older
+/// networks.
 fn pixels_mixed(net: &mut Network<'_>, name: &str, x: ValueId) -> Kernel {
     if net.weights.has(&format!("{name}.weight")) {
         return net.biased(name, Size::Depthwise, x);

@@ -1,5 +1,5 @@
-//! ResNet as torchvision and timm name its keys, with blocks of two convolutions or of three (a bottleneck, whose stride is in its
-//! 3 × 3).
+//! ResNet as torchvision and timm name its keys, with blocks of two convolutions or of three (a bottleneck, whose
+//! stride is in its 3 × 3).
 //!
 //! He et al., "Deep Residual Learning for Image Recognition", 2015 (<https://arxiv.org/abs/1512.03385>).
 

@@ -1,5 +1,5 @@
-//! TinyViT as timm names its keys: convolutions, then attention in windows, each pair of pixels with a bias by how far they are
-//! apart.
+//! TinyViT as timm names its keys: convolutions, then attention in windows, each pair of pixels with a bias by how far
+//! they are apart.
 //!
 //! Wu et al., "TinyViT", 2022 (<https://arxiv.org/abs/2207.10666>).
 
@@ -48,8 +48,8 @@ pub(super) fn fits(checkpoint: &Checkpoint, side: usize) -> Result<(), String> {
         let square = window * window == pixels && (1..=MAX_WINDOW).contains(&window);
         if !square || map == 0 || !map.is_multiple_of(window) {
             return Err(format!(
-                "{key} has windows of {pixels} pixels, expected squares that cover {map} × {map} pixels, which a picture with \
-                 a side of {side} has there"
+                "{key} has windows of {pixels} pixels, expected squares that cover {map} × {map} pixels, which a picture \
+                 with a side of {side} has there"
             ));
         }
     }
