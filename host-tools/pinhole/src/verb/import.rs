@@ -334,7 +334,11 @@ fn checkpoint(source: &Path, bytes: &[u8], choices: &Choices) -> Outcome<Graph> 
     } else if choices.arch.is_some() || timm::recognises(&checkpoint).is_some() {
         let accepted = ["--projection", "--head", "--arch"];
         choices.only(source, "a network of timm's", &accepted)?;
-        let config = timm::config_beside(&checkpoint, choices.arch.as_deref())?;
+        let config = timm::config_beside(&checkpoint, choices.arch.as_deref()).map_err(|error| {
+            Failure::new(error).help(
+                "--arch NAME says which network of timm it is, whatever config.json says; others come as ONNX",
+            )
+        })?;
         config
             .assumed
             .iter()
