@@ -1,18 +1,21 @@
-//! Encoders of the CLIP family, imported, packed in f32 and run by the runtime, against the library that their checkpoints
-//! come from.
+//! Encoders of the CLIP family and networks of timm, imported, packed in f32 and run by the runtime, against the
+//! library that their checkpoints come from.
 //!
 //! ```console
 //! $ python tests/import/make_clip.py target/clip
 //! $ cargo run --release -p pinhole-tests --example encoder_parity -- target/clip/*
+//! $ python tests/import/make_timm.py target/timm
+//! $ cargo run --release -p pinhole-tests --example encoder_parity -- target/timm/*
 //! ```
 //!
-//! Each folder holds a checkpoint, its configuration and `expected.safetensors`. Prints a table in Markdown. Exit code 1 when a
-//! cosine is below 0.99999 or an encoder cannot be imported.
+//! Each folder holds a checkpoint, its configuration and `expected.safetensors`. Prints a table in Markdown. Exit code
+//! 1 when a cosine is below 0.99999 or an encoder cannot be imported.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use pinhole_graph::import::{Checkpoint, clip};
+use pinhole_graph::import::efficientnet_lite::Output;
+use pinhole_graph::import::{Checkpoint, clip, timm};
 use pinhole_graph::{Graph, Tensor, pass};
 use pinhole_pack::{PackOptions, pack};
 use pinhole_runtime::interpreter::{AlignedBytes, Interpreter};
@@ -35,14 +38,20 @@ struct Parity {
 fn main() -> Result<ExitCode, Failure> {
     let folders: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     if folders.is_empty() {
-        return Err("expected the folders that tests/import/make_clip.py wrote".into());
+        return Err(
+            "expected the folders that tests/import/make_clip.py or make_timm.py wrote".into(),
+        );
     }
     println!("| checkpoint | tower | parameters | MACs | least cosine | largest error |");
     println!("|---|---|--:|--:|--:|--:|");
     let mut failed = Vec::new();
     for folder in &folders {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        for tower in ["image", "text"] {
+        let towers: &[&str] = match has_text(folder) {
+            true => &["image", "text"],
+            false => &["image"],
+        };
+        for tower in towers {
             match parity(folder, tower) {
                 Ok(parity) => {
                     println!(
@@ -73,16 +82,16 @@ fn main() -> Result<ExitCode, Failure> {
     })
 }
 
+/// Whether texts are expected; a checkpoint that cannot be read says so later.
+fn has_text(folder: &Path) -> bool {
+    Checkpoint::load(folder.join("expected.safetensors"))
+        .is_ok_and(|expected| expected.tensors.contains_key("ids"))
+}
+
 fn parity(folder: &Path, tower: &str) -> Result<Parity, Failure> {
     let checkpoint = Checkpoint::load(checkpoint_in(folder)?)?;
     let expected = Checkpoint::load(folder.join("expected.safetensors"))?;
-    let keys = clip::recognises(&checkpoint).ok_or("no keys that are known")?;
-    let config = clip::config_beside(&checkpoint, keys)?;
-    let mut graph = if tower == "image" {
-        clip::import_image(&checkpoint, keys, &config)?
-    } else {
-        clip::import_text(&checkpoint, keys, &config, None)?
-    };
+    let mut graph = imported(&checkpoint, tower)?;
     drop(checkpoint);
     pass::standard(&mut graph)?;
     let found = embeddings(
@@ -104,6 +113,20 @@ fn parity(folder: &Path, tower: &str) -> Result<Parity, Failure> {
         parity.largest_error = parity.largest_error.max(error);
     }
     Ok(parity)
+}
+
+/// The encoder, before any pass.
+fn imported(checkpoint: &Checkpoint, tower: &str) -> Result<Graph, Failure> {
+    let Some(keys) = clip::recognises(checkpoint) else {
+        let config = timm::config_beside(checkpoint, None)?;
+        return Ok(timm::import(checkpoint, &config, Output::Features)?);
+    };
+    let config = clip::config_beside(checkpoint, keys)?;
+    Ok(if tower == "image" {
+        clip::import_image(checkpoint, keys, &config)?
+    } else {
+        clip::import_text(checkpoint, keys, &config, None)?
+    })
 }
 
 fn checkpoint_in(folder: &Path) -> Result<PathBuf, Failure> {

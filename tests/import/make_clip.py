@@ -26,6 +26,7 @@ import numpy as np
 import open_clip
 import timm
 import torch
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from safetensors.torch import save_file
 
 PICTURES, TEXTS = 2, 4
@@ -44,8 +45,17 @@ OPEN_CLIP = {
     "open_clip-MobileCLIP2-S0": "MobileCLIP2-S0",
     "open_clip-MobileCLIP2-S3": "MobileCLIP2-S3",
 }
-HUGGING_FACE = ("hf-CLIP-ViT-B-32", "hf-SigLIP-B-16")
-NAMES = (*OPEN_CLIP, *HUGGING_FACE)
+HUGGING_FACE = ("hf-CLIP-ViT-B-32", "hf-SigLIP-B-16", "hf-TinyCLIP-ViT-8M-16")
+# TinyCLIP's sizes; open_clip gives them the keys that it gives every CLIP.
+TINY_CLIP = {
+    "open_clip-TinyCLIP-ViT-8M-16": {
+        "embed_dim": 512,
+        "vision_cfg": {"image_size": 224, "layers": 10, "width": 256, "patch_size": 16},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 256, "heads": 4, "layers": 3},
+        "quick_gelu": True,
+    },
+}
+NAMES = (*OPEN_CLIP, *TINY_CLIP, *HUGGING_FACE)
 
 TINY_VISION = {"image_size": 32, "patch_size": 8, "width": 64, "layers": 2, "head_width": 32}
 TINY_MOBILE = {"timm_pool": "avg", "timm_proj": None, "timm_drop": 0.0, "timm_drop_path": 0.0, "image_size": 64}
@@ -213,14 +223,30 @@ def from_open_clip(model, config, siglip):
 
 
 def open_clip_folder(folder, name):
-    config = open_clip.get_model_config(name)
     torch.manual_seed(1)
-    model = perturbed(open_clip.create_model(name), 1)
+    if name in TINY_CLIP:
+        config, model = TINY_CLIP[name], open_clip.CLIP(**TINY_CLIP[name])
+    else:
+        config, model = open_clip.get_model_config(name), open_clip.create_model(name)
+    model = perturbed(model, 1)
     save_file({key: value.contiguous() for key, value in model.state_dict().items()},
               folder / "open_clip_model.safetensors")
-    preprocess = {"mean": list(model.visual.preprocess_cfg["mean"]), "std": list(model.visual.preprocess_cfg["std"])}
+    pixels = getattr(model.visual, "preprocess_cfg", {"mean": OPENAI_DATASET_MEAN, "std": OPENAI_DATASET_STD})
+    preprocess = {"mean": list(pixels["mean"]), "std": list(pixels["std"])}
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
     save_file(from_open_clip(model, config, "SigLIP" in name), folder / "expected.safetensors")
+
+
+def clip_config(name):
+    import transformers
+
+    if "TinyCLIP" not in name:
+        return transformers.CLIPConfig()
+    sizes = {"hidden_size": 256, "intermediate_size": 1024, "num_attention_heads": 4}
+    return transformers.CLIPConfig(
+        vision_config={**sizes, "num_hidden_layers": 10, "patch_size": 16},
+        text_config={**sizes, "num_hidden_layers": 3},
+    )
 
 
 def hugging_face_folder(folder, name):
@@ -231,7 +257,7 @@ def hugging_face_folder(folder, name):
         model = transformers.SiglipModel(transformers.SiglipConfig())
         vision, text = model.config.vision_config, model.config.text_config
     else:
-        model = transformers.CLIPModel(transformers.CLIPConfig())
+        model = transformers.CLIPModel(clip_config(name))
         vision, text = model.config.vision_config, model.config.text_config
         text.eos_token_id = END
         model.text_model.eos_token_id = END
@@ -285,10 +311,10 @@ def main():
     for name in sys.argv[2:] or NAMES:
         folder = root / name
         folder.mkdir(parents=True, exist_ok=True)
-        if name in OPEN_CLIP:
-            open_clip_folder(folder, OPEN_CLIP[name])
-        else:
+        if name in HUGGING_FACE:
             hugging_face_folder(folder, name)
+        else:
+            open_clip_folder(folder, OPEN_CLIP.get(name, name))
         print(f"{folder}: written", flush=True)
 
 

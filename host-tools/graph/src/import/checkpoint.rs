@@ -115,6 +115,12 @@ impl Weights<'_> {
         self.checkpoint.tensors.contains_key(key)
     }
 
+    /// A dimension of a tensor; 0 where there is none, which taking it then reports.
+    pub fn size(&self, key: &str, dimension: usize) -> usize {
+        let shape = self.checkpoint.shape(key).unwrap_or_default();
+        shape.get(dimension).copied().unwrap_or(0)
+    }
+
     /// Ends it: keys that were not taken are unexpected unless `ignored` says that they do not matter.
     ///
     /// # Errors

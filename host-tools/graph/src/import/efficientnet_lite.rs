@@ -458,7 +458,7 @@ impl Builder<'_> {
 }
 
 /// Padding before and behind, as TensorFlow's SAME.
-fn same_padding(size: usize, kernel: usize, stride: usize) -> (usize, usize) {
+pub(super) fn same_padding(size: usize, kernel: usize, stride: usize) -> (usize, usize) {
     let covered = (size.div_ceil(stride) - 1) * stride + kernel;
     let total = covered.saturating_sub(size);
     (total / 2, total - total / 2)

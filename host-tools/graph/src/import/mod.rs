@@ -9,6 +9,7 @@ pub mod clip;
 pub mod efficientnet_lite;
 mod element;
 mod error;
+mod fold;
 mod layout;
 mod nearest;
 #[cfg(feature = "onnx")]
@@ -18,6 +19,7 @@ pub mod projection;
 mod pytorch;
 mod safetensors;
 pub mod tflite;
+pub mod timm;
 
 #[cfg(test)]
 mod architecture_tests;

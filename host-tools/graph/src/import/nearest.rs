@@ -1,6 +1,6 @@
 //! Which known architecture a checkpoint of an unknown one comes nearest to.
 
-use super::{Checkpoint, bert, clip, efficientnet_lite};
+use super::{Checkpoint, bert, clip, efficientnet_lite, timm};
 
 /// A family, and what a checkpoint lacks of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,7 @@ pub fn nearest(checkpoint: &Checkpoint) -> Option<Nearest> {
         ("BERT", owned(bert::MARKERS)),
     ];
     families.extend(clip::markers());
+    families.extend(timm::markers());
     let lacks = |keys: &[String]| -> Vec<String> {
         let absent = |key: &&String| !checkpoint.tensors.contains_key(*key);
         keys.iter().filter(absent).cloned().collect()

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use pinhole_graph::import::projection::{Projection, Tower};
-use pinhole_graph::import::{Checkpoint, bert, clip, efficientnet_lite, nearest};
+use pinhole_graph::import::{Checkpoint, bert, clip, efficientnet_lite, nearest, timm};
 use pinhole_graph::{Graph, ModelKind, pass};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -32,14 +32,18 @@ Examples:
   pinhole import efficientnet_lite0.tflite --features --out lite0-int8.phg
   pinhole import open_clip_model.safetensors --out image.phg
   pinhole import hf:openai/clip-vit-base-patch32 --out image.phg
+  pinhole import hf:timm/resnet18.a1_in1k --out resnet18.phg
+  pinhole import mobilenetv4.pth --arch mobilenetv4_conv_small --out image.phg
   pinhole import open_clip_model.safetensors --tower text --out text.phg \\
     --tokenizer $(pinhole data get clip-vocabulary)
 
 The architecture is recognised from the checkpoint's keys: EfficientNet-Lite0 to
 4, both towers of OpenAI's CLIP, open_clip's CLIP, SigLIP, CoCa and MobileCLIP,
-Hugging Face's CLIP and SigLIP, BERT and MiniLM. The vocabulary of a text
-encoder is read from tokenizer.json, bpe_simple_vocab_16e6.txt.gz or vocab.txt
-beside the checkpoint.
+Hugging Face's CLIP and SigLIP, BERT and MiniLM; in timm's keys ResNet,
+MobileNetV2 to V4, RepViT and TinyViT. What tensors do not tell of the latter
+comes from timm's config.json beside the checkpoint, or from --arch. The
+vocabulary of a text encoder is read from tokenizer.json,
+bpe_simple_vocab_16e6.txt.gz or vocab.txt beside the checkpoint.
 
 hf:ORG/NAME[@REVISION] fetches the weights of a repository of the Hugging Face
 Hub and what stands beside them, into the cache that all its programs share
@@ -78,6 +82,10 @@ pub(crate) struct Choices {
     /// End a TFLite file at the tensor of this name.
     #[arg(long, value_name = "TENSOR")]
     output: Option<String>,
+    /// Which network of timm a checkpoint is, as timm names it (resnet50, mobilenetv4_conv_small); looked for in config.json
+    /// beside the checkpoint otherwise.
+    #[arg(long, value_name = "NAME")]
+    arch: Option<String>,
     /// The activation of a vision transformer is QuickGELU, as in OpenAI's weights, which do not say so.
     #[arg(long)]
     quick_gelu: bool,
@@ -102,6 +110,7 @@ impl Choices {
             head: false,
             features: false,
             output: None,
+            arch: None,
             quick_gelu: false,
             tower: None,
             tokenizer: None,
@@ -111,6 +120,14 @@ impl Choices {
 }
 
 impl Choices {
+    /// Where a network with a classifier ends.
+    fn end(&self) -> efficientnet_lite::Output {
+        match self.head {
+            true => efficientnet_lite::Output::Logits,
+            false => efficientnet_lite::Output::Features,
+        }
+    }
+
     /// An option that a file gives no meaning to is refused rather than ignored.
     fn only(&self, source: &Path, what: &str, accepted: &[&str]) -> Outcome {
         let given = [
@@ -118,6 +135,7 @@ impl Choices {
             (self.head, "--head"),
             (self.features, "--features"),
             (self.output.is_some(), "--output"),
+            (self.arch.is_some(), "--arch"),
             (self.quick_gelu, "--quick-gelu"),
             (self.tower.is_some(), "--tower"),
             (self.tokenizer.is_some(), "--tokenizer"),
@@ -271,15 +289,8 @@ fn checkpoint(source: &Path, bytes: &[u8], choices: &Choices) -> Outcome<Graph> 
     let (mut graph, tower) = if efficientnet_lite::recognises(&checkpoint) {
         let accepted = ["--projection", "--head"];
         choices.only(source, "an EfficientNet-Lite", &accepted)?;
-        let output = if choices.head {
-            efficientnet_lite::Output::Logits
-        } else {
-            efficientnet_lite::Output::Features
-        };
-        (
-            efficientnet_lite::import(&checkpoint, output)?,
-            Tower::Image,
-        )
+        let graph = efficientnet_lite::import(&checkpoint, choices.end())?;
+        (graph, Tower::Image)
     } else if let Some(keys) = clip::recognises(&checkpoint) {
         let side = choices.tower.unwrap_or(Side::Image);
         let (what, accepted): (_, &[&str]) = match side {
@@ -320,6 +331,20 @@ fn checkpoint(source: &Path, bytes: &[u8], choices: &Choices) -> Outcome<Graph> 
             choices.max_tokens.unwrap_or(ASSUMED_TOKENS),
         )?;
         (graph, Tower::Text)
+    } else if choices.arch.is_some() || timm::recognises(&checkpoint).is_some() {
+        let accepted = ["--projection", "--head", "--arch"];
+        choices.only(source, "a network of timm's", &accepted)?;
+        let config = timm::config_beside(&checkpoint, choices.arch.as_deref()).map_err(|error| {
+            Failure::new(error).help(
+                "--arch NAME says which network of timm it is, whatever config.json says; others come as ONNX",
+            )
+        })?;
+        config
+            .assumed
+            .iter()
+            .for_each(|assumption| note!("assumed: {assumption}"));
+        let graph = timm::import(&checkpoint, &config, choices.end())?;
+        (graph, Tower::Image)
     } else {
         let keys: Vec<&str> = checkpoint
             .tensors
@@ -342,7 +367,7 @@ fn checkpoint(source: &Path, bytes: &[u8], choices: &Choices) -> Outcome<Graph> 
             checkpoint.tensors.len(),
             keys.join(", ")
         ))
-        .help("known are EfficientNet-Lite0 to 4, CLIP, SigLIP, CoCa and MobileCLIP of OpenAI, open_clip and Hugging Face, BERT and MiniLM; other networks come as ONNX: pinhole import model.onnx"));
+        .help("known are EfficientNet-Lite0 to 4, CLIP, SigLIP, CoCa and MobileCLIP of OpenAI, open_clip and Hugging Face, BERT and MiniLM, and ResNet, MobileNetV2 to V4, RepViT and TinyViT in timm's keys; other networks come as ONNX: pinhole import model.onnx"));
     };
     if let Some(path) = &choices.projection {
         let projection = Projection::load(path)?;

@@ -7,15 +7,15 @@
 //! stem ─ stages of ([halve the size] ─ [positions] ─ blocks) ─ convolution ─ mean ─ projection ─ embedding
 //! ```
 //!
-//! The branches that training keeps apart are folded into one convolution each ([`super::fold`]); a checkpoint that was saved
+//! The branches that training keeps apart are folded into one convolution each ([`crate::import::fold`]); a checkpoint that was saved
 //! behind that (`reparam_conv`) is read too.
 
 use super::blocks::Builder;
-use super::fold::{ByChannel, Kernel, fitting, reals, reorder};
 use super::keys::Side;
 use super::{Config, Keys, image_encoder};
 use crate::import::ImportError;
 use crate::import::checkpoint::Checkpoint;
+use crate::import::fold::{ByChannel, Kernel, fitting, reals, reorder};
 use crate::op::{Activation, Binary, Unary};
 use crate::{Graph, Op, Tensor, ValueId};
 
@@ -137,7 +137,7 @@ fn mobile_one(
     x: ValueId,
 ) -> ValueId {
     let kernel = mobile_one_kernel(tower, name, stride, scaled, x);
-    kernel.node(tower, name, stride, Activation::None, x)
+    kernel.node(&mut tower.graph, name, stride, Activation::None, x)
 }
 
 /// See [`mobile_one`].
@@ -150,17 +150,17 @@ fn mobile_one_kernel(
 ) -> Kernel {
     let folded = format!("{name}.reparam_conv");
     if tower.weights.has(&format!("{folded}.weight")) {
-        return Kernel::biased(tower, &folded);
+        return Kernel::biased(&mut tower.weights, &folded);
     }
-    let mut kernel = Kernel::normed(tower, &format!("{name}.conv_kxk.0"));
+    let mut kernel = Kernel::normed(&mut tower.weights, &format!("{name}.conv_kxk.0"));
     let scale = format!("{name}.conv_scale");
     if scaled && (kernel.rows() > 1 || tower.weights.has(&format!("{scale}.conv.weight"))) {
-        let other = Kernel::normed(tower, &scale);
+        let other = Kernel::normed(&mut tower.weights, &scale);
         kernel.add(&other);
     }
     let channels = tower.columns(x);
     if stride == 1 && kernel.outputs() == channels {
-        let norm = ByChannel::batch_norm(tower, &format!("{name}.identity"), channels);
+        let norm = ByChannel::batch_norm(&mut tower.weights, &format!("{name}.identity"), channels);
         kernel.add_by_channel(&norm, 1.0);
     }
     kernel
@@ -176,12 +176,15 @@ fn widened(
 ) -> (ValueId, usize) {
     let multiple = kernel.multiple(tower.columns(x));
     if multiple == 1 {
-        return (kernel.node(tower, name, stride, Activation::None, x), 1);
+        return (
+            kernel.node(&mut tower.graph, name, stride, Activation::None, x),
+            1,
+        );
     }
     let mut parts = Vec::new();
     for (number, part) in kernel.depthwise(multiple).iter().enumerate() {
         let name = format!("{name}.{number}");
-        parts.push(part.node(tower, &name, stride, Activation::None, x));
+        parts.push(part.node(&mut tower.graph, &name, stride, Activation::None, x));
     }
     let mut shape = tower.graph.values[parts[0]].shape.clone();
     shape[3] *= multiple;
@@ -196,10 +199,10 @@ fn entered(tower: &mut Builder<'_>, stage: usize, mut x: ValueId) -> ValueId {
         let name = key(&format!("{stage}.downsample.proj.0"));
         let folded = format!("{name}.reparam_conv");
         let kernel = if tower.weights.has(&format!("{folded}.weight")) {
-            Kernel::biased(tower, &folded)
+            Kernel::biased(&mut tower.weights, &folded)
         } else {
-            let mut large = Kernel::normed(tower, &format!("{name}.large_conv"));
-            let small = Kernel::normed(tower, &format!("{name}.small_conv"));
+            let mut large = Kernel::normed(&mut tower.weights, &format!("{name}.large_conv"));
+            let small = Kernel::normed(&mut tower.weights, &format!("{name}.small_conv"));
             large.add(&small);
             large
         };
@@ -212,20 +215,20 @@ fn entered(tower: &mut Builder<'_>, stage: usize, mut x: ValueId) -> ValueId {
         let name = key(&format!("{stage}.downsample.proj.1"));
         let mut kernel = mobile_one_kernel(tower, &name, 1, true, x);
         kernel.reorder_inputs(multiple);
-        x = kernel.node(tower, &name, 1, Activation::None, x);
+        x = kernel.node(&mut tower.graph, &name, 1, Activation::None, x);
         x = activated(tower, &name, x);
     }
     if has_any(tower.checkpoint, &format!("{stage}.pos_emb.")) {
         let name = key(&format!("{stage}.pos_emb"));
         let folded = format!("{name}.reparam_conv");
         let kernel = if tower.weights.has(&format!("{folded}.weight")) {
-            Kernel::biased(tower, &folded)
+            Kernel::biased(&mut tower.weights, &folded)
         } else {
-            let mut kernel = Kernel::biased(tower, &format!("{name}.pos_enc"));
+            let mut kernel = Kernel::biased(&mut tower.weights, &format!("{name}.pos_enc"));
             kernel.add_by_channel(&ByChannel::identity(tower.columns(x)), 1.0);
             kernel
         };
-        x = kernel.node(tower, &name, 1, Activation::None, x);
+        x = kernel.node(&mut tower.graph, &name, 1, Activation::None, x);
     }
     x
 }
@@ -249,17 +252,21 @@ fn pixels_mixed(tower: &mut Builder<'_>, block: &str, x: ValueId) -> ValueId {
     let name = format!("{block}.token_mixer");
     let folded = format!("{name}.reparam_conv");
     let kernel = if tower.weights.has(&format!("{folded}.weight")) {
-        Kernel::biased(tower, &folded)
+        Kernel::biased(&mut tower.weights, &folded)
     } else {
         let mut kernel = mobile_one_kernel(tower, &format!("{name}.mixer"), 1, true, x);
         let channels = tower.columns(x);
-        let norm = ByChannel::batch_norm(tower, &format!("{name}.norm.identity"), channels);
+        let norm = ByChannel::batch_norm(
+            &mut tower.weights,
+            &format!("{name}.norm.identity"),
+            channels,
+        );
         kernel.add_by_channel(&norm, -1.0);
         kernel.scale(&layer_scale(tower, &format!("{name}.layer_scale"), x));
         kernel.add_by_channel(&ByChannel::identity(channels), 1.0);
         kernel
     };
-    kernel.node(tower, &name, 1, Activation::None, x)
+    kernel.node(&mut tower.graph, &name, 1, Activation::None, x)
 }
 
 /// x + γ · attention of the normed pixels.
@@ -276,7 +283,7 @@ fn attended(tower: &mut Builder<'_>, block: &str, x: ValueId) -> ValueId {
     let norm = name("norm");
     // Batch normalisation goes into the products behind it.
     let before = if tower.weights.has(&format!("{norm}.running_mean")) {
-        ByChannel::batch_norm(tower, &norm, channels)
+        ByChannel::batch_norm(&mut tower.weights, &norm, channels)
     } else {
         rows = tower.layer_norm(&norm, rows);
         ByChannel::identity(channels)
@@ -332,14 +339,14 @@ fn queries_keys_values(
 /// x + γ · MLP of the convolved pixels.
 fn channels_mixed(tower: &mut Builder<'_>, block: &str, scale: &str, x: ValueId) -> ValueId {
     let name = |part: &str| format!("{block}.mlp.{part}");
-    let kernel = Kernel::normed(tower, &name("conv"));
-    let y = kernel.node(tower, &name("conv"), 1, Activation::None, x);
-    let kernel = Kernel::biased(tower, &name("fc1"));
-    let y = kernel.node(tower, &name("fc1"), 1, Activation::None, y);
+    let kernel = Kernel::normed(&mut tower.weights, &name("conv"));
+    let y = kernel.node(&mut tower.graph, &name("conv"), 1, Activation::None, x);
+    let kernel = Kernel::biased(&mut tower.weights, &name("fc1"));
+    let y = kernel.node(&mut tower.graph, &name("fc1"), 1, Activation::None, y);
     let y = activated(tower, &name("fc1"), y);
-    let mut kernel = Kernel::biased(tower, &name("fc2"));
+    let mut kernel = Kernel::biased(&mut tower.weights, &name("fc2"));
     kernel.scale(&layer_scale(tower, &format!("{block}.{scale}"), x));
-    let y = kernel.node(tower, &name("fc2"), 1, Activation::None, y);
+    let y = kernel.node(&mut tower.graph, &name("fc2"), 1, Activation::None, y);
     added(tower, &name("add"), x, y)
 }
 
@@ -352,12 +359,12 @@ fn squeezed(tower: &mut Builder<'_>, block: &str, multiple: usize, x: ValueId) -
     let mean = tower
         .graph
         .add_node(name("mean"), Op::GlobalAvgPool, &[x], &shape);
-    let mut kernel = Kernel::biased(tower, &name("fc1"));
+    let mut kernel = Kernel::biased(&mut tower.weights, &name("fc1"));
     kernel.reorder_inputs(multiple);
-    let y = kernel.node(tower, &name("fc1"), 1, Activation::Relu, mean);
-    let mut kernel = Kernel::biased(tower, &name("fc2"));
+    let y = kernel.node(&mut tower.graph, &name("fc1"), 1, Activation::Relu, mean);
+    let mut kernel = Kernel::biased(&mut tower.weights, &name("fc2"));
     kernel.reorder_outputs(multiple);
-    let y = kernel.node(tower, &name("fc2"), 1, Activation::None, y);
+    let y = kernel.node(&mut tower.graph, &name("fc2"), 1, Activation::None, y);
     let function = Unary::Sigmoid;
     let factors = tower
         .graph

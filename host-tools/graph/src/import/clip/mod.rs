@@ -12,7 +12,6 @@ mod blocks;
 mod class_token;
 mod config;
 mod fastvit;
-mod fold;
 mod image;
 mod keys;
 mod resnet;

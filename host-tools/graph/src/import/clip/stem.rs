@@ -4,8 +4,8 @@
 //! Xiao et al., "Early Convolutions Help Transformers See Better", 2021 (<https://arxiv.org/abs/2106.14881>).
 
 use super::blocks::{Builder, size};
-use super::fold::Kernel;
 use crate::import::checkpoint::Checkpoint;
+use crate::import::fold::Kernel;
 use crate::op::Unary;
 use crate::{Op, ValueId};
 
@@ -43,11 +43,11 @@ pub(super) fn patches(tower: &mut Builder<'_>, name: &str, image: ValueId) -> Va
         let layer = format!("{name}.{number}");
         let last = number + 1 == count;
         let kernel = if last {
-            Kernel::biased(tower, &format!("{layer}.conv"))
+            Kernel::biased(&mut tower.weights, &format!("{layer}.conv"))
         } else {
-            Kernel::normed(tower, &layer)
+            Kernel::normed(&mut tower.weights, &layer)
         };
-        x = kernel.patches(tower, &layer, x);
+        x = kernel.patches(&mut tower.graph, &layer, x);
         if !last {
             let op = Op::Unary {
                 function: Unary::Gelu,

@@ -2,13 +2,13 @@
 //! <https://arxiv.org/abs/2101.03697>): a sum of convolutions of the same input, each with its batch normalisation, and of the
 //! input itself, is one convolution. Arithmetic is f64, rounded once.
 
-use super::blocks::Builder;
-use crate::import::layout::channels_last;
+use super::checkpoint::Weights;
+use super::layout::channels_last;
 use crate::op::Activation;
-use crate::{Op, Tensor, ValueId};
+use crate::{Graph, Op, Tensor, ValueId};
 
-/// Of batch normalisation.
-const EPSILON: f64 = 1e-5;
+/// Of batch normalisation, where nothing else is said.
+pub(super) const EPSILON: f64 = 1e-5;
 
 /// A convolution of odd size over `C` channels in as many groups as C / I.
 pub(super) struct Kernel {
@@ -39,33 +39,54 @@ pub(super) struct ByChannel {
 
 impl Kernel {
     /// The convolution `{name}.weight`, and `{name}.bias`.
-    pub(super) fn biased(tower: &mut Builder<'_>, name: &str) -> Self {
-        let mut kernel = Self::plain(tower, name, &format!("{name}.bias"));
-        kernel.bias = reals(
-            &tower
-                .weights
-                .take(&format!("{name}.bias"), &[kernel.shape[0]]),
-        );
+    pub(super) fn biased(weights: &mut Weights<'_>, name: &str) -> Self {
+        let mut kernel = Self::plain(weights, name, &format!("{name}.bias"));
+        kernel.add_bias(weights, name);
         kernel
     }
 
     /// The convolution `{name}.conv.weight` and the normalisation `{name}.bn` behind it.
-    pub(super) fn normed(tower: &mut Builder<'_>, name: &str) -> Self {
-        let mut kernel = Self::plain(tower, &format!("{name}.conv"), &format!("{name}.bn.bias"));
-        let norm = ByChannel::batch_norm(tower, &format!("{name}.bn"), kernel.shape[0]);
+    pub(super) fn normed(weights: &mut Weights<'_>, name: &str) -> Self {
+        let mut kernel = Self::plain(weights, &format!("{name}.conv"), &format!("{name}.bn.bias"));
+        let norm = ByChannel::batch_norm(weights, &format!("{name}.bn"), kernel.shape[0]);
         kernel.scale(&norm.alpha);
         kernel.bias = norm.beta;
         kernel
     }
 
-    /// `{name}.weight` alone. Where it is missing, the vector `outputs` tells what the layers behind are to expect.
-    fn plain(tower: &mut Builder<'_>, name: &str, outputs: &str) -> Self {
-        let key = format!("{name}.weight");
-        let mut shape = [0, 1, 2, 3].map(|d| tower.size(&key, d));
-        if shape[0] == 0 {
-            shape[0] = tower.size(outputs, 0);
+    /// The convolution `{name}.weight` of a shape (O, I, height, width) that is known.
+    pub(super) fn shaped(weights: &mut Weights<'_>, name: &str, shape: [usize; 4]) -> Self {
+        Self {
+            shape,
+            weight: reals(&weights.take(&format!("{name}.weight"), &shape)),
+            bias: vec![0.0; shape[0]],
         }
-        let weight = reals(&tower.weights.take(&key, &shape));
+    }
+
+    /// Adds `{name}.bias`.
+    pub(super) fn add_bias(&mut self, weights: &mut Weights<'_>, name: &str) {
+        let bias = reals(&weights.take(&format!("{name}.bias"), &[self.shape[0]]));
+        for (sum, bias) in self.bias.iter_mut().zip(bias) {
+            *sum += bias;
+        }
+    }
+
+    /// What follows each output channel.
+    pub(super) fn then(&mut self, function: &ByChannel) {
+        self.scale(&function.alpha);
+        for (bias, beta) in self.bias.iter_mut().zip(&function.beta) {
+            *bias += beta;
+        }
+    }
+
+    /// `{name}.weight` alone. Where it is missing, the vector `outputs` tells what the layers behind are to expect.
+    fn plain(weights: &mut Weights<'_>, name: &str, outputs: &str) -> Self {
+        let key = format!("{name}.weight");
+        let mut shape = [0, 1, 2, 3].map(|d| weights.size(&key, d));
+        if shape[0] == 0 {
+            shape[0] = weights.size(outputs, 0);
+        }
+        let weight = reals(&weights.take(&key, &shape));
         Self {
             shape,
             weight,
@@ -179,32 +200,34 @@ impl Kernel {
     /// Adds the node, padded so that stride 1 keeps the size.
     pub(super) fn node(
         &self,
-        tower: &mut Builder<'_>,
+        graph: &mut Graph,
         name: &str,
         stride: usize,
         activation: Activation,
         x: ValueId,
     ) -> ValueId {
-        let padding = [self.shape[2] / 2, self.shape[3] / 2];
-        self.convolve(tower, name, stride, padding, activation, x)
+        let [vertical, horizontal] = [self.shape[2] / 2, self.shape[3] / 2];
+        let padding = [vertical, horizontal, vertical, horizontal];
+        self.convolve(graph, name, stride, padding, activation, x)
     }
 
     /// Adds the node whose stride is its size, without padding.
-    pub(super) fn patches(&self, tower: &mut Builder<'_>, name: &str, x: ValueId) -> ValueId {
+    pub(super) fn patches(&self, graph: &mut Graph, name: &str, x: ValueId) -> ValueId {
         let stride = self.shape[2].max(1);
-        self.convolve(tower, name, stride, [0; 2], Activation::None, x)
+        self.convolve(graph, name, stride, [0; 4], Activation::None, x)
     }
 
-    fn convolve(
+    /// Adds the node. `padding`: top, left, bottom, right.
+    pub(super) fn convolve(
         &self,
-        tower: &mut Builder<'_>,
+        graph: &mut Graph,
         name: &str,
         stride: usize,
-        [vertical, horizontal]: [usize; 2],
+        padding: [usize; 4],
         activation: Activation,
         x: ValueId,
     ) -> ValueId {
-        let &[_, height, width, channels] = tower.graph.values[x].shape.as_slice() else {
+        let &[_, height, width, channels] = graph.values[x].shape.as_slice() else {
             return x;
         };
         let [outputs, inputs, rows, columns] = self.shape;
@@ -212,28 +235,28 @@ impl Kernel {
         let weight = channels_last(&fitting(&self.shape, rounded(&self.weight)));
         let bias = fitting(&[outputs], rounded(&self.bias));
         let constants = [
-            tower.graph.add_constant(format!("{name}.weight"), weight),
-            tower.graph.add_constant(format!("{name}.bias"), bias),
+            graph.add_constant(format!("{name}.weight"), weight),
+            graph.add_constant(format!("{name}.bias"), bias),
         ];
         let op = Op::Conv2d {
             stride: [stride; 2],
-            padding: [vertical, horizontal, vertical, horizontal],
+            padding,
             dilation: [1; 2],
             groups: channels.checked_div(inputs).unwrap_or(1).max(1),
             activation,
         };
         let behind = |side: usize, padding: usize, size: usize| {
-            let places = (side + 2 * padding).checked_sub(size);
+            let places = (side + padding).checked_sub(size);
             places.map_or(0, |places| places / stride + 1)
         };
         let shape = [
             1,
-            behind(height, vertical, rows),
-            behind(width, horizontal, columns),
+            behind(height, padding[0] + padding[2], rows),
+            behind(width, padding[1] + padding[3], columns),
             outputs,
         ];
         let inputs = [x, constants[0], constants[1]];
-        tower.graph.add_node(name, op, &inputs, &shape)
+        graph.add_node(name, op, &inputs, &shape)
     }
 }
 
@@ -246,17 +269,27 @@ impl ByChannel {
         }
     }
 
-    /// Batch normalisation as it runs after training.
-    pub(super) fn batch_norm(tower: &mut Builder<'_>, name: &str, channels: usize) -> Self {
+    /// Batch normalisation as it runs after training, with the ε of PyTorch.
+    pub(super) fn batch_norm(weights: &mut Weights<'_>, name: &str, channels: usize) -> Self {
+        Self::batch_norm_of(weights, name, channels, EPSILON)
+    }
+
+    /// See [`ByChannel::batch_norm`].
+    pub(super) fn batch_norm_of(
+        weights: &mut Weights<'_>,
+        name: &str,
+        channels: usize,
+        epsilon: f64,
+    ) -> Self {
         let [weight, bias, mean, variance] =
             ["weight", "bias", "running_mean", "running_var"].map(|part| {
                 let key = format!("{name}.{part}");
-                reals(&tower.weights.take(&key, &[channels]))
+                reals(&weights.take(&key, &[channels]))
             });
         let alpha: Vec<f64> = weight
             .iter()
             .zip(&variance)
-            .map(|(weight, variance)| weight / (variance + EPSILON).sqrt())
+            .map(|(weight, variance)| weight / (variance + epsilon).sqrt())
             .collect();
         let beta = bias
             .iter()
