@@ -9,6 +9,7 @@ mod draw;
 pub mod export;
 mod file;
 pub mod import;
+mod names;
 pub mod op;
 pub mod pass;
 mod summary;
@@ -20,6 +21,6 @@ pub use file::{FORMAT_VERSION, FileError};
 pub use op::Op;
 pub use tensor::{Tensor, TensorData};
 pub use types::{
-    Graph, GraphMeta, IntegerRules, ModelKind, Node, NodeId, PictureGeometry, QuantDType,
-    QuantParams, Value, ValueId,
+    EMBEDDING_MARGIN, Graph, GraphMeta, IntegerRules, ModelKind, Node, NodeId, PictureGeometry,
+    QuantDType, QuantParams, Value, ValueId,
 };

@@ -91,6 +91,10 @@ pub enum ModelKind {
     TextEncoder,
 }
 
+/// Room that 16 bits of an embedding have over the largest number that calibration saw: a clipped coordinate would turn the
+/// direction.
+pub const EMBEDDING_MARGIN: f32 = 2.0;
+
 /// How a picture becomes the input.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PictureGeometry {

@@ -7,15 +7,13 @@
 use std::collections::BTreeSet;
 
 use pinhole_graph::op::{Binary, Unary};
-use pinhole_graph::{Graph, Node, Op, QuantDType, QuantParams, ValueId};
+use pinhole_graph::{EMBEDDING_MARGIN, Graph, Node, Op, QuantDType, QuantParams, ValueId};
 
 use crate::observe::{Observer, Statistics};
 use crate::widths::{Groups, is_mean_over_tokens};
 
 /// Room of a 16-bit stream over the largest number seen.
 const STREAM_MARGIN: f32 = 4.0;
-/// Room of an embedding: 16 bits have it, and a clipped coordinate would turn the direction.
-const EMBEDDING_MARGIN: f32 = 2.0;
 
 /// Choices of the person who quantises.
 #[derive(Clone, Debug)]

@@ -20,7 +20,7 @@ use tract_onnx::pb::{
 
 use self::layout::{Held, Layout};
 use super::{ExportError, most_bytes};
-use crate::{Graph, Tensor, ValueId};
+use crate::{Graph, Tensor, ValueId, names};
 
 /// The operator set of exported files, the first with `Gelu`.
 pub const OPSET: i64 = 20;
@@ -148,13 +148,7 @@ impl<'a> Exporter<'a> {
 
     /// A name that nothing has yet.
     fn unique(&mut self, name: &str) -> String {
-        let mut unique = name.to_owned();
-        let mut number = 0;
-        while !self.taken.insert(unique.clone()) {
-            number += 1;
-            unique = format!("{name}_{number}");
-        }
-        unique
+        names::unique(&mut self.taken, name)
     }
 
     /// Writes an operator that is a part of the current node; the name of its output.

@@ -3,7 +3,7 @@
 use super::flatbuffer::{Field, Table};
 use super::{Call, Exporter, Numbers, Refusal, refuse};
 use crate::import::tflite::code;
-use crate::{QuantDType, QuantParams, Tensor, TensorData, ValueId};
+use crate::{QuantDType, QuantParams, Tensor, TensorData, ValueId, names};
 
 /// Types of elements, by their numbers in the schema.
 const FLOAT32: u8 = 0;
@@ -125,13 +125,7 @@ impl Exporter<'_> {
 
     /// A name that no tensor has yet.
     fn fresh(&mut self, name: &str) -> String {
-        let mut unique = name.to_owned();
-        let mut number = 0;
-        while !self.taken.insert(unique.clone()) {
-            number += 1;
-            unique = format!("{name}_{number}");
-        }
-        unique
+        names::unique(&mut self.taken, name)
     }
 
     fn add(&mut self, tensor: Written) -> i32 {

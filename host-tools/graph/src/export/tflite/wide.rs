@@ -1,10 +1,8 @@
 //! Values of 16 bits: an embedding goes to 8, others stay and are refused.
 
 use crate::op::Activation;
-use crate::{Graph, NodeId, Op, QuantDType, QuantParams, ValueId};
+use crate::{EMBEDDING_MARGIN, Graph, NodeId, Op, QuantDType, QuantParams, ValueId};
 
-/// Quantisation leaves the values of an embedding this much room over the largest that it saw.
-const ROOM: f32 = 2.0;
 /// Largest number of 16 bits, and of 8.
 const LARGEST_I16: f32 = 32767.0;
 const LARGEST_I8: f32 = 127.0;
@@ -53,7 +51,7 @@ fn moves(op: &Op) -> bool {
 
 /// 8 bits for what quantisation saw.
 fn narrow(wide: &QuantParams, positive: bool) -> QuantParams {
-    let largest = wide.scales[0] * LARGEST_I16 / ROOM;
+    let largest = wide.scales[0] * LARGEST_I16 / EMBEDDING_MARGIN;
     let (scale, zero_point) = match positive {
         true => (largest / STEPS_I8, LEAST_I8),
         false => (largest / LARGEST_I8, 0),

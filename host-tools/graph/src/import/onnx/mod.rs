@@ -39,7 +39,7 @@ use self::constant::Constant;
 use self::quantised::Quantised;
 use self::view::{View, full_pattern};
 use super::{ImportError, UnsupportedNodes};
-use crate::{Graph, Node, Op, PictureGeometry, QuantParams, ValueId, pass};
+use crate::{Graph, Node, Op, PictureGeometry, QuantParams, ValueId, names, pass};
 
 /// What an ONNX file leaves open.
 #[derive(Clone, Debug, PartialEq)]
@@ -211,13 +211,7 @@ impl Builder<'_> {
     /// `name`, or with a number behind it when it is taken.
     fn unique(&mut self, name: &str) -> String {
         let name = if name.is_empty() { "unnamed" } else { name };
-        let mut unique = name.to_owned();
-        let mut number = 0;
-        while !self.taken.insert(unique.clone()) {
-            number += 1;
-            unique = format!("{name}_{number}");
-        }
-        unique
+        names::unique(&mut self.taken, name)
     }
 
     /// Adds a node named after that of the file; `shape` for reshapes and slices, which alone cannot be inferred.
