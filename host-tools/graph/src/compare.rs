@@ -317,6 +317,15 @@ fn described(meta: &GraphMeta) -> Vec<(String, String)> {
         "longest text",
         meta.max_tokens.map(|tokens| format!("{tokens} tokens")),
     );
+    push(
+        "tokens of padding",
+        (meta.padding_tokens > 0).then(|| meta.padding_tokens.to_string()),
+    );
+    let floats: Vec<&str> = meta.float_nodes.iter().map(String::as_str).collect();
+    push(
+        "nodes in floats",
+        (!floats.is_empty()).then(|| floats.join(", ")),
+    );
     push("integer rules", Some(format!("{:?}", meta.integer_rules)));
     for (name, text) in &meta.source {
         push(&format!("source {name}"), Some(text.clone()));

@@ -42,6 +42,7 @@ pub fn real(graph: &Graph) -> Graph {
             value.constant = Some(Tensor::f32(&constant.shape, data.collect()));
         }
     }
+    real.meta.float_nodes.clear();
     real.meta.integer_rules = IntegerRules::Own;
     real
 }

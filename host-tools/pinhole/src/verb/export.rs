@@ -103,7 +103,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     }
     if !exported.float_nodes.is_empty() {
         say!(
-            "in f32, since the format has no such operator in int8: {}",
+            "in f32, since the graph keeps them in floats or the format has no such operator in int8: {}",
             exported.float_nodes.join(", ")
         );
     }

@@ -404,6 +404,27 @@ fn quantised_graphs_come_back_with_every_parameter() {
 }
 
 #[test]
+fn a_layer_between_integers_that_stays_in_floats_comes_back_so() {
+    let mut graph = quantised_graph();
+    let conv = graph.nodes[0].clone();
+    graph.values[conv.inputs[1]].quant = None;
+    graph.meta.float_nodes.insert(conv.name);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("mixed.onnx");
+    std::fs::write(&path, onnx(&graph).expect("writes")).expect("writes");
+    let again = load(&path, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    let layer = |node: &&Node| matches!(node.op, Op::Conv2d { .. });
+    let conv = again.nodes.iter().find(layer).expect("a convolution");
+    assert!(again.values[conv.inputs[0]].quant.is_some());
+    assert!(again.values[conv.output].quant.is_some());
+    assert!(again.values[conv.inputs[1]].quant.is_none());
+    assert_eq!(
+        again.meta.float_nodes.iter().collect::<Vec<_>>(),
+        [&conv.name]
+    );
+}
+
+#[test]
 fn a_quantised_graph_in_f32_has_no_parameters() {
     let real = crate::export::real(&quantised_graph());
     assert!(!real.is_quantized());

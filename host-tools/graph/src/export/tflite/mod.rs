@@ -2,7 +2,7 @@
 //! graphs, and of those in f32.
 //!
 //! Pictures are NHWC there as here. A node is written in int8 where quantisation gave its output and all that it
-//! reads parameters and TFLite has the operator in int8; else in f32, between DEQUANTIZE and QUANTIZE. Weights that
+//! reads parameters, the graph does not keep it in floats and TFLite has the operator in int8; else in f32, between DEQUANTIZE and QUANTIZE. Weights that
 //! are floats yet are rounded as packing rounds them, integers stay as they are. An embedding of 16 bits, which only
 //! [`Op::NormalizeEmbedding`] reads, is written in 8 and not normalised: its direction is the embedding. Not here:
 //! other values of 16 bits, numbers of tokens that are open, and what has no operator of its own, such as attention.
@@ -190,7 +190,8 @@ impl<'a> Exporter<'a> {
         let computed = |id: &&ValueId| graph.values[**id].constant.is_none();
         let quantised = |&id: &ValueId| self.quants[id].is_some();
         let all = quantised(&node.output) && node.inputs.iter().filter(computed).all(quantised);
-        if all && operator::has_integer_form(graph, node) {
+        let stays_float = graph.meta.float_nodes.contains(&node.name);
+        if all && !stays_float && operator::has_integer_form(graph, node) {
             Numbers::Integers
         } else {
             Numbers::Floats

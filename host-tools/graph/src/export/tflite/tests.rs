@@ -332,3 +332,19 @@ fn functions_in_int8_have_the_parameters_that_tflite_asks_for() {
     let graph = function_graph(Unary::Exp, [eight(0.1, 3), eight(0.1, -128)]);
     assert_eq!(tflite(&graph).expect("writes").float_nodes, ["n1"]);
 }
+
+#[test]
+fn what_a_graph_keeps_in_floats_is_written_in_floats() {
+    let (mut maker, x) = Maker::new(&[1, 4, 4, 3], eight(0.1, 0));
+    let sum = Op::Binary {
+        function: Binary::Add,
+        activation: Activation::None,
+    };
+    let y = maker.node(sum.clone(), &[x, x], eight(0.2, 1));
+    let z = maker.node(sum, &[y, y], eight(0.4, 2));
+    let mut graph = maker.finish(z);
+    assert!(tflite(&graph).expect("writes").float_nodes.is_empty());
+    let name = graph.nodes[0].name.clone();
+    graph.meta.float_nodes.insert(name.clone());
+    assert_eq!(tflite(&graph).expect("writes").float_nodes, [name]);
+}

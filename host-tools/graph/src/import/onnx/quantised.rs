@@ -150,6 +150,9 @@ impl Quantised {
                     if let Some(input) = input {
                         self.parameters(graph, &node.inputs, input.scales[0]);
                     }
+                    if graph.values[node.inputs[1]].quant.is_none() {
+                        graph.meta.float_nodes.insert(node.name);
+                    }
                 }
                 _ => {}
             }
