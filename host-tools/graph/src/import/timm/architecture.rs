@@ -221,26 +221,12 @@ pub(super) fn named(name: &str) -> Result<&'static Architecture, String> {
     let mut known = ARCHITECTURES.iter();
     known.find(|known| known.name == plain).ok_or_else(|| {
         let mut known: Vec<&str> = ARCHITECTURES.iter().map(|known| known.name).collect();
-        known.sort_by_key(|known| edit_distance(plain, known));
+        known.sort_by_key(|known| strsim::levenshtein(plain, known));
         format!(
             "no architecture is called {plain}; the nearest names are {}",
             known[..NEAREST_NAMES].join(", ")
         )
     })
-}
-
-/// Insertions, deletions and replacements of bytes that make `b` of `a` (Levenshtein).
-fn edit_distance(a: &str, b: &str) -> usize {
-    let mut above: Vec<usize> = (0..=b.len()).collect();
-    for (row, x) in a.bytes().enumerate() {
-        let mut here = vec![row + 1];
-        for (column, y) in b.bytes().enumerate() {
-            let replaced = above[column] + usize::from(x != y);
-            here.push(replaced.min(above[column + 1] + 1).min(here[column] + 1));
-        }
-        above = here;
-    }
-    above[b.len()]
 }
 
 #[cfg(test)]
