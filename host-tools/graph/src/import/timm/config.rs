@@ -69,10 +69,25 @@ pub fn config_beside(checkpoint: &Checkpoint, arch: Option<&str>) -> Result<Conf
         (None, None) => None,
     };
     let mut config = Config::assumed(checkpoint, architecture)?;
-    config
+    let pixels = config
         .read(&json)
         .map_err(|what| ImportError::malformed(&path, what))?;
+    if pixels == Pixels::Assumed {
+        config.assumed.push(format!(
+            "pictures with a side of {} from {}, pixels of mean {:?}",
+            config.side,
+            config.resize_shorter(),
+            config.mean
+        ));
+    }
     Ok(config)
+}
+
+/// Whether a configuration says what pixels were trained with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pixels {
+    Said,
+    Assumed,
 }
 
 impl Config {
@@ -95,10 +110,7 @@ impl Config {
         };
         let named = architecture.map_or(SIDE, |architecture| architecture.side);
         let side = by_windows.unwrap_or(named);
-        let mut assumed = vec![format!(
-            "pictures with a side of {side} from {}, pixels of mean {mean:?}",
-            resized(side, CROP)
-        )];
+        let mut assumed = Vec::new();
         if architecture.is_none() {
             assumed.push(format!(
                 "a plain {} with zeros on all sides; config.json or --arch NAME says which",
@@ -118,7 +130,7 @@ impl Config {
     }
 
     /// Takes what timm's configuration says.
-    fn read(&mut self, json: &Json) -> Result<(), String> {
+    fn read(&mut self, json: &Json) -> Result<Pixels, String> {
         if let Some(arguments) = json["model_args"].as_object() {
             let harmless = |name: &String| HARMLESS_ARGUMENTS.contains(&name.as_str());
             if let Some(name) = arguments.keys().find(|name| !harmless(name)) {
@@ -154,22 +166,20 @@ impl Config {
             let numbers: [f64; 3] = numbers.try_into().ok()?;
             Some(numbers.map(|number| number as f32))
         };
-        if let (Some(mean), Some(std)) = (three("mean"), three("std")) {
-            (self.mean, self.std) = (mean, std);
-            self.assumed.retain(|line| !line.contains("pixels"));
-        }
         self.interpolation = pictures["interpolation"].as_str().map(str::to_owned);
-        Ok(())
+        Ok(match (three("mean"), three("std")) {
+            (Some(mean), Some(std)) => {
+                (self.mean, self.std) = (mean, std);
+                Pixels::Said
+            }
+            _ => Pixels::Assumed,
+        })
     }
 
     /// Pixels of the shorter side of a picture, out of which the middle is cut.
     pub fn resize_shorter(&self) -> usize {
-        resized(self.side, self.crop)
+        (self.side as f64 / self.crop) as usize
     }
-}
-
-fn resized(side: usize, crop: f64) -> usize {
-    (side as f64 / crop) as usize
 }
 
 fn side_is_known(side: f64) -> bool {
