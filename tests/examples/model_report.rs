@@ -19,7 +19,9 @@ use pinhole_data::{Cifar10, Split, load_picture};
 use pinhole_graph::Graph;
 use pinhole_pack::{PackOptions, Precision, pack};
 use pinhole_quantize::report::{cosine, outputs, report};
-use pinhole_quantize::{Goal, Mixed, Options, Quantized, Sensitivity, quantize, quantize_mixed};
+use pinhole_quantize::{
+    Goal, Memory, Mixed, Options, Quantized, Sensitivity, quantize, quantize_mixed,
+};
 use pinhole_runtime::interpreter::AlignedBytes;
 use pinhole_runtime::kernel::detect;
 use pinhole_runtime::model::Model;
@@ -160,15 +162,17 @@ fn mixed(
         cosine: goal,
         ..Goal::default()
     };
-    let (known, learn) = (Sensitivity::new(), &mut |_: &str, _| ());
+    let memory = Memory {
+        known: Sensitivity::new(),
+        learn: &mut |_, _| (),
+    };
     Ok(quantize_mixed(
         graph,
         &seen,
         &check,
         options,
         &goal,
-        known,
-        learn,
+        memory,
         &|_| (),
     )?)
 }

@@ -21,7 +21,7 @@ mod split;
 mod widths;
 
 pub use chart::svg;
-pub use mixed::{Choice, Goal, Mixed, Sensitivity, quantize_mixed};
+pub use mixed::{Choice, Goal, Memory, Mixed, Sensitivity, quantize_mixed};
 pub use observe::Observer;
 pub use report::{LayerReport, Report};
 pub use run::Runner;

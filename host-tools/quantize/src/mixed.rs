@@ -13,18 +13,42 @@ use serde::{Deserialize, Serialize};
 use crate::{Calibration, Options, Progress, QuantizeError, Quantized, report, scheme, spread};
 
 /// What a mixed model must reach, and what it may cost.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Goal {
     /// Mean cosine of its outputs to those in f32, at least.
     pub cosine: f64,
-    /// Bytes of the file with the float layers in f16, at most.
+    /// Bytes of the file, at most.
     pub flash_bytes: Option<usize>,
     /// Bytes of the arena, at most.
     pub arena_bytes: Option<usize>,
+    /// How it is packed; [`Default`] has the float layers in f16.
+    pub pack: PackOptions,
+}
+
+impl Default for Goal {
+    fn default() -> Self {
+        Self {
+            cosine: 0.0,
+            flash_bytes: None,
+            arena_bytes: None,
+            pack: PackOptions {
+                precision: Precision::F16,
+                ..PackOptions::default()
+            },
+        }
+    }
 }
 
 /// How much the outputs turn when one layer alone computes in int8: 1 − mean cosine, by name of its node.
 pub type Sensitivity = BTreeMap<String, f64>;
+
+/// What is measured layer by layer, so that an interrupted search can go on.
+pub struct Memory<'a> {
+    /// What was measured already.
+    pub known: Sensitivity,
+    /// Is told each new measurement.
+    pub learn: &'a mut dyn FnMut(&str, f64),
+}
 
 /// A layer that stays in floats.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,20 +82,17 @@ pub struct Mixed {
 const SENSITIVITY_INPUTS: usize = 8;
 
 /// Quantises as [`crate::quantize`] does, with as many layers in floats as `goal` needs. Ranges come from `inputs`, cosines
-/// from `check`. `known` has what was measured already, and `learn` is told each new measurement, so that an interrupted run
-/// can go on.
+/// from `check`.
 ///
 /// # Errors
 /// See [`QuantizeError`].
-#[allow(clippy::too_many_arguments)]
 pub fn quantize_mixed(
     graph: &Graph,
     inputs: &[Vec<f32>],
     check: &[Vec<f32>],
     options: &Options,
     goal: &Goal,
-    known: Sensitivity,
-    learn: &mut dyn FnMut(&str, f64),
+    memory: Memory,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Mixed, QuantizeError> {
     if check.is_empty() {
@@ -94,12 +115,16 @@ pub fn quantize_mixed(
         cosine: int8_cosine,
         choices: Vec::new(),
         candidates: 0,
-        reached: int8_cosine >= goal.cosine,
+        reached: false,
     };
+    if !search.is_affordable(&mixed.quantized.quantized)? {
+        return Ok(mixed);
+    }
+    mixed.reached = int8_cosine >= goal.cosine;
     if mixed.reached {
         return Ok(mixed);
     }
-    let ranking = search.ranking(known, learn, progress)?;
+    let ranking = search.ranking(memory, progress)?;
     mixed.candidates = ranking.len();
     search.bisect(&ranking, &mut mixed, progress)?;
     Ok(mixed)
@@ -132,8 +157,7 @@ impl Search<'_> {
     /// Layers by what they cost alone, the most first.
     fn ranking(
         &self,
-        known: Sensitivity,
-        learn: &mut dyn FnMut(&str, f64),
+        memory: Memory,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Vec<Choice>, QuantizeError> {
         let graph = &self.calibration.prepared;
@@ -151,7 +175,7 @@ impl Search<'_> {
             .collect();
         let mut ranking = Vec::new();
         for (done, node) in layers.iter().enumerate() {
-            let error_alone = match known.get(&node.name) {
+            let error_alone = match memory.known.get(&node.name) {
                 Some(error) => *error,
                 None => {
                     let mut others = names.clone();
@@ -159,7 +183,7 @@ impl Search<'_> {
                     let alone = self.calibration.apply(&with_movers(graph, &others));
                     let found = report::outputs(&alone, &few)?;
                     let error = 1.0 - report::mean_cosine(&expected, &found);
-                    learn(&node.name, error);
+                    (memory.learn)(&node.name, error);
                     error
                 }
             };
@@ -217,16 +241,13 @@ impl Search<'_> {
         let Goal {
             flash_bytes,
             arena_bytes,
+            pack: options,
             ..
         } = self.goal;
         if flash_bytes.is_none() && arena_bytes.is_none() {
             return Ok(true);
         }
-        let options = PackOptions {
-            precision: Precision::F16,
-            ..PackOptions::default()
-        };
-        let report = pack(graph, &options)?.report;
+        let report = pack(graph, options)?.report;
         let within = |limit: &Option<usize>, found| limit.is_none_or(|limit| found <= limit);
         Ok(within(flash_bytes, report.file_bytes) && within(arena_bytes, report.arena_bytes))
     }

@@ -7,7 +7,7 @@ use pinhole_graph::pass::evaluate;
 use pinhole_graph::{QuantDType, Tensor};
 use pinhole_pack::{PackOptions, lower::lower, pack};
 use pinhole_quantize::{
-    Goal, Options, Progress, Sensitivity, quantize, quantize_mixed, report::report,
+    Goal, Memory, Options, Progress, Sensitivity, quantize, quantize_mixed, report::report,
 };
 use pinhole_runtime::interpreter::{AlignedBytes, Interpreter};
 use pinhole_runtime::kernel::available;
@@ -135,11 +135,11 @@ fn a_mix_reaches_what_int8_alone_does_not() {
     let options = Options::default();
     let mut known = Sensitivity::new();
     let search = |goal: &Goal, known: &Sensitivity, learn: &mut dyn FnMut(&str, f64)| {
-        let known = known.clone();
-        quantize_mixed(
-            &graph, &inputs, &check, &options, goal, known, learn, &silent,
-        )
-        .unwrap()
+        let memory = Memory {
+            known: known.clone(),
+            learn,
+        };
+        quantize_mixed(&graph, &inputs, &check, &options, goal, memory, &silent).unwrap()
     };
     let goal = |cosine| Goal {
         cosine,
@@ -185,4 +185,12 @@ fn a_mix_reaches_what_int8_alone_does_not() {
     };
     let refused = search(&tight, &known, &mut |_, _| panic!("known already"));
     assert!(!refused.reached && refused.choices.is_empty());
+    let easy_but_tight = Goal {
+        flash_bytes: Some(1),
+        ..goal(0.0)
+    };
+    let refused = search(&easy_but_tight, &known, &mut |_, _| {
+        panic!("int8 is too large already")
+    });
+    assert!(!refused.reached);
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use pinhole_pack::PackReport;
+use pinhole_pack::{PackReport, Precision};
 
 use crate::failure::Outcome;
 use crate::output::{json, say};
@@ -57,20 +57,26 @@ pub(crate) fn run(args: Args) -> Outcome {
     .into_iter()
     .flatten()
     .try_for_each(|path| files::check_target(path))?;
-    let options = args.pack.options()?;
+    let usual = match args.calibration.cosine {
+        Some(_) => Precision::F16,
+        None => Precision::F32,
+    };
+    let options = args.pack.options(usual)?;
     let graph = import::imported(&args.source, &args.import)?;
     let (quantized, report) =
-        quantize::calibrated(&graph, &args.source, &args.calibration, &args.out)?;
+        quantize::calibrated(&graph, &args.source, &args.calibration, &args.out, &options)?;
     if let Some(path) = &args.graph {
         graph_file::save(&quantized, path)?;
     }
     let packed = pack::packed(&quantized, &args.source, &options, &args.out)?;
     if args.json {
-        return json(&Converted {
+        json(&Converted {
             quantize: &report,
             pack: &packed,
-        });
+        })?;
+    } else {
+        say!("{}", report.table().trim_end());
+        pack::print(&args.out, &packed, false)?;
     }
-    say!("{}", report.table().trim_end());
-    pack::print(&args.out, &packed, false)
+    report.verdict()
 }

@@ -168,7 +168,7 @@ impl Tower {
         let mut graph = import::imported(path, &import::Choices::features(64))?;
         if !args.calibrate.is_empty() {
             let choices = Calibration::of(args.calibrate.clone(), args.calibration_count);
-            graph = quantize::calibrated(&graph, path, &choices, path)?.0;
+            graph = quantize::calibrated(&graph, path, &choices, path, &PackOptions::default())?.0;
         }
         let packed = pack(&graph, &PackOptions::default()).context(path.display())?;
         let sha256 = files::sha256(&packed.bytes);

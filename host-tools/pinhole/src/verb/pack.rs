@@ -40,9 +40,10 @@ pub(crate) struct Args {
 #[derive(clap::Args, Clone)]
 #[group(id = "pack choices")]
 pub(crate) struct Choices {
-    /// What layers that are not quantised compute in: f32, or f16, whose weights are f16 too.
-    #[arg(long, default_value = "f32", value_parser = ["f32", "f16"])]
-    precision: String,
+    /// What layers that are not quantised compute in: f32, or f16, whose weights are f16 too; f32 when left out, f16 beside
+    /// --cosine.
+    #[arg(long, value_parser = ["f32", "f16"])]
+    precision: Option<String>,
     /// How layers in f32 store their weights: f32 as a rule, f16, or i8 with a scale a channel.
     #[arg(long, value_parser = ["f32", "f16", "i8"])]
     weights: Option<String>,
@@ -96,12 +97,17 @@ impl Target {
 }
 
 impl Choices {
-    /// What the packer takes.
+    /// What the packer takes; `usual` is the precision when none is asked for.
     ///
     /// # Errors
     /// Layers that compute in f16 were to store their weights in another type.
-    pub(crate) fn options(&self) -> Outcome<PackOptions> {
-        let (precision, float_weights) = match (self.precision.as_str(), self.weights.as_deref()) {
+    pub(crate) fn options(&self, usual: Precision) -> Outcome<PackOptions> {
+        let usual = match usual {
+            Precision::F16 if self.weights.is_none() => "f16",
+            _ => "f32",
+        };
+        let precision = self.precision.as_deref().unwrap_or(usual);
+        let (precision, float_weights) = match (precision, self.weights.as_deref()) {
             ("f16", None | Some("f16")) => (Precision::F16, FloatWeights::F16),
             ("f16", Some(weights)) => return Err(refused_weights(weights)),
             (_, Some("f16")) => (Precision::F32, FloatWeights::F16),
@@ -130,7 +136,7 @@ fn refused_weights(weights: &str) -> Failure {
 /// Runs the verb.
 pub(crate) fn run(args: Args) -> Outcome {
     files::check_target(&args.out)?;
-    let options = args.choices.options()?;
+    let options = args.choices.options(Precision::F32)?;
     let graph = graph_file::open(&args.graph)?;
     let report = packed(&graph, &args.graph, &options, &args.out)?;
     print(&args.out, &report, args.json)

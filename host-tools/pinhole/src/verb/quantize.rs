@@ -5,9 +5,10 @@ use std::sync::Mutex;
 
 use pinhole_data::{Cifar10, load_picture};
 use pinhole_graph::{Graph, IntegerRules};
+use pinhole_pack::PackOptions;
 use pinhole_quantize::{
-    Choice, Goal, Mixed, Observer, Options, Progress, Quantized, Report, Sensitivity, quantize,
-    quantize_mixed, report::report, svg,
+    Choice, Goal, Memory, Mixed, Observer, Options, Progress, Quantized, Report, Sensitivity,
+    quantize, quantize_mixed, report::report, svg,
 };
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +30,8 @@ Examples:
 
 --cosine leaves the layers that int8 costs most in floats until the output is as
 near as that, measured on every fourth picture, which calibration then does not
-see; pack with --precision f16. An interrupted search goes on where it was.
+see; pack with --precision f16. An interrupted search goes on where it was. Exit
+code 1 when the goal is not reached.
 
 Use pictures like those that the camera will see, and none that accuracy is
 measured on. --calibrate may be given more than once; cifar10:DIR takes pictures
@@ -61,9 +63,9 @@ pub(crate) struct Calibration {
     #[arg(long, default_value = "best",
           value_parser = ["best", "min-max", "percentile", "mse", "entropy"])]
     pub(crate) observer: String,
-    /// Share that --observer percentile leaves out at each end.
-    #[arg(long, default_value_t = 0.00001, value_name = "SHARE")]
-    pub(crate) percentile: f64,
+    /// Share that --observer percentile leaves out at each end; 0.00001 when left out.
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) percentile: Option<f64>,
     /// Leave the channels of each tensor as unequal as they are.
     #[arg(long)]
     pub(crate) no_equalize: bool,
@@ -143,6 +145,18 @@ struct MixedReport {
 }
 
 impl Quantization {
+    /// Exit code 1 where a goal was not reached: what came nearest is written.
+    pub(crate) fn verdict(&self) -> Outcome {
+        match &self.mixed {
+            Some(mixed) if !mixed.reached => Err(Failure::check(format_args!(
+                "the cosine of the pictures set apart is {:.5}, expected {} within the budgets; what came nearest is written",
+                mixed.cosine, mixed.goal
+            ))
+            .help("ask for a lower --cosine, or give more --max-flash or --max-arena")),
+            _ => Ok(()),
+        }
+    }
+
     /// A table for people.
     pub(crate) fn table(&self) -> String {
         let mut out = self.report.table();
@@ -179,7 +193,7 @@ impl Calibration {
             calibrate: sources,
             calibration_count: count,
             observer: "best".to_owned(),
-            percentile: 0.00001,
+            percentile: None,
             no_equalize: false,
             no_bias_correction: false,
             cosine: None,
@@ -203,21 +217,23 @@ pub(crate) fn run(args: Args) -> Outcome {
         files::check_target(path)?;
     }
     let graph = graph_file::open(&args.graph)?;
-    let (quantized, report) = calibrated(&graph, &args.graph, calibration, &args.out)?;
+    let half = Goal::default().pack;
+    let (quantized, report) = calibrated(&graph, &args.graph, calibration, &args.out, &half)?;
     graph_file::save(&quantized, &args.out)?;
-    if args.json {
-        return json(&report);
+    match args.json {
+        true => json(&report)?,
+        false => say!("{}", report.table().trim_end()),
     }
-    say!("{}", report.table().trim_end());
-    Ok(())
+    report.verdict()
 }
 
-/// Quantises and reports. What a search has found is kept beside `out` until it is done.
+/// Quantises and reports. What a search has found is kept beside `out` until it is done; budgets are of what `pack` makes.
 pub(crate) fn calibrated(
     graph: &Graph,
     name: &Path,
     choices: &Calibration,
     out: &Path,
+    pack: &PackOptions,
 ) -> Outcome<(Graph, Quantization)> {
     for node in &choices.keep_float {
         if !graph.nodes.iter().any(|n| n.name == *node) {
@@ -255,6 +271,7 @@ pub(crate) fn calibrated(
                 cosine,
                 flash_bytes: choices.max_flash,
                 arena_bytes: choices.max_arena,
+                pack: pack.clone(),
             };
             let (found, mixed) = mixed(graph, name, &inputs, &options, &goal, out, &show)?;
             (found, Some(mixed))
@@ -321,16 +338,23 @@ fn warn(inputs: &[Vec<f32>], choices: &Calibration) {
 }
 
 fn observer(choices: &Calibration) -> Outcome<Option<Observer>> {
+    if choices.percentile.is_some() && choices.observer != "percentile" {
+        return Err(Failure::new(format_args!(
+            "found --percentile beside --observer {}, which has no share",
+            choices.observer
+        ))
+        .help("--observer percentile --percentile 0.0001"));
+    }
+    let share = choices.percentile.unwrap_or(0.00001);
     Ok(Some(match choices.observer.as_str() {
         "best" => return Ok(None),
         "min-max" => Observer::MinMax,
         "mse" => Observer::Mse,
         "entropy" => Observer::Entropy,
-        _ if (0.0..0.5).contains(&choices.percentile) => Observer::Percentile(choices.percentile),
+        _ if (0.0..0.5).contains(&share) => Observer::Percentile(share),
         _ => {
             return Err(Failure::new(format_args!(
-                "--percentile is {}, expected 0 or more and less than 0.5",
-                choices.percentile
+                "--percentile is {share}, expected 0 or more and less than 0.5"
             )));
         }
     }))
@@ -364,7 +388,6 @@ struct Started {
 /// Every fourth picture is set apart for the check.
 const CHECK_EVERY: usize = 4;
 
-#[allow(clippy::too_many_arguments)]
 fn mixed(
     graph: &Graph,
     name: &Path,
@@ -409,7 +432,11 @@ fn mixed(
         // The search goes on without what cannot be kept; the failure is told at its end.
         lost = kept.and_then(|bytes| files::write(&path, &bytes)).err();
     };
-    let mixed = quantize_mixed(graph, &seen, &check, options, goal, known, &mut learn, show);
+    let memory = Memory {
+        known,
+        learn: &mut learn,
+    };
+    let mixed = quantize_mixed(graph, &seen, &check, options, goal, memory, show);
     let Mixed {
         quantized,
         int8_cosine,

@@ -1,22 +1,6 @@
 //! `pinhole diff` and `pinhole inspect --svg` on the default model.
 
-use crate::{CAT, GRAPH, IMAGE, Ran, Sandbox, TEXT, run};
-
-const PHOTOS: &str = "models/demo";
-
-/// It compared, and they differ: exit code 1, and why.
-#[track_caller]
-fn differs(ran: Ran, said: &[&str]) -> String {
-    assert_eq!(ran.code, Some(1), "{ran:?}");
-    for part in said {
-        assert!(
-            ran.stderr.contains(part),
-            "`{part}` is not in: {}",
-            ran.stderr
-        );
-    }
-    ran.stdout
-}
+use crate::{CAT, GRAPH, IMAGE, PHOTOS, Sandbox, TEXT, run};
 
 #[test]
 fn the_kernel_sets_of_this_computer_agree_in_every_layer() {
@@ -44,10 +28,8 @@ fn the_kernel_sets_of_this_computer_agree_in_every_layer() {
 #[test]
 fn a_quantised_model_is_near_its_graph_up_to_factors_of_channels() {
     let args = ["diff", GRAPH, IMAGE, "--data", PHOTOS, "--count", "2"];
-    let said = differs(
-        run(args),
-        &["the first layer beyond cosine:0.98 is", "--channel-factors"],
-    );
+    let said =
+        run(args).failed_a_check(&["the first layer beyond cosine:0.98 is", "--channel-factors"]);
     assert_eq!(said.matches("first difference").count(), 1, "{said}");
     let said = run(args.into_iter().chain(["--channel-factors"])).done();
     assert!(said.contains("conv_f32 / conv_s8"), "{said}");
@@ -67,10 +49,8 @@ fn a_tolerance_decides_and_json_says_which_layer_is_first() {
         "--json",
         "--tolerance",
     ];
-    let found = differs(
-        run(args.into_iter().chain(["bits"])),
-        &["beyond bits is _conv_stem"],
-    );
+    let found =
+        run(args.into_iter().chain(["bits"])).failed_a_check(&["beyond bits is _conv_stem"]);
     for part in [
         r#"{"a":{"file":"models/lite0/image.phg","kernels":"#,
         r#""pictures":1,"matched_by":"name","tolerance":"bits","channel_factors":false,"first_difference":0,"layers":[{"layer":"_conv_stem","op_a":"conv_f32","op_b":"conv_s8","shape":[1,112,112,32],"sqnr_db":"#,
@@ -122,16 +102,13 @@ fn graphs_are_compared_as_they_are_written() {
         .into_iter()
         .chain(["--no-equalize", "--no-bias-correction", "--out", &quantized]))
     .done();
-    let said = differs(
-        run(["diff", GRAPH, &quantized]),
-        &["differences", "--data DIR"],
-    );
+    let said = run(["diff", GRAPH, &quantized]).failed_a_check(&["differences", "--data DIR"]);
     assert!(
         said.contains("value image: quantisation none in A, I8 scale "),
         "{said}"
     );
     assert!(!said.contains("node "), "only scales were added: {said}");
-    let said = differs(run(["diff", GRAPH, &quantized, "--json"]), &[]);
+    let said = run(["diff", GRAPH, &quantized, "--json"]).failed_a_check(&[]);
     let first = r#""differences":[{"subject":"value","name":"image","property":"quantisation","a":"none","b":"I8 "#;
     assert!(said.contains(first), "{said}");
 }

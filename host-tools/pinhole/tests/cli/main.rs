@@ -13,6 +13,7 @@ mod hub;
 mod interrupt;
 mod json;
 #[cfg(feature = "train")]
+mod quantize;
 mod recipe;
 mod writing;
 
@@ -25,6 +26,7 @@ const IMAGE: &str = "models/lite0/image.phm";
 const TEXT: &str = "models/lite0/text.phm";
 const BANK: &str = "models/lite0/bank.phc";
 const GRAPH: &str = "models/lite0/image.phg";
+const PHOTOS: &str = "models/demo";
 const CAT: &str = "models/demo/cat.jpg";
 
 /// The root of the repository, where the examples of the help texts can be typed.
@@ -65,6 +67,20 @@ impl Ran {
     #[track_caller]
     fn done(self) -> String {
         assert_eq!(self.code, Some(0), "{self:?}");
+        self.stdout
+    }
+
+    /// It ran, and a check failed: what it printed. The reason is told.
+    #[track_caller]
+    fn failed_a_check(self, said: &[&str]) -> String {
+        assert_eq!(self.code, Some(1), "{self:?}");
+        for part in said {
+            assert!(
+                self.stderr.contains(part),
+                "`{part}` is not in: {}",
+                self.stderr
+            );
+        }
         self.stdout
     }
 
