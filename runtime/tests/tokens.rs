@@ -3,9 +3,10 @@
 mod common;
 
 use common::samples::text_f32;
+use common::vit::{HEADS, attention_params};
 use common::{Aligned, Builder, Parts, seal};
 use pinhole_runtime::interpreter::{InputError, Interpreter};
-use pinhole_runtime::kernel::Scalar;
+use pinhole_runtime::kernel::{Scalar, available};
 use pinhole_runtime::model::Model;
 use pinhole_runtime::model::format::{DType, Header, ModelKind};
 use pinhole_runtime::model::op::*;
@@ -185,6 +186,61 @@ fn queries_of_a_fixed_number_attend_to_the_keys_of_a_run() {
         let expected = mixed(&two_queries(tokens, false), &numbers, tokens);
         assert_eq!(mixed(&dynamic, &numbers, tokens), expected, "{tokens}");
     }
+}
+
+/// As [`two_queries`], in integers.
+fn two_queries_s8(tokens: usize, dynamic: bool) -> Builder {
+    let mut b = Builder::new(ModelKind::Other);
+    let rows = |b: &mut Builder| match dynamic {
+        true => b.dynamic(DType::I8, &[tokens, 4]),
+        false => b.value(DType::I8, &[tokens, 4]),
+    };
+    let q = b.value(DType::I8, &[2, 4]);
+    let (k, v) = (rows(&mut b), rows(&mut b));
+    for input in [q, k, v] {
+        b.input(input);
+    }
+    let mixed = b.value(DType::I8, &[2, 4]);
+    let parts = Parts::params(attention_params(1, [0; 3], [0, 0])).data(&HEADS);
+    let scratch = pinhole_runtime::kernel::attention_s8_scratch_bytes(tokens, 2);
+    let inputs = [q, k, v];
+    b.op(OpKind::AttentionS8, &inputs, mixed, parts.scratch(scratch));
+    b.output(mixed);
+    b
+}
+
+/// The output of [`two_queries_s8`] by each kernel set of this CPU.
+fn mixed_s8(builder: &Builder, numbers: &[i8], tokens: usize) -> Vec<Vec<i8>> {
+    let file = builder.build();
+    let model = Model::load(&file).unwrap();
+    let outputs = available().map(|kernels| {
+        let mut arena = Aligned::zeroed(model.arena_bytes());
+        let mut interpreter = Interpreter::new(&model, &mut arena, kernels).unwrap();
+        if model.max_tokens() > 0 {
+            interpreter.set_tokens(tokens).unwrap();
+        }
+        let spans = [0..8, 8..8 + 4 * tokens, 9..9 + 4 * tokens];
+        for (input, span) in spans.into_iter().enumerate() {
+            let input = interpreter.input_s8_mut(input).unwrap();
+            input.copy_from_slice(&numbers[span]);
+        }
+        interpreter.run();
+        interpreter.output_s8(0).unwrap().to_vec()
+    });
+    outputs.collect()
+}
+
+#[test]
+fn queries_of_a_fixed_number_attend_in_integers_to_the_keys_of_a_run() {
+    let numbers: Vec<i8> = (0..40).map(|i| (i * i * 31 % 251 - 125) as i8).collect();
+    let dynamic = two_queries_s8(6, true);
+    for tokens in 1..=6 {
+        let expected = mixed_s8(&two_queries_s8(tokens, false), &numbers, tokens);
+        assert!(expected.iter().all(|output| *output == expected[0]));
+        assert_eq!(mixed_s8(&dynamic, &numbers, tokens), expected, "{tokens}");
+    }
+    let [few, many] = [1, 6].map(|tokens| mixed_s8(&dynamic, &numbers, tokens));
+    assert_ne!(few, many, "keys matter");
 }
 
 #[test]

@@ -48,7 +48,11 @@ fn layer_norm(b: &mut Builder, random: &mut Random, input: usize, output: usize)
 }
 
 /// Parameters of two heads over inputs that start at `offset`.
-fn attention_params(windows: u32, offset: [u32; 3], bias_window: [u16; 2]) -> AttentionS8Params {
+pub fn attention_params(
+    windows: u32,
+    offset: [u32; 3],
+    bias_window: [u16; 2],
+) -> AttentionS8Params {
     AttentionS8Params {
         num_heads: 2.into(),
         windows: windows.into(),
@@ -59,7 +63,7 @@ fn attention_params(windows: u32, offset: [u32; 3], bias_window: [u16; 2]) -> At
 }
 
 /// Score and output scales of two heads.
-const HEADS: [i32; 8] = [40_000, 1, 1 << 30, 1, 65_535, -3, i32::MAX, 0];
+pub const HEADS: [i32; 8] = [40_000, 1, 1 << 30, 1, 65_535, -3, i32::MAX, 0];
 
 /// A picture in, an int8 embedding out, with a 16-bit stream and all three kinds of score biases.
 pub fn vit_s8() -> Builder {
