@@ -1,6 +1,6 @@
 """Prints what int8 costs every model that is present: cosines to f32, bytes, multiply-accumulates, accuracy, operators.
 
-    tests/models/table.sh [--only NAME]… [--count N] [--test N] [--cosine C] [--no-bias-correction]
+    tests/models/table.sh [--only NAME]… [--count N] [--test N] [--cosine C] [--no-bias-correction] [--towers DIR]
 
 Models come from `pinhole data get NAME` and `make_vit.py`; what is missing is named and left out. Each is imported, quantised
 on every second photograph of `pinhole data get photos` and on pictures of CIFAR-10's training split, and compared with f32
@@ -9,6 +9,10 @@ compared with its own. A mix of int8 and f16 layers is made to reach `--cosine` 
 the photographs. Accuracy is the share of test pictures of CIFAR-10 nearest to the mean embedding (of f32) of 50 training
 pictures of their class. The packed models stay in `target/models`, where `cargo test -p pinhole-tests --test models --
 --ignored` proves that every kernel set gives the same embeddings.
+
+Below come the f32 graphs of EfficientNet-Lite0 and MiniLM beside PyTorch, and both towers of every checkpoint with random weights
+that `tests/import/make_clip.py DIR` and `make_timm.py DIR` wrote: beside the library that made them in f32, image towers then
+quantised on few photographs. Text towers stay on the host, in floats.
 
 Exit code 1 when a cosine to ONNX Runtime is below 0.99999, or when a model is not whole in integers.
 """
@@ -88,13 +92,72 @@ def report(name, model, arguments):
     return found
 
 
+def example(name, *arguments):
+    """The lines that an example of the tests prints; it may fail and then says why itself."""
+    command = ["cargo", "run", "-q", "--release", "-p", "pinhole-tests", "--example", name, "--", *map(str, arguments)]
+    found = subprocess.run(command, stdout=subprocess.PIPE, cwd=ROOT, text=True)
+    return found.stdout.splitlines(), found.returncode != 0
+
+
+def beside_pytorch():
+    """Prints how near EfficientNet-Lite0 and MiniLM come to PyTorch in f32; whether they fail."""
+    weights = [CACHE / "efficientnet-lite0/efficientnet-lite0.pth", CACHE / "minilm/model.safetensors"]
+    missing = [path.parent.name for path in weights if not path.exists()]
+    if missing:
+        print(f"left out: no comparison with PyTorch; pinhole data get {' '.join(missing)}", file=sys.stderr)
+        return False
+    lines, failed = example("float_parity", *weights)
+    print("\nBeside PyTorch, by kernel set:\n")
+    print("\n".join(f"    {line}" for line in lines), flush=True)
+    return failed
+
+
+def towers(folder, arguments):
+    """Prints the table of checkpoints with random weights; whether one is not equal in f32."""
+    folders = sorted(path.parent for path in folder.glob("*/expected.safetensors"))
+    if not folders:
+        print(f"left out: {folder} has no checkpoint; python tests/import/make_clip.py {folder}", file=sys.stderr)
+        return False
+    lines, failed = example("encoder_parity", *folders)
+    print("\n| Random weights | tower | f32: least cosine | largest error | int8: cosine, mean | least | flash, kB | arena, kB | MMAC | ranges |")
+    print("|---|---|--:|--:|--:|--:|--:|--:|--:|---|", flush=True)
+    for line in lines[2:]:
+        name, tower, _, _, cosine, error = [cell.strip() for cell in line.strip("|").split("|")]
+        row = [name, tower, cosine, error]
+        if tower == "image" and cosine != "refused":
+            row += quantised(folder / name, arguments)
+        print("| " + " | ".join(row + [""] * (10 - len(row))) + " |", flush=True)
+    return failed
+
+
+def quantised(folder, arguments):
+    """What int8 costs an image tower, on few photographs: random weights tell more of the arithmetic than of the pictures."""
+    files = [folder / name for name in ("open_clip_model.safetensors", "model.safetensors")]
+    graph, photos = OUT / f"{folder.name}.phg", CACHE / "photos/ai-benchmark"
+    command = [arguments.pinhole, "import", next(path for path in files if path.exists()), "--out", graph]
+    run(command)
+    sources = ["--calibrate", f"even:{photos}", "--pictures", f"odd:{photos}", "--count", arguments.tower_count]
+    found = json.loads(run([*arguments.run.split(), graph, *sources, "--no-bias-correction", "--out", OUT / "random"]))
+    graph.unlink()
+    return [
+        f"{found['cosine_mean']:.5f}",
+        f"{found['cosine_p1']:.5f}",
+        f"{found['flash_bytes'] / 1000:.0f}",
+        f"{found['arena_bytes'] / 1000:.0f}",
+        f"{found['macs'] / 1e6:.0f}",
+        found["observer"],
+    ]
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--only", action="append", choices=MODELS, help="may be given more than once")
+    parser.add_argument("--only", action="append", choices=[*MODELS, "none"], help="may be given more than once")
     parser.add_argument("--count", type=int, default=50, help="pictures of each source")
     parser.add_argument("--test", type=int, default=2000, help="test pictures of CIFAR-10")
     parser.add_argument("--cosine", type=float, default=0.995, help="goal of the mix of int8 and f16; 0 makes none")
     parser.add_argument("--no-bias-correction", action="store_true", help="leave the biases as they are")
+    parser.add_argument("--towers", type=pathlib.Path, help="checkpoints of make_clip.py and make_timm.py")
+    parser.add_argument("--tower-count", type=int, default=8, help="pictures that quantise and that measure each of them")
     parser.add_argument("--pinhole", default=ROOT / "target/release/pinhole")
     parser.add_argument("--run", default="cargo run -q --release -p pinhole-tests --example model_report --")
     arguments = parser.parse_args()
@@ -120,6 +183,10 @@ def main():
         if found["float_ops"]:
             operators.append(f"{name}: in floats, {' '.join(found['float_ops'])}")
     print("\n" + "\n".join(operators))
+    if not arguments.only:
+        failed |= beside_pytorch()
+    if arguments.towers:
+        failed |= towers(arguments.towers, arguments)
     return 1 if failed else 0
 
 
