@@ -1,6 +1,5 @@
-//! Two graphs as they are written: nodes, attributes, shapes, constants, scales, metadata. What they compute is
-//! compared by
-//! `pinhole_quantize::diff`.
+//! Two graphs as they are written: nodes, attributes, shapes, constants, scales, metadata. What they compute,
+//! `pinhole_quantize::diff` compares.
 //!
 //! Nodes and values are matched by name; the order of the lists does not matter, that in which shared nodes run does.
 
