@@ -116,6 +116,16 @@ pub(crate) fn apply(
     quantized
 }
 
+/// Gives the weights of integer layers the scales of what they are now, after training moved them.
+pub fn rescale_weights(graph: &mut Graph) {
+    let is_layer = |op: &Op| matches!(op, Op::Conv2d { .. } | Op::Linear { .. });
+    let layers = graph.nodes.iter().filter(|node| is_layer(&node.op));
+    let integer = layers.filter(|node| graph.values[node.inputs[1]].quant.is_some());
+    for node in integer.cloned().collect::<Vec<_>>() {
+        weights(graph, &node);
+    }
+}
+
 /// Whether the runtime has an integer operator for it and nobody asked for f32.
 pub(crate) fn is_integer(graph: &Graph, node: &Node, float_nodes: &BTreeSet<String>) -> bool {
     let has_operator = match &node.op {

@@ -5,7 +5,6 @@
 //! own content finds a flipped bit.
 
 use crate::curve::Row;
-use crate::features::Matrix;
 use crate::model::Projection;
 use crate::optim::Moments;
 use crate::recipe::hex;
@@ -19,6 +18,120 @@ use std::path::Path;
 /// The version of this layout; another is refused.
 const VERSION: u32 = 1;
 
+/// What any checkpoint holds: numbers, and texts beside them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Saved {
+    /// Steps done.
+    pub(crate) step: usize,
+    /// Name, shape and elements of each tensor.
+    pub(crate) tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
+}
+
+impl Saved {
+    /// Writes everything to `path`, whole or not at all; `identity` names what has to be equal for it to be continued.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(crate) fn write(
+        &self,
+        path: &Path,
+        identity: &[(&str, &str)],
+        rng: &Rng,
+    ) -> Result<(), TrainError> {
+        let words: Vec<String> = rng.state().iter().map(|w| format!("{w:016x}")).collect();
+        let mut metadata = HashMap::from([
+            ("version".to_owned(), VERSION.to_string()),
+            ("step".to_owned(), self.step.to_string()),
+            ("rng".to_owned(), words.join(" ")),
+        ]);
+        let names = identity
+            .iter()
+            .map(|(key, value)| (key.to_string(), value.to_string()));
+        metadata.extend(names);
+        let tensors = self.tensors.iter();
+        let sha256 = digest(
+            &metadata,
+            tensors.map(|(n, s, d)| (n.as_str(), &s[..], output::floats(d))),
+        );
+        metadata.insert("sha256".to_owned(), sha256);
+        output::write_tensors(path, &self.tensors, metadata)
+    }
+
+    /// Reads `path`, made with `identity`.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is damaged, or has another identity.
+    pub(crate) fn read(path: &Path, identity: &[(&str, &str)]) -> Result<(Self, Rng), TrainError> {
+        let fault = |message: String| TrainError::Checkpoint {
+            path: path.to_path_buf(),
+            message,
+        };
+        let bytes = std::fs::read(path).map_err(TrainError::io("read", path))?;
+        let damaged =
+            |error: safetensors::SafeTensorError| fault(format!("not a checkpoint: {error}"));
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
+        let metadata = header.metadata().clone().unwrap_or_default();
+        let entry = |key: &str| {
+            metadata
+                .get(key)
+                .ok_or_else(|| fault(format!("has no `{key}`")))
+        };
+        let found = entry("version")?;
+        if *found != VERSION.to_string() {
+            return Err(fault(format!(
+                "is of version {found}, this program reads {VERSION}; update it, or train without `--resume` to start anew"
+            )));
+        }
+        let tensors = SafeTensors::deserialize(&bytes).map_err(damaged)?;
+        let stored = entry("sha256")?;
+        let computed = digest(
+            &metadata,
+            tensors
+                .iter()
+                .map(|(name, view)| (name, view.shape().to_vec(), view.data().to_vec())),
+        );
+        if *stored != computed {
+            return Err(fault(format!(
+                "is damaged: its content has SHA-256 {computed:.12}…, expected {stored:.12}…; train without `--resume` to start anew"
+            )));
+        }
+        for (key, expected) in identity {
+            let found = entry(key)?;
+            if found != expected {
+                return Err(fault(format!(
+                    "was made with {key} {found:.12}…, this run has {expected:.12}…; train without `--resume` to start anew"
+                )));
+            }
+        }
+        let step = entry("step")?
+            .parse()
+            .map_err(|_| fault("`step` is not a number".to_owned()))?;
+        let rng =
+            parse_rng(entry("rng")?).ok_or_else(|| fault("`rng` is not four words".to_owned()))?;
+        let tensors = tensors.iter().map(|(name, view)| match view.dtype() {
+            Dtype::F32 => {
+                let bytes = view.data().as_chunks::<4>().0.iter();
+                let data = bytes.map(|&bytes| f32::from_le_bytes(bytes)).collect();
+                Ok((name.to_owned(), view.shape().to_vec(), data))
+            }
+            found => Err(fault(format!("tensor `{name}` is {found:?}, expected F32"))),
+        });
+        let tensors = tensors.collect::<Result<_, _>>()?;
+        Ok((Self { step, tensors }, rng))
+    }
+
+    /// Takes out tensor `name` of exactly `shape`, or says what is wrong with it.
+    pub(crate) fn take(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
+        let place = self.tensors.iter().position(|(found, ..)| found == name);
+        let place = place.ok_or_else(|| format!("has no tensor `{name}`"))?;
+        let (_, found, data) = self.tensors.swap_remove(place);
+        match found == shape {
+            true => Ok(data),
+            false => Err(format!("tensor `{name}` is {found:?}, expected {shape:?}")),
+        }
+    }
+}
+
 /// What has to be equal for a checkpoint to be continued.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
@@ -26,6 +139,15 @@ pub(crate) struct Identity {
     pub recipe_sha256: String,
     /// SHA-256 of the inputs, [`crate::Features::sha256`].
     pub inputs_sha256: String,
+}
+
+impl Identity {
+    fn entries(&self) -> [(&str, &str); 2] {
+        [
+            ("recipe_sha256", &self.recipe_sha256),
+            ("inputs_sha256", &self.inputs_sha256),
+        ]
+    }
 }
 
 /// The state between two steps.
@@ -70,27 +192,11 @@ impl State {
         }
         let log = self.rows.iter().flat_map(Row::numbers).collect();
         tensors.push(("log".to_owned(), vec![self.rows.len(), Row::COLUMNS], log));
-        let words: Vec<String> = self
-            .rng
-            .state()
-            .iter()
-            .map(|word| format!("{word:016x}"))
-            .collect();
-        let mut metadata = HashMap::from([
-            ("version".to_owned(), VERSION.to_string()),
-            ("recipe_sha256".to_owned(), identity.recipe_sha256.clone()),
-            ("inputs_sha256".to_owned(), identity.inputs_sha256.clone()),
-            ("step".to_owned(), self.step.to_string()),
-            ("rng".to_owned(), words.join(" ")),
-        ]);
-        let sha256 = digest(
-            &metadata,
-            tensors
-                .iter()
-                .map(|(n, s, d)| (n.as_str(), &s[..], output::floats(d))),
-        );
-        metadata.insert("sha256".to_owned(), sha256);
-        output::write_tensors(path, &tensors, metadata)
+        let saved = Saved {
+            step: self.step,
+            tensors,
+        };
+        saved.write(path, &identity.entries(), &self.rng)
     }
 
     /// Reads the state at `path` into a run that starts as `fresh`, whose parameters say names and shapes.
@@ -102,54 +208,7 @@ impl State {
             path: path.to_path_buf(),
             message,
         };
-        let bytes = std::fs::read(path).map_err(TrainError::io("read", path))?;
-        let damaged =
-            |error: safetensors::SafeTensorError| fault(format!("not a checkpoint: {error}"));
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
-        let metadata = header.metadata().clone().unwrap_or_default();
-        let entry = |key: &str| {
-            metadata
-                .get(key)
-                .ok_or_else(|| fault(format!("has no `{key}`")))
-        };
-        let found = entry("version")?;
-        if *found != VERSION.to_string() {
-            return Err(fault(format!(
-                "is of version {found}, this program reads {VERSION}; update it, or train without `--resume` to start anew"
-            )));
-        }
-        let tensors = SafeTensors::deserialize(&bytes).map_err(damaged)?;
-        let stored = entry("sha256")?;
-        let computed = digest(
-            &metadata,
-            tensors
-                .iter()
-                .map(|(name, view)| (name, view.shape().to_vec(), view.data().to_vec())),
-        );
-        if *stored != computed {
-            return Err(fault(format!(
-                "is damaged: its content has SHA-256 {computed:.12}…, expected {stored:.12}…; train without `--resume` to start anew"
-            )));
-        }
-        let expectations = [
-            ("recipe_sha256", &identity.recipe_sha256),
-            ("inputs_sha256", &identity.inputs_sha256),
-        ];
-        for (key, expected) in expectations {
-            let found = entry(key)?;
-            if found != expected {
-                return Err(fault(format!(
-                    "was made with {key} {found:.12}…, this run has {expected:.12}…; train without `--resume` to start anew"
-                )));
-            }
-        }
-        let step = entry("step")?
-            .parse()
-            .map_err(|_| fault("`step` is not a number".to_owned()))?;
-        let rng =
-            parse_rng(entry("rng")?).ok_or_else(|| fault("`rng` is not four words".to_owned()))?;
-
-        let read = |name: &str, shape: &[usize]| read_tensor(&tensors, name, shape).map_err(fault);
+        let (mut saved, rng) = Saved::read(path, &identity.entries())?;
         let State {
             mut projection,
             mut moments,
@@ -158,21 +217,20 @@ impl State {
         for (index, moments) in moments.iter_mut().enumerate() {
             let name = projection.parameters[index].name;
             let shape = projection.parameters[index].value.dims();
-            projection.set(index, read(name, &shape)?.data);
-            moments.first = read(&format!("{name}/first"), &shape)?.data;
-            moments.second = read(&format!("{name}/second"), &shape)?.data;
+            let mut read = |name: &str| saved.take(name, &shape).map_err(fault);
+            projection.set(index, read(name)?);
+            moments.first = read(&format!("{name}/first"))?;
+            moments.second = read(&format!("{name}/second"))?;
         }
-        let logged = tensors
-            .tensor("log")
-            .map_or(0, |view| view.shape().first().copied().unwrap_or(0));
-        let log = read("log", &[logged, Row::COLUMNS])?;
+        let logged = saved.tensors.iter().find(|(name, ..)| name == "log");
+        let logged = logged.map_or(0, |(_, shape, _)| shape.first().copied().unwrap_or(0));
+        let log = saved.take("log", &[logged, Row::COLUMNS]).map_err(fault)?;
         let rows = log
-            .data
             .chunks_exact(Row::COLUMNS)
             .map(Row::from_numbers)
             .collect();
         Ok(State {
-            step,
+            step: saved.step,
             projection,
             moments,
             rng,
@@ -200,32 +258,6 @@ fn digest<'a, S: AsRef<[usize]>>(
         hasher.update(bytes);
     }
     hex(&hasher.finalize())
-}
-
-/// Tensor `name` of f32 with exactly `shape`, or what is wrong with it.
-fn read_tensor(tensors: &SafeTensors, name: &str, shape: &[usize]) -> Result<Matrix, String> {
-    let view = tensors
-        .tensor(name)
-        .map_err(|_| format!("has no tensor `{name}`"))?;
-    if view.dtype() != Dtype::F32 || view.shape() != shape {
-        return Err(format!(
-            "tensor `{name}` is {:?} {:?}, expected F32 {shape:?}",
-            view.dtype(),
-            view.shape()
-        ));
-    }
-    let data = view
-        .data()
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .map(|&bytes| f32::from_le_bytes(bytes))
-        .collect();
-    Ok(Matrix {
-        data,
-        rows: shape[0],
-        columns: shape[1],
-    })
 }
 
 fn parse_rng(text: &str) -> Option<Rng> {

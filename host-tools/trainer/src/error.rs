@@ -65,6 +65,25 @@ pub enum TrainError {
         /// What the plotter said.
         message: String,
     },
+    /// A node of a graph whose derivative is not known here.
+    #[error("node {node}: {op} cannot be trained through")]
+    Operator {
+        /// Name of the node.
+        node: String,
+        /// What it computes.
+        op: &'static str,
+    },
+    /// The graph does not run.
+    #[error(transparent)]
+    Graph(#[from] pinhole_quantize::QuantizeError),
+    /// A repair was stopped: the state was saved first where it has a place.
+    #[error("stopped at step {step}{}", kept(checkpoint.as_deref()))]
+    Stopped {
+        /// Steps done.
+        step: usize,
+        /// Where the state was saved.
+        checkpoint: Option<PathBuf>,
+    },
     /// Ctrl-C: the state was saved first.
     #[error("interrupted at step {step}; the state is in {checkpoint}, continue with `--resume`", checkpoint = checkpoint.display())]
     Interrupted {
@@ -80,6 +99,14 @@ fn place(line: usize) -> String {
     match line {
         0 => String::new(),
         line => format!(", line {line}"),
+    }
+}
+
+/// `; the same command goes on from X`, and nothing where nothing was kept.
+fn kept(checkpoint: Option<&Path>) -> String {
+    match checkpoint {
+        Some(path) => format!("; the same command goes on from {}", path.display()),
+        None => String::new(),
     }
 }
 

@@ -1,0 +1,88 @@
+//! A [`Graph`] as a function that Burn can differentiate, over a batch of inputs.
+//!
+//! Every value is one tensor `[batch, d0, d1, d2, d3]`: the shape that the graph says, ones in front where it has fewer than
+//! four dimensions. What the constants are (leaves that train, or fixed numbers) and what becomes of an activation (as it is,
+//! or rounded as quantisation rounds it) is the business of [`Rules`]; the operators are in `network/operator.rs`.
+
+#[cfg(test)]
+pub(crate) mod fixture;
+mod operator;
+pub(crate) mod quantised;
+
+use burn::tensor::Tensor;
+use pinhole_graph::{Graph, Node, ValueId};
+
+use crate::TrainError;
+
+/// A value for a whole batch, `[batch, d0, d1, d2, d3]`; `[1, …]` for constants.
+pub(crate) type Batch = Tensor<5>;
+
+/// What a network is made of beside its operators.
+pub(crate) trait Rules {
+    /// The constant `value` as `node` reads it, in the graph's shape behind a batch of one.
+    fn constant(&self, node: &Node, value: ValueId) -> Batch;
+
+    /// What becomes of an input or of a computed value.
+    fn activation(&self, _value: ValueId, x: Batch) -> Batch {
+        x
+    }
+}
+
+/// The first output for a batch of the first input, `[batch, …]`.
+///
+/// # Errors
+/// [`TrainError::Operator`] for a node that has no derivative here.
+///
+/// # Panics
+/// When the graph was not validated.
+pub(crate) fn forward(
+    graph: &Graph,
+    rules: &impl Rules,
+    input: Batch,
+) -> Result<Batch, TrainError> {
+    let mut values: Vec<Option<Batch>> = vec![None; graph.values.len()];
+    let mut readers = readers(graph);
+    values[graph.inputs[0]] = Some(rules.activation(graph.inputs[0], input));
+    for node in &graph.nodes {
+        let read = |&value: &ValueId| match &values[value] {
+            Some(batch) => batch.clone(),
+            None => rules.constant(node, value),
+        };
+        let inputs: Vec<Batch> = node.inputs.iter().map(read).collect();
+        for &input in &node.inputs {
+            readers[input] -= 1;
+            if readers[input] == 0 {
+                values[input] = None;
+            }
+        }
+        let output = operator::apply(graph, node, inputs)?;
+        values[node.output] = Some(rules.activation(node.output, output));
+    }
+    let output = graph.outputs[0];
+    Ok(values[output]
+        .take()
+        .expect("a node or the input gives every output"))
+}
+
+/// How often each value is read, the graph's outputs once more.
+fn readers(graph: &Graph) -> Vec<usize> {
+    let mut readers = vec![0; graph.values.len()];
+    let read = graph.nodes.iter().flat_map(|node| &node.inputs);
+    read.chain(&graph.outputs)
+        .for_each(|&value| readers[value] += 1);
+    readers
+}
+
+/// `shape` behind a batch, with ones in front.
+///
+/// # Panics
+/// When it has more than four dimensions, which no packed graph has.
+pub(crate) fn batched(batch: usize, shape: &[usize]) -> [usize; 5] {
+    let mut dims = [1; 5];
+    dims[0] = batch;
+    dims[5 - shape.len()..].copy_from_slice(shape);
+    dims
+}
+
+#[cfg(test)]
+mod tests;

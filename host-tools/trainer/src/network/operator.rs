@@ -1,0 +1,280 @@
+//! The operators of a [`pinhole_graph::Graph`] over batches.
+//!
+//! Pictures stay channels last, as the graph has them: a pointwise convolution is then a product of matrices, and only
+//! convolutions that see more than one pixel are transposed for Burn.
+
+use burn::tensor::activation::{gelu, gelu_approximate, hard_sigmoid, sigmoid, softmax, tanh};
+use burn::tensor::module::{avg_pool2d, conv2d, layer_norm, linear, max_pool2d};
+use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions, PadMode};
+use burn::tensor::{Slice, Tensor};
+use pinhole_graph::op::{Activation, Binary, Reduce, Unary};
+use pinhole_graph::{Graph, Node, Op};
+
+use super::{Batch, batched};
+use crate::TrainError;
+
+/// What `node` computes from `inputs`, which are those of the node in their order.
+pub(super) fn apply(graph: &Graph, node: &Node, inputs: Vec<Batch>) -> Result<Batch, TrainError> {
+    let shape = &graph.values[node.output].shape;
+    // Dimension `d` of the graph's values, which may have fewer than four.
+    let rank = graph.values[node.inputs[0]].shape.len();
+    let dim = |d: usize| d + 5 - rank;
+    let mut inputs = inputs.into_iter();
+    let x = inputs.next().expect("operators have inputs");
+    let batch = x.dims()[0];
+    let rest: Vec<Batch> = inputs.collect();
+    let output = match &node.op {
+        Op::Conv2d {
+            stride,
+            padding,
+            dilation,
+            groups,
+            activation,
+        } => {
+            let window = Window {
+                stride: *stride,
+                padding: *padding,
+                dilation: *dilation,
+                groups: *groups,
+            };
+            activate(conv(x, &rest[0], rest.get(1), &window), *activation)
+        }
+        Op::Linear { activation } => {
+            let dims = batched(batch, shape);
+            activate(product(x, &rest[0], rest.get(1)).reshape(dims), *activation)
+        }
+        Op::MatMul { transpose_b: false } => x.matmul(rest[0].clone()),
+        Op::MatMul { transpose_b: true } => x.matmul(rest[0].clone().swap_dims(3, 4)),
+        Op::Binary {
+            function,
+            activation,
+        } => activate(binary(x, rest[0].clone(), *function), *activation),
+        Op::Unary { function } => unary(x, *function),
+        Op::ChannelUnary { function } => unary(x * rest[0].clone(), *function) * rest[1].clone(),
+        Op::AvgPool {
+            kernel,
+            stride,
+            padding,
+            count_include_pad,
+        } => {
+            let options = AvgPoolOptions {
+                padding: pairs(*padding),
+                count_include_pad: *count_include_pad,
+                ..AvgPoolOptions::new(*kernel).with_stride(*stride)
+            };
+            channels_first(x, |x| avg_pool2d(x, options))
+        }
+        Op::MaxPool {
+            kernel,
+            stride,
+            padding,
+        } => {
+            let options = MaxPoolOptions {
+                padding: pairs(*padding),
+                ..MaxPoolOptions::new(*kernel).with_stride(*stride)
+            };
+            channels_first(x, |x| max_pool2d(x, options))
+        }
+        Op::GlobalAvgPool => x.mean_dims(&[2, 3]),
+        Op::Softmax { axis } => softmax(x, dim(*axis)),
+        Op::LayerNorm { epsilon } => {
+            let [gamma, beta] = [0, 1].map(|index: usize| flat(&rest[index]));
+            layer_norm(x, gamma, Some(beta), f64::from(*epsilon))
+        }
+        Op::Attention {
+            num_heads,
+            scale,
+            windows,
+            causal: false,
+        } => attention(x, &rest, *num_heads, *scale, *windows),
+        Op::Reduce { function, axes, .. } => {
+            let axes: Vec<usize> = axes.iter().map(|&axis| dim(axis)).collect();
+            reduce(x, *function, &axes).reshape(batched(batch, shape))
+        }
+        Op::L2Normalize => {
+            let length = x.clone().square().sum_dim(4).add_scalar(1e-12).sqrt();
+            x / length
+        }
+        Op::Reshape => x.reshape(batched(batch, shape)),
+        Op::Transpose { permutation } => {
+            let mut axes = [0, 1, 2, 3, 4];
+            let moved = permutation.iter().enumerate();
+            moved.for_each(|(to, &from)| axes[dim(to)] = dim(from));
+            x.permute(axes)
+        }
+        Op::Slice { starts, steps } => {
+            let mut slices = [Slice::full(); 5];
+            for (d, (&start, &step)) in starts.iter().zip(steps).enumerate() {
+                let end = start + (shape[d] - 1) * step + 1;
+                slices[dim(d)] = Slice::new(start as isize, Some(end as isize), step as isize);
+            }
+            x.slice(slices)
+        }
+        Op::Concat { axis } => {
+            let all = std::iter::once(x).chain(rest);
+            let all = all.map(|part| match part.dims()[0] {
+                1 if batch > 1 => part.repeat_dim(0, batch),
+                _ => part,
+            });
+            Tensor::cat(all.collect(), dim(*axis))
+        }
+        Op::Pad {
+            before,
+            after,
+            value,
+        } => {
+            let mut widths = [(0, 0); 5];
+            let given = before.iter().zip(after).enumerate();
+            given.for_each(|(d, (&before, &after))| widths[dim(d)] = (before, after));
+            x.pad(widths, PadMode::Constant(*value))
+        }
+        Op::NormalizeEmbedding => x,
+        op @ (Op::BatchNorm { .. } | Op::Attention { .. } | Op::Embedding) => {
+            return Err(TrainError::Operator {
+                node: node.name.clone(),
+                op: op.name(),
+            });
+        }
+    };
+    Ok(output)
+}
+
+/// Geometry of a convolution; padding is top, left, bottom, right.
+struct Window {
+    stride: [usize; 2],
+    padding: [usize; 4],
+    dilation: [usize; 2],
+    groups: usize,
+}
+
+/// x `[batch, 1, h, w, c]`, weight `[1, o, kh, kw, c / groups]`, bias `[1, 1, 1, 1, o]`.
+fn conv(x: Batch, weight: &Batch, bias: Option<&Batch>, window: &Window) -> Batch {
+    let [_, outputs, kh, kw, per_group] = weight.dims();
+    let pointwise = [kh, kw] == [1, 1] && window.groups == 1 && window.padding == [0; 4];
+    if pointwise {
+        let x = match window.stride {
+            [1, 1] => x,
+            [rows, columns] => x.slice([
+                Slice::full(),
+                Slice::full(),
+                Slice::new(0, None, rows as isize),
+                Slice::new(0, None, columns as isize),
+            ]),
+        };
+        let [batch, _, h, w, _] = x.dims();
+        let weight = weight.clone().reshape([1, 1, 1, outputs, per_group]);
+        return product(x, &weight, bias).reshape([batch, 1, h, w, outputs]);
+    }
+    let weight = weight.clone().reshape([outputs, kh, kw, per_group]);
+    let options = ConvOptions {
+        stride: window.stride,
+        padding: pairs(window.padding),
+        dilation: window.dilation,
+        groups: window.groups,
+    };
+    let bias = bias.map(flat);
+    channels_first(x, |x| {
+        conv2d(x, weight.permute([0, 3, 1, 2]), bias, options)
+    })
+}
+
+/// x `[…, k]`, weight `[…, n, k]`, bias `[…, n]` → `[rows, n]`.
+fn product(x: Batch, weight: &Batch, bias: Option<&Batch>) -> Tensor<2> {
+    let [.., outputs, inputs] = weight.dims();
+    let rows = x.shape().num_elements() / inputs;
+    let weight = weight.clone().reshape([outputs, inputs]).transpose();
+    linear(x.reshape([rows, inputs]), weight, bias.map(flat))
+}
+
+fn flat(x: &Batch) -> Tensor<1> {
+    let count = x.shape().num_elements();
+    x.clone().reshape([count])
+}
+
+fn pairs([top, left, bottom, right]: [usize; 4]) -> [(usize, usize); 2] {
+    [(top, bottom), (left, right)]
+}
+
+/// A function of pictures `[batch, c, h, w]` on `[batch, 1, h, w, c]`.
+fn channels_first(x: Batch, function: impl FnOnce(Tensor<4>) -> Tensor<4>) -> Batch {
+    let [batch, _, h, w, c] = x.dims();
+    let y = function(x.reshape([batch, h, w, c]).permute([0, 3, 1, 2]));
+    let [_, c, h, w] = y.dims();
+    y.permute([0, 2, 3, 1]).reshape([batch, 1, h, w, c])
+}
+
+fn activate(x: Batch, activation: Activation) -> Batch {
+    match activation {
+        Activation::None => x,
+        Activation::Relu => x.clamp_min(0.0),
+        Activation::Relu6 => x.clamp(0.0, 6.0),
+    }
+}
+
+fn binary(a: Batch, b: Batch, function: Binary) -> Batch {
+    match function {
+        Binary::Add => a + b,
+        Binary::Sub => a - b,
+        Binary::Mul => a * b,
+        Binary::Div => a / b,
+        Binary::Pow => a.powf(b),
+        Binary::Max => a.max_pair(b),
+        Binary::Min => a.min_pair(b),
+    }
+}
+
+fn unary(x: Batch, function: Unary) -> Batch {
+    match function {
+        Unary::Clip { min, max } => clip(x, min, max),
+        Unary::HardSwish => x.clone() * hard_sigmoid(x, 1.0 / 6.0, 0.5),
+        Unary::HardSigmoid { alpha, beta } => hard_sigmoid(x, f64::from(alpha), f64::from(beta)),
+        Unary::Sigmoid => sigmoid(x),
+        Unary::Silu => x.clone() * sigmoid(x),
+        Unary::Tanh => tanh(x),
+        Unary::Gelu => gelu(x),
+        Unary::GeluTanh => gelu_approximate(x),
+        Unary::QuickGelu => x.clone() * sigmoid(x.mul_scalar(1.702)),
+        Unary::Erf => x.erf(),
+        Unary::Exp => x.exp(),
+        Unary::Log => x.log(),
+        Unary::Sqrt => x.sqrt(),
+        Unary::Reciprocal => x.recip(),
+        Unary::Neg => x.neg(),
+        Unary::Abs => x.abs(),
+        Unary::LeakyRelu { alpha } => burn::tensor::activation::leaky_relu(x, f64::from(alpha)),
+        Unary::Square => x.square(),
+        Unary::Affine { alpha, beta } => x.mul_scalar(alpha).add_scalar(beta),
+    }
+}
+
+/// Limits that are infinite are none.
+fn clip(x: Batch, min: f32, max: f32) -> Batch {
+    let x = if min.is_finite() { x.clamp_min(min) } else { x };
+    if max.is_finite() { x.clamp_max(max) } else { x }
+}
+
+fn reduce(x: Batch, function: Reduce, axes: &[usize]) -> Batch {
+    match function {
+        Reduce::Sum => x.sum_dims(axes),
+        Reduce::Mean => x.mean_dims(axes),
+        Reduce::L2 => x.square().sum_dims(axes).add_scalar(1e-12).sqrt(),
+        Reduce::Max => axes.iter().fold(x, |x, &axis| x.max_dim(axis)),
+    }
+}
+
+/// q `[batch, 1, 1, windows · queries, width]`, `others` k, v and perhaps a bias (heads, queries, keys).
+fn attention(q: Batch, others: &[Batch], num_heads: usize, scale: f32, windows: usize) -> Batch {
+    let dims = q.dims();
+    let [batch, .., width] = dims;
+    let heads = |x: Batch| {
+        let tokens = x.dims()[3] / windows;
+        let split = x.reshape([batch, windows, tokens, num_heads, width / num_heads]);
+        split.swap_dims(2, 3)
+    };
+    let [k, v] = [0, 1].map(|index: usize| heads(others[index].clone()));
+    let mut scores = heads(q).matmul(k.swap_dims(3, 4)).mul_scalar(scale);
+    if let Some(bias) = others.get(2) {
+        scores = scores + bias.clone();
+    }
+    softmax(scores, 4).matmul(v).swap_dims(2, 3).reshape(dims)
+}

@@ -1,0 +1,341 @@
+//! Rounding as quantisation rounds, with gradients as if it did not (the straight-through estimator; Jacob et al. 2018, arXiv
+//! 1712.05877). Ranges of activations may train too: LSQ+ without its offset (Esser et al. 2020, arXiv 1902.08153).
+//!
+//! Weights have one scale an output channel, that of their largest magnitude, recomputed at every step: it is what the packer
+//! will do. Values of 16 bits pass as they are, their steps are far below those of 8 bits.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use pinhole_graph::op::Activation;
+use pinhole_graph::{Graph, Node, Op, QuantDType, QuantParams, ValueId};
+
+use super::{Batch, Rules, batched};
+
+/// What a leaf is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A weight, each output channel in units of its largest magnitude at the start.
+    Weight,
+    /// A bias, in units of the largest magnitude of the layer's output.
+    Bias,
+    /// ln of the scale of activations over what it was at the start.
+    Range,
+}
+
+/// Numbers that train.
+#[derive(Clone, Debug)]
+pub(crate) struct Leaf {
+    /// A constant of the graph, or the first of the values that share a scale.
+    pub(crate) value: ValueId,
+    pub(crate) role: Role,
+    /// Of the constant in the graph.
+    shape: Vec<usize>,
+    pub(crate) data: Vec<f32>,
+    /// What a number is a multiple of, one for each output channel of a weight, else one for all.
+    pub(crate) units: Vec<f32>,
+    /// Biases and ranges train at another rate than weights.
+    pub(crate) tensor: Tensor<1>,
+}
+
+/// A quantised graph whose weights, biases and ranges train.
+pub(crate) struct Quantised {
+    pub(crate) leaves: Vec<Leaf>,
+    by_value: BTreeMap<ValueId, usize>,
+    constants: BTreeMap<ValueId, Batch>,
+    /// For each value of 8 bits that is rounded: the leaf of its range, its parameters.
+    rounded: BTreeMap<ValueId, (Option<usize>, QuantParams)>,
+    device: Device,
+}
+
+impl Quantised {
+    /// Leaves for all integer layers of `graph`; ranges train when `ranges`.
+    pub(crate) fn new(graph: &Graph, ranges: bool) -> Self {
+        let device = Device::flex().autodiff();
+        let mut network = Self {
+            leaves: Vec::new(),
+            by_value: BTreeMap::new(),
+            constants: BTreeMap::new(),
+            rounded: BTreeMap::new(),
+            device,
+        };
+        for node in &graph.nodes {
+            for (place, &value) in node.inputs.iter().enumerate() {
+                network.constant_leaf(graph, node, place, value);
+            }
+        }
+        network.round(graph, ranges);
+        network
+    }
+
+    fn constant_leaf(&mut self, graph: &Graph, node: &Node, place: usize, value: ValueId) {
+        let Some((tensor, data)) = graph.values[value]
+            .constant
+            .as_ref()
+            .and_then(|tensor| Some((tensor, tensor.as_f32()?)))
+        else {
+            return;
+        };
+        if self.by_value.contains_key(&value) || self.constants.contains_key(&value) {
+            return;
+        }
+        let layer = matches!(node.op, Op::Conv2d { .. } | Op::Linear { .. });
+        let integer = graph.values[node.output].quant.is_some()
+            && !graph.meta.float_nodes.contains(&node.name);
+        match place {
+            1 if layer && integer => {
+                let row = data.len() / tensor.shape[0];
+                let units: Vec<f32> = data.chunks(row).map(largest).collect();
+                let data = data.iter().enumerate().map(|(i, x)| x / units[i / row]);
+                self.leaf(value, Role::Weight, &tensor.shape, data.collect(), units);
+            }
+            2 if layer && integer => {
+                let unit = graph.values[node.output].quant.as_ref().map_or(1.0, reach);
+                let data: Vec<f32> = data.iter().map(|x| x / unit).collect();
+                self.leaf(value, Role::Bias, &tensor.shape, data, vec![unit]);
+            }
+            _ => {
+                let dims = batched(1, &tensor.shape);
+                let data = Tensor::<1>::from_data(
+                    TensorData::new(data.to_vec(), [data.len()]),
+                    &self.device,
+                );
+                self.constants.insert(value, data.reshape(dims));
+            }
+        }
+    }
+
+    fn leaf(
+        &mut self,
+        value: ValueId,
+        role: Role,
+        shape: &[usize],
+        data: Vec<f32>,
+        units: Vec<f32>,
+    ) {
+        let count = data.len();
+        let tensor =
+            Tensor::from_data(TensorData::new(data.clone(), [count]), &self.device).require_grad();
+        self.by_value.insert(value, self.leaves.len());
+        self.leaves.push(Leaf {
+            value,
+            role,
+            shape: shape.to_vec(),
+            data,
+            units,
+            tensor,
+        });
+    }
+
+    /// Values that are rounded, and the leaves of their ranges.
+    fn round(&mut self, graph: &Graph, ranges: bool) {
+        let producers = graph.producers();
+        let groups = scales_shared(graph);
+        let mut leaves: BTreeMap<ValueId, usize> = BTreeMap::new();
+        for (value, found) in graph.values.iter().enumerate() {
+            let Some(quant) = found
+                .quant
+                .as_ref()
+                .filter(|quant| quant.dtype == QuantDType::I8)
+            else {
+                continue;
+            };
+            let moved = producers[value].is_some_and(|node| moves_numbers(&graph.nodes[node].op));
+            if found.constant.is_some() || moved {
+                continue;
+            }
+            let trains = ranges && !is_fixed(graph, &groups, groups[value]);
+            let leaf = trains.then(|| {
+                *leaves.entry(groups[value]).or_insert_with(|| {
+                    let root = groups[value];
+                    self.leaf(root, Role::Range, &[], vec![0.0], vec![quant.scales[0]]);
+                    self.leaves.len() - 1
+                })
+            });
+            self.rounded.insert(value, (leaf, quant.clone()));
+        }
+    }
+
+    /// Puts `data` into leaf `index`.
+    pub(crate) fn set(&mut self, index: usize, data: Vec<f32>) {
+        let leaf = &mut self.leaves[index];
+        let count = data.len();
+        leaf.tensor =
+            Tensor::from_data(TensorData::new(data.clone(), [count]), &self.device).require_grad();
+        leaf.data = data;
+    }
+
+    /// Inputs `[batch, …]`, one after another in `data`.
+    pub(crate) fn input(&self, graph: &Graph, data: Vec<f32>) -> Batch {
+        let shape = &graph.values[graph.inputs[0]].shape;
+        let batch = data.len() / shape.iter().product::<usize>();
+        let count = data.len();
+        Tensor::<1>::from_data(TensorData::new(data, [count]), &self.device)
+            .reshape(batched(batch, shape))
+    }
+
+    /// A constant `[rows, columns]`.
+    pub(crate) fn rows(&self, data: Vec<f32>, columns: usize) -> Tensor<2> {
+        let rows = data.len() / columns;
+        Tensor::from_data(TensorData::new(data, [rows, columns]), &self.device)
+    }
+
+    /// A copy of `graph` with what the leaves are now.
+    pub(crate) fn write(&self, graph: &Graph) -> Graph {
+        let mut graph = graph.clone();
+        let groups = scales_shared(&graph);
+        for leaf in &self.leaves {
+            if leaf.role == Role::Range {
+                let scale = leaf.units[0] * leaf.data[0].exp();
+                for value in (0..graph.values.len()).filter(|&value| groups[value] == leaf.value) {
+                    if let Some(quant) = &mut graph.values[value].quant {
+                        quant.scales = vec![scale];
+                    }
+                }
+                continue;
+            }
+            let row = leaf.data.len() / leaf.units.len();
+            let reals = leaf
+                .data
+                .iter()
+                .enumerate()
+                .map(|(i, x)| x * leaf.units[i / row]);
+            if let Some(tensor) = &mut graph.values[leaf.value].constant {
+                *tensor = pinhole_graph::Tensor::f32(&tensor.shape, reals.collect());
+            }
+        }
+        pinhole_quantize::scheme::rescale_weights(&mut graph);
+        graph
+    }
+}
+
+impl Rules for Quantised {
+    fn constant(&self, node: &Node, value: ValueId) -> Batch {
+        if let Some(constant) = self.constants.get(&value) {
+            return constant.clone();
+        }
+        let leaf = &self.leaves[self.by_value[&value]];
+        let _ = node;
+        match leaf.role {
+            Role::Weight => self.weight(leaf),
+            _ => leaf
+                .tensor
+                .clone()
+                .mul_scalar(leaf.units[0])
+                .reshape(batched(1, &leaf.shape)),
+        }
+    }
+
+    fn activation(&self, value: ValueId, x: Batch) -> Batch {
+        let Some((leaf, quant)) = self.rounded.get(&value) else {
+            return x;
+        };
+        let [low, high] = [-128, 127].map(|end: i32| (end - quant.zero_point) as f32);
+        match leaf {
+            None => {
+                let scale = quant.scales[0];
+                let x = x.clamp(low * scale, high * scale);
+                let rounded = x
+                    .clone()
+                    .detach()
+                    .div_scalar(scale)
+                    .round()
+                    .mul_scalar(scale);
+                through(x, rounded)
+            }
+            Some(leaf) => {
+                let leaf = &self.leaves[*leaf];
+                let scale = leaf
+                    .tensor
+                    .clone()
+                    .exp()
+                    .mul_scalar(leaf.units[0])
+                    .reshape([1, 1, 1, 1, 1]);
+                let steps = (x / scale.clone()).clamp(low, high);
+                let rounded = steps.clone().detach().round();
+                through(steps, rounded) * scale
+            }
+        }
+    }
+}
+
+impl Quantised {
+    fn weight(&self, leaf: &Leaf) -> Batch {
+        let rows = leaf.units.len();
+        let columns = leaf.data.len() / rows;
+        let x = leaf.tensor.clone().reshape([rows, columns]);
+        let now = x.clone().detach();
+        let scale = now
+            .clone()
+            .abs()
+            .max_dim(1)
+            .div_scalar(127.0)
+            .clamp_min(1e-12);
+        let rounded = (now / scale.clone()).round() * scale;
+        let units =
+            Tensor::<1>::from_data(TensorData::new(leaf.units.clone(), [rows]), &self.device);
+        (through(x, rounded) * units.reshape([rows, 1])).reshape(batched(1, &leaf.shape))
+    }
+}
+
+/// The numbers of `rounded`, the gradient of `x`.
+fn through<const D: usize>(x: Tensor<D>, rounded: Tensor<D>) -> Tensor<D> {
+    let now = x.clone().detach();
+    x + (rounded - now).detach()
+}
+
+fn largest(row: &[f32]) -> f32 {
+    row.iter()
+        .fold(1e-12, |largest: f32, x| largest.max(x.abs()))
+}
+
+/// Largest magnitude of a quantised value.
+fn reach(quant: &QuantParams) -> f32 {
+    quant.scales[0]
+        * match quant.dtype {
+            QuantDType::I8 => 128.0 + quant.zero_point.unsigned_abs() as f32,
+            QuantDType::I16 => 32767.0 / 4.0,
+        }
+}
+
+/// Operators whose outputs are numbers of their inputs.
+fn moves_numbers(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Reshape
+            | Op::Transpose { .. }
+            | Op::Slice { .. }
+            | Op::Concat { .. }
+            | Op::Pad { .. }
+            | Op::MaxPool { .. }
+            | Op::NormalizeEmbedding
+    )
+}
+
+/// For each value the first of those that have one scale with it.
+fn scales_shared(graph: &Graph) -> Vec<ValueId> {
+    let mut root: Vec<ValueId> = (0..graph.values.len()).collect();
+    for node in &graph.nodes {
+        let shares = moves_numbers(&node.op) && node.op != Op::NormalizeEmbedding
+            || matches!(node.op, Op::AvgPool { .. });
+        for &input in node.inputs.iter().filter(|_| shares) {
+            let (a, b) = (root[input], root[node.output]);
+            root.iter_mut()
+                .filter(|root| **root == a.max(b))
+                .for_each(|root| *root = a.min(b));
+        }
+    }
+    root
+}
+
+/// Whether a scale is what it is by definition: of pixels, probabilities, outputs, of constants.
+fn is_fixed(graph: &Graph, groups: &[ValueId], root: ValueId) -> bool {
+    let producers = graph.producers();
+    (0..graph.values.len()).filter(|&value| groups[value] == root).any(|value| {
+        let bounded = producers[value].is_none_or(|node| {
+            matches!(graph.nodes[node].op, Op::Softmax { .. } | Op::NormalizeEmbedding)
+                || matches!(graph.nodes[node].op, Op::Conv2d { activation: Activation::Relu6, .. } if false)
+        });
+        bounded || graph.inputs.contains(&value)
+    })
+}

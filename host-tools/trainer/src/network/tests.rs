@@ -1,0 +1,195 @@
+//! The network beside the runtime, its gradients beside finite differences, its rounding beside a packed model.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use pinhole_graph::{Graph, Node, ValueId};
+use pinhole_quantize::report::{cosine, outputs};
+use pinhole_quantize::{Options, Runner, quantize};
+
+use super::fixture::{SIDE, encoder, pictures};
+use super::quantised::Quantised;
+use super::{Batch, Rules, batched, forward};
+use crate::model::elements;
+
+/// Constants as they are, and a value that is watched.
+struct Floats<'a> {
+    graph: &'a Graph,
+    device: Device,
+    leaf: Option<(ValueId, Batch)>,
+}
+
+impl Rules for Floats<'_> {
+    fn constant(&self, _node: &Node, value: ValueId) -> Batch {
+        if let Some((leaf, tensor)) = &self.leaf
+            && *leaf == value
+        {
+            return tensor.clone();
+        }
+        let tensor = self.graph.values[value]
+            .constant
+            .as_ref()
+            .expect("a constant");
+        let data = tensor.as_f32().expect("floats").to_vec();
+        batch_of(data, 1, &tensor.shape, &self.device)
+    }
+}
+
+fn batch_of(data: Vec<f32>, batch: usize, shape: &[usize], device: &Device) -> Batch {
+    let count = data.len();
+    Tensor::<1>::from_data(TensorData::new(data, [count]), device).reshape(batched(batch, shape))
+}
+
+#[test]
+fn a_batch_gives_what_the_runtime_gives_one_by_one() {
+    let graph = encoder();
+    let pictures = pictures(3);
+    let expected = outputs(&graph, &pictures.iter().collect::<Vec<_>>())
+        .unwrap()
+        .concat();
+    let device = Device::flex();
+    let rules = Floats {
+        graph: &graph,
+        device: device.clone(),
+        leaf: None,
+    };
+    let x = batch_of(pictures.concat(), 3, &[1, SIDE, SIDE, 3], &device);
+    let found = elements(forward(&graph, &rules, x).unwrap());
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+    }
+}
+
+#[test]
+fn gradients_are_finite_differences() {
+    let graph = encoder();
+    let device = Device::flex().autodiff();
+    let picture = pictures(1).concat();
+    for name in [
+        "stem.0",
+        "depthwise.0",
+        "excite.0",
+        "q.0",
+        "attention.0",
+        "up.0",
+    ] {
+        let value = graph
+            .values
+            .iter()
+            .position(|value| value.name == name)
+            .unwrap();
+        let tensor = graph.values[value].constant.clone().unwrap();
+        let data = tensor.as_f32().unwrap().to_vec();
+        let run = |data: Vec<f32>| {
+            let leaf = batch_of(data, 1, &tensor.shape, &device).require_grad();
+            let rules = Floats {
+                graph: &graph,
+                device: device.clone(),
+                leaf: Some((value, leaf.clone())),
+            };
+            let x = batch_of(picture.clone(), 1, &[1, SIDE, SIDE, 3], &device);
+            (forward(&graph, &rules, x).unwrap().square().sum(), leaf)
+        };
+        let (loss, leaf) = run(data.clone());
+        let gradient = elements(leaf.grad(&loss.backward()).expect("a gradient"));
+        let index = (0..data.len())
+            .max_by(|&a, &b| gradient[a].abs().total_cmp(&gradient[b].abs()))
+            .unwrap();
+        let moved = |by: f32| {
+            let mut data = data.clone();
+            data[index] += by;
+            f64::from(elements(run(data).0)[0])
+        };
+        let measured = (moved(1e-2) - moved(-1e-2)) / 2e-2;
+        let found = f64::from(gradient[index]);
+        assert!(
+            (found - measured).abs() < 0.03 * measured.abs() + 1e-4,
+            "{name}: {found} {measured}"
+        );
+    }
+}
+
+/// Rounding that keeps what it gave.
+struct Watched<'a>(&'a Quantised, RefCell<BTreeMap<ValueId, Vec<f32>>>);
+
+impl Rules for Watched<'_> {
+    fn constant(&self, node: &Node, value: ValueId) -> Batch {
+        self.0.constant(node, value)
+    }
+
+    fn activation(&self, value: ValueId, x: Batch) -> Batch {
+        let x = self.0.activation(value, x);
+        self.1.borrow_mut().insert(value, elements(x.clone()));
+        x
+    }
+}
+
+#[test]
+fn rounding_is_that_of_the_packed_model() {
+    let graph = encoder();
+    let pictures = pictures(24);
+    let quantized = quantize(&graph, &pictures, &Options::default(), &|_| ())
+        .unwrap()
+        .quantized;
+    let network = Quantised::new(&quantized, true);
+    let watched = Watched(&network, RefCell::default());
+    let x = network.input(&quantized, pictures[0].clone());
+    forward(&quantized, &watched, x).unwrap();
+    let mut packed = BTreeMap::new();
+    let runner = Runner::new(&quantized).unwrap();
+    runner
+        .run(0, &pictures[0], &mut |value, reals| {
+            drop(packed.insert(value, reals.to_vec()))
+        })
+        .unwrap();
+    // Behind pooling, whose means lie half-way between two steps, normalisation of eight channels makes single steps large.
+    for name in [
+        "stem",
+        "swish",
+        "depthwise",
+        "excite",
+        "sigmoid",
+        "gated",
+        "project",
+        "sum",
+    ] {
+        let value = quantized
+            .values
+            .iter()
+            .position(|value| value.name == name)
+            .unwrap();
+        let step = quantized.values[value].quant.as_ref().expect(name).scales[0];
+        let (ours, packed) = (&watched.1.borrow()[&value], &packed[&value]);
+        assert_eq!(ours.len(), packed.len(), "{name}");
+        let steps: Vec<f32> = ours
+            .iter()
+            .zip(packed)
+            .map(|(a, b)| ((a - b) / step).abs())
+            .collect();
+        let mean = steps.iter().sum::<f32>() / steps.len() as f32;
+        assert!(
+            mean < 0.03 && steps.iter().all(|&steps| steps < 1.01),
+            "{name}: {mean} steps"
+        );
+    }
+}
+
+#[test]
+fn what_is_written_back_without_a_step_is_the_same_model() {
+    let graph = encoder();
+    let pictures = pictures(24);
+    let quantized = quantize(&graph, &pictures, &Options::default(), &|_| ())
+        .unwrap()
+        .quantized;
+    let written = Quantised::new(&quantized, true).write(&quantized);
+    let pictures: Vec<&Vec<f32>> = pictures.iter().collect();
+    let (before, after) = (
+        outputs(&quantized, &pictures).unwrap(),
+        outputs(&written, &pictures).unwrap(),
+    );
+    for (a, b) in before.iter().zip(&after) {
+        assert!(cosine(a, b) > 0.9999, "{}", cosine(a, b));
+    }
+}
