@@ -332,6 +332,17 @@ impl TextEncoder {
         Self::new(path.display(), LoadedModel::open(path, false, kernels)?)
     }
 
+    /// The tokens of a run on a text: its own, and those of padding that the model reads behind them.
+    pub(crate) fn ids(&self, text: &[u32]) -> Outcome<Vec<i32>> {
+        let tokens = self
+            .context
+            .unwrap_or(text.len() + self.loaded.model.padding_tokens());
+        let padding = std::iter::repeat(self.tokenizer.pad_id());
+        let ids = text.iter().copied().chain(padding).take(tokens);
+        ids.map(|id| i32::try_from(id).map_err(Failure::new))
+            .collect()
+    }
+
     /// Embeddings of token sequences, on all cores, in order.
     pub(crate) fn encode(
         &self,
@@ -346,15 +357,12 @@ impl TextEncoder {
                 |arena, ids| {
                     let mut interpreter =
                         Interpreter::new(&model, arena, kernels).map_err(Failure::new)?;
+                    let ids = self.ids(ids)?;
                     if self.context.is_none() {
-                        let tokens = ids.len() + model.padding_tokens();
-                        interpreter.set_tokens(tokens).map_err(Failure::new)?;
+                        interpreter.set_tokens(ids.len()).map_err(Failure::new)?;
                     }
                     let input = interpreter.input_i32_mut(0).map_err(Failure::new)?;
-                    let padding = std::iter::repeat(self.tokenizer.pad_id());
-                    for (slot, id) in input.iter_mut().zip(ids.iter().copied().chain(padding)) {
-                        *slot = i32::try_from(id).map_err(Failure::new)?;
-                    }
+                    input.copy_from_slice(&ids);
                     interpreter.run();
                     done();
                     Ok(interpreter.output_f32(0).map_err(Failure::new)?.to_vec())

@@ -10,7 +10,9 @@ use pinhole_graph::{Graph, Node, Op};
 use pinhole_pack::{PackOptions, Precision, pack};
 use serde::{Deserialize, Serialize};
 
-use crate::{Calibration, Options, Progress, QuantizeError, Quantized, report, scheme, spread};
+use crate::{
+    Calibration, Input, Options, Progress, QuantizeError, Quantized, report, scheme, spread,
+};
 
 /// What a mixed model must reach, and what it may cost.
 #[derive(Clone, Debug)]
@@ -88,18 +90,18 @@ const SENSITIVITY_INPUTS: usize = 8;
 /// See [`QuantizeError`].
 pub fn quantize_mixed(
     graph: &Graph,
-    inputs: &[Vec<f32>],
-    check: &[Vec<f32>],
+    inputs: &[Input],
+    check: &[Input],
     options: &Options,
     goal: &Goal,
     memory: Memory,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Mixed, QuantizeError> {
     if check.is_empty() {
-        return Err(QuantizeError::NoPictures);
+        return Err(QuantizeError::NoInputs);
     }
     let calibration = Calibration::new(graph, inputs, options, progress)?;
-    let check: Vec<&Vec<f32>> = check.iter().collect();
+    let check: Vec<&Input> = check.iter().collect();
     let search = Search {
         calibration: &calibration,
         inputs,
@@ -132,8 +134,8 @@ pub fn quantize_mixed(
 
 struct Search<'a> {
     calibration: &'a Calibration,
-    inputs: &'a [Vec<f32>],
-    check: &'a [&'a Vec<f32>],
+    inputs: &'a [Input],
+    check: &'a [&'a Input],
     expected: Vec<Vec<f32>>,
     options: &'a Options,
     goal: &'a Goal,
@@ -161,7 +163,7 @@ impl Search<'_> {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Vec<Choice>, QuantizeError> {
         let graph = &self.calibration.prepared;
-        let few: Vec<&Vec<f32>> = spread(self.check, SENSITIVITY_INPUTS)
+        let few: Vec<&Input> = spread(self.check, SENSITIVITY_INPUTS)
             .into_iter()
             .copied()
             .collect();

@@ -1,24 +1,27 @@
-//! `pinhole quantize`: int8 scales for a graph, from pictures.
+//! `pinhole quantize`: int8 scales for a graph, from pictures or texts.
+
+mod inputs;
+mod search;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use pinhole_data::{Cifar10, load_picture};
 use pinhole_graph::{Graph, IntegerRules};
 use pinhole_pack::PackOptions;
 use pinhole_quantize::{
-    Choice, Goal, Memory, Mixed, Observer, Options, Progress, Quantized, Report, Sensitivity,
-    quantize, quantize_mixed, report::report, svg,
+    Choice, Goal, Input, Observer, Options, Progress, Report, inputs_of, quantize, report::report,
+    svg,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::encoder::{ImageEncoder, LoadedModel};
 use crate::failure::{Context, Failure, Outcome};
 use crate::output::{json, note, say};
 use crate::verb::classify::at_least_one;
 use crate::{files, graph_file, pictures, progress};
 
-/// Quantise a graph to int8 with calibration pictures.
+use inputs::Inputs;
+
+/// Quantise a graph to int8 with calibration pictures or texts.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -27,15 +30,18 @@ Examples:
     --report report.json --picture report.svg --out lite0-int8.phg
   pinhole quantize tinyvit.phg --calibrate photos/ --cosine 0.995 \\
     --max-flash 8MB --out tinyvit-mixed.phg
+  pinhole quantize text.phg --calibrate texts:sentences.txt \\
+    --out text-int8.phg
 
 --cosine leaves the layers that int8 costs most in floats until the output is as
-near as that, measured on every fourth picture, which calibration then does not
+near as that, measured on every fourth input, which calibration then does not
 see; pack with --precision f16. An interrupted search goes on where it was. Exit
 code 1 when the goal is not reached.
 
 Use pictures like those that the camera will see, and none that accuracy is
 measured on. --calibrate may be given more than once; cifar10:DIR takes pictures
-of the training split, without their labels.")]
+of the training split, without their labels. A text encoder takes files with one
+text a line, texts:FILE or FILE, like those that it will embed.")]
 pub(crate) struct Args {
     /// Graph (.phg).
     #[arg(value_name = "GRAPH")]
@@ -53,10 +59,10 @@ pub(crate) struct Args {
 /// What quantisation needs beside a graph.
 #[derive(clap::Args, Clone)]
 pub(crate) struct Calibration {
-    /// A folder of pictures, or cifar10:DIR.
+    /// A folder of pictures, cifar10:DIR, or texts:FILE with one text a line.
     #[arg(long, value_name = "DIR", required = true)]
     pub(crate) calibrate: Vec<String>,
-    /// Pictures taken, spread evenly over each source.
+    /// Pictures or texts taken, spread evenly over each source.
     #[arg(long, default_value_t = 128, value_name = "N", value_parser = at_least_one)]
     pub(crate) calibration_count: usize,
     /// How ranges are chosen; best tries all and takes what keeps the output nearest.
@@ -121,15 +127,15 @@ pub(crate) struct Quantization {
     observer: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     mixed: Option<MixedReport>,
-    /// The pictures whose outputs turned most, the worst first.
-    worst_pictures: Vec<WorstPicture>,
+    /// The inputs whose outputs turned most, the worst first.
+    worst_inputs: Vec<WorstInput>,
     #[serde(flatten)]
     report: Report,
 }
 
 #[derive(Serialize)]
-struct WorstPicture {
-    picture: String,
+struct WorstInput {
+    input: String,
     cosine: f64,
 }
 
@@ -149,8 +155,8 @@ impl Quantization {
     pub(crate) fn verdict(&self) -> Outcome {
         match &self.mixed {
             Some(mixed) if !mixed.reached => Err(Failure::check(format_args!(
-                "the cosine of the pictures set apart is {:.5}, expected {} within the budgets; what came nearest is written",
-                mixed.cosine, mixed.goal
+                "the cosine of the {} set apart is {:.5}, expected {} within the budgets; what came nearest is written",
+                self.report.of, mixed.cosine, mixed.goal
             ))
             .help("ask for a lower --cosine, or give more --max-flash or --max-arena")),
             _ => Ok(()),
@@ -160,15 +166,16 @@ impl Quantization {
     /// A table for people.
     pub(crate) fn table(&self) -> String {
         let mut out = self.report.table();
-        for worst in &self.worst_pictures {
-            out += &format!("  {:.5}  {}\n", worst.cosine, worst.picture);
+        for worst in &self.worst_inputs {
+            out += &format!("  {:.5}  {}\n", worst.cosine, worst.input);
         }
         out += &format!("ranges chosen by: {}\n", self.observer);
         if let Some(mixed) = &self.mixed {
             out += &format!(
-                "{} of {} layers stay in floats; cosine of the pictures set apart {:.5}, of int8 alone {:.5}, goal {}{}\n",
+                "{} of {} layers stay in floats; cosine of the {} set apart {:.5}, of int8 alone {:.5}, goal {}{}\n",
                 mixed.float_layers.len(),
                 mixed.candidates,
+                self.report.of,
                 mixed.cosine,
                 mixed.int8_cosine,
                 mixed.goal,
@@ -251,8 +258,8 @@ pub(crate) fn calibrated(
         .help("pinhole import and pinhole pack are enough: its scales are kept"));
     }
     let graph = &without_scales(graph);
-    let Pictures { inputs, names } = inputs(graph, name, choices)?;
-    warn(&inputs, choices);
+    let Inputs { inputs, names } = inputs::load(graph, name, choices)?;
+    warn(graph, &inputs, choices);
     let options = Options {
         observer: observer(choices)?,
         equalize: !choices.no_equalize,
@@ -273,12 +280,12 @@ pub(crate) fn calibrated(
                 arena_bytes: choices.max_arena,
                 pack: pack.clone(),
             };
-            let (found, mixed) = mixed(graph, name, &inputs, &options, &goal, out, &show)?;
+            let (found, mixed) = search::mixed(graph, name, &inputs, &options, &goal, out, &show)?;
             (found, Some(mixed))
         }
     };
     let compared: Vec<usize> = pictures::spread(&(0..inputs.len()).collect::<Vec<_>>(), 16);
-    let shown: Vec<Vec<f32>> = compared
+    let shown: Vec<Input> = compared
         .iter()
         .map(|&index| inputs[index].clone())
         .collect();
@@ -294,17 +301,14 @@ pub(crate) fn calibrated(
         .zip(compared)
         .collect();
     worst.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let worst = worst
-        .into_iter()
-        .take(3)
-        .map(|(cosine, index)| WorstPicture {
-            picture: names[index].clone(),
-            cosine,
-        });
+    let worst = worst.into_iter().take(3).map(|(cosine, index)| WorstInput {
+        input: names[index].clone(),
+        cosine,
+    });
     let quantization = Quantization {
         observer: found.observer.name(),
         mixed,
-        worst_pictures: worst.collect(),
+        worst_inputs: worst.collect(),
         report,
     };
     if let Some(path) = &choices.report {
@@ -319,15 +323,19 @@ pub(crate) fn calibrated(
 }
 
 /// Says what may make ranges wrong.
-fn warn(inputs: &[Vec<f32>], choices: &Calibration) {
+fn warn(graph: &Graph, inputs: &[Input], choices: &Calibration) {
     let fewest = if choices.cosine.is_some() { 22 } else { 16 };
     if inputs.len() < fewest {
         note!(
-            "only {} calibration pictures: ranges may be too narrow; 100 or more are usual",
-            inputs.len()
+            "only {} calibration {}: ranges may be too narrow; 100 or more are usual",
+            inputs.len(),
+            inputs_of(graph)
         );
     }
-    let plain = |input: &&Vec<f32>| input.chunks_exact(3).all(|pixel| pixel == &input[..3]);
+    let plain = |input: &&Input| match input {
+        Input::Reals(reals) => reals.chunks_exact(3).all(|pixel| pixel == &reals[..3]),
+        Input::Ids(_) => false,
+    };
     let plain = inputs.iter().filter(plain).count();
     if plain > 0 {
         note!(
@@ -377,152 +385,10 @@ fn show(bar: &Mutex<indicatif::ProgressBar>, progress: Progress) {
     }
 }
 
-/// What an interrupted search leaves beside its product.
-#[derive(Default, Serialize, Deserialize)]
-struct Started {
-    /// Of the graph, the pictures and the options.
-    sha256: String,
-    sensitivity: Sensitivity,
-}
-
-/// Every fourth picture is set apart for the check.
-const CHECK_EVERY: usize = 4;
-
-fn mixed(
-    graph: &Graph,
-    name: &Path,
-    inputs: &[Vec<f32>],
-    options: &Options,
-    goal: &Goal,
-    out: &Path,
-    show: &(dyn Fn(Progress) + Sync),
-) -> Outcome<(Quantized, MixedReport)> {
-    let apart = |index: &usize| index % CHECK_EVERY == CHECK_EVERY - 1;
-    let take = |wanted: bool| -> Vec<Vec<f32>> {
-        let chosen = (0..inputs.len()).filter(|index| apart(index) == wanted);
-        chosen.map(|index| inputs[index].clone()).collect()
-    };
-    let (seen, check) = (take(false), take(true));
-    if check.is_empty() {
-        return Err(Failure::new(format_args!(
-            "found {} pictures, expected {CHECK_EVERY} or more: --cosine is measured on every fourth of them",
-            inputs.len()
-        )));
-    }
-    let sha256 = identity(graph, inputs, options)?;
-    let path = out.with_added_extension("started.json");
-    let mut started = std::fs::read(&path)
-        .ok()
-        .and_then(|bytes| serde_json::from_slice::<Started>(&bytes).ok())
-        .filter(|started| started.sha256 == sha256)
-        .unwrap_or_default();
-    started.sha256 = sha256;
-    let known = started.sensitivity.clone();
-    if !known.is_empty() {
-        note!(
-            "going on: {} layers are known from {}",
-            known.len(),
-            path.display()
-        );
-    }
-    let mut lost = None;
-    let mut learn = |node: &str, error: f64| {
-        started.sensitivity.insert(node.to_owned(), error);
-        let kept = serde_json::to_vec(&started).map_err(Failure::new);
-        // The search goes on without what cannot be kept; the failure is told at its end.
-        lost = kept.and_then(|bytes| files::write(&path, &bytes)).err();
-    };
-    let memory = Memory {
-        known,
-        learn: &mut learn,
-    };
-    let mixed = quantize_mixed(graph, &seen, &check, options, goal, memory, show);
-    let Mixed {
-        quantized,
-        int8_cosine,
-        cosine,
-        choices,
-        candidates,
-        reached,
-    } = mixed.context(name.display())?;
-    match lost {
-        Some(failure) => note!("what the search found could not be kept: {failure}"),
-        // Absent when nothing had to be searched.
-        None => drop(std::fs::remove_file(&path)),
-    }
-    let report = MixedReport {
-        goal: goal.cosine,
-        reached,
-        int8_cosine,
-        cosine,
-        candidates,
-        float_layers: choices,
-    };
-    Ok((quantized, report))
-}
-
-/// Changes with everything that sensitivities depend on.
-fn identity(graph: &Graph, inputs: &[Vec<f32>], options: &Options) -> Outcome<String> {
-    use sha2::{Digest, Sha256};
-    let mut hash = Sha256::new();
-    hash.update(graph.to_bytes().map_err(Failure::new)?);
-    for input in inputs {
-        input.iter().for_each(|x| hash.update(x.to_le_bytes()));
-    }
-    hash.update(format!("{options:?}"));
-    Ok(files::hex(&hash.finalize()))
-}
-
 /// The graph in f32: what an earlier quantisation left is taken away.
 fn without_scales(graph: &Graph) -> Graph {
     let mut plain = graph.clone();
     plain.values.iter_mut().for_each(|value| value.quant = None);
     plain.meta.float_nodes.clear();
     plain
-}
-
-/// Calibration pictures as model inputs.
-struct Pictures {
-    inputs: Vec<Vec<f32>>,
-    /// Where each is from.
-    names: Vec<String>,
-}
-
-fn inputs(graph: &Graph, name: &Path, choices: &Calibration) -> Outcome<Pictures> {
-    let packed =
-        pinhole_pack::pack(graph, &pinhole_pack::PackOptions::default()).context(name.display())?;
-    let bytes = pinhole_runtime::interpreter::AlignedBytes::from_slice(&packed.bytes);
-    let loaded = LoadedModel::from_bytes(name.display(), bytes, pinhole_runtime::kernel::detect())?;
-    let encoder = ImageEncoder::new(name.display(), loaded)?;
-    let mut found = Pictures {
-        inputs: Vec::new(),
-        names: Vec::new(),
-    };
-    for source in &choices.calibrate {
-        let share = choices.calibration_count.div_ceil(choices.calibrate.len());
-        match source.strip_prefix("cifar10:") {
-            Some(dir) => {
-                let data = Cifar10::train_unlabelled(dir)?;
-                let all: Vec<usize> = (0..data.len()).collect();
-                for index in pictures::spread(&all, share) {
-                    found.inputs.push(encoder.input_f32(&data.picture(index))?);
-                    found
-                        .names
-                        .push(format!("{source} training picture {index}"));
-                }
-            }
-            None => {
-                for path in pictures::spread(&pictures::below(Path::new(source))?, share) {
-                    match load_picture(&path) {
-                        Ok(picture) => {
-                            found.inputs.push(encoder.input_f32(&picture)?);
-                            found.names.push(path.display().to_string());
-                        }
-                        Err(error) => note!("left out: {error}"),
-                    }
-                }
-            }
-        }
-    }
-    Ok(found)
 }
