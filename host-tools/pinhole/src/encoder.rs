@@ -371,3 +371,47 @@ impl TextEncoder {
             .collect()
     }
 }
+
+/// A text encoder that shows what it computes.
+pub(crate) struct TextSession {
+    loaded: LoadedModel,
+    arena: AlignedBytes,
+}
+
+impl TextSession {
+    /// Wraps a model that takes token ids; it needs no vocabulary.
+    pub(crate) fn new(name: impl std::fmt::Display, loaded: LoadedModel) -> Outcome<Self> {
+        if loaded.model.kind() != ModelKind::TextEncoder {
+            return Err(Failure::new(format_args!(
+                "{name}: found {}, expected a text encoder",
+                kind_name(loaded.model.kind())
+            ))
+            .help("pinhole inspect FILE says what a file is"));
+        }
+        Ok(Self {
+            loaded,
+            arena: AlignedBytes::zeroed(loaded.model.arena_bytes()),
+        })
+    }
+
+    /// Shows `observer` every operator of a run on the ids of a text and its padding.
+    pub(crate) fn observe(&mut self, ids: &[i32], observer: &mut dyn Observer) -> Outcome {
+        let LoadedModel { model, kernels } = self.loaded;
+        let mut interpreter =
+            Interpreter::new(&model, &mut self.arena, kernels).map_err(Failure::new)?;
+        if fixed_context(&model).is_none() {
+            interpreter.set_tokens(ids.len()).map_err(Failure::new)?;
+        }
+        let input = interpreter.input_i32_mut(0).map_err(Failure::new)?;
+        if input.len() != ids.len() {
+            return Err(Failure::new(format_args!(
+                "found {} tokens for an encoder of {}, expected two versions of one network",
+                ids.len(),
+                input.len()
+            )));
+        }
+        input.copy_from_slice(ids);
+        interpreter.run_observed(observer);
+        Ok(())
+    }
+}

@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use pinhole_quantize::Input;
-
 use crate::encoder::TextEncoder;
 use crate::failure::{Context, Failure, Outcome};
 use crate::output::note;
@@ -18,7 +16,7 @@ pub(crate) struct Text {
     /// File, line and beginning.
     pub(crate) name: String,
     /// Token ids with those of padding.
-    pub(crate) input: Input,
+    pub(crate) ids: Vec<i32>,
 }
 
 /// At most `count` different texts of a file, one a line, spread evenly; `source` is its path, or [`PREFIX`] and its path.
@@ -67,7 +65,7 @@ pub(crate) fn load(encoder: &TextEncoder, source: &str, count: usize) -> Outcome
             let beginning: String = line.chars().take(60).collect();
             Ok(Text {
                 name: format!("{}:{number}: {beginning}", path.display()),
-                input: encoder.ids(&ids)?.into(),
+                ids: encoder.ids(&ids)?,
             })
         })
         .collect()

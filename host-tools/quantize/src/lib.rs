@@ -4,8 +4,10 @@
 //! [`observe`] runs the f32 graph through the runtime, the one executor, and keeps ranges and histograms; [`scheme`]
 //! turns them into [`pinhole_graph::QuantParams`] (symmetric per-channel weights, per-tensor activations with a zero
 //! point, the TFLite quantisation specification); [`report`] runs both graphs side by side. Not here: packing
-//! (`pinhole-pack` rounds the weights) and training. Nothing in this crate sees labels.
+//! (`pinhole-pack` rounds the weights) and training. Nothing that is
+//! calibrated sees labels; [`ClassMeans`] measures with them.
 
+mod accuracy;
 mod balance;
 mod chart;
 mod correct;
@@ -21,9 +23,10 @@ mod smooth;
 mod split;
 mod widths;
 
+pub use accuracy::{ClassMeans, Labelled};
 pub use chart::svg;
 pub use input::{Input, inputs_of};
-pub use mixed::{Choice, Goal, Memory, Mixed, Sensitivity, quantize_mixed};
+pub use mixed::{Accuracy, Choice, Goal, Memory, Mixed, Sensitivity, quantize_mixed};
 pub use observe::Observer;
 pub use report::{LayerReport, Report};
 pub use run::Runner;

@@ -1,6 +1,7 @@
 //! `pinhole quantize`: int8 scales for a graph, from pictures or texts.
 
 mod inputs;
+mod labelled;
 mod search;
 
 use std::path::{Path, PathBuf};
@@ -9,8 +10,8 @@ use std::sync::Mutex;
 use pinhole_graph::{Graph, IntegerRules};
 use pinhole_pack::PackOptions;
 use pinhole_quantize::{
-    Choice, Goal, Input, Observer, Options, Progress, Report, inputs_of, quantize, report::report,
-    svg,
+    Accuracy, Choice, Goal, Input, Observer, Options, Progress, Report, inputs_of, quantize,
+    report::report, svg,
 };
 use serde::Serialize;
 
@@ -30,12 +31,18 @@ Examples:
     --report report.json --picture report.svg --out lite0-int8.phg
   pinhole quantize tinyvit.phg --calibrate photos/ --cosine 0.995 \\
     --max-flash 8MB --out tinyvit-mixed.phg
+  pinhole quantize lite0.phg --calibrate photos/ --max-drop 0.5 \\
+    --labelled cifar10:$(pinhole data get cifar10) --max-float-macs 20M \\
+    --out lite0-mixed.phg
   pinhole quantize text.phg --calibrate texts:sentences.txt \\
     --out text-int8.phg
 
 --cosine leaves the layers that int8 costs most in floats until the output is as
 near as that, measured on every fourth input, which calibration then does not
-see; pack with --precision f16. An interrupted search goes on where it was. Exit
+see; pack with --precision f16. --max-drop, beside it or alone, does so until
+accuracy is at most as many points below f32: every second picture of a class of
+--labelled makes its mean in f32, the others are named by the nearest mean. Give
+pictures that no accuracy is reported on later. An interrupted search goes on where it was. Exit
 code 1 when the goal is not reached.
 
 Use pictures like those that the camera will see, and none that accuracy is
@@ -81,11 +88,20 @@ pub(crate) struct Calibration {
     /// Mean cosine of the output to f32 that a mix of int8 and float layers must reach.
     #[arg(long, value_name = "COSINE", value_parser = a_cosine)]
     pub(crate) cosine: Option<f64>,
-    /// Most bytes of the packed file that --cosine may take, as 600000, 600kB or 1.5MB.
-    #[arg(long, value_name = "BYTES", requires = "cosine", value_parser = bytes)]
+    /// Points of accuracy that a mix of int8 and float layers may lose to f32 on --labelled.
+    #[arg(long, value_name = "POINTS", requires = "labelled", value_parser = points)]
+    pub(crate) max_drop: Option<f64>,
+    /// Pictures for --max-drop, apart from the others: a folder with one of each class, or cifar10:DIR.
+    #[arg(long, value_name = "DIR", requires = "max_drop")]
+    pub(crate) labelled: Option<String>,
+    /// Most multiply-accumulates of a mix that may stay in floats, as 5000000, 5000k or 5M.
+    #[arg(long, value_name = "MACS", value_parser = macs)]
+    pub(crate) max_float_macs: Option<u64>,
+    /// Most bytes of the packed file that a mix may take, as 600000, 600kB or 1.5MB.
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) max_flash: Option<usize>,
-    /// Most bytes of RAM that --cosine may take.
-    #[arg(long, value_name = "BYTES", requires = "cosine", value_parser = bytes)]
+    /// Most bytes of RAM that a mix may take.
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) max_arena: Option<usize>,
     /// Name of a layer that stays in floats (pack --precision says which); may be given more than once.
     #[arg(long, value_name = "NODE")]
@@ -102,6 +118,29 @@ fn a_cosine(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(cosine) if (0.0..1.0).contains(&cosine) => Ok(cosine),
         _ => Err("expected a number from 0 to below 1, as 0.995".into()),
+    }
+}
+
+fn points(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(points) if (0.0..=100.0).contains(&points) => Ok(points),
+        _ => Err("expected points of accuracy from 0 to 100, as 0.5".into()),
+    }
+}
+
+/// Multiply-accumulates with an optional decimal unit.
+fn macs(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" => 1.0,
+        "k" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        other => return Err(format!("found the unit {other}, expected k, M or G")),
+    };
+    match digits.parse::<f64>() {
+        Ok(number) if number >= 0.0 && number * unit < 1e15 => Ok((number * unit) as u64),
+        _ => Err("expected a number of multiply-accumulates, as 5000000 or 5M".into()),
     }
 }
 
@@ -146,6 +185,11 @@ struct MixedReport {
     reached: bool,
     int8_cosine: f64,
     cosine: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_drop: Option<f64>,
+    /// On the pictures of --labelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accuracy: Option<Accuracy>,
     candidates: usize,
     float_layers: Vec<Choice>,
 }
@@ -154,6 +198,18 @@ impl Quantization {
     /// Exit code 1 where a goal was not reached: what came nearest is written.
     pub(crate) fn verdict(&self) -> Outcome {
         match &self.mixed {
+            Some(MixedReport {
+                reached: false,
+                accuracy: Some(found),
+                max_drop: Some(points),
+                cosine,
+                goal,
+                ..
+            }) => Err(Failure::check(format_args!(
+                "{:.2} points are lost to f32 at a cosine of {cosine:.5}, expected {points} at most and {goal} within the budgets; what came nearest is written",
+                found.float - found.mixed
+            ))
+            .help("ask for less, or give more --max-flash, --max-arena or --max-float-macs")),
             Some(mixed) if !mixed.reached => Err(Failure::check(format_args!(
                 "the cosine of the {} set apart is {:.5}, expected {} within the budgets; what came nearest is written",
                 self.report.of, mixed.cosine, mixed.goal
@@ -181,6 +237,12 @@ impl Quantization {
                 mixed.goal,
                 if mixed.reached { "" } else { ": NOT reached" }
             );
+            if let (Some(found), Some(points)) = (&mixed.accuracy, mixed.max_drop) {
+                out += &format!(
+                    "nearest class mean of {} labelled pictures: f32 {:.2} %, int8 {:.2} %, the mix {:.2} %, {points} points below f32 allowed\n",
+                    found.pictures, found.float, found.int8, found.mixed
+                );
+            }
             for choice in &mixed.float_layers {
                 out += &format!(
                     "  {:<44} {:<18} alone in int8 it costs {:.6}\n",
@@ -204,6 +266,9 @@ impl Calibration {
             no_equalize: false,
             no_bias_correction: false,
             cosine: None,
+            max_drop: None,
+            labelled: None,
+            max_float_macs: None,
             max_flash: None,
             max_arena: None,
             keep_float: Vec::new(),
@@ -268,14 +333,16 @@ pub(crate) fn calibrated(
     };
     let bar = Mutex::new(progress::bar("ranges", inputs.len()));
     let show = |progress: Progress| show(&bar, progress);
-    let (found, mixed) = match choices.cosine {
-        None => {
+    let (found, mixed) = match wants_mix(choices)? {
+        false => {
             let found = quantize(graph, &inputs, &options, &show).context(name.display())?;
             (found, None)
         }
-        Some(cosine) => {
+        true => {
             let goal = Goal {
-                cosine,
+                cosine: choices.cosine.unwrap_or(0.0),
+                max_drop: labelled::load(graph, name, choices)?,
+                float_macs: choices.max_float_macs,
                 flash_bytes: choices.max_flash,
                 arena_bytes: choices.max_arena,
                 pack: pack.clone(),
@@ -322,9 +389,30 @@ pub(crate) fn calibrated(
     Ok((found.quantized, quantization))
 }
 
+/// Whether layers may stay in floats; budgets without a goal are refused.
+fn wants_mix(choices: &Calibration) -> Outcome<bool> {
+    let goal = choices.cosine.is_some() || choices.max_drop.is_some();
+    let budgets = [
+        ("--max-flash", choices.max_flash.is_some()),
+        ("--max-arena", choices.max_arena.is_some()),
+        ("--max-float-macs", choices.max_float_macs.is_some()),
+    ];
+    match budgets.into_iter().find(|(_, given)| *given && !goal) {
+        Some((budget, _)) => Err(Failure::new(format_args!(
+            "found {budget} without a goal, expected --cosine or --max-drop beside it"
+        ))
+        .help("--cosine 0.995")),
+        None => Ok(goal),
+    }
+}
+
 /// Says what may make ranges wrong.
 fn warn(graph: &Graph, inputs: &[Input], choices: &Calibration) {
-    let fewest = if choices.cosine.is_some() { 22 } else { 16 };
+    let fewest = if choices.cosine.or(choices.max_drop).is_some() {
+        22
+    } else {
+        16
+    };
     if inputs.len() < fewest {
         note!(
             "only {} calibration {}: ranges may be too narrow; 100 or more are usual",

@@ -1,5 +1,6 @@
 //! What calibrates: pictures of folders and of CIFAR-10 for an image encoder, lines of files for a text encoder.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use pinhole_data::{Cifar10, load_picture};
@@ -32,13 +33,13 @@ impl Inputs {
 
 /// All that `choices` name, as `graph` takes it.
 pub(super) fn load(graph: &Graph, name: &Path, choices: &Calibration) -> Outcome<Inputs> {
-    let share = choices.calibration_count.div_ceil(choices.calibrate.len());
+    let share = share(choices);
     let mut found = Inputs::default();
     if graph.meta.kind == ModelKind::TextEncoder {
         let encoder = TextEncoder::new(name.display(), loaded(graph, name)?)?;
         for source in &choices.calibrate {
             for text in texts::load(&encoder, source, share)? {
-                found.push(text.name, text.input);
+                found.push(text.name, text.ids.into());
             }
         }
         return Ok(found);
@@ -58,6 +59,22 @@ pub(super) fn load(graph: &Graph, name: &Path, choices: &Calibration) -> Outcome
         }
     }
     Ok(found)
+}
+
+/// Inputs of each source.
+fn share(choices: &Calibration) -> usize {
+    choices.calibration_count.div_ceil(choices.calibrate.len())
+}
+
+/// The pictures of CIFAR-10's training split that calibrate, of `len` in all.
+pub(super) fn cifar10_indices(len: usize, choices: &Calibration) -> BTreeSet<usize> {
+    let mut sources = choices.calibrate.iter();
+    match sources.any(|source| source.starts_with("cifar10:")) {
+        true => pictures::spread(&(0..len).collect::<Vec<_>>(), share(choices))
+            .into_iter()
+            .collect(),
+        false => BTreeSet::new(),
+    }
 }
 
 /// The graph packed in f32, for its preprocessing.

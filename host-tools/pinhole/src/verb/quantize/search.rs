@@ -83,6 +83,7 @@ pub(super) fn mixed(
         choices,
         candidates,
         reached,
+        accuracy,
     } = mixed.context(name.display())?;
     match lost {
         Some(failure) => note!("what the search found could not be kept: {failure}"),
@@ -94,6 +95,8 @@ pub(super) fn mixed(
         reached,
         int8_cosine,
         cosine,
+        max_drop: goal.max_drop.as_ref().map(|(points, _)| *points),
+        accuracy,
         candidates,
         float_layers: choices,
     };
