@@ -341,6 +341,7 @@ impl Net {
                 heads: &self.heads,
                 bias: ScoreBias::None,
                 bias_shift: 0,
+                causal_from: None,
                 q: part(0),
                 k: part(1),
                 v: part(2),

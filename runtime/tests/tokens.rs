@@ -3,6 +3,7 @@
 mod common;
 
 use common::samples::text_f32;
+use common::text::text_s8;
 use common::vit::{HEADS, attention_params};
 use common::{Aligned, Builder, Parts, seal};
 use pinhole_runtime::interpreter::{InputError, Interpreter};
@@ -280,4 +281,44 @@ fn tokens_out_of_range_are_refused() {
         );
     }
     assert_eq!(interpreter.input_i32_mut(0).unwrap().len(), 5);
+}
+
+#[test]
+fn a_text_in_integers_is_that_of_as_many_fixed_tokens_on_every_set() {
+    let ids = [3, 1, 4, 1, 0, 2, 9, -1];
+    let run = |builder: &Builder, tokens: usize| -> Vec<Vec<i8>> {
+        let file = builder.build();
+        let model = Model::load(&file).unwrap();
+        let outputs = available().map(|kernels| {
+            let mut arena = Aligned::zeroed(model.arena_bytes());
+            arena.fill(0xa5);
+            let mut interpreter = Interpreter::new(&model, &mut arena, kernels).unwrap();
+            if model.max_tokens() > 0 {
+                interpreter.set_tokens(tokens).unwrap();
+            }
+            interpreter
+                .input_i32_mut(0)
+                .unwrap()
+                .copy_from_slice(&ids[..tokens]);
+            interpreter.run();
+            interpreter.output_s8(0).unwrap().to_vec()
+        });
+        outputs.collect()
+    };
+    let dynamic = text_s8(8, true);
+    for tokens in 1..=8 {
+        let expected = run(&text_s8(tokens, false), tokens);
+        assert!(expected.iter().all(|output| *output == expected[0]));
+        assert!(expected[0].iter().any(|&x| x != 0));
+        assert_eq!(run(&dynamic, tokens), expected, "{tokens}");
+    }
+}
+
+#[test]
+fn positions_of_fewer_rows_than_tokens_are_refused() {
+    let mut b = text_s8(8, true);
+    let positions = b.values.iter().position(|value| value.place == 1).unwrap();
+    b.values[positions].shape[0] = 7.into();
+    let error = Model::load(&b.build()).unwrap_err().to_string();
+    assert!(error.contains("rows") && error.contains('8'), "{error}");
 }

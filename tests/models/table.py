@@ -12,7 +12,9 @@ pictures of their class. The packed models stay in `target/models`, where `cargo
 
 Below come the f32 graphs of EfficientNet-Lite0 and MiniLM beside PyTorch, and both towers of every checkpoint with random weights
 that `tests/import/make_clip.py DIR` and `make_timm.py DIR` wrote: beside the library that made them in f32, image towers then
-quantised on few photographs. Text towers stay on the host, in floats.
+quantised on few photographs, text towers on few sentences. MiniLM comes with real weights: it is quantised on every second CuPL
+sentence of `pinhole data get clip-benchmark` and compared with f32 on the others. Its multiply-accumulates, and those of text
+towers, are of the whole context; a text of T tokens costs T of them.
 
 Exit code 1 when a cosine to ONNX Runtime is below 0.99999, or when a model is not whole in integers.
 """
@@ -92,6 +94,36 @@ def report(name, model, arguments):
     return found
 
 
+def sentences():
+    """The file of CuPL's sentences on ImageNet's classes, one a line, or None when it is not there."""
+    source = CACHE / "clip-benchmark/cupl_prompts.json"
+    if not source.exists():
+        print("left out: no sentences for text encoders; pinhole data get clip-benchmark", file=sys.stderr)
+        return None
+    file = OUT / "cupl.txt"
+    file.write_text("\n".join(line for lines in json.loads(source.read_text())["imagenet1k"].values() for line in lines))
+    return file
+
+
+def text_encoders(arguments):
+    """Prints what int8 costs MiniLM; whether it is not whole in integers."""
+    model, file = CACHE / "minilm/model.safetensors", sentences()
+    if not model.exists():
+        print("left out: minilm is not there; pinhole data get minilm", file=sys.stderr)
+    if not model.exists() or file is None:
+        return False
+    graph = OUT / "minilm.phg"
+    run([arguments.pinhole, "import", model, "--out", graph])
+    sources = ["--calibrate", f"even:{file}", "--pictures", f"odd:{file}", "--count", arguments.texts]
+    found = json.loads(run([*arguments.run.split(), graph, *sources, "--out", OUT / "int8"]))
+    print("\n| Text encoder | texts | int8: cosine, mean | p1 | flash, kB | arena, kB | MMAC | ranges |")
+    print("|---|--:|--:|--:|--:|--:|--:|---|")
+    print("| " + " | ".join(["minilm", str(found["inputs"]), *int8_cells(found)]) + " |", flush=True)
+    if found["float_ops"]:
+        print(f"minilm: in floats, {' '.join(found['float_ops'])}")
+    return bool(found["float_ops"])
+
+
 def example(name, *arguments):
     """The lines that an example of the tests prints; it may fail and then says why itself."""
     command = ["cargo", "run", "-q", "--release", "-p", "pinhole-tests", "--example", name, "--", *map(str, arguments)]
@@ -124,21 +156,36 @@ def towers(folder, arguments):
     for line in lines[2:]:
         name, tower, _, _, cosine, error = [cell.strip() for cell in line.strip("|").split("|")]
         row = [name, tower, cosine, error]
-        if tower == "image" and cosine != "refused":
-            row += quantised(folder / name, arguments)
+        if cosine != "refused":
+            row += quantised(folder / name, tower, arguments)
         print("| " + " | ".join(row + [""] * (10 - len(row))) + " |", flush=True)
     return failed
 
 
-def quantised(folder, arguments):
-    """What int8 costs an image tower, on few photographs: random weights tell more of the arithmetic than of the pictures."""
+def quantised(folder, tower, arguments):
+    """What int8 costs a tower, on few inputs: random weights tell more of the arithmetic than of pictures or texts. A text tower has
+    no tokenizer here: words are numbered by a hash."""
     files = [folder / name for name in ("open_clip_model.safetensors", "model.safetensors")]
     graph, photos = OUT / f"{folder.name}.phg", CACHE / "photos/ai-benchmark"
-    command = [arguments.pinhole, "import", next(path for path in files if path.exists()), "--out", graph]
-    run(command)
-    sources = ["--calibrate", f"even:{photos}", "--pictures", f"odd:{photos}", "--count", arguments.tower_count]
-    found = json.loads(run([*arguments.run.split(), graph, *sources, "--no-bias-correction", "--out", OUT / "random"]))
+    source = photos if tower == "image" else sentences()
+    if source is None:
+        return ["no sentences"]
+    checkpoint = next(path for path in files if path.exists())
+    # What timm gives has no text tower, and its import no choice of one.
+    choice = ["--tower", "text"] if tower == "text" else []
+    run([arguments.pinhole, "import", checkpoint, *choice, "--out", graph])
+    sources = ["--calibrate", f"even:{source}", "--pictures", f"odd:{source}", "--count", arguments.tower_count]
+    out = OUT / ("random" if tower == "image" else "random-text")
+    found = json.loads(run([*arguments.run.split(), graph, *sources, "--no-bias-correction", "--out", out]))
     graph.unlink()
+    if tower == "text":
+        for made in out.glob(f"{folder.name}.*"):
+            made.unlink()
+    return int8_cells(found)
+
+
+def int8_cells(found):
+    """What int8 is and costs."""
     return [
         f"{found['cosine_mean']:.5f}",
         f"{found['cosine_p1']:.5f}",
@@ -151,13 +198,14 @@ def quantised(folder, arguments):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--only", action="append", choices=[*MODELS, "none"], help="may be given more than once")
+    parser.add_argument("--only", action="append", choices=[*MODELS, "minilm", "none"], help="may be given more than once")
     parser.add_argument("--count", type=int, default=50, help="pictures of each source")
     parser.add_argument("--test", type=int, default=2000, help="test pictures of CIFAR-10")
     parser.add_argument("--cosine", type=float, default=0.995, help="goal of the mix of int8 and f16; 0 makes none")
     parser.add_argument("--no-bias-correction", action="store_true", help="leave the biases as they are")
     parser.add_argument("--towers", type=pathlib.Path, help="checkpoints of make_clip.py and make_timm.py")
-    parser.add_argument("--tower-count", type=int, default=8, help="pictures that quantise and that measure each of them")
+    parser.add_argument("--tower-count", type=int, default=8, help="inputs that quantise and that measure each of them")
+    parser.add_argument("--texts", type=int, default=400, help="sentences that quantise and that measure MiniLM")
     parser.add_argument("--pinhole", default=ROOT / "target/release/pinhole")
     parser.add_argument("--run", default="cargo run -q --release -p pinhole-tests --example model_report --")
     arguments = parser.parse_args()
@@ -183,6 +231,8 @@ def main():
         if found["float_ops"]:
             operators.append(f"{name}: in floats, {' '.join(found['float_ops'])}")
     print("\n" + "\n".join(operators))
+    if not arguments.only or "minilm" in arguments.only:
+        failed |= text_encoders(arguments)
     if not arguments.only:
         failed |= beside_pytorch()
     if arguments.towers:

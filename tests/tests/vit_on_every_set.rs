@@ -9,7 +9,7 @@ mod vit;
 use image::RgbImage;
 use pinhole_graph::{ModelKind, PictureGeometry};
 use pinhole_pack::{PackOptions, pack};
-use pinhole_quantize::{Options, quantize};
+use pinhole_quantize::{Input, Options, quantize};
 use pinhole_runtime::interpreter::AlignedBytes;
 use pinhole_runtime::kernel::packing::WeightLayout;
 use pinhole_tests::photographs;
@@ -35,7 +35,7 @@ fn subject() -> Subject {
     });
     let noise = weights["calibration"].as_f32().expect("floats");
     let pictures = noise.chunks_exact(SIDE * SIDE * 3).take(CALIBRATION);
-    let pictures: Vec<Vec<f32>> = pictures.map(<[f32]>::to_vec).collect();
+    let pictures: Vec<Input> = pictures.map(|p| p.to_vec().into()).collect();
     let options = Options {
         correct_biases: false,
         ..Options::default()

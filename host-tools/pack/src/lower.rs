@@ -6,7 +6,9 @@
 
 use std::collections::HashMap;
 
-use pinhole_graph::{Graph, IntegerRules, Node, Op, QuantDType, Tensor, TensorData, ValueId};
+use pinhole_graph::{
+    Graph, IntegerRules, ModelKind, Node, Op, QuantDType, Tensor, TensorData, ValueId,
+};
 use pinhole_runtime::model::format::{DType, MAX_RANK};
 use pinhole_runtime::model::op::{OpKind, TransposeParams};
 use zerocopy::IntoBytes;
@@ -247,6 +249,7 @@ impl<'a> Lowering<'a> {
         let integers = |value: usize| {
             let dtype = self.out.values[value].dtype;
             matches!(dtype, DType::I8 | DType::I16)
+                || dtype == DType::I32 && node.op == Op::Embedding
         };
         self.graph.values[node.output].quant.is_some()
             && node
@@ -385,10 +388,15 @@ impl<'a> Lowering<'a> {
         Ok(float)
     }
 
-    /// A model output, which is never half.
+    /// A model output, which is never half, and of a text encoder never 16 bits.
     fn readable(&mut self, id: ValueId) -> Result<usize, Reason> {
         let value = self.computed(id)?;
-        if self.out.values[value].dtype != DType::F16 {
+        let to_floats = match self.out.values[value].dtype {
+            DType::F16 => true,
+            DType::I16 => self.graph.meta.kind == ModelKind::TextEncoder,
+            _ => false,
+        };
+        if !to_floats {
             return Ok(value);
         }
         let single = self.converted(value, DType::F32)?;

@@ -49,7 +49,7 @@ pub(crate) fn supports(state: &Lowering<'_>, node: &Node) -> bool {
         Op::NormalizeEmbedding => computed(0) && bytes_out,
         Op::Unary { .. } | Op::ChannelUnary { .. } => bytes_in && bytes_out,
         // Queries of a pool are learned: constants.
-        Op::Attention { causal: false, .. } => {
+        Op::Attention { .. } => {
             bytes_out && (0..3).all(|input| !computed(input) || dtype(input) == Some(DType::I8))
         }
         Op::Softmax { axis } => {
@@ -57,6 +57,10 @@ pub(crate) fn supports(state: &Lowering<'_>, node: &Node) -> bool {
             bytes_in && axis + 1 == rank && output.scales == [1.0 / 256.0]
         }
         Op::LayerNorm { .. } => computed(0),
+        Op::Embedding => {
+            let table = &state.graph.values[node.inputs[1]];
+            dtype(0) == Some(DType::I32) && table.quant.is_some()
+        }
         Op::Reduce {
             function: Reduce::Mean,
             axes,
@@ -222,13 +226,14 @@ pub(crate) fn lower(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason>
             function: Binary::Add,
             activation,
         } => add(state, node, *activation),
+        Op::Embedding => transformer::embedding(state, node),
         Op::LayerNorm { epsilon } => transformer::layer_norm(state, node, *epsilon),
         Op::Attention {
             num_heads,
             scale,
             windows,
-            causal: false,
-        } => transformer::attention(state, node, *num_heads, *scale, *windows),
+            causal,
+        } => transformer::attention(state, node, [*num_heads, *windows], *scale, *causal),
         Op::Softmax { .. } => transformer::softmax(state, node),
         Op::Reduce { .. } => transformer::mean(state, node),
         Op::Binary { activation, .. } => mul(state, node, *activation),

@@ -12,8 +12,8 @@ use pinhole_runtime::kernel::softmax::ScoreScale;
 use pinhole_runtime::kernel::transformer::{MAX_HEAD_WIDTH, MAX_KEYS};
 use pinhole_runtime::model::format::DType;
 use pinhole_runtime::model::op::{
-    AddS16Params, AttentionS8Params, LayerNormS16Params, MeanParams, OpKind, RescaleS16Params,
-    SoftmaxS8Params,
+    AddS16Params, AttentionS8Params, EmbeddingS8Params, LayerNormS16Params, MeanParams, OpKind,
+    RescaleS16Params, SoftmaxS8Params,
 };
 use zerocopy::IntoBytes;
 
@@ -284,9 +284,9 @@ fn operand(state: &mut Lowering<'_>, id: ValueId) -> Result<usize, Reason> {
 pub(crate) fn attention(
     state: &mut Lowering<'_>,
     node: &Node,
-    num_heads: usize,
+    [num_heads, windows]: [usize; 2],
     scale: f32,
-    windows: usize,
+    causal: bool,
 ) -> Result<(), Reason> {
     let graph = state.graph;
     let shape = |input: usize| &graph.values[node.inputs[input]].shape;
@@ -351,6 +351,7 @@ pub(crate) fn attention(
             .map_or([0; 2], |bias| bias.window)
             .map(Into::into),
         bias_shift: bias.as_ref().map_or(0, |bias| bias.shift).into(),
+        causal: u32::from(causal).into(),
     };
     let index = push_lowered(state, node, inputs, OpKind::AttentionS8, params.as_bytes())?;
     let op = &mut state.out.ops[index];
@@ -426,6 +427,65 @@ fn by_distance(data: &[f32], [heads, queries, keys]: [usize; 3]) -> Option<([u16
     })
 }
 
+/// Rows of a table in bytes. A row's factor has 16 bits, and its bytes are rounded in steps of just that factor.
+pub(crate) fn embedding(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason> {
+    let shape = &state.constant(node, 1, "table")?.shape;
+    let &[rows, width] = &shape[..] else {
+        return Err(format!(
+            "table has shape {shape:?}, expected (vocabulary, width)"
+        ));
+    };
+    let table = state.constant_f32(node, 1, "table")?;
+    let quant = state.graph.values[node.inputs[1]].quant.as_ref();
+    let scales = quant.map_or(&[][..], |quant| &quant.scales);
+    if scales.len() != rows {
+        return Err(format!(
+            "table has {} scales, expected {rows}",
+            scales.len()
+        ));
+    }
+    let step = f64::from(activation_quant(state, node.output)?.scale);
+    let factors = scales.iter().map(|&scale| f64::from(scale) / step);
+    let most = factors.clone().fold(0f64, f64::max);
+    let shift = (1..=30)
+        .rev()
+        .find(|&shift| most * f64::from(1u32 << shift) <= 65_535.0)
+        .ok_or_else(|| {
+            format!("a step of its table is {most:.0} steps of its output, at most 32767 fit")
+        })?;
+    let unit = f64::from(1u32 << shift);
+    // Rounded up, so that the largest number of a row stays within its bytes.
+    let multiplier: Vec<u16> = factors
+        .map(|factor| (factor * unit).ceil().clamp(1.0, 65_535.0) as u16)
+        .collect();
+    let bytes: Vec<i8> = table
+        .chunks_exact(width.max(1))
+        .zip(&multiplier)
+        .flat_map(|(row, &multiplier)| {
+            let scale = f64::from(multiplier) / unit * step;
+            let quantised =
+                move |x: &f32| (f64::from(*x) / scale).round().clamp(-128.0, 127.0) as i8;
+            row.iter().map(quantised)
+        })
+        .collect();
+    let params = EmbeddingS8Params {
+        rows: u32::try_from(rows)
+            .map_err(|_| format!("table has {rows} rows"))?
+            .into(),
+        shift: shift.into(),
+    };
+    let index = push(
+        state,
+        node,
+        &node.inputs[..1],
+        OpKind::EmbeddingS8,
+        params.as_bytes(),
+    )?;
+    let multiplier = multiplier.iter().flat_map(|m| m.to_le_bytes()).collect();
+    state.out.ops[index].data = vec![Some(i8_bytes(&bytes)), Some(multiplier)];
+    Ok(())
+}
+
 /// Softmax over the last dimension.
 pub(crate) fn softmax(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason> {
     let source = state.computed(node.inputs[0])?;
@@ -451,12 +511,18 @@ pub(crate) fn mean(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason> 
     let source = wide(state, node.inputs[0])?;
     let value = &state.out.values[source];
     let rows = value.len() / value.shape.last().copied().unwrap_or(1).max(1);
+    // A run divides by the tokens that it has.
+    let divisor = if value.dynamic { 1 } else { rows };
     let (input, output) = (
         quant_of(state, source),
         activation_quant(state, node.output)?,
     );
-    let real = f64::from(input.scale) / (f64::from(output.scale) * rows as f64);
-    let (multiplier, shift) = quantize_multiplier(real);
+    let real = f64::from(input.scale) / (f64::from(output.scale) * divisor as f64);
+    let (mut multiplier, mut shift) = quantize_multiplier(real);
+    if real == 1.0 {
+        // What `quantize_multiplier` writes as half of 2.
+        (multiplier, shift) = (i32::MAX, 0);
+    }
     if rows > 65_535 || shift > 0 {
         return Err(format!(
             "averages {rows} rows with a factor of {real}; at most 65535 and 1 fit 32 bits"

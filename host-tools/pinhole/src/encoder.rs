@@ -332,6 +332,17 @@ impl TextEncoder {
         Self::new(path.display(), LoadedModel::open(path, false, kernels)?)
     }
 
+    /// The tokens of a run on a text: its own, and those of padding that the model reads behind them.
+    pub(crate) fn ids(&self, text: &[u32]) -> Outcome<Vec<i32>> {
+        let tokens = self
+            .context
+            .unwrap_or(text.len() + self.loaded.model.padding_tokens());
+        let padding = std::iter::repeat(self.tokenizer.pad_id());
+        let ids = text.iter().copied().chain(padding).take(tokens);
+        ids.map(|id| i32::try_from(id).map_err(Failure::new))
+            .collect()
+    }
+
     /// Embeddings of token sequences, on all cores, in order.
     pub(crate) fn encode(
         &self,
@@ -346,20 +357,61 @@ impl TextEncoder {
                 |arena, ids| {
                     let mut interpreter =
                         Interpreter::new(&model, arena, kernels).map_err(Failure::new)?;
+                    let ids = self.ids(ids)?;
                     if self.context.is_none() {
-                        let tokens = ids.len() + model.padding_tokens();
-                        interpreter.set_tokens(tokens).map_err(Failure::new)?;
+                        interpreter.set_tokens(ids.len()).map_err(Failure::new)?;
                     }
                     let input = interpreter.input_i32_mut(0).map_err(Failure::new)?;
-                    let padding = std::iter::repeat(self.tokenizer.pad_id());
-                    for (slot, id) in input.iter_mut().zip(ids.iter().copied().chain(padding)) {
-                        *slot = i32::try_from(id).map_err(Failure::new)?;
-                    }
+                    input.copy_from_slice(&ids);
                     interpreter.run();
                     done();
                     Ok(interpreter.output_f32(0).map_err(Failure::new)?.to_vec())
                 },
             )
             .collect()
+    }
+}
+
+/// A text encoder that shows what it computes.
+pub(crate) struct TextSession {
+    loaded: LoadedModel,
+    arena: AlignedBytes,
+}
+
+impl TextSession {
+    /// Wraps a model that takes token ids; it needs no vocabulary.
+    pub(crate) fn new(name: impl std::fmt::Display, loaded: LoadedModel) -> Outcome<Self> {
+        if loaded.model.kind() != ModelKind::TextEncoder {
+            return Err(Failure::new(format_args!(
+                "{name}: found {}, expected a text encoder",
+                kind_name(loaded.model.kind())
+            ))
+            .help("pinhole inspect FILE says what a file is"));
+        }
+        Ok(Self {
+            loaded,
+            arena: AlignedBytes::zeroed(loaded.model.arena_bytes()),
+        })
+    }
+
+    /// Shows `observer` every operator of a run on the ids of a text and its padding.
+    pub(crate) fn observe(&mut self, ids: &[i32], observer: &mut dyn Observer) -> Outcome {
+        let LoadedModel { model, kernels } = self.loaded;
+        let mut interpreter =
+            Interpreter::new(&model, &mut self.arena, kernels).map_err(Failure::new)?;
+        if fixed_context(&model).is_none() {
+            interpreter.set_tokens(ids.len()).map_err(Failure::new)?;
+        }
+        let input = interpreter.input_i32_mut(0).map_err(Failure::new)?;
+        if input.len() != ids.len() {
+            return Err(Failure::new(format_args!(
+                "found {} tokens for an encoder of {}, expected two versions of one network",
+                ids.len(),
+                input.len()
+            )));
+        }
+        input.copy_from_slice(ids);
+        interpreter.run_observed(observer);
+        Ok(())
     }
 }

@@ -14,6 +14,7 @@ mod interrupt;
 mod output;
 mod pictures;
 mod progress;
+mod texts;
 mod verb;
 mod vocabulary;
 

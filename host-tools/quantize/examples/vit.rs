@@ -11,7 +11,7 @@ use std::error::Error;
 
 use pinhole_graph::import::Checkpoint;
 use pinhole_pack::{PackOptions, pack};
-use pinhole_quantize::{Observer, Options, quantize, report::report};
+use pinhole_quantize::{Input, Observer, Options, quantize, report::report};
 
 #[path = "../tests/support/vit.rs"]
 mod vit;
@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => (random_weights(256, 10, 16, 224), 4),
     };
     let graph = vit(&weights, num_heads)?;
-    let pictures = |name: &str| -> Result<Vec<Vec<f32>>, String> {
+    let pictures = |name: &str| -> Result<Vec<Input>, String> {
         let tensor = weights.get(name).ok_or(format!("no {name}"))?;
         let size: usize = tensor.shape[1..].iter().product();
         let data = tensor.as_f32().ok_or(format!("{name} holds integers"))?;
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(data
             .chunks_exact(size)
             .take(most)
-            .map(<[f32]>::to_vec)
+            .map(|picture| picture.to_vec().into())
             .collect())
     };
     let options = Options {
@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let packed = pack(&quantized.quantized, &PackOptions::default())?;
     println!(
         "cosine to f32 over {} pictures: mean {:.5}, smallest {:.5}",
-        report.pictures, report.output_cosine_mean, report.output_cosine_min
+        report.inputs, report.output_cosine_mean, report.output_cosine_min
     );
     println!("{:?}", packed.report);
     println!(

@@ -27,9 +27,10 @@ pub fn svg(report: &Report, title: &str) -> String {
          <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n\
          <text x=\"{MARGIN}\" y=\"26\" font-size=\"16\">{}</text>\n\
          <text x=\"{MARGIN}\" y=\"46\" fill=\"#555555\">Signal over quantisation noise of each layer's output in dB, over {} \
-         pictures; output cosine: mean {:.5}, smallest {:.5}</text>\n",
+         {}; output cosine: mean {:.5}, smallest {:.5}</text>\n",
         escaped(title),
-        report.pictures,
+        report.inputs,
+        report.of,
         report.output_cosine_mean,
         report.output_cosine_min
     );
@@ -139,7 +140,8 @@ mod tests {
             zero_point: 0,
         };
         let report = Report {
-            pictures: 1,
+            inputs: 1,
+            of: "pictures",
             layers: vec![layer("a<b&\"c", 0.01), layer(&"x".repeat(100), 0.9)],
             output_cosine_mean: 0.9,
             output_cosine_min: 0.8,

@@ -6,7 +6,7 @@ use pinhole_graph::op::Activation;
 use pinhole_graph::{Graph, Node, Op, Tensor, ValueId};
 use rayon::prelude::*;
 
-use crate::{Progress, QuantizeError, Runner};
+use crate::{Input, Progress, QuantizeError, Runner};
 
 /// Outputs that a packed model may have.
 const LAYERS_AT_ONCE: usize = 4;
@@ -15,7 +15,7 @@ const LAYERS_AT_ONCE: usize = 4;
 pub(crate) fn correct_biases(
     graph: &Graph,
     quantized: &mut Graph,
-    inputs: &[&Vec<f32>],
+    inputs: &[&Input],
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<(), QuantizeError> {
     let levels = levels(quantized);
@@ -100,7 +100,7 @@ fn leading_to(graph: &Graph, outputs: &[ValueId]) -> Graph {
 fn means(
     graph: &Graph,
     values: &[ValueId],
-    inputs: &[&Vec<f32>],
+    inputs: &[&Input],
 ) -> Result<Vec<Vec<f64>>, QuantizeError> {
     let runner = Runner::new(graph)?;
     let sums: Vec<Vec<Vec<f64>>> = inputs

@@ -1,16 +1,19 @@
-//! Post-training quantisation of a [`pinhole_graph::Graph`] to int8: observe activations on calibration pictures, choose
+//! Post-training quantisation of a [`pinhole_graph::Graph`] to int8: observe activations on calibration pictures or texts, choose
 //! scales, and measure what each layer lost.
 //!
 //! [`observe`] runs the f32 graph through the runtime, the one executor, and keeps ranges and histograms; [`scheme`]
 //! turns them into [`pinhole_graph::QuantParams`] (symmetric per-channel weights, per-tensor activations with a zero
 //! point, the TFLite quantisation specification); [`report`] runs both graphs side by side. Not here: packing
-//! (`pinhole-pack` rounds the weights) and training. Nothing in this crate sees labels.
+//! (`pinhole-pack` rounds the weights) and training. Nothing that is
+//! calibrated sees labels; [`ClassMeans`] measures with them.
 
+mod accuracy;
 mod balance;
 mod chart;
 mod correct;
 pub mod diff;
 mod equalize;
+mod input;
 mod mixed;
 pub mod observe;
 pub mod report;
@@ -20,8 +23,10 @@ mod smooth;
 mod split;
 mod widths;
 
+pub use accuracy::{ClassMeans, Labelled};
 pub use chart::svg;
-pub use mixed::{Choice, Goal, Memory, Mixed, Sensitivity, quantize_mixed};
+pub use input::{Input, inputs_of};
+pub use mixed::{Accuracy, Choice, Goal, Memory, Mixed, Sensitivity, quantize_mixed};
 pub use observe::Observer;
 pub use report::{LayerReport, Report};
 pub use run::Runner;
@@ -36,20 +41,22 @@ use pinhole_graph::Graph;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QuantizeError {
-    /// No pictures.
+    /// No inputs.
     #[error(
-        "there are no calibration pictures; give a folder of pictures like those that the camera will see"
+        "there are no calibration inputs; give pictures or texts like those that the model will see"
     )]
-    NoPictures,
+    NoInputs,
     /// An input of the wrong size.
-    #[error("calibration input {index} has {found} elements, the model takes {expected}")]
+    #[error("calibration input {index} has {found} {what}, the model takes {expected}")]
     InputLength {
         /// Which.
         index: usize,
         /// Its elements.
         found: usize,
-        /// Elements of the model's input.
-        expected: usize,
+        /// What they are.
+        what: &'static str,
+        /// How many elements, and of what, the model takes.
+        expected: String,
     },
     /// The graph cannot be packed, in f32 or in int8.
     #[error(transparent)]
@@ -86,13 +93,13 @@ pub enum Progress {
     Report(usize, usize),
 }
 
-/// Quantises a copy of `graph` on `inputs`, each one f32 model input (H·W·C), in that order.
+/// Quantises a copy of `graph` on `inputs`, in that order.
 ///
 /// # Errors
 /// See [`QuantizeError`].
 pub fn quantize(
     graph: &Graph,
-    inputs: &[Vec<f32>],
+    inputs: &[Input],
     options: &Options,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Quantized, QuantizeError> {
@@ -112,7 +119,7 @@ pub(crate) struct Calibration {
 impl Calibration {
     fn new(
         graph: &Graph,
-        inputs: &[Vec<f32>],
+        inputs: &[Input],
         options: &Options,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Self, QuantizeError> {
@@ -137,7 +144,7 @@ impl Calibration {
     /// Takes the observer with which the model's outputs agree best with f32.
     fn choose_observer(
         &mut self,
-        inputs: &[Vec<f32>],
+        inputs: &[Input],
         float_nodes: &BTreeSet<String>,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<(), QuantizeError> {
@@ -163,7 +170,7 @@ impl Calibration {
     fn quantize(
         &self,
         float_nodes: &BTreeSet<String>,
-        inputs: &[Vec<f32>],
+        inputs: &[Input],
         options: &Options,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Quantized, QuantizeError> {
@@ -207,7 +214,7 @@ const BIAS_INPUTS: usize = 128;
 /// The graph with equal channel ranges.
 fn equalized(
     graph: &Graph,
-    inputs: &[Vec<f32>],
+    inputs: &[Input],
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Graph, QuantizeError> {
     let channels = observe::channels(&Runner::new(graph)?, graph, inputs, progress)?;

@@ -7,20 +7,28 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pinhole_graph::{Graph, Node, Op};
-use pinhole_pack::{PackOptions, Precision, pack};
+use pinhole_pack::{PackOptions, Precision, lower, pack};
 use serde::{Deserialize, Serialize};
 
-use crate::{Calibration, Options, Progress, QuantizeError, Quantized, report, scheme, spread};
+use crate::accuracy::Judge;
+use crate::{
+    Calibration, Input, Labelled, Options, Progress, QuantizeError, Quantized, report, scheme,
+    spread,
+};
 
 /// What a mixed model must reach, and what it may cost.
 #[derive(Clone, Debug)]
 pub struct Goal {
     /// Mean cosine of its outputs to those in f32, at least.
     pub cosine: f64,
+    /// Points of accuracy below f32, at most, on pictures with labels.
+    pub max_drop: Option<(f64, Labelled)>,
     /// Bytes of the file, at most.
     pub flash_bytes: Option<usize>,
     /// Bytes of the arena, at most.
     pub arena_bytes: Option<usize>,
+    /// Multiply-accumulates in floats, at most.
+    pub float_macs: Option<u64>,
     /// How it is packed; [`Default`] has the float layers in f16.
     pub pack: PackOptions,
 }
@@ -29,8 +37,10 @@ impl Default for Goal {
     fn default() -> Self {
         Self {
             cosine: 0.0,
+            max_drop: None,
             flash_bytes: None,
             arena_bytes: None,
+            float_macs: None,
             pack: PackOptions {
                 precision: Precision::F16,
                 ..PackOptions::default()
@@ -61,6 +71,19 @@ pub struct Choice {
     pub error_alone: f64,
 }
 
+/// What a mix does on pictures with labels, in percent.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Accuracy {
+    /// Pictures that were named.
+    pub pictures: usize,
+    /// Those that f32 names right.
+    pub float: f64,
+    /// Those that int8 alone names right.
+    pub int8: f64,
+    /// Those that the result names right.
+    pub mixed: f64,
+}
+
 /// A model of int8 and float layers, and how it came to be.
 #[derive(Clone, Debug)]
 pub struct Mixed {
@@ -70,11 +93,13 @@ pub struct Mixed {
     pub int8_cosine: f64,
     /// The same of the result.
     pub cosine: f64,
+    /// Where labels were given.
+    pub accuracy: Option<Accuracy>,
     /// The layers in floats, the most sensitive first; without those that only move numbers.
     pub choices: Vec<Choice>,
     /// Layers that could have been chosen.
     pub candidates: usize,
-    /// Whether the goal's cosine was reached within its budgets.
+    /// Whether the goal's cosine and accuracy were reached within its budgets.
     pub reached: bool,
 }
 
@@ -88,19 +113,24 @@ const SENSITIVITY_INPUTS: usize = 8;
 /// See [`QuantizeError`].
 pub fn quantize_mixed(
     graph: &Graph,
-    inputs: &[Vec<f32>],
-    check: &[Vec<f32>],
+    inputs: &[Input],
+    check: &[Input],
     options: &Options,
     goal: &Goal,
     memory: Memory,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Mixed, QuantizeError> {
     if check.is_empty() {
-        return Err(QuantizeError::NoPictures);
+        return Err(QuantizeError::NoInputs);
     }
     let calibration = Calibration::new(graph, inputs, options, progress)?;
-    let check: Vec<&Vec<f32>> = check.iter().collect();
+    let check: Vec<&Input> = check.iter().collect();
+    let judge = match &goal.max_drop {
+        Some((_, labelled)) => Some(Judge::new(&calibration.prepared, labelled)?),
+        None => None,
+    };
     let search = Search {
+        judge,
         calibration: &calibration,
         inputs,
         check: &check,
@@ -108,11 +138,13 @@ pub fn quantize_mixed(
         options,
         goal,
     };
-    let (int8, int8_cosine) = search.try_floats(&options.float_nodes, progress)?;
+    let tried = search.try_floats(&options.float_nodes, progress)?;
+    let int8_cosine = tried.cosine;
     let mut mixed = Mixed {
-        quantized: int8,
+        quantized: tried.quantized.clone(),
         int8_cosine,
         cosine: int8_cosine,
+        accuracy: search.accuracy(&tried),
         choices: Vec::new(),
         candidates: 0,
         reached: false,
@@ -120,7 +152,7 @@ pub fn quantize_mixed(
     if !search.is_affordable(&mixed.quantized.quantized)? {
         return Ok(mixed);
     }
-    mixed.reached = int8_cosine >= goal.cosine;
+    mixed.reached = search.is_reached(&tried);
     if mixed.reached {
         return Ok(mixed);
     }
@@ -130,28 +162,68 @@ pub fn quantize_mixed(
     Ok(mixed)
 }
 
+/// A graph with some layers in floats, and what it does.
+struct Tried {
+    quantized: Quantized,
+    cosine: f64,
+    /// Percent, where labels were given.
+    accuracy: Option<f64>,
+}
+
 struct Search<'a> {
+    judge: Option<Judge<'a>>,
     calibration: &'a Calibration,
-    inputs: &'a [Vec<f32>],
-    check: &'a [&'a Vec<f32>],
+    inputs: &'a [Input],
+    check: &'a [&'a Input],
     expected: Vec<Vec<f32>>,
     options: &'a Options,
     goal: &'a Goal,
 }
 
 impl Search<'_> {
-    /// Quantises with these layers in floats; the mean cosine of the check inputs.
+    /// Quantises with these layers in floats, and measures.
     fn try_floats(
         &self,
         floats: &BTreeSet<String>,
         progress: &(dyn Fn(Progress) + Sync),
-    ) -> Result<(Quantized, f64), QuantizeError> {
+    ) -> Result<Tried, QuantizeError> {
         let floats = with_movers(&self.calibration.prepared, floats);
         let quantized = self
             .calibration
             .quantize(&floats, self.inputs, self.options, progress)?;
         let found = report::outputs(&quantized.quantized, self.check)?;
-        Ok((quantized, report::mean_cosine(&self.expected, &found)))
+        let judged = |judge: &Judge<'_>| judge.accuracy(&quantized.quantized);
+        Ok(Tried {
+            cosine: report::mean_cosine(&self.expected, &found),
+            accuracy: self.judge.as_ref().map(judged).transpose()?,
+            quantized,
+        })
+    }
+
+    fn is_reached(&self, tried: &Tried) -> bool {
+        let drop = || Some(self.judge.as_ref()?.float - tried.accuracy?);
+        let points = self.goal.max_drop.as_ref().map(|(points, _)| *points);
+        let little = points.is_none_or(|points| drop().is_some_and(|drop| drop <= points));
+        tried.cosine >= self.goal.cosine && little
+    }
+
+    /// Whether one is better than what was kept so far, where neither reaches the goal.
+    fn is_nearer(&self, tried: &Tried, kept: &Mixed) -> bool {
+        match (tried.accuracy, kept.accuracy) {
+            (Some(found), Some(before)) if self.goal.cosine == 0.0 => found > before.mixed,
+            _ => tried.cosine > kept.cosine,
+        }
+    }
+
+    /// Of a first try, in int8 alone.
+    fn accuracy(&self, tried: &Tried) -> Option<Accuracy> {
+        let (judge, found) = (self.judge.as_ref()?, tried.accuracy?);
+        Some(Accuracy {
+            pictures: self.goal.max_drop.as_ref()?.1.inputs.len(),
+            float: judge.float,
+            int8: found,
+            mixed: found,
+        })
     }
 
     /// Layers by what they cost alone, the most first.
@@ -161,7 +233,7 @@ impl Search<'_> {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Vec<Choice>, QuantizeError> {
         let graph = &self.calibration.prepared;
-        let few: Vec<&Vec<f32>> = spread(self.check, SENSITIVITY_INPUTS)
+        let few: Vec<&Input> = spread(self.check, SENSITIVITY_INPUTS)
             .into_iter()
             .copied()
             .collect();
@@ -216,12 +288,15 @@ impl Search<'_> {
             };
             let mut floats = self.options.float_nodes.clone();
             floats.extend(ranking[..middle].iter().map(|choice| choice.node.clone()));
-            let (quantized, cosine) = self.try_floats(&floats, progress)?;
-            let affordable = self.is_affordable(&quantized.quantized)?;
-            let reached = affordable && cosine >= self.goal.cosine;
-            if reached || affordable && !mixed.reached && cosine > mixed.cosine {
-                mixed.quantized = quantized;
-                mixed.cosine = cosine;
+            let tried = self.try_floats(&floats, progress)?;
+            let affordable = self.is_affordable(&tried.quantized.quantized)?;
+            let reached = affordable && self.is_reached(&tried);
+            if reached || affordable && !mixed.reached && self.is_nearer(&tried, mixed) {
+                mixed.cosine = tried.cosine;
+                if let (Some(kept), Some(found)) = (&mut mixed.accuracy, tried.accuracy) {
+                    kept.mixed = found;
+                }
+                mixed.quantized = tried.quantized;
                 mixed.choices = ranking[..middle].to_vec();
                 mixed.reached = reached;
             }
@@ -241,9 +316,15 @@ impl Search<'_> {
         let Goal {
             flash_bytes,
             arena_bytes,
+            float_macs,
             pack: options,
             ..
         } = self.goal;
+        if let Some(most) = float_macs
+            && float_macs_of(graph, options)? > *most
+        {
+            return Ok(false);
+        }
         if flash_bytes.is_none() && arena_bytes.is_none() {
             return Ok(true);
         }
@@ -251,6 +332,14 @@ impl Search<'_> {
         let within = |limit: &Option<usize>, found| limit.is_none_or(|limit| found <= limit);
         Ok(within(flash_bytes, report.file_bytes) && within(arena_bytes, report.arena_bytes))
     }
+}
+
+/// Multiply-accumulates of the operators over floats.
+fn float_macs_of(graph: &Graph, options: &PackOptions) -> Result<u64, QuantizeError> {
+    let lowered = lower::lower(graph, options)?;
+    let is_float = |name: &str| name.ends_with("_f32") || name.ends_with("_f16");
+    let floats = lowered.ops.iter().filter(|op| is_float(op.kind.name()));
+    Ok(floats.map(|op| op.macs).sum())
 }
 
 fn only_moves(node: &Node) -> bool {

@@ -7,7 +7,7 @@ use pinhole_graph::Graph;
 use rayon::prelude::*;
 
 use crate::scheme::vanishing;
-use crate::{Progress, QuantizeError, Runner};
+use crate::{Input, Progress, QuantizeError, Runner};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bins of a histogram.
@@ -182,12 +182,12 @@ fn least_of(factors: impl Iterator<Item = f64>, error: impl Fn(f64) -> f64) -> f
 pub fn observe(
     runner: &Runner,
     graph: &Graph,
-    inputs: &[Vec<f32>],
+    inputs: &[Input],
     with_histograms: bool,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Vec<Option<Statistics>>, QuantizeError> {
     if inputs.is_empty() {
-        return Err(QuantizeError::NoPictures);
+        return Err(QuantizeError::NoInputs);
     }
     let mut statistics = ranges(runner, graph, inputs, progress)?;
     if with_histograms {
@@ -241,18 +241,18 @@ const PICTURES_AT_ONCE: usize = 16;
 pub(crate) fn channels(
     runner: &Runner,
     graph: &Graph,
-    inputs: &[Vec<f32>],
+    inputs: &[Input],
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Vec<Channels>, QuantizeError> {
     if inputs.is_empty() {
-        return Err(QuantizeError::NoPictures);
+        return Err(QuantizeError::NoInputs);
     }
     let done = AtomicUsize::new(0);
     let lowest: Vec<f32> = (0..graph.values.len())
         .map(|value| -vanishing(graph, value, 0.0))
         .collect();
     let mut seen = vec![ChannelSums::default(); graph.values.len()];
-    let numbered: Vec<(usize, &Vec<f32>)> = inputs.iter().enumerate().collect();
+    let numbered: Vec<(usize, &Input)> = inputs.iter().enumerate().collect();
     for few in numbered.chunks(PICTURES_AT_ONCE) {
         let sums = few.par_iter().map(|&(index, input)| {
             let mut sums = vec![ChannelSums::default(); graph.values.len()];
@@ -329,7 +329,7 @@ type Extremes = Vec<Option<(f32, f32)>>;
 fn ranges(
     runner: &Runner,
     graph: &Graph,
-    inputs: &[Vec<f32>],
+    inputs: &[Input],
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Vec<Option<Statistics>>, QuantizeError> {
     let done = AtomicUsize::new(0);
@@ -363,7 +363,7 @@ fn ranges(
             }
         })
         .try_reduce_with(|a, b| Ok(a.into_iter().zip(b).map(|(a, b)| wider(a, b)).collect()))
-        .unwrap_or(Err(QuantizeError::NoPictures))?;
+        .unwrap_or(Err(QuantizeError::NoInputs))?;
     Ok(merged
         .into_iter()
         .map(|extremes| {
@@ -385,7 +385,7 @@ fn wider(a: Option<(f32, f32)>, b: Option<(f32, f32)>) -> Option<(f32, f32)> {
 
 fn histograms(
     runner: &Runner,
-    inputs: &[Vec<f32>],
+    inputs: &[Input],
     statistics: &mut [Option<Statistics>],
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<(), QuantizeError> {

@@ -4,7 +4,7 @@ use pinhole_graph::{Graph, Op, ValueId};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::{Progress, QuantizeError, Runner};
+use crate::{Input, Progress, QuantizeError, Runner, inputs_of};
 
 /// One layer's output over all pictures.
 #[derive(Clone, Debug, Serialize)]
@@ -19,7 +19,7 @@ pub struct LayerReport {
     pub dtype: String,
     /// Signal-to-quantisation-noise ratio in dB: 10·log₁₀(Σx² / Σ(x − q)²); of directions for the embedding.
     pub sqnr_db: f64,
-    /// Of the two outputs, averaged over pictures.
+    /// Of the two outputs, averaged over inputs.
     pub cosine: f64,
     /// Seen in f32.
     pub min: f32,
@@ -38,11 +38,13 @@ pub struct LayerReport {
 /// All layers, in the order of execution.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Pictures compared.
-    pub pictures: usize,
+    /// Inputs compared.
+    pub inputs: usize,
+    /// What they are.
+    pub of: &'static str,
     /// By layer.
     pub layers: Vec<LayerReport>,
-    /// Cosine of the model's outputs: mean over pictures.
+    /// Cosine of the model's outputs: mean over inputs.
     pub output_cosine_mean: f64,
     /// The smallest.
     pub output_cosine_min: f64,
@@ -68,11 +70,11 @@ struct Sums {
 pub fn report(
     graph: &Graph,
     quantized: &Graph,
-    inputs: &[Vec<f32>],
+    inputs: &[Input],
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Report, QuantizeError> {
     if inputs.is_empty() {
-        return Err(QuantizeError::NoPictures);
+        return Err(QuantizeError::NoInputs);
     }
     let (float, integer) = (Runner::new(graph)?, Runner::new(quantized)?);
     let mut sums = vec![Sums::default(); graph.values.len()];
@@ -134,7 +136,8 @@ pub fn report(
         });
     let count = output_cosines.len().max(1) as f64;
     Ok(Report {
-        pictures: inputs.len(),
+        inputs: inputs.len(),
+        of: inputs_of(graph),
         layers: layers.collect(),
         output_cosine_mean: output_cosines.iter().sum::<f64>() / count,
         output_cosine_min: output_cosines.iter().copied().fold(1.0, f64::min),
@@ -174,10 +177,10 @@ fn added_noise(graph: &Graph, sums: &[Sums]) -> Vec<f64> {
 ///
 /// # Errors
 /// A graph that does not run, or an input of another length.
-pub fn outputs(graph: &Graph, inputs: &[&Vec<f32>]) -> Result<Vec<Vec<f32>>, QuantizeError> {
+pub fn outputs(graph: &Graph, inputs: &[&Input]) -> Result<Vec<Vec<f32>>, QuantizeError> {
     let runner = Runner::new(graph)?;
     let views = views(graph);
-    let numbered: Vec<(usize, &&Vec<f32>)> = inputs.iter().enumerate().collect();
+    let numbered: Vec<(usize, &&Input)> = inputs.iter().enumerate().collect();
     let runs = numbered.par_iter().map(|(index, input)| {
         let mut output = Vec::new();
         runner.run_seeing(*index, input, &views, &mut |_, reals| {
@@ -307,8 +310,8 @@ impl Report {
             );
         }
         out += &format!(
-            "output cosine over {} pictures: mean {:.5}, smallest {:.5}\n",
-            self.pictures, self.output_cosine_mean, self.output_cosine_min
+            "output cosine over {} {}: mean {:.5}, smallest {:.5}\n",
+            self.inputs, self.of, self.output_cosine_mean, self.output_cosine_min
         );
         out
     }

@@ -2,12 +2,12 @@
 
 use pinhole_graph::{Graph, ValueId};
 use pinhole_pack::{PackOptions, Packed, pack};
-use pinhole_runtime::interpreter::{AlignedBytes, Interpreter, Observer};
+use pinhole_runtime::interpreter::{AlignedBytes, InputError, Interpreter, Observer};
 use pinhole_runtime::kernel;
-use pinhole_runtime::model::Model;
 use pinhole_runtime::model::format::DType;
+use pinhole_runtime::model::{Model, ValueView};
 
-use crate::QuantizeError;
+use crate::{Input, QuantizeError};
 
 /// A packed graph and the way back from its values to the graph's.
 #[derive(Debug)]
@@ -16,14 +16,16 @@ pub struct Runner {
     packed: Packed,
     /// For each model value, the graph value that it holds.
     graph_value: Vec<Option<ValueId>>,
+    /// Elements of the input, at most these where it is dynamic.
     input_len: usize,
+    dynamic: bool,
 }
 
 impl Runner {
     /// Packs `graph` as it is: in f32 where it is not quantised.
     ///
     /// # Errors
-    /// When it cannot be packed or does not have one picture input.
+    /// When it cannot be packed or does not have one input.
     pub fn new(graph: &Graph) -> Result<Self, QuantizeError> {
         let packed = pack(graph, &PackOptions::default())?;
         let &[input] = &graph.inputs[..] else {
@@ -53,6 +55,7 @@ impl Runner {
             packed,
             graph_value,
             input_len,
+            dynamic: graph.values[input].dynamic,
         })
     }
 
@@ -61,19 +64,14 @@ impl Runner {
         &self.packed
     }
 
-    /// Elements of the input.
-    pub fn input_len(&self) -> usize {
-        self.input_len
-    }
-
-    /// Runs one input, f32 (H·W·C), and shows each graph value as reals when it has been computed, the input first.
+    /// Runs one input, and shows each graph value as reals when it has been computed, a picture first.
     ///
     /// # Errors
     /// When the input has another length.
     pub fn run(
         &self,
         index: usize,
-        input: &[f32],
+        input: &Input,
         see: &mut dyn FnMut(ValueId, &[f32]),
     ) -> Result<(), QuantizeError> {
         self.run_filtered(index, input, None, see)
@@ -83,27 +81,39 @@ impl Runner {
     pub(crate) fn run_seeing(
         &self,
         index: usize,
-        input: &[f32],
+        input: &Input,
         values: &[ValueId],
         see: &mut dyn FnMut(ValueId, &[f32]),
     ) -> Result<(), QuantizeError> {
         self.run_filtered(index, input, Some(values), see)
     }
 
+    /// Whether the model takes what an input holds, and as much of it.
+    fn check(&self, index: usize, input: &Input, wants_ids: bool) -> Result<(), QuantizeError> {
+        let length = match self.dynamic {
+            true => (1..=self.input_len).contains(&input.len()),
+            false => input.len() == self.input_len,
+        };
+        if length && matches!(input, Input::Ids(_)) == wants_ids {
+            return Ok(());
+        }
+        let (most, len) = (if self.dynamic { "1 to " } else { "" }, self.input_len);
+        let wanted = if wants_ids { "token ids" } else { "numbers" };
+        Err(QuantizeError::InputLength {
+            index,
+            found: input.len(),
+            what: input.what(),
+            expected: format!("{most}{len} {wanted}"),
+        })
+    }
+
     fn run_filtered(
         &self,
         index: usize,
-        input: &[f32],
+        input: &Input,
         only: Option<&[ValueId]>,
         see: &mut dyn FnMut(ValueId, &[f32]),
     ) -> Result<(), QuantizeError> {
-        if input.len() != self.input_len {
-            return Err(QuantizeError::InputLength {
-                index,
-                found: input.len(),
-                expected: self.input_len,
-            });
-        }
         let failed = |error: &dyn std::fmt::Display| QuantizeError::Run(error.to_string());
         let model = Model::load(&self.bytes).map_err(|error| failed(&error))?;
         let mut arena = AlignedBytes::zeroed(model.arena_bytes());
@@ -114,24 +124,21 @@ impl Runner {
             .next()
             .map(|value| model.value(value))
             .ok_or_else(|| failed(&"no input"))?;
-        if record.dtype == DType::F32 {
+        self.check(index, input, record.dtype == DType::I32)?;
+        if self.dynamic {
             interpreter
-                .input_f32_mut(0)
-                .map_err(|error| failed(&error))?
-                .copy_from_slice(input);
-        } else {
-            let dst = interpreter
-                .input_s8_mut(0)
+                .set_tokens(input.len())
                 .map_err(|error| failed(&error))?;
-            kernel::detect().quantize_f32(input, record.scale, record.zero_point, dst);
         }
-        if let Some(Some(id)) = model
-            .inputs()
-            .next()
-            .and_then(|value| self.graph_value.get(value))
+        write(&mut interpreter, &record, input).map_err(|error| failed(&error))?;
+        if let Input::Reals(reals) = input
+            && let Some(Some(id)) = model
+                .inputs()
+                .next()
+                .and_then(|value| self.graph_value.get(value))
             && only.is_none_or(|only| only.contains(id))
         {
-            see(*id, input);
+            see(*id, reals);
         }
         interpreter.run_observed(&mut Eyes {
             model: &model,
@@ -142,6 +149,25 @@ impl Runner {
         });
         Ok(())
     }
+}
+
+/// Writes an input that was checked.
+fn write(
+    interpreter: &mut Interpreter<'_, '_>,
+    record: &ValueView,
+    input: &Input,
+) -> Result<(), InputError> {
+    match input {
+        Input::Ids(ids) => interpreter.input_i32_mut(0)?.copy_from_slice(ids),
+        Input::Reals(reals) if record.dtype == DType::F32 => {
+            interpreter.input_f32_mut(0)?.copy_from_slice(reals);
+        }
+        Input::Reals(reals) => {
+            let dst = interpreter.input_s8_mut(0)?;
+            kernel::detect().quantize_f32(reals, record.scale, record.zero_point, dst);
+        }
+    }
+    Ok(())
 }
 
 /// Turns outputs into reals and passes them on.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use pinhole_graph::op::{Binary, Unary};
+use pinhole_graph::op::{Activation, Binary, Unary};
 use pinhole_graph::{EMBEDDING_MARGIN, Graph, Node, Op, QuantDType, QuantParams, ValueId};
 
 use crate::observe::{Observer, Statistics};
@@ -78,10 +78,15 @@ pub(crate) fn apply(
         if let Some(statistics) = &statistics[value] {
             let (min, max) = statistics.range(observer);
             let min = min.max(-vanishing(graph, value, max));
+            let (min, max) = match bound(graph, value) {
+                Some(bound) => (min.min(-bound), max.max(bound)),
+                None => (min, max),
+            };
             quantized.values[value].quant = Some(if groups.is_wide(value) {
+                let seen = statistics.min.abs().max(statistics.max.abs());
                 symmetric_i16(
-                    statistics.min.abs().max(statistics.max.abs()),
-                    STREAM_MARGIN,
+                    bound(graph, value).unwrap_or(0.0).max(STREAM_MARGIN * seen),
+                    1.0,
                 )
             } else if groups.is_symmetric(value) {
                 symmetric_i8(min.abs().max(max.abs()))
@@ -110,6 +115,8 @@ pub(crate) fn apply(
         match node.op {
             Op::NormalizeEmbedding => embedding(&mut quantized, node, &groups, statistics),
             Op::Conv2d { .. } | Op::Linear { .. } => weights(&mut quantized, node),
+            Op::Embedding => table(&mut quantized, node),
+            Op::Reduce { .. } => mean(&mut quantized, node),
             _ => {}
         }
     }
@@ -146,6 +153,8 @@ pub(crate) fn is_integer(graph: &Graph, node: &Node, float_nodes: &BTreeSet<Stri
         | Op::Concat { .. }
         | Op::Pad { .. } => true,
         Op::NormalizeEmbedding | Op::LayerNorm { .. } | Op::Attention { .. } => true,
+        // A column alone marks tokens, for a choice among them in floats.
+        Op::Embedding => graph.values[node.output].shape.last() > Some(&1),
         Op::Softmax { axis } => axis + 1 == graph.values[node.inputs[0]].shape.len(),
         op @ Op::Reduce { .. } => is_mean_over_tokens(graph, node.inputs[0], op),
         _ => false,
@@ -208,6 +217,60 @@ fn weights(graph: &mut Graph, node: &Node) {
         scales,
         zero_point: 0,
     });
+}
+
+/// Largest magnitude of each row over 127.
+fn table(graph: &mut Graph, node: &Node) {
+    let id = node.inputs[1];
+    let width = graph.values[node.output].shape.last().copied().unwrap_or(1);
+    let constant = graph.values[id].constant.as_ref();
+    let Some(data) = constant.and_then(|tensor| tensor.as_f32()) else {
+        return;
+    };
+    let scales = data
+        .chunks_exact(width.max(1))
+        .map(|row| largest(row).max(1e-12) / 127.0);
+    graph.values[id].quant = Some(QuantParams {
+        dtype: QuantDType::I8,
+        scales: scales.collect(),
+        zero_point: 0,
+    });
+}
+
+fn largest(numbers: &[f32]) -> f32 {
+    numbers.iter().fold(0f32, |m, x| m.max(x.abs()))
+}
+
+/// The mean of a dynamic number of tokens has no smaller steps than they have: the operator only shrinks a sum.
+fn mean(graph: &mut Graph, node: &Node) {
+    let [input, output] = [node.inputs[0], node.output];
+    if !graph.values[input].dynamic {
+        return;
+    }
+    let step = |value: ValueId| graph.values[value].quant.as_ref().map(|q| q.scales[0]);
+    if let (Some(from), Some(to)) = (step(input), step(output))
+        && from > to
+        && let Some(quant) = &mut graph.values[output].quant
+    {
+        quant.scales = vec![from];
+    }
+}
+
+/// The largest magnitude that a value can have whatever the tokens are, where tables tell: calibration sees few of their rows.
+fn bound(graph: &Graph, value: ValueId) -> Option<f32> {
+    let constant = |id: ValueId| Some(largest(graph.values[id].constant.as_ref()?.as_f32()?));
+    let node = graph.nodes.iter().find(|node| node.output == value)?;
+    match node.op {
+        Op::Embedding => constant(node.inputs[1]),
+        Op::Binary {
+            function: Binary::Add,
+            activation: Activation::None,
+        } => {
+            let [a, b] = node.inputs[..].try_into().ok()?;
+            Some(bound(graph, a)? + constant(b)?)
+        }
+        _ => None,
+    }
 }
 
 /// How far below zero a value matters: functions that end in zero on the left forget the rest of what only they read.

@@ -2,15 +2,19 @@
 //!
 //! A fused projection whose output is only cut into columns (queries, keys and values) becomes one projection for each cut, so
 //! that each has a scale of its own. A convolution whose windows do not overlap (a patch embedding) becomes a product over
-//! patches, which can write 16 bits.
+//! patches, which can write 16 bits. A layer normalisation that products and a residual sum read (the post-norm of BERT) is
+//! computed twice, in 8 bits for the products, whose weights may then take part of its channels' range, and in 16 for the sum.
+//! Layers that share a bias get one each, for biases are corrected layer by layer.
 
 use pinhole_graph::{Graph, Node, Op, Tensor, ValueId};
 
-/// Both rewrites.
+/// All rewrites.
 pub(crate) fn split(graph: &Graph) -> Graph {
     let mut split = graph.clone();
     split_projections(&mut split);
     split_patches(&mut split);
+    split_norms(&mut split);
+    split_biases(&mut split);
     pinhole_graph::pass::remove_dead(&mut split);
     split
 }
@@ -224,5 +228,72 @@ fn split_patches(graph: &mut Graph) {
     }
     for (id, nodes) in added.into_iter().rev() {
         graph.nodes.splice(id..=id, nodes);
+    }
+}
+
+/// One layer normalisation for the linear layers that read it, and one for the sums.
+fn split_norms(graph: &mut Graph) {
+    let consumers = graph.consumers();
+    let mut added: Vec<(usize, Node)> = Vec::new();
+    for id in 0..graph.nodes.len() {
+        let node = graph.nodes[id].clone();
+        if !matches!(node.op, Op::LayerNorm { .. }) {
+            continue;
+        }
+        let is_linear = |reader: &usize| {
+            let reader = &graph.nodes[*reader];
+            matches!(reader.op, Op::Linear { .. }) && reader.inputs[0] == node.output
+        };
+        let is_sum = |reader: &usize| matches!(graph.nodes[*reader].op, Op::Binary { .. });
+        let (linear, others): (Vec<usize>, Vec<usize>) = consumers[node.output]
+            .iter()
+            .partition(|reader| is_linear(reader));
+        if linear.is_empty() || !others.iter().any(is_sum) || !others.iter().all(is_sum) {
+            continue;
+        }
+        let name = graph.unique_name(&format!("{}.bytes", node.name));
+        let output = graph.add_value(name.clone(), &graph.values[node.output].shape.clone());
+        graph.values[output].dynamic = graph.values[node.output].dynamic;
+        let mut twin = Node {
+            name,
+            output,
+            ..node
+        };
+        for input in &mut twin.inputs[1..] {
+            *input = own(graph, *input);
+        }
+        for reader in linear {
+            graph.nodes[reader].inputs[0] = output;
+        }
+        added.push((id, twin));
+    }
+    for (id, twin) in added.into_iter().rev() {
+        graph.nodes.insert(id + 1, twin);
+    }
+}
+
+/// A bias of its own for every layer but the first of those that share one.
+fn split_biases(graph: &mut Graph) {
+    let mut seen = std::collections::BTreeSet::new();
+    for id in 0..graph.nodes.len() {
+        let has_bias = matches!(graph.nodes[id].op, Op::Linear { .. } | Op::Conv2d { .. });
+        let bias = graph.nodes[id].inputs.get(2).copied();
+        if let Some(bias) = bias.filter(|_| has_bias)
+            && !seen.insert(bias)
+        {
+            let own = own(graph, bias);
+            graph.nodes[id].inputs[2] = own;
+        }
+    }
+}
+
+/// A copy of a constant; any other value as it is.
+fn own(graph: &mut Graph, id: ValueId) -> ValueId {
+    match graph.values[id].constant.clone() {
+        Some(tensor) => {
+            let name = graph.unique_name(&graph.values[id].name);
+            graph.add_constant(name, tensor)
+        }
+        None => id,
     }
 }

@@ -4,10 +4,11 @@
 //! layer normalisation, a mean over tokens, the embedding's end or a 16-bit sum reads it and nothing needs its bytes:
 //! products, tables, pooling, attention and float layers do. What reads bytes alone may write 16 bits: products, the mean of a
 //! picture. So the residual stream of a transformer is int16 from its first
-//! sum to its last, through depthwise convolutions too, and a stream that other convolutions read is int8.
+//! sum to its last, through depthwise convolutions too, and a stream that other convolutions read is int8. What a text encoder
+//! gives has 16 bits too: it leaves as floats.
 
 use pinhole_graph::op::{Binary, Reduce};
-use pinhole_graph::{Graph, Op, ValueId};
+use pinhole_graph::{Graph, ModelKind, Op, ValueId};
 
 /// What each group of values needs; indexed by its smallest member, see [`Groups::root`].
 pub(crate) struct Groups {
@@ -25,9 +26,17 @@ impl Groups {
         for &input in &graph.inputs {
             bytes[root[input]] = true;
         }
+        if graph.meta.kind == ModelKind::TextEncoder {
+            graph
+                .outputs
+                .iter()
+                .for_each(|&output| wanted[root[output]] = true);
+        }
         for (node, &integer) in graph.nodes.iter().zip(integer) {
             let [input, output] = [node.inputs[0], node.output].map(|value| root[value]);
             match &node.op {
+                // Floats that end a network read either width.
+                Op::L2Normalize => wanted[input] = true,
                 _ if !integer => {
                     node.inputs
                         .iter()
@@ -37,6 +46,7 @@ impl Groups {
                 Op::LayerNorm { .. } | Op::NormalizeEmbedding => wanted[input] = true,
                 Op::Reduce { .. } => wanted[input] = true,
                 // They write either width.
+                Op::Embedding => {}
                 Op::Linear { .. } => bytes[input] = true,
                 Op::GlobalAvgPool if ends_a_stream(graph, node.inputs[0]) => wanted[input] = true,
                 Op::GlobalAvgPool => bytes[input] = true,

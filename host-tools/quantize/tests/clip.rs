@@ -7,7 +7,7 @@ use pinhole_graph::import::Checkpoint;
 use pinhole_graph::import::clip::{self, Heads};
 use pinhole_graph::{Graph, pass};
 use pinhole_pack::{PackOptions, lower::lower};
-use pinhole_quantize::{Options, Progress, quantize, report::report};
+use pinhole_quantize::{Input, Options, Progress, quantize, report::report};
 
 fn silent(_: Progress) {}
 
@@ -31,14 +31,15 @@ fn tower(name: &str) -> (Graph, Vec<f32>) {
 }
 
 /// Blends of two pictures that lie side by side in memory.
-fn blends(pictures: &[f32], shares: impl Iterator<Item = f32>) -> Vec<Vec<f32>> {
+fn blends(pictures: &[f32], shares: impl Iterator<Item = f32>) -> Vec<Input> {
     let (a, b) = pictures.split_at(pictures.len() / 2);
     shares
         .map(|share| {
             a.iter()
                 .zip(b)
                 .map(|(a, b)| a * share + b * (1.0 - share))
-                .collect()
+                .collect::<Vec<f32>>()
+                .into()
         })
         .collect()
 }

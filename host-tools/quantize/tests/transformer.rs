@@ -7,21 +7,21 @@ use pinhole_graph::pass::evaluate;
 use pinhole_graph::{QuantDType, Tensor};
 use pinhole_pack::{PackOptions, lower::lower, pack};
 use pinhole_quantize::{
-    Goal, Memory, Options, Progress, Sensitivity, quantize, quantize_mixed, report::report,
+    Goal, Input, Memory, Options, Progress, Sensitivity, quantize, quantize_mixed, report::report,
 };
 use pinhole_runtime::interpreter::{AlignedBytes, Interpreter};
 use pinhole_runtime::kernel::available;
 use pinhole_runtime::model::Model;
 use vit::{Weights, random_weights, vit};
 
-fn pictures(weights: &Weights, name: &str) -> Vec<Vec<f32>> {
+fn pictures(weights: &Weights, name: &str) -> Vec<Input> {
     let tensor = &weights[name];
     let size: usize = tensor.shape[1..].iter().product();
     tensor
         .as_f32()
         .unwrap()
         .chunks_exact(size)
-        .map(<[f32]>::to_vec)
+        .map(|picture| picture.to_vec().into())
         .collect()
 }
 
@@ -86,7 +86,10 @@ fn preparing_a_graph_changes_nothing_in_f32() {
         .prepared;
     assert!(prepared.nodes.len() > graph.nodes.len());
     let shape = &graph.values[graph.inputs[0]].shape;
-    let input = Tensor::f32(shape, calibration[0].clone());
+    let Input::Reals(picture) = calibration[0].clone() else {
+        panic!("a picture");
+    };
+    let input = Tensor::f32(shape, picture);
     let [a, b] =
         [&graph, &prepared].map(|graph| evaluate(graph, std::slice::from_ref(&input)).unwrap());
     let (a, b) = (a[0].as_f32().unwrap(), b[0].as_f32().unwrap());

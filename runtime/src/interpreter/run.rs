@@ -77,6 +77,7 @@ pub(super) fn run(step: Step<'_>, slices: Slices<'_>, kernels: &dyn Kernels) -> 
         | Step::RescaleS16 { .. }
         | Step::LayerNormS16 { .. }
         | Step::AttentionS8(_)
+        | Step::EmbeddingS8 { .. }
         | Step::SoftmaxS8 { .. }
         | Step::MeanS16 { .. } => transformer::run(step, slices, kernels),
         Step::Convert { from, to } => {

@@ -3,8 +3,8 @@
 use super::run::Slices;
 use crate::arena::{elements, elements_mut};
 use crate::kernel::{
-    AddS16, AttentionS8, Columns, DstS8, Kernels, LayerNormS16, MeanS16, RescaleS16, SoftmaxS8,
-    SrcS16,
+    AddS16, AttentionS8, Columns, DstS8, EmbeddingS8, Kernels, LayerNormS16, MeanS16, RescaleS16,
+    SoftmaxS8, SrcS16,
 };
 use crate::model::step::{AttentionStep, Step};
 
@@ -21,17 +21,20 @@ pub(super) fn run(step: Step<'_>, slices: Slices<'_>, kernels: &dyn Kernels) -> 
             input_zero_point,
             output_zero_point,
             wide: [lhs, rhs, wide],
-        } => kernels.add_s16(AddS16 {
-            lhs: source(inputs[0], lhs)?,
-            rhs: source(inputs[1], rhs)?,
-            input_zero_point,
-            multiplier: params.multiplier.map(|multiplier| multiplier.get()),
-            shift: params.shift.get() as u32,
-            output_zero_point,
-            clamp_min: params.clamp_min.get(),
-            clamp_max: params.clamp_max.get(),
-            dst: destination(output, wide)?,
-        }),
+        } => {
+            let count = output.len() / if wide { 2 } else { 1 };
+            kernels.add_s16(AddS16 {
+                lhs: first(source(inputs[0], lhs)?, count),
+                rhs: first(source(inputs[1], rhs)?, count),
+                input_zero_point,
+                multiplier: params.multiplier.map(|multiplier| multiplier.get()),
+                shift: params.shift.get() as u32,
+                output_zero_point,
+                clamp_min: params.clamp_min.get(),
+                clamp_max: params.clamp_max.get(),
+                dst: destination(output, wide)?,
+            })
+        }
         Step::RescaleS16 {
             params,
             input_zero_point,
@@ -62,6 +65,22 @@ pub(super) fn run(step: Step<'_>, slices: Slices<'_>, kernels: &dyn Kernels) -> 
             dst: destination(output, wide)?,
         }),
         Step::AttentionS8(step) => attention(&step, &inputs, output, scratch, kernels)?,
+        Step::EmbeddingS8 {
+            width,
+            table,
+            multiplier,
+            shift,
+            output_zero_point,
+            wide,
+        } => kernels.embedding_s8(EmbeddingS8 {
+            width,
+            table,
+            multiplier,
+            shift,
+            output_zero_point,
+            ids: elements(inputs[0])?,
+            dst: destination(output, wide)?,
+        }),
         Step::SoftmaxS8 {
             columns,
             score_multiplier,
@@ -75,6 +94,8 @@ pub(super) fn run(step: Step<'_>, slices: Slices<'_>, kernels: &dyn Kernels) -> 
         }),
         Step::MeanS16 {
             params,
+            multiplier,
+            shift,
             rows,
             channels,
             output_zero_point,
@@ -82,8 +103,8 @@ pub(super) fn run(step: Step<'_>, slices: Slices<'_>, kernels: &dyn Kernels) -> 
         } => kernels.mean_s16(MeanS16 {
             rows,
             channels,
-            multiplier: params.multiplier.get(),
-            shift: params.shift.get(),
+            multiplier,
+            shift,
             output_zero_point,
             clamp_min: params.clamp_min.get(),
             clamp_max: params.clamp_max.get(),
@@ -117,6 +138,7 @@ fn attention(
         heads: step.heads,
         bias: step.bias,
         bias_shift: step.bias_shift,
+        causal_from: step.causal.then_some(0),
         q: columns(0)?,
         k: columns(1)?,
         v: columns(2)?,
@@ -125,6 +147,14 @@ fn attention(
         scratch: elements_mut(scratch)?,
     });
     Some(())
+}
+
+/// The first `count` elements: all of them, but for a constant that has a row for every token that there may be.
+fn first(numbers: SrcS16<'_>, count: usize) -> SrcS16<'_> {
+    match numbers {
+        SrcS16::I8(numbers) => SrcS16::I8(&numbers[..count.min(numbers.len())]),
+        SrcS16::I16(numbers) => SrcS16::I16(&numbers[..count.min(numbers.len())]),
+    }
 }
 
 fn source(bytes: &[u8], wide: bool) -> Option<SrcS16<'_>> {

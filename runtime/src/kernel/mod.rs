@@ -60,8 +60,8 @@ pub use set::{Scalar, available, detect, detect_for, named};
 #[cfg(feature = "threads")]
 pub use threads::Threads;
 pub use transformer::{
-    AddS16, AttentionS8, Columns, HeadScale, LayerNormS16, MeanS16, RescaleS16, ScoreBias,
-    SoftmaxS8, SrcS16, attention_s8_scratch_bytes,
+    AddS16, AttentionS8, Columns, EmbeddingS8, HeadScale, LayerNormS16, MeanS16, RescaleS16,
+    ScoreBias, SoftmaxS8, SrcS16, attention_s8_scratch_bytes,
 };
 
 use half::f16;
@@ -385,6 +385,10 @@ pub trait Kernels: Sync {
     /// See [`SoftmaxS8`].
     fn softmax_s8(&self, args: SoftmaxS8<'_>) {
         scalar::softmax_s8(args);
+    }
+    /// See [`EmbeddingS8`].
+    fn embedding_s8(&self, args: EmbeddingS8<'_>) {
+        scalar::embedding_s8(args);
     }
     /// See [`MeanS16`].
     fn mean_s16(&self, args: MeanS16<'_>) {

@@ -193,6 +193,8 @@ pub struct AttentionS8<'a> {
     pub bias: ScoreBias<'a>,
     /// In 0..=14.
     pub bias_shift: u32,
+    /// The key that the first query of a window sees last, the next query the next; `None` where every query sees all keys.
+    pub causal_from: Option<usize>,
     /// (windows · queries, num_heads · head_width)
     pub q: Columns<'a>,
     /// (windows · keys, num_heads · head_width)
@@ -205,6 +207,34 @@ pub struct AttentionS8<'a> {
     pub dst: &'a mut [i8],
     /// [`attention_s8_scratch_bytes`] in words.
     pub scratch: &'a mut [i32],
+}
+
+impl AttentionS8<'_> {
+    /// How many keys of a window its `query` sees: the first ones.
+    pub fn seen_keys(&self, query: usize) -> usize {
+        let seen = |first: usize| (first + query + 1).min(self.keys);
+        self.causal_from.map_or(self.keys, seen)
+    }
+}
+
+/// Rows of a table for ids, each with a factor of its own:
+/// `((q · multiplier[id] + 2^(shift − 1)) >> shift) + output_zero_point`, limited to the type. An id outside reads row 0.
+#[derive(Debug)]
+pub struct EmbeddingS8<'a> {
+    /// Columns.
+    pub width: usize,
+    /// (vocabulary, width)
+    pub table: &'a [i8],
+    /// (vocabulary)
+    pub multiplier: &'a [u16],
+    /// In 1..=30.
+    pub shift: u32,
+    /// 0 for 16 bits.
+    pub output_zero_point: i32,
+    /// (tokens)
+    pub ids: &'a [i32],
+    /// (tokens, width)
+    pub dst: DstS8<'a>,
 }
 
 /// Scratch of [`AttentionS8`]: keys and values of one head as any set may pack them (both sides rounded up to 16), a word

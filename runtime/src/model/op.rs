@@ -60,7 +60,8 @@ op_kinds! {
 
     /// Mean over height and width, i8 (1,H,W,C) → i8 (1,1,1,C), with a scale of its own. Params [`MeanParams`].
     MeanS8 = 12, "mean_s8";
-    /// Sum of two values of one shape, each i8 or i16 → i8 or i16: residual streams. Params [`AddS16Params`].
+    /// Sum of two values of one shape, each i8 or i16 → i8 or i16: residual streams. A constant of `max_tokens` rows, such as
+    /// position embeddings, meets a dynamic value with its first rows. Params [`AddS16Params`].
     AddS16 = 13, "add_s16";
     /// The same numbers on another scale, i8 or i16 → i8 or i16, one shape. Params [`RescaleS16Params`].
     RescaleS16 = 14, "rescale_s16";
@@ -68,18 +69,23 @@ op_kinds! {
     /// the output's zero point and the half for rounding folded in. Params [`LayerNormS16Params`].
     LayerNormS16 = 15, "layer_norm_s16";
     /// Multi-head attention in windows: q i8 (windows · queries, …), k, v i8 (windows · keys, …), zero points 0 → i8
-    /// (windows · queries, width). Each input is a stretch of columns of its value, so that all may be one fused product.
+    /// (windows · queries, width), causal or not. Each input is a stretch of columns of its value, so that all may be one fused
+    /// product.
     /// Data: head scales i32 (num_heads, 4) (see [`crate::kernel::HeadScale`]), bias i16 or absent (see
     /// [`crate::kernel::ScoreBias`]). Params [`AttentionS8Params`]. Scratch:
     /// [`crate::kernel::attention_s8_scratch_bytes`].
     AttentionS8 = 16, "attention_s8";
     /// Softmax over the last dimension, i8 → i8 of scale 1/256 and zero point −128. Params [`SoftmaxS8Params`].
     SoftmaxS8 = 17, "softmax_s8";
-    /// Mean over all but the last dimension, i16 (…, c) → i8 or i16 of c elements. Params [`MeanParams`], shift at most 0.
+    /// Mean over all but the last dimension, i16 (…, c) → i8 or i16 of c elements. Params [`MeanParams`], shift at most 0; of a
+    /// dynamic value those of one row, which a run divides by its tokens.
     MeanS16 = 18, "mean_s16";
     /// One of several tables of 256 values by channel, i8 (…, c) → i8. Data: tables i8 (tables, 256), index u8 (c). Params
     /// [`LutChannelsParams`].
     LutChannelsS8 = 19, "lut_channels_s8";
+    /// Rows of a table: i32 (tokens) → i8 or i16 (tokens, width). Data: table i8 (vocabulary, width), multiplier u16
+    /// (vocabulary). Params [`EmbeddingS8Params`]. An id outside the table reads row 0.
+    EmbeddingS8 = 36, "embedding_s8";
     /// Depthwise 2-D convolution of a 16-bit stream, i16 → i16. Data: weights i8 (kh·kw, c), bias, multiplier, shift as
     /// [`OpKind::ConvS8`]. Params [`ConvParams`], at most 255 taps.
     DepthwiseConvS16 = 34, "depthwise_conv_s16";
@@ -332,6 +338,18 @@ pub struct AttentionS8Params {
     pub bias_window: [U16; 2],
     /// Of the bias, to the left.
     pub bias_shift: U32,
+    /// 1 when a row attends to itself and those before it alone, in its window; 0 when to all.
+    pub causal: U32,
+}
+
+/// Parameters of [`OpKind::EmbeddingS8`]; the formula is that of [`crate::kernel::EmbeddingS8`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct EmbeddingS8Params {
+    /// Rows of the table.
+    pub rows: U32,
+    /// Of a number times its row's multiplier, to the right.
+    pub shift: I32,
 }
 
 /// Parameters of [`OpKind::SoftmaxS8`], as [`crate::kernel::HeadScale`] states them.

@@ -6,6 +6,7 @@ pub mod half;
 pub mod in_place;
 pub mod run;
 pub mod samples;
+pub mod text;
 pub mod vit;
 
 use pinhole_runtime::model::format::{

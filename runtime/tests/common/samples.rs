@@ -430,6 +430,7 @@ pub fn all() -> Vec<Builder> {
         image_s8(),
         picture_f32(),
         text_f32(5),
+        super::text::text_s8(5, true),
         super::vit::vit_s8(),
         super::half::picture_and_ids(),
     ];

@@ -59,6 +59,7 @@ pub fn attention_params(
         offset: offset.map(Into::into),
         bias_window: bias_window.map(Into::into),
         bias_shift: if bias_window == [0, 0] { 0 } else { 3 }.into(),
+        causal: 0.into(),
     }
 }
 

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use pinhole_runtime::kernel::requantize::quantize_multiplier;
 use pinhole_runtime::kernel::softmax::ScoreScale;
 use pinhole_runtime::kernel::{
-    AddS16, AttentionS8, Columns, DstS8, HeadScale, Kernels, LayerNormS16, MeanS16, RescaleS16,
-    Scalar, ScoreBias, SoftmaxS8, SrcS16, attention_s8_scratch_bytes,
+    AddS16, AttentionS8, Columns, DstS8, EmbeddingS8, HeadScale, Kernels, LayerNormS16, MeanS16,
+    RescaleS16, Scalar, ScoreBias, SoftmaxS8, SrcS16, attention_s8_scratch_bytes,
 };
 
 use crate::support::{FILLS, Fill, Guarded, Random, assert_same, fast_sets, size};
@@ -291,6 +291,7 @@ struct Case {
     bias: Vec<i16>,
     bias_window: [usize; 2],
     bias_shift: u32,
+    causal_from: Option<usize>,
     q: Vec<i8>,
     k: Vec<i8>,
     v: Vec<i8>,
@@ -340,6 +341,7 @@ impl Case {
             heads: &self.heads,
             bias: self.bias(),
             bias_shift: self.bias_shift,
+            causal_from: self.causal_from,
             q: self.columns(&self.q, 0),
             k: self.columns(&self.k, 1),
             v: self.columns(&self.v, 2),
@@ -419,6 +421,7 @@ fn case(random: &mut Random, number: usize, score: f64, output: f64) -> Case {
             .collect(),
         bias_window,
         bias_shift,
+        causal_from: None,
         q: random.bytes(windows * queries * width * if fused { 3 } else { 1 }, fill),
         k: random.bytes(windows * keys * width, fill),
         v: random.bytes(windows * keys * width, fill),
@@ -448,6 +451,91 @@ pub(crate) fn attention_is_equal_in_every_set() {
     }
 }
 
+/// From the first query on as in a whole text, or from a later one as a band of its rows has it.
+#[cfg_attr(test, test)]
+pub(crate) fn causal_attention_is_equal_and_does_not_see_what_follows() {
+    let sets = fast_sets();
+    let mut random = Random::new(29);
+    for number in 0..120 {
+        let mut case = case(&mut random, number, [1e-4, 5e-4, 3e-3][number % 3], 0.7);
+        let first = match case.keys.checked_sub(case.queries) {
+            Some(room) if number % 2 == 1 => random.below(room + 1),
+            _ => 0,
+        };
+        case.causal_from = Some(first);
+        let expected = case.run(&Scalar);
+        for &set in &sets {
+            let what = format!("causal case {number}: {} of {}", case.queries, case.keys);
+            assert_same(&case.run(set), &expected, set, &what);
+        }
+        if case.fused || case.windows > 1 || case.keys < 2 {
+            continue;
+        }
+        // Other numbers behind the keys that the first query sees leave its output as it is.
+        let seen = (first + 1).min(case.keys) * case.width();
+        for numbers in [&mut case.k, &mut case.v] {
+            numbers[seen..].iter_mut().for_each(|x| *x = !*x);
+        }
+        let width = case.width();
+        assert_eq!(case.run(&Scalar)[..width], expected[..width]);
+    }
+}
+
+#[cfg_attr(test, test)]
+pub(crate) fn rows_of_a_table_are_equal_and_exact() {
+    let mut random = Random::new(30);
+    for case in 0..200 {
+        let (width, rows, wide) = (size(&mut random), 1 + random.below(9), case % 2 == 0);
+        let table = random.bytes(rows * width, FILLS[case % 4]);
+        let multiplier: Vec<u16> = (0..rows).map(|_| random.next() as u16).collect();
+        let shift = random.within(1..=30) as u32;
+        let zero_point = if wide { 0 } else { random.within(-128..=127) };
+        let ids: Vec<i32> = (0..random.below(12))
+            .map(|_| random.within(-2..=rows as i32 + 1))
+            .collect();
+        let run = |set: &dyn Kernels| {
+            guarded(ids.len() * width, wide, |dst| {
+                set.embedding_s8(EmbeddingS8 {
+                    width,
+                    table: &table,
+                    multiplier: &multiplier,
+                    shift,
+                    output_zero_point: zero_point,
+                    ids: &ids,
+                    dst,
+                });
+            })
+        };
+        let (lowest, highest) = if wide { (-32768, 32767) } else { (-128, 127) };
+        let expected: Vec<i32> = ids
+            .iter()
+            .flat_map(|&id| {
+                let row = if (0..rows as i32).contains(&id) {
+                    id as usize
+                } else {
+                    0
+                };
+                let numbers = table[row * width..][..width].iter();
+                let factor = i64::from(multiplier[row]);
+                numbers.map(move |&q| {
+                    let real = (i64::from(q) * factor) as f64 / f64::from(1u32 << shift);
+                    // Halves up.
+                    ((real + 0.5).floor() as i32 + zero_point).clamp(lowest, highest)
+                })
+            })
+            .collect();
+        assert_eq!(run(&Scalar), expected, "case {case}");
+        for set in fast_sets() {
+            assert_same(
+                &run(set),
+                &expected,
+                set,
+                &format!("embedding_s8 case {case}"),
+            );
+        }
+    }
+}
+
 /// 197 and 257 tokens as in ViTs of 224 pixels, and the most keys that there may be, all of them extreme.
 #[cfg_attr(test, test)]
 pub(crate) fn attention_over_real_shapes_and_extremes_is_equal() {
@@ -473,6 +561,7 @@ pub(crate) fn attention_over_real_shapes_and_extremes_is_equal() {
                 bias: Vec::new(),
                 bias_window: [0, 0],
                 bias_shift: 0,
+                causal_from: None,
                 q: random.bytes(queries * width, fill),
                 k: random.bytes(tokens * width, fill),
                 v: random.bytes(tokens * width, fill),
@@ -517,6 +606,7 @@ pub(crate) fn attention_over_fused_projections_of_real_shapes_is_equal() {
                 bias: Vec::new(),
                 bias_window: [0, 0],
                 bias_shift: 0,
+                causal_from: None,
                 q: random.bytes(tokens * 3 * width, fill),
                 k: Vec::new(),
                 v: Vec::new(),

@@ -275,6 +275,7 @@ impl Operands {
             heads: &[head; HEADS],
             bias: ScoreBias::None,
             bias_shift: 0,
+            causal_from: None,
             q: columns(&self.src),
             k: columns(&self.src),
             v: columns(&self.other),

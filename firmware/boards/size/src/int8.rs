@@ -3,8 +3,8 @@
 use pinhole_runtime::kernel::resample::{ResampleColumnsU8, ResampleRowU8};
 use pinhole_runtime::kernel::{
     AddS8, AddS16, AttentionF32, AttentionS8, ConvF32, ConvS8, DepthwiseConvF32, DepthwiseConvS8,
-    DotRowsS8, GemmF32, GemmS8, Kernels, LayerNormS16, MatmulF32, MeanS8, MeanS16, MulS8, PoolF32,
-    PoolS8, RescaleS16, SoftmaxS8,
+    DotRowsS8, EmbeddingS8, GemmF32, GemmS8, Kernels, LayerNormS16, MatmulF32, MeanS8, MeanS16,
+    MulS8, PoolF32, PoolS8, RescaleS16, SoftmaxS8,
 };
 use pinhole_runtime::model::op::{BinaryKind, ReduceKind, UnaryKind};
 
@@ -72,6 +72,9 @@ impl Kernels for Int8 {
     }
     fn softmax_s8(&self, args: SoftmaxS8<'_>) {
         set().softmax_s8(args);
+    }
+    fn embedding_s8(&self, args: EmbeddingS8<'_>) {
+        set().embedding_s8(args);
     }
     fn mean_s16(&self, args: MeanS16<'_>) {
         set().mean_s16(args);

@@ -4,8 +4,8 @@ use pinhole_runtime::kernel::packing::WeightLayout;
 use pinhole_runtime::kernel::resample::{ResampleColumnsU8, ResampleRowU8};
 use pinhole_runtime::kernel::{
     AddS8, AddS16, AttentionF32, AttentionS8, ConvF32, ConvS8, DepthwiseConvF32, DepthwiseConvS8,
-    DotRowsS8, GemmF32, GemmS8, Kernels, LayerNormS16, MatmulF32, MeanS8, MeanS16, MulS8, PoolF32,
-    PoolS8, RescaleS16, SoftmaxS8,
+    DotRowsS8, EmbeddingS8, GemmF32, GemmS8, Kernels, LayerNormS16, MatmulF32, MeanS8, MeanS16,
+    MulS8, PoolF32, PoolS8, RescaleS16, SoftmaxS8,
 };
 use pinhole_runtime::model::op::{BinaryKind, ReduceKind, UnaryKind};
 
@@ -34,6 +34,7 @@ impl Kernels for Nothing {
     fn layer_norm_s16(&self, _: LayerNormS16<'_>) {}
     fn attention_s8(&self, _: AttentionS8<'_>) {}
     fn softmax_s8(&self, _: SoftmaxS8<'_>) {}
+    fn embedding_s8(&self, _: EmbeddingS8<'_>) {}
     fn mean_s16(&self, _: MeanS16<'_>) {}
     fn dot_s8(&self, _: &[i8], _: &[i8]) -> i32 {
         0

@@ -12,12 +12,13 @@ use crate::failure::{Failure, Outcome};
 use crate::verb::classify::at_least_one;
 
 /// Compare two graphs or models: their structure, or what each layer computes on
-/// pictures.
+/// pictures or texts.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   pinhole diff before.phg after.phg
   pinhole diff image.phg image-int8.phg --data photos/ --channel-factors
+  pinhole diff text.phg text-int8.phg --data texts:sentences.txt
   pinhole diff image-int8.phg image.phm --data photos/ --tolerance bits
   pinhole diff models/lite0/image.phm --data models/demo \\
     --kernels-a scalar --json
@@ -25,10 +26,11 @@ Examples:
     --board qemu-an547
 
 Without --data two graphs are compared as they are written: nodes, attributes,
-shapes, constants, scales, metadata. With --data both run on the pictures, and
-the first layer that differs is named. Layers are matched by name, or by order
-and shape in a file without names (pinhole pack --strip-names). Without B, A is
-compared with itself: by other kernels, or on an emulated board of pinhole bench
+shapes, constants, scales, metadata. With --data both run on the pictures, or on
+texts that the tokenizer of A splits, and the first layer that differs is named.
+Layers are matched by name, or by order and shape in a file without names
+(pinhole pack --strip-names). Without B, A is compared with itself: by other
+kernels, or on an emulated board of pinhole bench
 --target, whose layers must have the host's bits.
 
 Tolerances, by --tolerance:
@@ -49,10 +51,11 @@ pub(crate) struct Args {
     /// What it is compared with; A itself when left out.
     #[arg(value_name = "B")]
     b: Option<PathBuf>,
-    /// A folder of pictures: compare what the layers compute.
+    /// A folder of pictures, or texts:FILE with one text a line: compare what the
+    /// layers compute.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Pictures taken, spread evenly.
+    /// Pictures or texts taken, spread evenly.
     #[arg(long, default_value_t = 8, value_name = "N", value_parser = at_least_one)]
     count: usize,
     /// When a layer differs, see below.

@@ -1,24 +1,28 @@
-//! `pinhole quantize`: int8 scales for a graph, from pictures.
+//! `pinhole quantize`: int8 scales for a graph, from pictures or texts.
+
+mod inputs;
+mod labelled;
+mod search;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use pinhole_data::{Cifar10, load_picture};
 use pinhole_graph::{Graph, IntegerRules};
 use pinhole_pack::PackOptions;
 use pinhole_quantize::{
-    Choice, Goal, Memory, Mixed, Observer, Options, Progress, Quantized, Report, Sensitivity,
-    quantize, quantize_mixed, report::report, svg,
+    Accuracy, Choice, Goal, Input, Observer, Options, Progress, Report, inputs_of, quantize,
+    report::report, svg,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::encoder::{ImageEncoder, LoadedModel};
 use crate::failure::{Context, Failure, Outcome};
 use crate::output::{json, note, say};
 use crate::verb::classify::at_least_one;
 use crate::{files, graph_file, pictures, progress};
 
-/// Quantise a graph to int8 with calibration pictures.
+use inputs::Inputs;
+
+/// Quantise a graph to int8 with calibration pictures or texts.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -27,15 +31,24 @@ Examples:
     --report report.json --picture report.svg --out lite0-int8.phg
   pinhole quantize tinyvit.phg --calibrate photos/ --cosine 0.995 \\
     --max-flash 8MB --out tinyvit-mixed.phg
+  pinhole quantize lite0.phg --calibrate photos/ --max-drop 0.5 \\
+    --labelled cifar10:$(pinhole data get cifar10) --max-float-macs 20M \\
+    --out lite0-mixed.phg
+  pinhole quantize text.phg --calibrate texts:sentences.txt \\
+    --out text-int8.phg
 
 --cosine leaves the layers that int8 costs most in floats until the output is as
-near as that, measured on every fourth picture, which calibration then does not
-see; pack with --precision f16. An interrupted search goes on where it was. Exit
+near as that, measured on every fourth input, which calibration then does not
+see; pack with --precision f16. --max-drop, beside it or alone, does so until
+accuracy is at most as many points below f32: every second picture of a class of
+--labelled makes its mean in f32, the others are named by the nearest mean. Give
+pictures that no accuracy is reported on later. An interrupted search goes on where it was. Exit
 code 1 when the goal is not reached.
 
 Use pictures like those that the camera will see, and none that accuracy is
 measured on. --calibrate may be given more than once; cifar10:DIR takes pictures
-of the training split, without their labels.")]
+of the training split, without their labels. A text encoder takes files with one
+text a line, texts:FILE or FILE, like those that it will embed.")]
 pub(crate) struct Args {
     /// Graph (.phg).
     #[arg(value_name = "GRAPH")]
@@ -53,10 +66,10 @@ pub(crate) struct Args {
 /// What quantisation needs beside a graph.
 #[derive(clap::Args, Clone)]
 pub(crate) struct Calibration {
-    /// A folder of pictures, or cifar10:DIR.
+    /// A folder of pictures, cifar10:DIR, or texts:FILE with one text a line.
     #[arg(long, value_name = "DIR", required = true)]
     pub(crate) calibrate: Vec<String>,
-    /// Pictures taken, spread evenly over each source.
+    /// Pictures or texts taken, spread evenly over each source.
     #[arg(long, default_value_t = 128, value_name = "N", value_parser = at_least_one)]
     pub(crate) calibration_count: usize,
     /// How ranges are chosen; best tries all and takes what keeps the output nearest.
@@ -75,11 +88,20 @@ pub(crate) struct Calibration {
     /// Mean cosine of the output to f32 that a mix of int8 and float layers must reach.
     #[arg(long, value_name = "COSINE", value_parser = a_cosine)]
     pub(crate) cosine: Option<f64>,
-    /// Most bytes of the packed file that --cosine may take, as 600000, 600kB or 1.5MB.
-    #[arg(long, value_name = "BYTES", requires = "cosine", value_parser = bytes)]
+    /// Points of accuracy that a mix of int8 and float layers may lose to f32 on --labelled.
+    #[arg(long, value_name = "POINTS", requires = "labelled", value_parser = points)]
+    pub(crate) max_drop: Option<f64>,
+    /// Pictures for --max-drop, apart from the others: a folder with one of each class, or cifar10:DIR.
+    #[arg(long, value_name = "DIR", requires = "max_drop")]
+    pub(crate) labelled: Option<String>,
+    /// Most multiply-accumulates of a mix that may stay in floats, as 5000000, 5000k or 5M.
+    #[arg(long, value_name = "MACS", value_parser = macs)]
+    pub(crate) max_float_macs: Option<u64>,
+    /// Most bytes of the packed file that a mix may take, as 600000, 600kB or 1.5MB.
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) max_flash: Option<usize>,
-    /// Most bytes of RAM that --cosine may take.
-    #[arg(long, value_name = "BYTES", requires = "cosine", value_parser = bytes)]
+    /// Most bytes of RAM that a mix may take.
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) max_arena: Option<usize>,
     /// Name of a layer that stays in floats (pack --precision says which); may be given more than once.
     #[arg(long, value_name = "NODE")]
@@ -96,6 +118,29 @@ fn a_cosine(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(cosine) if (0.0..1.0).contains(&cosine) => Ok(cosine),
         _ => Err("expected a number from 0 to below 1, as 0.995".into()),
+    }
+}
+
+fn points(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(points) if (0.0..=100.0).contains(&points) => Ok(points),
+        _ => Err("expected points of accuracy from 0 to 100, as 0.5".into()),
+    }
+}
+
+/// Multiply-accumulates with an optional decimal unit.
+fn macs(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" => 1.0,
+        "k" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        other => return Err(format!("found the unit {other}, expected k, M or G")),
+    };
+    match digits.parse::<f64>() {
+        Ok(number) if number >= 0.0 && number * unit < 1e15 => Ok((number * unit) as u64),
+        _ => Err("expected a number of multiply-accumulates, as 5000000 or 5M".into()),
     }
 }
 
@@ -121,15 +166,15 @@ pub(crate) struct Quantization {
     observer: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     mixed: Option<MixedReport>,
-    /// The pictures whose outputs turned most, the worst first.
-    worst_pictures: Vec<WorstPicture>,
+    /// The inputs whose outputs turned most, the worst first.
+    worst_inputs: Vec<WorstInput>,
     #[serde(flatten)]
     report: Report,
 }
 
 #[derive(Serialize)]
-struct WorstPicture {
-    picture: String,
+struct WorstInput {
+    input: String,
     cosine: f64,
 }
 
@@ -140,6 +185,11 @@ struct MixedReport {
     reached: bool,
     int8_cosine: f64,
     cosine: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_drop: Option<f64>,
+    /// On the pictures of --labelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accuracy: Option<Accuracy>,
     candidates: usize,
     float_layers: Vec<Choice>,
 }
@@ -148,9 +198,21 @@ impl Quantization {
     /// Exit code 1 where a goal was not reached: what came nearest is written.
     pub(crate) fn verdict(&self) -> Outcome {
         match &self.mixed {
+            Some(MixedReport {
+                reached: false,
+                accuracy: Some(found),
+                max_drop: Some(points),
+                cosine,
+                goal,
+                ..
+            }) => Err(Failure::check(format_args!(
+                "{:.2} points are lost to f32 at a cosine of {cosine:.5}, expected {points} at most and {goal} within the budgets; what came nearest is written",
+                found.float - found.mixed
+            ))
+            .help("ask for less, or give more --max-flash, --max-arena or --max-float-macs")),
             Some(mixed) if !mixed.reached => Err(Failure::check(format_args!(
-                "the cosine of the pictures set apart is {:.5}, expected {} within the budgets; what came nearest is written",
-                mixed.cosine, mixed.goal
+                "the cosine of the {} set apart is {:.5}, expected {} within the budgets; what came nearest is written",
+                self.report.of, mixed.cosine, mixed.goal
             ))
             .help("ask for a lower --cosine, or give more --max-flash or --max-arena")),
             _ => Ok(()),
@@ -160,20 +222,27 @@ impl Quantization {
     /// A table for people.
     pub(crate) fn table(&self) -> String {
         let mut out = self.report.table();
-        for worst in &self.worst_pictures {
-            out += &format!("  {:.5}  {}\n", worst.cosine, worst.picture);
+        for worst in &self.worst_inputs {
+            out += &format!("  {:.5}  {}\n", worst.cosine, worst.input);
         }
         out += &format!("ranges chosen by: {}\n", self.observer);
         if let Some(mixed) = &self.mixed {
             out += &format!(
-                "{} of {} layers stay in floats; cosine of the pictures set apart {:.5}, of int8 alone {:.5}, goal {}{}\n",
+                "{} of {} layers stay in floats; cosine of the {} set apart {:.5}, of int8 alone {:.5}, goal {}{}\n",
                 mixed.float_layers.len(),
                 mixed.candidates,
+                self.report.of,
                 mixed.cosine,
                 mixed.int8_cosine,
                 mixed.goal,
                 if mixed.reached { "" } else { ": NOT reached" }
             );
+            if let (Some(found), Some(points)) = (&mixed.accuracy, mixed.max_drop) {
+                out += &format!(
+                    "nearest class mean of {} labelled pictures: f32 {:.2} %, int8 {:.2} %, the mix {:.2} %, {points} points below f32 allowed\n",
+                    found.pictures, found.float, found.int8, found.mixed
+                );
+            }
             for choice in &mixed.float_layers {
                 out += &format!(
                     "  {:<44} {:<18} alone in int8 it costs {:.6}\n",
@@ -197,6 +266,9 @@ impl Calibration {
             no_equalize: false,
             no_bias_correction: false,
             cosine: None,
+            max_drop: None,
+            labelled: None,
+            max_float_macs: None,
             max_flash: None,
             max_arena: None,
             keep_float: Vec::new(),
@@ -251,8 +323,8 @@ pub(crate) fn calibrated(
         .help("pinhole import and pinhole pack are enough: its scales are kept"));
     }
     let graph = &without_scales(graph);
-    let Pictures { inputs, names } = inputs(graph, name, choices)?;
-    warn(&inputs, choices);
+    let Inputs { inputs, names } = inputs::load(graph, name, choices)?;
+    warn(graph, &inputs, choices);
     let options = Options {
         observer: observer(choices)?,
         equalize: !choices.no_equalize,
@@ -261,24 +333,26 @@ pub(crate) fn calibrated(
     };
     let bar = Mutex::new(progress::bar("ranges", inputs.len()));
     let show = |progress: Progress| show(&bar, progress);
-    let (found, mixed) = match choices.cosine {
-        None => {
+    let (found, mixed) = match wants_mix(choices)? {
+        false => {
             let found = quantize(graph, &inputs, &options, &show).context(name.display())?;
             (found, None)
         }
-        Some(cosine) => {
+        true => {
             let goal = Goal {
-                cosine,
+                cosine: choices.cosine.unwrap_or(0.0),
+                max_drop: labelled::load(graph, name, choices)?,
+                float_macs: choices.max_float_macs,
                 flash_bytes: choices.max_flash,
                 arena_bytes: choices.max_arena,
                 pack: pack.clone(),
             };
-            let (found, mixed) = mixed(graph, name, &inputs, &options, &goal, out, &show)?;
+            let (found, mixed) = search::mixed(graph, name, &inputs, &options, &goal, out, &show)?;
             (found, Some(mixed))
         }
     };
     let compared: Vec<usize> = pictures::spread(&(0..inputs.len()).collect::<Vec<_>>(), 16);
-    let shown: Vec<Vec<f32>> = compared
+    let shown: Vec<Input> = compared
         .iter()
         .map(|&index| inputs[index].clone())
         .collect();
@@ -294,17 +368,14 @@ pub(crate) fn calibrated(
         .zip(compared)
         .collect();
     worst.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let worst = worst
-        .into_iter()
-        .take(3)
-        .map(|(cosine, index)| WorstPicture {
-            picture: names[index].clone(),
-            cosine,
-        });
+    let worst = worst.into_iter().take(3).map(|(cosine, index)| WorstInput {
+        input: names[index].clone(),
+        cosine,
+    });
     let quantization = Quantization {
         observer: found.observer.name(),
         mixed,
-        worst_pictures: worst.collect(),
+        worst_inputs: worst.collect(),
         report,
     };
     if let Some(path) = &choices.report {
@@ -318,16 +389,41 @@ pub(crate) fn calibrated(
     Ok((found.quantized, quantization))
 }
 
+/// Whether layers may stay in floats; budgets without a goal are refused.
+fn wants_mix(choices: &Calibration) -> Outcome<bool> {
+    let goal = choices.cosine.is_some() || choices.max_drop.is_some();
+    let budgets = [
+        ("--max-flash", choices.max_flash.is_some()),
+        ("--max-arena", choices.max_arena.is_some()),
+        ("--max-float-macs", choices.max_float_macs.is_some()),
+    ];
+    match budgets.into_iter().find(|(_, given)| *given && !goal) {
+        Some((budget, _)) => Err(Failure::new(format_args!(
+            "found {budget} without a goal, expected --cosine or --max-drop beside it"
+        ))
+        .help("--cosine 0.995")),
+        None => Ok(goal),
+    }
+}
+
 /// Says what may make ranges wrong.
-fn warn(inputs: &[Vec<f32>], choices: &Calibration) {
-    let fewest = if choices.cosine.is_some() { 22 } else { 16 };
+fn warn(graph: &Graph, inputs: &[Input], choices: &Calibration) {
+    let fewest = if choices.cosine.or(choices.max_drop).is_some() {
+        22
+    } else {
+        16
+    };
     if inputs.len() < fewest {
         note!(
-            "only {} calibration pictures: ranges may be too narrow; 100 or more are usual",
-            inputs.len()
+            "only {} calibration {}: ranges may be too narrow; 100 or more are usual",
+            inputs.len(),
+            inputs_of(graph)
         );
     }
-    let plain = |input: &&Vec<f32>| input.chunks_exact(3).all(|pixel| pixel == &input[..3]);
+    let plain = |input: &&Input| match input {
+        Input::Reals(reals) => reals.chunks_exact(3).all(|pixel| pixel == &reals[..3]),
+        Input::Ids(_) => false,
+    };
     let plain = inputs.iter().filter(plain).count();
     if plain > 0 {
         note!(
@@ -377,152 +473,10 @@ fn show(bar: &Mutex<indicatif::ProgressBar>, progress: Progress) {
     }
 }
 
-/// What an interrupted search leaves beside its product.
-#[derive(Default, Serialize, Deserialize)]
-struct Started {
-    /// Of the graph, the pictures and the options.
-    sha256: String,
-    sensitivity: Sensitivity,
-}
-
-/// Every fourth picture is set apart for the check.
-const CHECK_EVERY: usize = 4;
-
-fn mixed(
-    graph: &Graph,
-    name: &Path,
-    inputs: &[Vec<f32>],
-    options: &Options,
-    goal: &Goal,
-    out: &Path,
-    show: &(dyn Fn(Progress) + Sync),
-) -> Outcome<(Quantized, MixedReport)> {
-    let apart = |index: &usize| index % CHECK_EVERY == CHECK_EVERY - 1;
-    let take = |wanted: bool| -> Vec<Vec<f32>> {
-        let chosen = (0..inputs.len()).filter(|index| apart(index) == wanted);
-        chosen.map(|index| inputs[index].clone()).collect()
-    };
-    let (seen, check) = (take(false), take(true));
-    if check.is_empty() {
-        return Err(Failure::new(format_args!(
-            "found {} pictures, expected {CHECK_EVERY} or more: --cosine is measured on every fourth of them",
-            inputs.len()
-        )));
-    }
-    let sha256 = identity(graph, inputs, options)?;
-    let path = out.with_added_extension("started.json");
-    let mut started = std::fs::read(&path)
-        .ok()
-        .and_then(|bytes| serde_json::from_slice::<Started>(&bytes).ok())
-        .filter(|started| started.sha256 == sha256)
-        .unwrap_or_default();
-    started.sha256 = sha256;
-    let known = started.sensitivity.clone();
-    if !known.is_empty() {
-        note!(
-            "going on: {} layers are known from {}",
-            known.len(),
-            path.display()
-        );
-    }
-    let mut lost = None;
-    let mut learn = |node: &str, error: f64| {
-        started.sensitivity.insert(node.to_owned(), error);
-        let kept = serde_json::to_vec(&started).map_err(Failure::new);
-        // The search goes on without what cannot be kept; the failure is told at its end.
-        lost = kept.and_then(|bytes| files::write(&path, &bytes)).err();
-    };
-    let memory = Memory {
-        known,
-        learn: &mut learn,
-    };
-    let mixed = quantize_mixed(graph, &seen, &check, options, goal, memory, show);
-    let Mixed {
-        quantized,
-        int8_cosine,
-        cosine,
-        choices,
-        candidates,
-        reached,
-    } = mixed.context(name.display())?;
-    match lost {
-        Some(failure) => note!("what the search found could not be kept: {failure}"),
-        // Absent when nothing had to be searched.
-        None => drop(std::fs::remove_file(&path)),
-    }
-    let report = MixedReport {
-        goal: goal.cosine,
-        reached,
-        int8_cosine,
-        cosine,
-        candidates,
-        float_layers: choices,
-    };
-    Ok((quantized, report))
-}
-
-/// Changes with everything that sensitivities depend on.
-fn identity(graph: &Graph, inputs: &[Vec<f32>], options: &Options) -> Outcome<String> {
-    use sha2::{Digest, Sha256};
-    let mut hash = Sha256::new();
-    hash.update(graph.to_bytes().map_err(Failure::new)?);
-    for input in inputs {
-        input.iter().for_each(|x| hash.update(x.to_le_bytes()));
-    }
-    hash.update(format!("{options:?}"));
-    Ok(files::hex(&hash.finalize()))
-}
-
 /// The graph in f32: what an earlier quantisation left is taken away.
 fn without_scales(graph: &Graph) -> Graph {
     let mut plain = graph.clone();
     plain.values.iter_mut().for_each(|value| value.quant = None);
     plain.meta.float_nodes.clear();
     plain
-}
-
-/// Calibration pictures as model inputs.
-struct Pictures {
-    inputs: Vec<Vec<f32>>,
-    /// Where each is from.
-    names: Vec<String>,
-}
-
-fn inputs(graph: &Graph, name: &Path, choices: &Calibration) -> Outcome<Pictures> {
-    let packed =
-        pinhole_pack::pack(graph, &pinhole_pack::PackOptions::default()).context(name.display())?;
-    let bytes = pinhole_runtime::interpreter::AlignedBytes::from_slice(&packed.bytes);
-    let loaded = LoadedModel::from_bytes(name.display(), bytes, pinhole_runtime::kernel::detect())?;
-    let encoder = ImageEncoder::new(name.display(), loaded)?;
-    let mut found = Pictures {
-        inputs: Vec::new(),
-        names: Vec::new(),
-    };
-    for source in &choices.calibrate {
-        let share = choices.calibration_count.div_ceil(choices.calibrate.len());
-        match source.strip_prefix("cifar10:") {
-            Some(dir) => {
-                let data = Cifar10::train_unlabelled(dir)?;
-                let all: Vec<usize> = (0..data.len()).collect();
-                for index in pictures::spread(&all, share) {
-                    found.inputs.push(encoder.input_f32(&data.picture(index))?);
-                    found
-                        .names
-                        .push(format!("{source} training picture {index}"));
-                }
-            }
-            None => {
-                for path in pictures::spread(&pictures::below(Path::new(source))?, share) {
-                    match load_picture(&path) {
-                        Ok(picture) => {
-                            found.inputs.push(encoder.input_f32(&picture)?);
-                            found.names.push(path.display().to_string());
-                        }
-                        Err(error) => note!("left out: {error}"),
-                    }
-                }
-            }
-        }
-    }
-    Ok(found)
 }

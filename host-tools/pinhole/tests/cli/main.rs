@@ -15,6 +15,7 @@ mod json;
 #[cfg(feature = "train")]
 mod quantize;
 mod recipe;
+mod text;
 mod writing;
 
 use std::path::{Path, PathBuf};

@@ -337,12 +337,14 @@ impl<L: Products> Head<L> {
             }
         }
         self.scores(args, buffers, number, queries.clone());
+        // Missing queries see what the last one sees.
+        let seen = |index: usize| args.seen_keys((queries.start + index).min(queries.end - 1));
         let head = &args.heads[number];
         let scale = ScoreScale::new(head.score_multiplier, head.score_shift);
         let mut factors = [Factor::uniform(0, 0); ROWS];
         let scores = buffers.scores.chunks_exact(self.keys_up);
         for (row, (scores, factor)) in scores.zip(&mut factors).enumerate() {
-            let sum = weights::<L>(scores, self.keys, &scale, row, buffers.limbs);
+            let sum = weights::<L>(scores, seen(row), &scale, row, buffers.limbs);
             let (multiplier, shift) = row_multiplier(head, sum);
             *factor = Factor::uniform(multiplier, shift);
         }
@@ -350,7 +352,7 @@ impl<L: Products> Head<L> {
         self.outputs(args, buffers, &factors, [row, queries.len(), start]);
     }
 
-    /// Scores of four queries and all keys; those beyond the last key repeat the first one.
+    /// Scores of four queries and all keys; those of keys that a query does not see repeat its first one.
     #[inline(never)]
     fn scores(
         &self,
@@ -387,9 +389,11 @@ impl<L: Products> Head<L> {
                 }
             }
         }
-        for scores in buffers.scores.chunks_exact_mut(self.keys_up) {
+        let rows = buffers.scores.chunks_exact_mut(self.keys_up);
+        for (index, scores) in rows.enumerate() {
+            let query = (queries.start + index).min(queries.end - 1);
             let first = scores[0];
-            scores[self.keys..].fill(first);
+            scores[args.seen_keys(query)..].fill(first);
         }
     }
 

@@ -3,7 +3,8 @@
 use crate::kernel::transformer::{MAX_HEAD_WIDTH, MAX_KEYS};
 use crate::kernel::{AttentionS8, HeadScale, ScoreBias, attention_s8_scratch_bytes};
 
-/// Whether the operands are such as `Model::load` lets through, with which nothing leaves 32 bits, and the scratch is whole.
+/// Whether the operands are such as `Model::load` lets through, with which nothing leaves 32 bits, every query sees all keys, and
+/// the scratch is whole.
 pub(super) fn is_usual(args: &AttentionS8<'_>) -> bool {
     let head = |head: &HeadScale| {
         (1 << 15..1 << 16).contains(&head.score_multiplier)
@@ -18,7 +19,8 @@ pub(super) fn is_usual(args: &AttentionS8<'_>) -> bool {
         _ => true,
     };
     let scratch = attention_s8_scratch_bytes(args.keys, args.head_width);
-    (1..=MAX_KEYS).contains(&args.keys)
+    args.causal_from.is_none()
+        && (1..=MAX_KEYS).contains(&args.keys)
         && (1..=MAX_HEAD_WIDTH).contains(&args.head_width)
         && args.queries > 0
         && args.bias_shift <= 14

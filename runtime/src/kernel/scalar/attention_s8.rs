@@ -20,9 +20,10 @@ pub fn attention_s8(args: AttentionS8<'_>) {
         ..
     } = args;
     let width = heads.len() * head_width;
-    let scores = &mut args.scratch[..keys]; // (keys)
     for row in 0..windows * queries {
         let (window, query) = (row / queries, row % queries);
+        let seen = args.seen_keys(query);
+        let scores = &mut args.scratch[..seen]; // (seen)
         for (number, head) in heads.iter().enumerate() {
             let start = number * head_width;
             let query_row = q.row(row, start, head_width);

@@ -9,6 +9,7 @@ mod depthwise_conv_s16;
 mod depthwise_conv_s8;
 mod dot_rows_s8;
 mod elementwise_s8;
+mod embedding_s8;
 pub(crate) mod float;
 mod gemm_s8;
 mod pool_s8;
@@ -24,6 +25,7 @@ pub use elementwise_s8::{
     add_s8, dequantize_s8, dot_s8, lut_channels_s8, lut_rgb_u8, lut_s8, mul_s8, normalize_s16,
     quantize_f32,
 };
+pub use embedding_s8::embedding_s8;
 pub use float::{
     attention_float, avg_pool_float, binary_float, conv_f32, depthwise_conv_float, gemm_f32,
     layer_norm_float, matmul_float, max_pool_float, narrow_f32, reduce_float, softmax_float,

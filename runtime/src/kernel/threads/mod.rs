@@ -29,8 +29,9 @@ use crate::kernel::resample::{ResampleColumnsU8, ResampleRowU8};
 use crate::kernel::{
     AddS8, AddS16, AttentionF16, AttentionF32, AttentionS8, Columns, ConvF16, ConvF32, ConvS8,
     DepthwiseConvF16, DepthwiseConvF32, DepthwiseConvS8, DepthwiseConvS16, DotRowsS8, DstS8,
-    GemmF16, GemmF32, GemmS8, Kernels, LayerNormS16, MatmulF16, MatmulF32, MeanS8, MeanS16, MulS8,
-    PoolF16, PoolF32, PoolS8, RescaleS16, ScoreBias, SoftmaxS8, SrcS16, TILE_ROWS, Window,
+    EmbeddingS8, GemmF16, GemmF32, GemmS8, Kernels, LayerNormS16, MatmulF16, MatmulF32, MeanS8,
+    MeanS16, MulS8, PoolF16, PoolF32, PoolS8, RescaleS16, ScoreBias, SoftmaxS8, SrcS16, TILE_ROWS,
+    Window,
 };
 use crate::model::op::{BinaryKind, ReduceKind, UnaryKind};
 
@@ -419,6 +420,7 @@ impl Kernels for Threads {
         self.bands(args.queries, TILE_ROWS, width, args.dst, |rows, dst| {
             self.inner.0.attention_s8(AttentionS8 {
                 queries: rows.len(),
+                causal_from: args.causal_from.map(|first| first + rows.start),
                 q: args.q.rows(&rows, 1),
                 scratch: &mut vec![0; words],
                 dst,
@@ -440,6 +442,10 @@ impl Kernels for Threads {
                 ..args
             });
         });
+    }
+
+    fn embedding_s8(&self, args: EmbeddingS8<'_>) {
+        self.inner.0.embedding_s8(args);
     }
 
     fn mean_s16(&self, args: MeanS16<'_>) {

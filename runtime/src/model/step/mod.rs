@@ -116,6 +116,15 @@ pub(crate) enum Step<'m> {
         wide: [bool; 2],
     },
     AttentionS8(AttentionStep<'m>),
+    EmbeddingS8 {
+        width: usize,
+        table: &'m [i8],
+        multiplier: &'m [u16],
+        shift: u32,
+        output_zero_point: i32,
+        /// The output is i16.
+        wide: bool,
+    },
     SoftmaxS8 {
         columns: usize,
         score_multiplier: i32,
@@ -123,6 +132,9 @@ pub(crate) enum Step<'m> {
     },
     MeanS16 {
         params: &'m MeanParams,
+        /// Of the sum of so many rows.
+        multiplier: i32,
+        shift: i32,
         rows: usize,
         channels: usize,
         output_zero_point: i32,
@@ -260,6 +272,7 @@ pub(crate) struct AttentionStep<'m> {
     pub(crate) heads: &'m [HeadScale],
     pub(crate) bias: ScoreBias<'m>,
     pub(crate) bias_shift: u32,
+    pub(crate) causal: bool,
     /// Columns of the values of q, k and v, and the first one used.
     pub(crate) strides: [usize; 3],
     pub(crate) offsets: [usize; 3],
@@ -275,7 +288,7 @@ fn arity(kind: OpKind) -> (usize, usize, usize) {
         K::DepthwiseConvF32 | K::LayerNormF32 | K::EmbeddingF32 => (1, 1, 2),
         K::DepthwiseConvF16 | K::LayerNormF16 | K::EmbeddingF16 => (1, 1, 2),
         K::LutS8 => (1, 1, 1),
-        K::LayerNormS16 | K::LutChannelsS8 => (1, 1, 2),
+        K::LayerNormS16 | K::LutChannelsS8 | K::EmbeddingS8 => (1, 1, 2),
         K::AttentionS8 => (3, 3, 2),
         K::AddS8 | K::AddS16 | K::MulS8 => (2, 2, 0),
         K::MatmulF32 | K::BinaryF32 | K::MatmulF16 | K::BinaryF16 => (2, 2, 0),
@@ -339,6 +352,7 @@ impl<'m> Step<'m> {
             K::RescaleS16 => transformer::rescale(&operands),
             K::LayerNormS16 => transformer::layer_norm(&operands),
             K::AttentionS8 => transformer::attention(&operands),
+            K::EmbeddingS8 => transformer::embedding(&operands),
             K::SoftmaxS8 => transformer::softmax(&operands),
             K::MeanS16 => transformer::mean(&operands),
             K::Convert => integer::convert(&operands),

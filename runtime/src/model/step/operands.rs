@@ -270,6 +270,21 @@ impl<'m> Operands<'m> {
         expect_same_shape(operand, &input, &self.output)
     }
 
+    /// Input `operand` has the output's shape, as [`Self::element_wise`]; or the output is dynamic and it is a constant of as many
+    /// rows as a run may have, of which the first count.
+    pub(super) fn added(&self, operand: u8) -> Result<(), OpFault> {
+        let input = self.any_input(operand)?;
+        if !(input.constant && self.output.dynamic) {
+            if input.dynamic != self.output.dynamic {
+                return Err(OpFault::Dynamic { operand });
+            }
+            return expect_same_shape(operand, &input, &self.output);
+        }
+        expect(operand, "rank", self.output.rank, input.rank)?;
+        expect(operand, "rows", self.max_tokens(), input.shape[0])?;
+        (1..4).try_for_each(|d| expect(operand, "dimension", self.output.shape[d], input.shape[d]))
+    }
+
     /// Input `operand` has the output's scale and zero point.
     pub(super) fn same_quantisation(&self, operand: u8) -> Result<(), OpFault> {
         let input = self.any_input(operand)?;

@@ -5,14 +5,15 @@
 use super::super::ValueView;
 use super::super::format::DType;
 use super::super::op::{
-    AddS16Params, AttentionS8Params, LayerNormS16Params, MeanParams, RescaleS16Params,
-    SoftmaxS8Params,
+    AddS16Params, AttentionS8Params, EmbeddingS8Params, LayerNormS16Params, MeanParams,
+    RescaleS16Params, SoftmaxS8Params,
 };
 use super::super::op_fault::{OUTPUT, OpFault};
 use super::integer::{SUM_SHIFTS, scale_step};
 use super::operands::{Operands, SMALLEST_MULTIPLIER, clamp_range, in_range};
-use super::{AttentionStep, Step, expect, size};
+use super::{AttentionStep, Step, expect, output_dynamic, size};
 use crate::kernel::row_scale::MAX_ROW;
+use crate::kernel::softmax::normalized_quotient;
 use crate::kernel::transformer::{MAX_HEAD_WIDTH, MAX_KEYS};
 use crate::kernel::{HeadScale, ScoreBias};
 
@@ -34,6 +35,8 @@ const SCORE_SHIFTS: (i64, i64) = (-15, 15);
 const HEAD_SHIFTS: (i64, i64) = (-7, 7);
 /// Most rows of a mean in 16 bits: 2¹⁵ · 65535 fits 32 bits.
 const MAX_MEAN_ROWS: i64 = 65_535;
+/// Shifts of a mean of one row: divided by up to 2¹⁶ rows they stay in −31..=0.
+const ROW_SHIFTS: (i64, i64) = (-15, 0);
 /// Most elements of a softmax row: their exponentials add up to less than 2³¹.
 const MAX_SOFTMAX: i64 = 1 << 16;
 
@@ -71,8 +74,8 @@ pub(super) fn add<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
         is_wide(1, &rhs)?,
         is_wide(OUTPUT, &output)?,
     ];
-    operands.element_wise(0)?;
-    operands.element_wise(1)?;
+    operands.added(0)?;
+    operands.added(1)?;
     let factors = params
         .multiplier
         .map(|multiplier| i64::from(multiplier.get()));
@@ -163,7 +166,12 @@ pub(super) fn check_layer_norm(gamma: &[i16], beta: &[i32]) -> Result<(), OpFaul
 
 pub(super) fn attention<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
     let params: &AttentionS8Params = operands.params()?;
+    in_range("causal", params.causal.get().into(), 0, 1)?;
+    let causal = params.causal.get() == 1;
     operands.queries_and_keys()?;
+    if causal {
+        operands.row_wise()?;
+    }
     let output = operands.output(DType::I8)?;
     operands.has_columns(OUTPUT, &output)?;
     let (width, num_heads) = (output.last(), params.num_heads.get() as usize);
@@ -197,6 +205,9 @@ pub(super) fn attention<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault
     expect(OUTPUT, "rows", rows[0], output.elements() / width)?;
     let (queries, keys) = (rows[0] / windows, rows[1] / windows);
     in_range("keys", keys as i64, 1, MAX_KEYS as i64)?;
+    if causal {
+        expect(1, "rows of a window", queries, keys)?;
+    }
     let bias = bias(operands, params, [num_heads, queries, keys], dynamic)?;
     Ok(Step::AttentionS8(AttentionStep {
         windows,
@@ -206,6 +217,7 @@ pub(super) fn attention<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault
         heads: operands.data(0, num_heads)?,
         bias,
         bias_shift: params.bias_shift.get(),
+        causal,
         strides,
         offsets,
         output_zero_point: output.zero_point,
@@ -316,20 +328,51 @@ pub(super) fn softmax<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> 
     })
 }
 
+pub(super) fn embedding<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+    let params: &EmbeddingS8Params = operands.params()?;
+    operands.row_wise()?;
+    let (ids, output) = (operands.input(0, DType::I32)?, operands.any_output());
+    let wide = is_wide(OUTPUT, &output)?;
+    operands.has_columns(OUTPUT, &output)?;
+    let (rows, width) = (params.rows.get() as usize, output.last());
+    in_range("rows", rows as i64, 1, i64::from(u32::MAX))?;
+    let shift = params.shift.get();
+    in_range("shift", shift.into(), WIDE_SHIFTS.0, WIDE_SHIFTS.1)?;
+    let tokens = output.elements() / width.max(1);
+    expect(OUTPUT, "rows", ids.elements(), tokens)?;
+    Ok(Step::EmbeddingS8 {
+        width,
+        table: operands.data(0, size(&[rows, width])?)?,
+        multiplier: operands.data(1, rows)?,
+        shift: shift as u32,
+        output_zero_point: output.zero_point,
+        wide,
+    })
+}
+
 pub(super) fn mean<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
     let params: &MeanParams = operands.params()?;
-    operands.all_static()?;
     let (input, output) = (operands.input(0, DType::I16)?, operands.any_output());
+    output_dynamic(&output, false)?;
+    operands.has_columns(0, &input)?;
     let wide = is_wide(OUTPUT, &output)?;
     let channels = input.last();
     expect(OUTPUT, "channels", channels, output.last())?;
     expect(OUTPUT, "elements", channels, output.elements())?;
     let rows = input.elements() / channels.max(1);
     in_range("rows", rows as i64, 1, MAX_MEAN_ROWS)?;
-    scale_step(params.multiplier.get(), params.shift.get(), SUM_SHIFTS)?;
+    let (mut multiplier, mut shift) = (params.multiplier.get(), params.shift.get());
+    if input.dynamic {
+        scale_step(multiplier, shift, ROW_SHIFTS)?;
+        (multiplier, shift) = normalized_quotient(multiplier, shift, rows as u32);
+    } else {
+        scale_step(multiplier, shift, SUM_SHIFTS)?;
+    }
     clamp(wide, params.clamp_min.get(), params.clamp_max.get())?;
     Ok(Step::MeanS16 {
         params,
+        multiplier,
+        shift,
         rows,
         channels,
         output_zero_point: output.zero_point,

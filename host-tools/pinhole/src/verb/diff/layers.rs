@@ -1,18 +1,20 @@
-//! Two models on the pictures of a folder, layer by layer.
+//! Two models on the pictures of a folder or the texts of a file, layer by layer.
 
 use std::path::Path;
 
 use image::RgbImage;
 use pinhole_data::load_picture;
 use pinhole_quantize::diff::{self, Comparison, LayerDifference, MatchedBy, Tolerance};
+use pinhole_runtime::interpreter::Observer;
 use pinhole_runtime::kernel::Scalar;
 use pinhole_runtime::model::Model;
 use serde::Serialize;
 
 use super::Args;
-use crate::encoder::{ImageEncoder, LoadedModel, kernels};
+use crate::encoder::{ImageEncoder, ImageSession, LoadedModel, TextEncoder, TextSession, kernels};
 use crate::failure::{Failure, Outcome};
 use crate::output::{json, note, say};
+use crate::texts::{self, Text};
 use crate::{pictures, progress};
 
 /// Runs both and prints.
@@ -21,25 +23,26 @@ pub(super) fn compare(args: &Args, data: &Path) -> Outcome {
         beside_factors(tolerance)?;
     }
     let b = args.b.as_deref().unwrap_or(&args.a);
-    let first = open(&args.a, args.kernels_a.as_deref())?;
-    let second = open(b, args.kernels_b.as_deref())?;
-    let pictures = load(data, args.count)?;
-    let (model_a, model_b) = (first.loaded.model, second.loaded.model);
+    let first = open_model(&args.a, args.kernels_a.as_deref())?;
+    let second = open_model(b, args.kernels_b.as_deref())?;
+    let data = Data::load(&args.a, first, data, args.count)?;
+    let mut session_a = data.session(&args.a, first)?;
+    let mut session_b = data.session(b, second)?;
+    let (model_a, model_b) = (first.model, second.model);
     let mut comparison = Comparison::new(model_a, model_b);
     any_layer(&comparison, &args.a, b)?;
     if args.channel_factors {
         comparison.allow_channel_factors();
     }
-    let bar = progress::bar("comparing", pictures.len());
-    let (mut session_a, mut session_b) = (first.session(), second.session());
-    for picture in &pictures {
+    let bar = progress::bar("comparing", data.len() as _);
+    for index in 0..data.len() {
         let mut kept = comparison.keep();
-        session_a.observe(picture, &mut kept)?;
-        session_b.observe(picture, &mut comparison.against(kept))?;
+        session_a.observe(&data, index, &mut kept)?;
+        session_b.observe(&data, index, &mut comparison.against(kept))?;
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let (set_a, set_b) = (first.loaded.kernels.name(), second.loaded.kernels.name());
+    let (set_a, set_b) = (first.kernels.name(), second.kernels.name());
     let tolerance = args
         .tolerance
         .unwrap_or_else(|| comparison.usual_tolerance(set_a == set_b));
@@ -48,7 +51,8 @@ pub(super) fn compare(args: &Args, data: &Path) -> Outcome {
     let report = Report {
         a: Side::new(&args.a, set_a, &model_a, &matched.only_a),
         b: Side::new(b, set_b, &model_b, &matched.only_b),
-        pictures: pictures.len(),
+        pictures: matches!(data, Data::Pictures(_)).then_some(data.len()),
+        texts: matches!(data, Data::Texts(_)).then_some(data.len()),
         matched_by: matched.by,
         tolerance: spelled(tolerance),
         channel_factors: args.channel_factors,
@@ -69,24 +73,82 @@ pub(super) fn compare(args: &Args, data: &Path) -> Outcome {
     report.verdict()
 }
 
-/// Opens a model of pictures; where the fastest kernels do not read its weights, the scalar ones do.
+/// What both models run on.
+enum Data {
+    Pictures(Vec<RgbImage>),
+    Texts(Vec<Text>),
+}
+
+impl Data {
+    /// Of a folder, or the lines of a file, split by the tokenizer of model A.
+    fn load(path: &Path, a: LoadedModel, data: &Path, count: usize) -> Outcome<Self> {
+        match data.to_str().filter(|data| data.starts_with(texts::PREFIX)) {
+            Some(source) => {
+                let encoder = TextEncoder::new(path.display(), a)?;
+                Ok(Self::Texts(texts::load(&encoder, source, count)?))
+            }
+            None => Ok(Self::Pictures(load(data, count)?)),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Pictures(pictures) => pictures.len(),
+            Self::Texts(texts) => texts.len(),
+        }
+    }
+
+    fn session(&self, path: &Path, loaded: LoadedModel) -> Outcome<Session> {
+        Ok(match self {
+            Self::Pictures(_) => {
+                Session::Pictures(ImageEncoder::new(path.display(), loaded)?.session())
+            }
+            Self::Texts(_) => Session::Texts(TextSession::new(path.display(), loaded)?),
+        })
+    }
+}
+
+/// A model at work.
+enum Session {
+    Pictures(ImageSession),
+    Texts(TextSession),
+}
+
+impl Session {
+    /// Shows `observer` a run on element `index` of the data.
+    fn observe(&mut self, data: &Data, index: usize, observer: &mut dyn Observer) -> Outcome {
+        match (self, data) {
+            (Self::Pictures(session), Data::Pictures(pictures)) => {
+                session.observe(&pictures[index], observer)
+            }
+            (Self::Texts(session), Data::Texts(texts)) => {
+                session.observe(&texts[index].ids, observer)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Opens a model of pictures, as [`open_model`].
 pub(super) fn open(path: &Path, set: Option<&str>) -> Outcome<ImageEncoder> {
+    ImageEncoder::new(path.display(), open_model(path, set)?)
+}
+
+/// Opens a model; where the fastest kernels do not read its weights, the scalar ones do.
+fn open_model(path: &Path, set: Option<&str>) -> Outcome<LoadedModel> {
     let set_kernels = kernels(set)?;
-    let encoder = ImageEncoder::open(path, false, set_kernels)?;
-    let layout = encoder.loaded.model.weight_layout();
-    if set_kernels.reads(layout) || set.is_some() {
-        return Ok(encoder);
+    let loaded = LoadedModel::open(path, false, set_kernels)?;
+    if set_kernels.reads(loaded.model.weight_layout()) || set.is_some() {
+        return Ok(loaded);
     }
     note!(
         "{}: its weights lie for another CPU, so that the scalar kernels run it here",
         path.display()
     );
-    let model = encoder.loaded.model;
-    let loaded = LoadedModel {
-        model,
+    Ok(LoadedModel {
         kernels: &Scalar,
-    };
-    ImageEncoder::new(path.display(), loaded)
+        ..loaded
+    })
 }
 
 /// Pictures of a folder, without those that cannot be read, which are named.
@@ -149,7 +211,10 @@ fn spelled(tolerance: Tolerance) -> String {
 struct Report<'a> {
     a: Side<'a>,
     b: Side<'a>,
-    pictures: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pictures: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    texts: Option<usize>,
     matched_by: MatchedBy,
     tolerance: String,
     channel_factors: bool,
@@ -225,10 +290,13 @@ impl Report<'_> {
             MatchedBy::Name => "matched by name",
             MatchedBy::Order => "matched by order and shape, since a file has no names",
         };
+        let on = match (self.pictures, self.texts) {
+            (_, Some(texts)) => format!("{texts} texts"),
+            (pictures, None) => format!("{} pictures", pictures.unwrap_or(0)),
+        };
         say!(
-            "{} layers on {} pictures, {by}; tolerance {}{}",
+            "{} layers on {on}, {by}; tolerance {}{}",
             self.layers.len(),
-            self.pictures,
             self.tolerance,
             if self.channel_factors {
                 ", up to factors of channels"

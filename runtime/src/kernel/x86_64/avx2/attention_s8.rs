@@ -99,7 +99,12 @@ impl Head {
             let scores_of_keys = &mut scores[..args.keys];
             self.place.add_bias(args, query + row, scores_of_keys);
             let weights = &mut scratch.weights[row * 2 * keys_up..][..2 * keys_up];
-            let sum = weigh(&self.exponential, scores, args.keys, weights);
+            let sum = weigh(
+                &self.exponential,
+                scores,
+                args.seen_keys(query + row),
+                weights,
+            );
             let (multiplier, shift) = row_multiplier(&args.heads[self.place.number], sum);
             *factor = Channels::uniform(multiplier, shift);
         }

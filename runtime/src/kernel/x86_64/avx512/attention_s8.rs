@@ -113,7 +113,12 @@ impl Head {
             let scores_of_keys = &mut scores[..args.keys];
             self.place.add_bias(args, query + row, scores_of_keys);
             let weights = &mut scratch.weights[row * 2 * keys_up..][..2 * keys_up];
-            *sum = weigh(&self.exponential, scores, args.keys, weights);
+            *sum = weigh(
+                &self.exponential,
+                scores,
+                args.seen_keys(query + row),
+                weights,
+            );
         }
         let factors = sums.map(|sum| {
             let (multiplier, shift) = row_multiplier(&args.heads[self.place.number], sum);

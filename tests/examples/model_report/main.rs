@@ -1,4 +1,4 @@
-//! Quantises a graph on some pictures, compares int8 with f32 on others, and prints what came out as JSON.
+//! Quantises a graph on some pictures or texts, compares int8 with f32 on others, and prints what came out as JSON.
 //!
 //! ```console
 //! $ cargo run --release -p pinhole-tests --example model_report -- GRAPH.phg --calibrate DIR --pictures DIR --out FOLDER
@@ -7,7 +7,8 @@
 //! `tests/models/table.py` runs it for every model that is present. Into FOLDER go NAME.phm, NAME.phg (quantised) and
 //! NAME.safetensors with the model inputs of the first pictures and their f32 embeddings, for ONNX Runtime. A source is a
 //! folder, `even:` or `odd:` and a folder (every second picture), or `cifar10:` and a folder (of the training split, without
-//! labels). `--cosine` also makes a mix of int8 and f16 layers; `--cifar10` measures how many test pictures are nearest to the
+//! labels); of a text encoder a file with one text a line, `even:` or `odd:` before it for every second line. A text encoder
+//! without a tokenizer, as those with random weights are, numbers words by a hash. `--cosine` also makes a mix of int8 and f16 layers; `--cifar10` measures how many test pictures are nearest to the
 //! mean embedding of 50 training pictures of their class.
 
 use std::collections::{BTreeMap, HashMap};
@@ -16,11 +17,12 @@ use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use pinhole_data::{Cifar10, Split, load_picture};
-use pinhole_graph::Graph;
+use pinhole_graph::{Graph, ModelKind};
 use pinhole_pack::{PackOptions, Precision, pack};
 use pinhole_quantize::report::{cosine, outputs, report};
 use pinhole_quantize::{
-    Goal, Memory, Mixed, Options, Quantized, Sensitivity, quantize, quantize_mixed,
+    ClassMeans, Goal, Input, Memory, Mixed, Options, Quantized, Sensitivity, inputs_of, quantize,
+    quantize_mixed,
 };
 use pinhole_runtime::interpreter::AlignedBytes;
 use pinhole_runtime::kernel::detect;
@@ -28,6 +30,8 @@ use pinhole_runtime::model::Model;
 use pinhole_runtime::model::op::OpKind;
 use pinhole_runtime::preprocess::{F32Sink, InputGeometry, PixelFormat, Preprocessor};
 use safetensors::{Dtype, tensor::TensorView};
+
+mod texts;
 
 type Failure = Box<dyn Error>;
 
@@ -55,8 +59,12 @@ fn main() -> Result<(), Failure> {
     let args = arguments()?;
     let graph = Graph::load(&args.graph)?;
     let name = args.graph.file_stem().unwrap_or_default().to_string_lossy();
-    let geometry = geometry(&graph)?;
-    let inputs = |sources: &[String]| -> Result<Vec<Vec<f32>>, Failure> {
+    let of_texts = graph.meta.kind == ModelKind::TextEncoder;
+    let inputs = |sources: &[String]| -> Result<Vec<Input>, Failure> {
+        if of_texts {
+            return texts::texts(&graph, sources, args.count);
+        }
+        let geometry = geometry(&graph)?;
         let pictures = sources.iter().map(|source| pictures(source, args.count));
         let pictures = pictures.collect::<Result<Vec<_>, _>>()?.concat();
         pictures.iter().map(|p| input(&geometry, p)).collect()
@@ -85,7 +93,7 @@ fn main() -> Result<(), Failure> {
     if let Some(folder) = &args.cifar10 {
         let mut graphs = vec![&graph, &quantized];
         graphs.extend(mixed.iter().map(|mixed| &mixed.quantized.quantized));
-        let found = nearest_class_mean(&graphs, folder, &geometry, args.test)?;
+        let found = nearest_class_mean(&graphs, folder, &geometry(&graph)?, args.test)?;
         accuracy = serde_json::json!({
             "test_pictures": args.test, "f32": found[0], "int8": found[1], "mixed": found.get(2),
         });
@@ -113,11 +121,14 @@ fn main() -> Result<(), Failure> {
     let file = |extension: &str| args.out.join(format!("{name}.{extension}"));
     std::fs::write(file("phm"), &packed.bytes)?;
     quantized.save(file("phg"))?;
-    references(&file("safetensors"), &graph, &held_out, &expected)?;
+    if !of_texts {
+        references(&file("safetensors"), &graph, &held_out, &expected)?;
+    }
     let report = serde_json::json!({
         "model": name,
-        "calibration_pictures": calibration.len(),
-        "pictures": cosines.len(),
+        "of": inputs_of(&graph),
+        "calibration_inputs": calibration.len(),
+        "inputs": cosines.len(),
         "cosine_mean": cosines.iter().sum::<f64>() / cosines.len().max(1) as f64,
         // The first percentile, or the smallest of fewer than a hundred.
         "cosine_p1": cosines.get(cosines.len() / 100),
@@ -149,15 +160,14 @@ fn cosines(expected: &[Vec<f32>], found: &[Vec<f32>]) -> Vec<f64> {
 /// The mix of int8 and f16 that reaches `goal` on every fourth calibration picture.
 fn mixed(
     graph: &Graph,
-    calibration: &[Vec<f32>],
+    calibration: &[Input],
     options: &Options,
     goal: f64,
 ) -> Result<Mixed, Failure> {
     let numbered = calibration.iter().cloned().enumerate();
     let (check, seen): (Vec<_>, Vec<_>) = numbered.partition(|(index, _)| index % 4 == 3);
-    let [check, seen] = [check, seen].map(|numbered| -> Vec<Vec<f32>> {
-        numbered.into_iter().map(|(_, input)| input).collect()
-    });
+    let [check, seen] = [check, seen]
+        .map(|numbered| -> Vec<Input> { numbered.into_iter().map(|(_, input)| input).collect() });
     let goal = Goal {
         cosine: goal,
         ..Goal::default()
@@ -181,7 +191,7 @@ fn mixed(
 fn mixed_report(
     mixed: &Mixed,
     expected: &[Vec<f32>],
-    held_out: &[Vec<f32>],
+    held_out: &[Input],
 ) -> Result<serde_json::Value, Failure> {
     let graph = &mixed.quantized.quantized;
     let cosines = cosines(expected, &embeddings(graph, held_out)?);
@@ -277,7 +287,7 @@ fn pictures(source: &str, count: usize) -> Result<Vec<RgbImage>, Failure> {
     Ok(chosen.map(load_picture).collect::<Result<_, _>>()?)
 }
 
-fn input(geometry: &InputGeometry, picture: &RgbImage) -> Result<Vec<f32>, Failure> {
+fn input(geometry: &InputGeometry, picture: &RgbImage) -> Result<Input, Failure> {
     let (width, height) = picture.dimensions();
     let text = |error: &dyn std::fmt::Debug| format!("{error:?}");
     let mut input = vec![0f32; usize::from(geometry.width) * usize::from(geometry.height) * 3];
@@ -299,7 +309,7 @@ fn input(geometry: &InputGeometry, picture: &RgbImage) -> Result<Vec<f32>, Failu
             .map_err(|e| text(&e))?;
     }
     preprocessor.finish(&mut sink).map_err(|e| text(&e))?;
-    Ok(input)
+    Ok(input.into())
 }
 
 /// Pictures of each class of CIFAR-10's training split whose mean stands for the class.
@@ -317,20 +327,14 @@ fn nearest_class_mean(
     count: usize,
 ) -> Result<Vec<f64>, Failure> {
     let train = Cifar10::train_labelled(folder)?;
-    let mut means: Vec<Vec<f64>> = Vec::new();
-    for class in 0..10 {
+    let class = |class: usize| {
         let of_class = (0..train.len()).filter(|&index| train.label(index) == Some(class));
         let pictures = of_class.take(PICTURES_OF_A_CLASS);
         let inputs = pictures.map(|index| input(geometry, &train.picture(index)));
-        let mut mean = Vec::new();
-        for embedding in embeddings(graphs[0], &inputs.collect::<Result<Vec<_>, _>>()?)? {
-            let length = embedding.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
-            mean.resize(embedding.len(), 0.0);
-            let unit = embedding.iter().map(|&x| f64::from(x) / length.sqrt());
-            mean.iter_mut().zip(unit).for_each(|(mean, x)| *mean += x);
-        }
-        means.push(mean);
-    }
+        inputs.collect::<Result<Vec<_>, _>>()
+    };
+    let classes = (0..10).map(class).collect::<Result<Vec<_>, _>>()?;
+    let means = ClassMeans::new(graphs[0], &classes)?;
     let test = Cifar10::open(folder, Split::Test)?;
     let step = (test.len() / count).max(1);
     let chosen: Vec<usize> = (0..test.len()).step_by(step).take(count).collect();
@@ -338,41 +342,24 @@ fn nearest_class_mean(
     for few in chosen.chunks(BATCH) {
         let inputs = few.iter().map(|&i| input(geometry, &test.picture(i)));
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+        let labels: Vec<usize> = few.iter().filter_map(|&i| test.label(i)).collect();
         for (graph, right) in graphs.iter().zip(&mut right) {
-            for (embedding, &index) in embeddings(graph, &inputs)?.iter().zip(few) {
-                *right += usize::from(test.label(index) == Some(nearest(&means, embedding)));
-            }
+            *right += means.right(graph, &inputs, &labels)?;
         }
     }
     let share = |right: usize| right as f64 / chosen.len().max(1) as f64;
     Ok(right.into_iter().map(share).collect())
 }
 
-/// The class whose mean has the largest cosine.
-fn nearest(means: &[Vec<f64>], embedding: &[f32]) -> usize {
-    let cosine = |mean: &Vec<f64>| {
-        let dot: f64 = mean
-            .iter()
-            .zip(embedding)
-            .map(|(m, &x)| m * f64::from(x))
-            .sum();
-        dot / mean.iter().map(|m| m * m).sum::<f64>().sqrt()
-    };
-    let cosines = means.iter().map(cosine).enumerate();
-    cosines
-        .max_by(|a, b| a.1.total_cmp(&b.1))
-        .map_or(0, |(class, _)| class)
-}
-
 /// The model's output for every input.
-fn embeddings(graph: &Graph, inputs: &[Vec<f32>]) -> Result<Vec<Vec<f32>>, Failure> {
+fn embeddings(graph: &Graph, inputs: &[Input]) -> Result<Vec<Vec<f32>>, Failure> {
     Ok(outputs(graph, &inputs.iter().collect::<Vec<_>>())?)
 }
 
 fn references(
     path: &Path,
     graph: &Graph,
-    inputs: &[Vec<f32>],
+    inputs: &[Input],
     embeddings: &[Vec<f32>],
 ) -> Result<(), Failure> {
     let shape = graph.values[graph.inputs[0]].shape.clone();
@@ -384,7 +371,10 @@ fn references(
     let few = inputs.iter().zip(embeddings).take(REFERENCES).enumerate();
     let held: Vec<(String, Vec<usize>, Vec<u8>)> = few
         .flat_map(|(index, (input, embedding))| {
-            [
+            let Input::Reals(input) = input else {
+                return Vec::new();
+            };
+            vec![
                 (format!("input.{index}"), shape.clone(), bytes(input)),
                 (
                     format!("embedding.{index}"),
