@@ -17,6 +17,7 @@ pub mod report;
 mod run;
 pub mod scheme;
 mod smooth;
+pub mod sources;
 mod split;
 mod widths;
 
