@@ -19,8 +19,9 @@ use pinhole_data::{Cifar10, Split, load_picture};
 use pinhole_graph::Graph;
 use pinhole_pack::{PackOptions, Precision, pack};
 use pinhole_quantize::report::{cosine, outputs, report};
+use pinhole_quantize::sources::{sources, table};
 use pinhole_quantize::{
-    Goal, Memory, Mixed, Options, Quantized, Sensitivity, quantize, quantize_mixed,
+    Goal, Memory, Mixed, Options, Quantized, Rounding, Sensitivity, quantize, quantize_mixed,
 };
 use pinhole_runtime::interpreter::AlignedBytes;
 use pinhole_runtime::kernel::detect;
@@ -33,6 +34,8 @@ type Failure = Box<dyn Error>;
 
 /// Pictures whose model inputs are written out.
 const REFERENCES: usize = 4;
+/// Pictures on which the sources of the error are told apart.
+const SOURCE_PICTURES: usize = 25;
 
 struct Args {
     graph: PathBuf,
@@ -42,7 +45,11 @@ struct Args {
     /// Pictures of each source at most.
     count: usize,
     layers: bool,
+    /// Print where the error comes from; of every value when it is asked for.
+    sources: Option<bool>,
     correct_biases: bool,
+    /// How weights are rounded; none for the best.
+    weights: Option<Rounding>,
     /// What a mix of int8 and f16 must reach.
     cosine: Option<f64>,
     /// CIFAR-10, for accuracies.
@@ -64,13 +71,20 @@ fn main() -> Result<(), Failure> {
     let (calibration, held_out) = (inputs(&args.calibrate)?, inputs(&args.pictures)?);
     let options = Options {
         correct_biases: args.correct_biases,
+        weights: args.weights,
         ..Options::default()
     };
+    let result = quantize(&graph, &calibration, &options, &|_| ())?;
+    if let Some(each) = args.sources {
+        let few = &held_out[..held_out.len().min(SOURCE_PICTURES)];
+        eprintln!("{}", table(&sources(&result, few, each)?));
+    }
     let Quantized {
         prepared,
         quantized,
         observer,
-    } = quantize(&graph, &calibration, &options, &|_| ())?;
+        weights,
+    } = result;
     if args.layers {
         let few = &held_out[..held_out.len().min(8)];
         eprintln!("{}", report(&prepared, &quantized, few, &|_| ())?.table());
@@ -128,6 +142,7 @@ fn main() -> Result<(), Failure> {
         "ops": ops,
         "float_ops": floats,
         "observer": observer.name(),
+        "weights": weights.name(),
         "mixed": mixed,
         "cifar10": accuracy,
     });
@@ -209,7 +224,9 @@ fn arguments() -> Result<Args, Failure> {
         out: PathBuf::new(),
         count: 50,
         layers: false,
+        sources: None,
         correct_biases: true,
+        weights: None,
         cosine: None,
         cifar10: None,
         test: 2000,
@@ -225,7 +242,9 @@ fn arguments() -> Result<Args, Failure> {
             "--cosine" => args.cosine = Some(value()?.parse()?),
             "--cifar10" => args.cifar10 = Some(value()?),
             "--test" => args.test = value()?.parse()?,
+            "--nearest" => args.weights = Some(Rounding::Nearest),
             "--layers" => args.layers = true,
+            "--sources" => args.sources = Some(args.sources.is_some()),
             "--no-bias-correction" => args.correct_biases = false,
             _ => args.graph = flag.into(),
         }
@@ -234,7 +253,7 @@ fn arguments() -> Result<Args, Failure> {
         .iter()
         .all(|list| !list.is_empty());
     if !complete || args.out.as_os_str().is_empty() {
-        return Err("usage: model_report GRAPH.phg --calibrate SOURCE --pictures SOURCE --out FOLDER [--count N] [--layers] [--no-bias-correction] [--cosine C] [--cifar10 DIR [--test N]]".into());
+        return Err("usage: model_report GRAPH.phg --calibrate SOURCE --pictures SOURCE --out FOLDER [--count N] [--layers] [--sources [--sources]] [--nearest] [--no-bias-correction] [--cosine C] [--cifar10 DIR [--test N]]".into());
     }
     Ok(args)
 }

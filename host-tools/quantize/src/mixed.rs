@@ -10,7 +10,9 @@ use pinhole_graph::{Graph, Node, Op};
 use pinhole_pack::{PackOptions, Precision, pack};
 use serde::{Deserialize, Serialize};
 
-use crate::{Calibration, Options, Progress, QuantizeError, Quantized, report, scheme, spread};
+use crate::{
+    Calibration, Options, Progress, QuantizeError, Quantized, Rounding, report, scheme, spread,
+};
 
 /// What a mixed model must reach, and what it may cost.
 #[derive(Clone, Debug)]
@@ -108,7 +110,7 @@ pub fn quantize_mixed(
         options,
         goal,
     };
-    let (int8, int8_cosine) = search.try_floats(&options.float_nodes, progress)?;
+    let (int8, int8_cosine) = search.try_floats(&options.float_nodes, options, progress)?;
     let mut mixed = Mixed {
         quantized: int8,
         int8_cosine,
@@ -144,12 +146,13 @@ impl Search<'_> {
     fn try_floats(
         &self,
         floats: &BTreeSet<String>,
+        options: &Options,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<(Quantized, f64), QuantizeError> {
         let floats = with_movers(&self.calibration.prepared, floats);
         let quantized = self
             .calibration
-            .quantize(&floats, self.inputs, self.options, progress)?;
+            .quantize(&floats, self.inputs, options, progress)?;
         let found = report::outputs(&quantized.quantized, self.check)?;
         Ok((quantized, report::mean_cosine(&self.expected, &found)))
     }
@@ -205,6 +208,11 @@ impl Search<'_> {
         mixed: &mut Mixed,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<(), QuantizeError> {
+        // A fit of the weights takes as long as all other steps, and there is one for each mix that is tried.
+        let quick = Options {
+            weights: self.options.weights.or(Some(Rounding::Nearest)),
+            ..self.options.clone()
+        };
         // Beginnings of `too_few` layers miss the goal, those of `enough` reach it or cost too much.
         let (mut too_few, mut enough) = (0, ranking.len() + 1);
         while enough - too_few > 1 {
@@ -216,7 +224,7 @@ impl Search<'_> {
             };
             let mut floats = self.options.float_nodes.clone();
             floats.extend(ranking[..middle].iter().map(|choice| choice.node.clone()));
-            let (quantized, cosine) = self.try_floats(&floats, progress)?;
+            let (quantized, cosine) = self.try_floats(&floats, &quick, progress)?;
             let affordable = self.is_affordable(&quantized.quantized)?;
             let reached = affordable && cosine >= self.goal.cosine;
             if reached || affordable && !mixed.reached && cosine > mixed.cosine {
