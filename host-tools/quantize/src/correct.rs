@@ -18,7 +18,7 @@ pub(crate) fn correct_biases(
     inputs: &[&Input],
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<(), QuantizeError> {
-    let levels = levels(quantized);
+    let levels = levels(quantized, &|node| is_linear(quantized, node));
     let layers = levels.iter().map(Vec::len).sum();
     let all: Vec<ValueId> = levels.iter().flatten().map(|node| node.output).collect();
     let expected = means(graph, &all, inputs)?;
@@ -41,16 +41,16 @@ pub(crate) fn correct_biases(
     Ok(())
 }
 
-/// Quantised linear layers, by the number of those before them on the longest way from an input.
-fn levels(graph: &Graph) -> Vec<Vec<Node>> {
+/// Layers that are wanted, by the number of those before them on the longest way from an input.
+pub(crate) fn levels(graph: &Graph, wanted: &dyn Fn(&Node) -> bool) -> Vec<Vec<Node>> {
     let mut depth = vec![0; graph.values.len()];
     let mut levels: Vec<Vec<Node>> = Vec::new();
     for node in &graph.nodes {
         let before = node.inputs.iter().map(|&input| depth[input]).max();
         let before = before.unwrap_or(0);
-        let linear = is_linear(graph, node);
-        depth[node.output] = before + usize::from(linear);
-        if linear {
+        let wanted = wanted(node);
+        depth[node.output] = before + usize::from(wanted);
+        if wanted {
             levels.resize_with(levels.len().max(before + 1), Vec::new);
             levels[before].push(node.clone());
         }

@@ -13,13 +13,17 @@ mod chart;
 mod correct;
 pub mod diff;
 mod equalize;
+mod gptq;
 mod input;
+mod least_squares;
 mod mixed;
 pub mod observe;
 pub mod report;
+mod rounding;
 mod run;
 pub mod scheme;
 mod smooth;
+pub mod sources;
 mod split;
 mod widths;
 
@@ -29,6 +33,7 @@ pub use input::{Input, inputs_of};
 pub use mixed::{Accuracy, Choice, Goal, Memory, Mixed, Sensitivity, quantize_mixed};
 pub use observe::Observer;
 pub use report::{LayerReport, Report};
+pub use rounding::Rounding;
 pub use run::Runner;
 pub use scheme::Options;
 
@@ -87,6 +92,8 @@ pub enum Progress {
     Observers(usize, usize),
     /// Layers that were tried alone, for the choice of those that stay in floats.
     Sensitivity(usize, usize),
+    /// Layers whose weights were rounded, layers in all.
+    Weights(usize, usize),
     /// Layers whose bias was corrected, layers in all.
     Biases(usize, usize),
     /// Comparison of int8 with f32.
@@ -174,15 +181,12 @@ impl Calibration {
         options: &Options,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Quantized, QuantizeError> {
-        let mut quantized = self.apply(float_nodes);
-        if options.correct_biases {
-            let few = spread(inputs, BIAS_INPUTS);
-            correct::correct_biases(&self.prepared, &mut quantized, &few, progress)?;
-        }
+        let (quantized, weights) = rounding::finish(self, float_nodes, inputs, options, progress)?;
         Ok(Quantized {
             prepared: self.prepared.clone(),
             quantized,
             observer: self.observer,
+            weights,
         })
     }
 }
@@ -192,10 +196,12 @@ impl Calibration {
 pub struct Quantized {
     /// The f32 graph after equalisation.
     pub prepared: Graph,
-    /// The same with parameters, and with corrected biases.
+    /// The same with parameters, and with rounded weights and corrected biases.
     pub quantized: Graph,
     /// How ranges were chosen.
     pub observer: Observer,
+    /// How weights were rounded.
+    pub weights: Rounding,
 }
 
 /// At most `count` inputs, spread evenly.
@@ -207,9 +213,6 @@ fn spread<T>(inputs: &[T], count: usize) -> Vec<&T> {
 
 /// Calibration inputs that observers are compared on.
 const OBSERVER_INPUTS: usize = 32;
-
-/// Calibration inputs that bias correction runs, once for each layer.
-const BIAS_INPUTS: usize = 128;
 
 /// The graph with equal channel ranges.
 fn equalized(

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::accuracy::Judge;
 use crate::{
-    Calibration, Input, Labelled, Options, Progress, QuantizeError, Quantized, report, scheme,
-    spread,
+    Calibration, Input, Labelled, Options, Progress, QuantizeError, Quantized, Rounding, report,
+    scheme, spread,
 };
 
 /// What a mixed model must reach, and what it may cost.
@@ -138,7 +138,7 @@ pub fn quantize_mixed(
         options,
         goal,
     };
-    let tried = search.try_floats(&options.float_nodes, progress)?;
+    let tried = search.try_floats(&options.float_nodes, options, progress)?;
     let int8_cosine = tried.cosine;
     let mut mixed = Mixed {
         quantized: tried.quantized.clone(),
@@ -185,12 +185,13 @@ impl Search<'_> {
     fn try_floats(
         &self,
         floats: &BTreeSet<String>,
+        options: &Options,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Tried, QuantizeError> {
         let floats = with_movers(&self.calibration.prepared, floats);
         let quantized = self
             .calibration
-            .quantize(&floats, self.inputs, self.options, progress)?;
+            .quantize(&floats, self.inputs, options, progress)?;
         let found = report::outputs(&quantized.quantized, self.check)?;
         let judged = |judge: &Judge<'_>| judge.accuracy(&quantized.quantized);
         Ok(Tried {
@@ -277,6 +278,11 @@ impl Search<'_> {
         mixed: &mut Mixed,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<(), QuantizeError> {
+        // A fit of the weights takes as long as all other steps, and there is one for each mix that is tried.
+        let quick = Options {
+            weights: self.options.weights.or(Some(Rounding::Nearest)),
+            ..self.options.clone()
+        };
         // Beginnings of `too_few` layers miss the goal, those of `enough` reach it or cost too much.
         let (mut too_few, mut enough) = (0, ranking.len() + 1);
         while enough - too_few > 1 {
@@ -288,7 +294,7 @@ impl Search<'_> {
             };
             let mut floats = self.options.float_nodes.clone();
             floats.extend(ranking[..middle].iter().map(|choice| choice.node.clone()));
-            let tried = self.try_floats(&floats, progress)?;
+            let tried = self.try_floats(&floats, &quick, progress)?;
             let affordable = self.is_affordable(&tried.quantized.quantized)?;
             let reached = affordable && self.is_reached(&tried);
             if reached || affordable && !mixed.reached && self.is_nearer(&tried, mixed) {

@@ -10,6 +10,7 @@ use pinhole_graph::op::{Activation, Binary, Unary};
 use pinhole_graph::{EMBEDDING_MARGIN, Graph, Node, Op, QuantDType, QuantParams, ValueId};
 
 use crate::observe::{Observer, Statistics};
+use crate::rounding::Rounding;
 use crate::widths::{Groups, is_mean_over_tokens};
 
 /// Room of a 16-bit stream over the largest number seen.
@@ -22,6 +23,8 @@ pub struct Options {
     pub observer: Option<Observer>,
     /// Give the channels of each tensor one range first.
     pub equalize: bool,
+    /// How weights are rounded; none tries all of [`Rounding::ALL`] and takes what keeps the model's output best.
+    pub weights: Option<Rounding>,
     /// Move biases so that channel means agree with f32.
     pub correct_biases: bool,
     /// Names of nodes that stay in f32.
@@ -33,6 +36,7 @@ impl Default for Options {
         Self {
             observer: None,
             equalize: true,
+            weights: None,
             correct_biases: true,
             float_nodes: BTreeSet::new(),
         }

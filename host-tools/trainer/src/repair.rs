@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::Tensor;
 use pinhole_graph::Graph;
+use pinhole_quantize::Input;
 use pinhole_quantize::report::{cosine, outputs};
 
 use crate::TrainError;
@@ -91,7 +92,7 @@ pub fn repair(
     progress: &dyn Fn(RepairProgress),
 ) -> Result<Repaired, TrainError> {
     if inputs.is_empty() || check.is_empty() {
-        return Err(pinhole_quantize::QuantizeError::NoPictures.into());
+        return Err(pinhole_quantize::QuantizeError::NoInputs.into());
     }
     let expected = run(prepared, check)?;
     let measure = |graph: &Graph| -> Result<f64, TrainError> {
@@ -305,6 +306,7 @@ impl State {
 }
 
 fn run(graph: &Graph, inputs: &[Vec<f32>]) -> Result<Vec<Vec<f32>>, TrainError> {
+    let inputs: Vec<Input> = inputs.iter().cloned().map(Input::from).collect();
     Ok(outputs(graph, &inputs.iter().collect::<Vec<_>>())?)
 }
 
@@ -368,11 +370,11 @@ mod tests {
 
     use super::{RepairOptions, repair};
     use crate::TrainError;
-    use crate::network::fixture::{encoder, pictures};
+    use crate::network::fixture::{encoder, inputs, pictures};
 
     /// An encoder, and the same with ranges of activations that are far too wide.
     fn badly_quantised() -> [Graph; 2] {
-        let found = quantize(&encoder(), &pictures(16), &Options::default(), &|_| ()).unwrap();
+        let found = quantize(&encoder(), &inputs(16), &Options::default(), &|_| ()).unwrap();
         let mut quantized = found.quantized;
         let computed: Vec<_> = quantized.nodes.iter().map(|node| node.output).collect();
         for value in computed {

@@ -20,9 +20,10 @@ use pinhole_data::{Cifar10, Split, load_picture};
 use pinhole_graph::{Graph, ModelKind};
 use pinhole_pack::{PackOptions, Precision, pack};
 use pinhole_quantize::report::{cosine, outputs, report};
+use pinhole_quantize::sources::{sources, table};
 use pinhole_quantize::{
-    ClassMeans, Goal, Input, Memory, Mixed, Options, Quantized, Sensitivity, inputs_of, quantize,
-    quantize_mixed,
+    ClassMeans, Goal, Input, Memory, Mixed, Options, Quantized, Rounding, Sensitivity, inputs_of,
+    quantize, quantize_mixed,
 };
 use pinhole_runtime::interpreter::AlignedBytes;
 use pinhole_runtime::kernel::detect;
@@ -31,12 +32,15 @@ use pinhole_runtime::model::op::OpKind;
 use pinhole_runtime::preprocess::{F32Sink, InputGeometry, PixelFormat, Preprocessor};
 use safetensors::{Dtype, tensor::TensorView};
 
+mod repair;
 mod texts;
 
 type Failure = Box<dyn Error>;
 
 /// Pictures whose model inputs are written out.
 const REFERENCES: usize = 4;
+/// Pictures on which the sources of the error are told apart.
+const SOURCE_PICTURES: usize = 25;
 
 struct Args {
     graph: PathBuf,
@@ -46,9 +50,15 @@ struct Args {
     /// Pictures of each source at most.
     count: usize,
     layers: bool,
+    /// Print where the error comes from; of every value when it is asked for.
+    sources: Option<bool>,
     correct_biases: bool,
+    /// How weights are rounded; none for the best.
+    weights: Option<Rounding>,
     /// What a mix of int8 and f16 must reach.
     cosine: Option<f64>,
+    /// Steps of quantisation-aware fine-tuning, of int8 alone.
+    repair: usize,
     /// CIFAR-10, for accuracies.
     cifar10: Option<String>,
     /// Pictures of its test split.
@@ -72,13 +82,20 @@ fn main() -> Result<(), Failure> {
     let (calibration, held_out) = (inputs(&args.calibrate)?, inputs(&args.pictures)?);
     let options = Options {
         correct_biases: args.correct_biases,
+        weights: args.weights,
         ..Options::default()
     };
+    let result = quantize(&graph, &calibration, &options, &|_| ())?;
+    if let Some(each) = args.sources {
+        let few = &held_out[..held_out.len().min(SOURCE_PICTURES)];
+        eprintln!("{}", table(&sources(&result, few, each)?));
+    }
     let Quantized {
         prepared,
         quantized,
         observer,
-    } = quantize(&graph, &calibration, &options, &|_| ())?;
+        weights,
+    } = result;
     if args.layers {
         let few = &held_out[..held_out.len().min(8)];
         eprintln!("{}", report(&prepared, &quantized, few, &|_| ())?.table());
@@ -89,15 +106,37 @@ fn main() -> Result<(), Failure> {
         Some(goal) => Some(mixed(&graph, &calibration, &options, goal)?),
         None => None,
     };
+    let repaired = match args.repair {
+        0 => None,
+        steps => Some(repair::repaired(
+            [&prepared, &quantized],
+            &calibration,
+            steps,
+        )?),
+    };
     let mut accuracy = serde_json::Value::Null;
     if let Some(folder) = &args.cifar10 {
         let mut graphs = vec![&graph, &quantized];
         graphs.extend(mixed.iter().map(|mixed| &mixed.quantized.quantized));
+        graphs.extend(&repaired);
         let found = nearest_class_mean(&graphs, folder, &geometry(&graph)?, args.test)?;
+        let mut found = found.into_iter();
         accuracy = serde_json::json!({
-            "test_pictures": args.test, "f32": found[0], "int8": found[1], "mixed": found.get(2),
+            "test_pictures": args.test,
+            "f32": found.next(),
+            "int8": found.next(),
+            "mixed": mixed.as_ref().and_then(|_| found.next()),
+            "repaired": repaired.as_ref().and_then(|_| found.next()),
         });
     }
+    let repaired = match &repaired {
+        Some(graph) => {
+            graph.save(args.out.join(format!("{name}-repaired.phg")))?;
+            let cosines = self::cosines(&expected, &embeddings(graph, &held_out)?);
+            serde_json::json!({ "cosine_mean": mean(&cosines), "cosine_p1": cosines.get(cosines.len() / 100) })
+        }
+        None => serde_json::Value::Null,
+    };
     let mixed = match &mixed {
         Some(mixed) => mixed_report(mixed, &expected, &held_out)?,
         None => serde_json::Value::Null,
@@ -129,7 +168,7 @@ fn main() -> Result<(), Failure> {
         "of": inputs_of(&graph),
         "calibration_inputs": calibration.len(),
         "inputs": cosines.len(),
-        "cosine_mean": cosines.iter().sum::<f64>() / cosines.len().max(1) as f64,
+        "cosine_mean": mean(&cosines),
         // The first percentile, or the smallest of fewer than a hundred.
         "cosine_p1": cosines.get(cosines.len() / 100),
         "flash_bytes": packed.report.file_bytes,
@@ -139,11 +178,17 @@ fn main() -> Result<(), Failure> {
         "ops": ops,
         "float_ops": floats,
         "observer": observer.name(),
+        "weights": weights.name(),
         "mixed": mixed,
+        "repaired": repaired,
         "cifar10": accuracy,
     });
     println!("{report}");
     Ok(())
+}
+
+fn mean(numbers: &[f64]) -> f64 {
+    numbers.iter().sum::<f64>() / numbers.len().max(1) as f64
 }
 
 /// Cosines of two lists of vectors, the smallest first.
@@ -202,7 +247,7 @@ fn mixed_report(
     let cost = pack(graph, &options)?.report;
     Ok(serde_json::json!({
         "reached": mixed.reached,
-        "cosine_mean": cosines.iter().sum::<f64>() / cosines.len().max(1) as f64,
+        "cosine_mean": mean(&cosines),
         "cosine_p1": cosines.get(cosines.len() / 100),
         "float_layers": mixed.choices.len(),
         "candidates": mixed.candidates,
@@ -219,8 +264,11 @@ fn arguments() -> Result<Args, Failure> {
         out: PathBuf::new(),
         count: 50,
         layers: false,
+        sources: None,
         correct_biases: true,
+        weights: None,
         cosine: None,
+        repair: 0,
         cifar10: None,
         test: 2000,
     };
@@ -235,7 +283,10 @@ fn arguments() -> Result<Args, Failure> {
             "--cosine" => args.cosine = Some(value()?.parse()?),
             "--cifar10" => args.cifar10 = Some(value()?),
             "--test" => args.test = value()?.parse()?,
+            "--nearest" => args.weights = Some(Rounding::Nearest),
+            "--repair" => args.repair = value()?.parse()?,
             "--layers" => args.layers = true,
+            "--sources" => args.sources = Some(args.sources.is_some()),
             "--no-bias-correction" => args.correct_biases = false,
             _ => args.graph = flag.into(),
         }
@@ -244,7 +295,7 @@ fn arguments() -> Result<Args, Failure> {
         .iter()
         .all(|list| !list.is_empty());
     if !complete || args.out.as_os_str().is_empty() {
-        return Err("usage: model_report GRAPH.phg --calibrate SOURCE --pictures SOURCE --out FOLDER [--count N] [--layers] [--no-bias-correction] [--cosine C] [--cifar10 DIR [--test N]]".into());
+        return Err("usage: model_report GRAPH.phg --calibrate SOURCE --pictures SOURCE --out FOLDER [--count N] [--layers] [--sources [--sources]] [--nearest] [--no-bias-correction] [--cosine C] [--cifar10 DIR [--test N]]".into());
     }
     Ok(args)
 }

@@ -10,8 +10,8 @@ use std::sync::Mutex;
 use pinhole_graph::{Graph, IntegerRules};
 use pinhole_pack::PackOptions;
 use pinhole_quantize::{
-    Accuracy, Choice, Goal, Input, Observer, Options, Progress, Report, inputs_of, quantize,
-    report::report, svg,
+    Accuracy, Choice, Goal, Input, Observer, Options, Progress, Report, Rounding, inputs_of,
+    quantize, report::report, svg,
 };
 use serde::Serialize;
 
@@ -79,6 +79,9 @@ pub(crate) struct Calibration {
     /// Share that --observer percentile leaves out at each end; 0.00001 when left out.
     #[arg(long, value_name = "SHARE")]
     pub(crate) percentile: Option<f64>,
+    /// How weights are rounded; best tries all and takes what keeps the output nearest.
+    #[arg(long, default_value = "best", value_parser = ["best", "nearest", "gptq"])]
+    pub(crate) weights: String,
     /// Leave the channels of each tensor as unequal as they are.
     #[arg(long)]
     pub(crate) no_equalize: bool,
@@ -164,6 +167,8 @@ fn bytes(text: &str) -> Result<usize, String> {
 pub(crate) struct Quantization {
     /// How ranges were chosen.
     observer: &'static str,
+    /// How weights were rounded.
+    weights: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     mixed: Option<MixedReport>,
     /// The inputs whose outputs turned most, the worst first.
@@ -226,6 +231,7 @@ impl Quantization {
             out += &format!("  {:.5}  {}\n", worst.cosine, worst.input);
         }
         out += &format!("ranges chosen by: {}\n", self.observer);
+        out += &format!("weights rounded by: {}\n", self.weights);
         if let Some(mixed) = &self.mixed {
             out += &format!(
                 "{} of {} layers stay in floats; cosine of the {} set apart {:.5}, of int8 alone {:.5}, goal {}{}\n",
@@ -263,6 +269,7 @@ impl Calibration {
             calibration_count: count,
             observer: "best".to_owned(),
             percentile: None,
+            weights: "best".to_owned(),
             no_equalize: false,
             no_bias_correction: false,
             cosine: None,
@@ -328,6 +335,11 @@ pub(crate) fn calibrated(
     let options = Options {
         observer: observer(choices)?,
         equalize: !choices.no_equalize,
+        weights: match choices.weights.as_str() {
+            "nearest" => Some(Rounding::Nearest),
+            "gptq" => Some(Rounding::Gptq),
+            _ => None,
+        },
         correct_biases: !choices.no_bias_correction,
         float_nodes: choices.keep_float.iter().cloned().collect(),
     };
@@ -374,6 +386,7 @@ pub(crate) fn calibrated(
     });
     let quantization = Quantization {
         observer: found.observer.name(),
+        weights: found.weights.name(),
         mixed,
         worst_inputs: worst.collect(),
         report,
@@ -463,6 +476,7 @@ fn show(bar: &Mutex<indicatif::ProgressBar>, progress: Progress) {
         Progress::Histograms(done, all) => ("histograms", done, all),
         Progress::Observers(done, all) => ("comparing observers", done, all),
         Progress::Sensitivity(done, all) => ("layers alone in int8", done, all),
+        Progress::Weights(done, all) => ("rounding weights", done, all),
         Progress::Biases(done, all) => ("correcting biases", done, all),
         Progress::Report(done, all) => ("comparing", done, all),
     };

@@ -2,6 +2,7 @@
 
 use pinhole_graph::op::{Activation, Binary, Unary};
 use pinhole_graph::{Graph, ModelKind, Op, PictureGeometry, ValueId};
+use pinhole_quantize::Input;
 
 use crate::rng::Rng;
 
@@ -151,4 +152,9 @@ pub(crate) fn pictures(count: usize) -> Vec<Vec<f32>> {
                 .collect()
         })
         .collect()
+}
+
+/// The same for quantisation.
+pub(crate) fn inputs(count: usize) -> Vec<Input> {
+    pictures(count).into_iter().map(Input::from).collect()
 }

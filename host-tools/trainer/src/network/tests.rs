@@ -8,7 +8,7 @@ use pinhole_graph::{Graph, Node, ValueId};
 use pinhole_quantize::report::{cosine, outputs};
 use pinhole_quantize::{Options, Runner, quantize};
 
-use super::fixture::{SIDE, encoder, pictures};
+use super::fixture::{SIDE, encoder, inputs, pictures};
 use super::quantised::Quantised;
 use super::{Batch, Rules, batched, forward};
 use crate::model::elements;
@@ -45,7 +45,7 @@ fn batch_of(data: Vec<f32>, batch: usize, shape: &[usize], device: &Device) -> B
 fn a_batch_gives_what_the_runtime_gives_one_by_one() {
     let graph = encoder();
     let pictures = pictures(3);
-    let expected = outputs(&graph, &pictures.iter().collect::<Vec<_>>())
+    let expected = outputs(&graph, &inputs(3).iter().collect::<Vec<_>>())
         .unwrap()
         .concat();
     let device = Device::flex();
@@ -130,7 +130,7 @@ impl Rules for Watched<'_> {
 fn rounding_is_that_of_the_packed_model() {
     let graph = encoder();
     let pictures = pictures(24);
-    let quantized = quantize(&graph, &pictures, &Options::default(), &|_| ())
+    let quantized = quantize(&graph, &inputs(24), &Options::default(), &|_| ())
         .unwrap()
         .quantized;
     let network = Quantised::new(&quantized, true);
@@ -140,7 +140,7 @@ fn rounding_is_that_of_the_packed_model() {
     let mut packed = BTreeMap::new();
     let runner = Runner::new(&quantized).unwrap();
     runner
-        .run(0, &pictures[0], &mut |value, reals| {
+        .run(0, &inputs(1)[0], &mut |value, reals| {
             drop(packed.insert(value, reals.to_vec()))
         })
         .unwrap();
@@ -179,12 +179,12 @@ fn rounding_is_that_of_the_packed_model() {
 #[test]
 fn what_is_written_back_without_a_step_is_the_same_model() {
     let graph = encoder();
-    let pictures = pictures(24);
-    let quantized = quantize(&graph, &pictures, &Options::default(), &|_| ())
+    let quantized = quantize(&graph, &inputs(24), &Options::default(), &|_| ())
         .unwrap()
         .quantized;
     let written = Quantised::new(&quantized, true).write(&quantized);
-    let pictures: Vec<&Vec<f32>> = pictures.iter().collect();
+    let pictures = inputs(24);
+    let pictures: Vec<_> = pictures.iter().collect();
     let (before, after) = (
         outputs(&quantized, &pictures).unwrap(),
         outputs(&written, &pictures).unwrap(),

@@ -1,0 +1,98 @@
+//! How weights come onto the grid of their scales, and the choice between the ways.
+//!
+//! No way is best for every network, as with observers: all are tried, fitted to most of the calibration pictures, and what
+//! keeps the output nearest on the others is taken.
+
+use pinhole_graph::Graph;
+use std::collections::BTreeSet;
+
+use crate::{Calibration, Input, Options, Progress, QuantizeError, correct, gptq, report, spread};
+
+/// How weights are rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rounding {
+    /// Each to its nearest step.
+    Nearest,
+    /// So that the layer's output changes least (Frantar et al. 2022, GPTQ, arXiv 2210.17323).
+    Gptq,
+}
+
+impl Rounding {
+    /// All that are tried.
+    pub const ALL: [Self; 2] = [Self::Nearest, Self::Gptq];
+
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nearest => "nearest",
+            Self::Gptq => "gptq",
+        }
+    }
+}
+
+/// With fewer inputs weights go to their nearest steps unless somebody asks for more: a fit would learn the inputs.
+const FEWEST_INPUTS: usize = 16;
+
+/// Every fourth input is set apart for the choice.
+const CHECK_EVERY: usize = 4;
+
+/// Calibration inputs whose windows weights are rounded for.
+const ROUNDING_INPUTS: usize = 64;
+
+/// Calibration inputs that bias correction runs, once for each layer.
+const BIAS_INPUTS: usize = 128;
+
+/// The graph with parameters, rounded weights and corrected biases, and how its weights were rounded.
+pub(crate) fn finish(
+    calibration: &Calibration,
+    float_nodes: &BTreeSet<String>,
+    inputs: &[Input],
+    options: &Options,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<(Graph, Rounding), QuantizeError> {
+    let all: Vec<&Input> = inputs.iter().collect();
+    let rounded = |rounding, inputs: &[&Input]| {
+        let mut quantized = calibration.apply(float_nodes);
+        if rounding == Rounding::Gptq {
+            let few = few(inputs, ROUNDING_INPUTS);
+            gptq::round_weights(&mut quantized, &few, progress)?;
+        }
+        if options.correct_biases {
+            let few = few(inputs, BIAS_INPUTS);
+            correct::correct_biases(&calibration.prepared, &mut quantized, &few, progress)?;
+        }
+        Ok::<_, QuantizeError>(quantized)
+    };
+    let known = options.weights;
+    let known = known.or((inputs.len() < FEWEST_INPUTS).then_some(Rounding::Nearest));
+    if let Some(rounding) = known {
+        return Ok((rounded(rounding, &all)?, rounding));
+    }
+    let apart = |index: &usize| index % CHECK_EVERY == CHECK_EVERY - 1;
+    let part = |wanted: bool| -> Vec<&Input> {
+        let indices = (0..inputs.len()).filter(|index| apart(index) == wanted);
+        indices.map(|index| &inputs[index]).collect()
+    };
+    let (fit, check) = (part(false), part(true));
+    let expected = report::outputs(&calibration.prepared, &check)?;
+    let mut best: Option<(f64, Graph, Rounding)> = None;
+    for rounding in Rounding::ALL {
+        let quantized = rounded(rounding, &fit)?;
+        let cosine = report::mean_cosine(&expected, &report::outputs(&quantized, &check)?);
+        if best.as_ref().is_none_or(|(best, ..)| cosine > *best) {
+            best = Some((cosine, quantized, rounding));
+        }
+    }
+    match best {
+        // What needs no fit may use all inputs.
+        Some((_, _, Rounding::Nearest)) | None => {
+            Ok((rounded(Rounding::Nearest, &all)?, Rounding::Nearest))
+        }
+        Some((_, quantized, rounding)) => Ok((quantized, rounding)),
+    }
+}
+
+/// At most `count` inputs, spread evenly.
+fn few<'a>(inputs: &[&'a Input], count: usize) -> Vec<&'a Input> {
+    spread(inputs, count).into_iter().copied().collect()
+}
