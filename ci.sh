@@ -95,7 +95,7 @@ part_weights() {
   export PINHOLE_WEIGHTS
   cargo test --workspace --test real_weights -- --ignored --nocapture
   "$built/examples/float_parity" \
-    "$PINHOLE_WEIGHTS/efficientnet-lite0/efficientnet-lite0.pth" "$PINHOLE_WEIGHTS/minilm/model.safetensors"
+    "$PINHOLE_WEIGHTS"/efficientnet-lite{0,1,2}/*.pth "$PINHOLE_WEIGHTS/minilm/model.safetensors"
 }
 
 part_demo() {

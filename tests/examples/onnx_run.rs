@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     } else {
         load(&path, &options)?
     };
-    let output = run(&graph)?;
+    let (ids, output) = run(&graph)?;
     let moves = graph
         .nodes
         .iter()
@@ -59,13 +59,22 @@ fn main() -> Result<(), Box<dyn Error>> {
             "dynamic": graph.inputs.iter().any(|&id| graph.values[id].dynamic),
             "input_shape": graph.values[graph.inputs[0]].shape,
             "output_shape": graph.values[graph.outputs[0]].shape,
+            "ids": ids,
             "output": output,
         })
     );
     Ok(())
 }
 
-fn run(graph: &Graph) -> Result<Vec<f32>, Box<dyn Error>> {
+/// Rows of the table that token ids are looked up in.
+fn vocabulary(graph: &Graph) -> Option<usize> {
+    let mut nodes = graph.nodes.iter();
+    let lookup = nodes.find(|node| matches!(node.op, Op::Embedding))?;
+    graph.values[lookup.inputs[1]].shape.first().copied()
+}
+
+/// The token ids that it ran on, if any, and the output.
+fn run(graph: &Graph) -> Result<(Vec<i32>, Vec<f32>), Box<dyn Error>> {
     let packed = pack(graph, &PackOptions::default())?;
     let bytes = AlignedBytes::from_slice(&packed.bytes);
     let model = Model::load(&bytes).map_err(|error| error.to_string())?;
@@ -73,12 +82,18 @@ fn run(graph: &Graph) -> Result<Vec<f32>, Box<dyn Error>> {
     let mut interpreter = Interpreter::new(&model, &mut arena, kernel::detect())
         .map_err(|error| error.to_string())?;
     let mut random = Lcg(1);
+    let mut fed = Vec::new();
     for (index, &id) in graph.inputs.iter().enumerate() {
         if graph.values[id].is_ids {
             let ids = interpreter
                 .input_i32_mut(index)
                 .map_err(|error| error.to_string())?;
             ids.fill_with(|| (random.next() % VOCABULARY) as i32);
+            // What ends a text in the vocabulary of CLIP, which a tower without a causal mask looks for.
+            if let (Some(last), Some(rows)) = (ids.last_mut(), vocabulary(graph)) {
+                *last = i32::try_from(rows - 1)?;
+            }
+            fed = ids.to_vec();
         } else {
             let floats = interpreter
                 .input_f32_mut(index)
@@ -90,5 +105,5 @@ fn run(graph: &Graph) -> Result<Vec<f32>, Box<dyn Error>> {
     let output = interpreter
         .output_f32(0)
         .map_err(|error| error.to_string())?;
-    Ok(output.to_vec())
+    Ok((fed, output.to_vec()))
 }

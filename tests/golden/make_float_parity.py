@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes float_parity.safetensors: what PyTorch computes for EfficientNet-Lite0 and MiniLM-L6 on fixed inputs.
+"""Writes float_parity.safetensors: what PyTorch computes for EfficientNet-Lite0 to 2 and MiniLM-L6 on fixed inputs.
 
 usage: make_float_parity.py WEIGHTS DEFINITION OUT
-  WEIGHTS     folder with efficientnet-lite0.pth and minilm/model.safetensors (+ vocab.txt)
+  WEIGHTS     folder with efficientnet-liteN/efficientnet-liteN.pth and minilm/model.safetensors (+ vocab.txt)
   DEFINITION  folder that holds the Python package efficientnet_lite_pytorch (PyPI, 0.1.0)
   OUT         the file to write
 
@@ -19,7 +19,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 SEEDS = (1, 2)
-SIDE = 224
+# Side of a picture of Lite0, Lite1 and Lite2.
+SIDES = (224, 240, 260)
 SENTENCES = (
     "a photo of a cat.",
     "a photo of a dog.",
@@ -30,12 +31,12 @@ SENTENCES = (
 )
 
 
-def picture(seed):
-    state, out = seed, np.empty(SIDE * SIDE * 3, np.uint8)
+def picture(seed, side):
+    state, out = seed, np.empty(side * side * 3, np.uint8)
     for i in range(out.size):
         state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
         out[i] = state >> 56
-    return out.reshape(SIDE, SIDE, 3)
+    return out.reshape(side, side, 3)
 
 
 def wordpiece(text, ids):
@@ -79,17 +80,19 @@ def main():
     sys.path.insert(0, str(definition))
     from efficientnet_lite_pytorch import EfficientNet
 
-    torch.manual_seed(0)
-    net = EfficientNet.from_name("efficientnet-lite0")
-    net.load_state_dict(torch.load(weights / "efficientnet-lite0.pth", map_location="cpu", weights_only=True))
-    net.eval()
     tensors = {"image.seeds": torch.tensor(SEEDS)}
     with torch.no_grad():
-        x = np.stack([picture(seed) for seed in SEEDS]).astype(np.float32)
-        x = torch.from_numpy((x - 127) / 128).permute(0, 3, 1, 2)
-        features = net.extract_features(x).mean((2, 3))
-        tensors["image.features"] = features
-        tensors["image.logits"] = net._fc(features)
+        for variant, side in enumerate(SIDES):
+            name = f"efficientnet-lite{variant}"
+            net = EfficientNet.from_name(name)
+            net.load_state_dict(torch.load(weights / name / f"{name}.pth", map_location="cpu", weights_only=True))
+            net.eval()
+            x = np.stack([picture(seed, side) for seed in SEEDS]).astype(np.float32)
+            x = torch.from_numpy((x - 127) / 128).permute(0, 3, 1, 2)
+            features = net.extract_features(x).mean((2, 3))
+            tensors["image.features" if variant == 0 else f"{name}.features"] = features
+            if variant == 0:
+                tensors["image.logits"] = net._fc(features)
         tokens = (weights / "minilm" / "vocab.txt").read_text(encoding="utf-8").splitlines()
         ids = {token: i for i, token in enumerate(tokens)}
         state = load_file(weights / "minilm" / "model.safetensors")

@@ -1,19 +1,20 @@
 """Makes the small ONNX files of `host-tools/graph/tests/onnx` and what ONNX Runtime computes with them.
 
-    python tests/golden/make_onnx.py
+    python tests/golden/make_onnx.py [NAME …]
 
 Needs numpy, onnx, onnxruntime, safetensors and torch (tried with 2.4, 1.23, 1.32, 0.8, 2.15). Inputs are the fixed
-sequence of `onnx_parity.lcg`, pictures in the order (1, H, W, C).
+sequence of `onnx_parity.lcg`, pictures in the order (1, H, W, C). With names, only those are made again.
 """
 
 import pathlib
+import sys
 
 import numpy as np
 import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnx_parity import feeds
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 FOLDER = pathlib.Path(__file__).parents[2] / "host-tools/graph/tests/onnx"
 TOKENS = 6
@@ -54,6 +55,8 @@ class Net:
         out = helper.make_tensor_value_info(output, TensorProto.FLOAT, None)
         graph = helper.make_graph(self.nodes, self.name, infos, [out], self.initializers)
         opsets = [helper.make_opsetid("", self.opset)]
+        if any(node.domain == "com.microsoft" for node in self.nodes):
+            opsets.append(helper.make_opsetid("com.microsoft", 1))
         model = helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name="make_onnx.py")
         path = FOLDER / f"{self.name}.onnx"
         path.write_bytes(model.SerializeToString())
@@ -260,6 +263,91 @@ def bert():
     return export("bert", Bert(), (ones, ones, 0 * ones), names, axes, 17)
 
 
+class Integers(Net):
+    """Nodes over integers: activations in unsigned bytes, weights in signed ones. `x` is (name, scale, zero point)."""
+
+    def __init__(self, name, seed):
+        super().__init__(name)
+        self.random = np.random.default_rng(seed)
+
+    def step(self, scale, zero):
+        return self.scalar(scale), self.constant(np.uint8(zero))
+
+    def bytes(self, *shape):
+        return self.constant(self.random.integers(-127, 128, shape).astype(np.int8))
+
+    def weights(self, *shape, channels=None):
+        """Integers, and a scale for each of `channels` or one."""
+        count = channels or 1
+        scales = (self.random.uniform(0.5, 1, count) / 127 / np.prod(shape[1:]) ** 0.5).astype(np.float32)
+        zeros = np.zeros(count, np.int8)
+        if channels is None:
+            scales, zeros = scales[0], zeros[0]
+        return self.bytes(*shape), self.constant(scales), self.constant(zeros)
+
+    def biases(self, count):
+        return self.constant(self.random.integers(-2000, 2000, count).astype(np.int32))
+
+    def of_microsoft(self, op, *inputs, **attributes):
+        return self.add(op, *inputs, domain="com.microsoft", **attributes)
+
+
+def integers():
+    """What onnxruntime.quantization writes with QuantFormat.QOperator."""
+    net = Integers("integers", 11)
+    a, b, c, d = net.step(0.02, 120), net.step(0.03, 110), net.step(0.02, 128), net.step(1 / 256, 0)
+    x = net.add("QuantizeLinear", "image", *a)
+    x = net.add("QLinearConv", x, *a, *net.weights(8, 3, 3, 3, channels=8), *b, net.biases(8), pads=[1, 1, 1, 1])
+    x = net.add("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+    y = net.add("QLinearConv", x, *b, *net.weights(8, 1, 3, 3, channels=8), *a, group=8, pads=[1, 1, 1, 1])
+    y = net.of_microsoft("QLinearLeakyRelu", y, *a, *a, alpha=0.1)
+    s = net.of_microsoft("QLinearGlobalAveragePool", y, *a, *c, channels_last=0)
+    s = net.of_microsoft("QLinearSigmoid", s, *c, *d)
+    y = net.of_microsoft("QLinearMul", y, *a, s, *d, *a)
+    x = net.of_microsoft("QLinearAdd", x, *b, y, *a, *b)
+    y = net.of_microsoft("QLinearAveragePool", x, *b, *a, kernel_shape=[2, 2], strides=[2, 2])
+    x = net.add("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+    x = net.of_microsoft("QLinearConcat", *b, x, *b, y, *a, axis=1)
+    x = net.add("Reshape", x, net.ints(1, 16 * 4 * 4))
+    x = net.of_microsoft("QGemm", x, *b, *net.weights(12, 256, channels=12), net.biases(12), *a, transB=1)
+    x = net.add("QLinearMatMul", x, *a, *net.weights(12, 6), *c)
+    x = net.of_microsoft("QLinearSoftmax", x, *c, *d, axis=-1, opset=17)
+    x = net.add("DequantizeLinear", x, *d)
+    return net.save([("image", TensorProto.FLOAT, ["batch", 3, 16, 16])], x)
+
+
+def dynamic():
+    """What onnxruntime.quantization.quantize_dynamic writes of a text encoder, and ONNX Runtime fuses it into."""
+    net = Integers("dynamic", 12)
+    table, scale, zero = net.weights(1000, 16)
+    x = net.add("DequantizeLinear", net.add("Gather", table, "input_ids"), scale, zero)
+    x = net.add("LayerNormalization", x, net.weight(16), net.weight(16))
+    q, unit, zero = net.add("DynamicQuantizeLinear", x, outputs=3)
+    for channels in (None, 16):
+        weight, scale, offset = net.weights(16, 16, channels=channels)
+        sums = net.add("Cast", net.add("MatMulInteger", q, weight, zero, offset), to=TensorProto.FLOAT)
+        y = net.add("Add", net.add("Mul", sums, net.add("Mul", unit, scale)), net.weight(16))
+        x = net.add("Add", x, y)
+    weight, scale, offset = net.weights(16, 16)
+    x = net.add("Add", x, net.of_microsoft("MatMulIntegerToFloat", q, weight, unit, scale, zero, offset, net.weight(16)))
+    weight, scale, offset = net.weights(16, 8)
+    x = net.of_microsoft("DynamicQuantizeMatMul", x, weight, scale, offset)
+    x = net.add("ReduceMean", x, axes=[1], keepdims=0)
+    return net.save([("input_ids", TensorProto.INT64, ["batch", "sequence"])], x)
+
+
+def dynamic_picture():
+    """A convolution with scales of the moment."""
+    net = Integers("dynamic_picture", 13)
+    q, unit, zero = net.add("DynamicQuantizeLinear", "image", outputs=3)
+    weight, scale, offset = net.weights(6, 3, 3, 3)
+    sums = net.add("ConvInteger", q, weight, zero, offset, strides=[2, 2], pads=[1, 1, 1, 1])
+    sums = net.add("Cast", sums, to=TensorProto.FLOAT)
+    x = net.add("Mul", sums, net.add("Mul", unit, scale))
+    x = net.add("Relu", net.add("Add", x, net.weight(1, 6, 1, 1)))
+    return net.save([("image", TensorProto.FLOAT, ["batch", 3, 8, 8])], net.add("GlobalAveragePool", x))
+
+
 def refused():
     """Nodes that cannot be expressed, beside some that can: the error lists the former, all of them."""
     net = Net("refused")
@@ -268,7 +356,8 @@ def refused():
     x = net.add("DequantizeLinear", net.add("QuantizeLinear", x, scale, zero), scale, zero)
     q = net.add("DynamicQuantizeLinear", x, outputs=3)
     product = net.add("MatMulInteger", q[0], net.constant(np.ones((4, 4), dtype=np.uint8)), q[2])
-    x = net.add("Cast", product, to=TensorProto.FLOAT)
+    sums = net.add("Cast", product, to=TensorProto.FLOAT)
+    x = net.add("Relu", sums)
     branch = helper.make_graph(
         [helper.make_node("Identity", [x], ["taken"])], "branch", [],
         [helper.make_tensor_value_info("taken", TensorProto.FLOAT, None)],
@@ -294,15 +383,20 @@ def main():
     shapes = {
         conv_net: [1, 17, 15, 3], flatten_net: [1, 7, 9, 3], nhwc_net: [1, 8, 8, 3], decomposed: [1, 5, 16],
         shape_net: [1, 6, 8], vit: [1, 16, 16, 3], bert: [TOKENS],
+        integers: [1, 16, 16, 3], dynamic: [TOKENS], dynamic_picture: [1, 8, 8, 3],
     }
-    expected = {}
+    wanted = sys.argv[1:]
+    held = FOLDER / "expected.safetensors"
+    expected = load_file(held) if wanted else {}
     for make, shape in shapes.items():
+        if wanted and make.__name__ not in wanted:
+            continue
         path = make()
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         output = session.run(None, feeds(session, shape, TOKENS))[0]
         print(path.name, path.stat().st_size, output.shape)
         expected[make.__name__] = output
-    save_file(expected, FOLDER / "expected.safetensors")
+    save_file(expected, held)
     refused()
     outside()
 

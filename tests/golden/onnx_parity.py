@@ -23,8 +23,8 @@ def lcg(count):
     return out
 
 
-def feeds(session, input_shape, tokens):
-    """Inputs of the file: pictures are made NHWC and turned to what the file wants."""
+def feeds(session, input_shape, tokens, ids=None):
+    """Inputs of the file: pictures are made NHWC and turned to what the file wants; token ids are given or of the generator."""
     fed = {}
     for wanted in session.get_inputs():
         name, shape = wanted.name, [d if isinstance(d, int) else None for d in wanted.shape]
@@ -38,7 +38,8 @@ def feeds(session, input_shape, tokens):
         elif "type" in name:
             fed[name] = np.zeros((1, tokens), dtype=np.int64)
         else:
-            fed[name] = (lcg(tokens) % 1000).reshape(1, tokens)
+            given = ids or lcg(tokens) % 1000
+            fed[name] = np.asarray(given, dtype=np.int64).reshape(1, tokens)
     return fed
 
 
@@ -49,22 +50,23 @@ def main():
     parser.add_argument("--run", default=run)
     parser.add_argument("files", nargs="+")
     arguments = parser.parse_args()
-    worst = 1.0
+    failed = False
     for path in arguments.files:
         command = [*arguments.run.split(), path, str(arguments.tokens)]
         ours = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        theirs = session.run(None, feeds(session, ours["input_shape"], arguments.tokens))[0]
+        theirs = session.run(None, feeds(session, ours["input_shape"], arguments.tokens, ours["ids"]))[0]
         if theirs.ndim == 4 and list(theirs.shape) != ours["output_shape"]:
             theirs = theirs.transpose(0, 2, 3, 1)
         a, b = np.array(ours["output"], dtype=np.float64), theirs.astype(np.float64).ravel()
         cosine = float(a @ b / np.sqrt((a @ a) * (b @ b)))
-        worst = min(worst, cosine)
+        # NaN fails too.
+        failed |= not cosine >= 0.99999
         print(
             f"{path}: cosine {cosine:.9f}, largest difference {np.abs(a - b).max():.3g} of {np.abs(b).max():.3g}, "
             f"{ours['nodes']} nodes, {ours['transposes']} transposes"
         )
-    return 0 if worst >= 0.99999 else 1
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 
     python tests/import/export_peers.py [--pictures FOLDER] [--count N] FILE …
 
-Needs ai-edge-litert 2.3, numpy, onnx, onnxruntime 1.32, safetensors and, with --pictures, Pillow (from PyPI).
+Needs ai-edge-litert 2.3, numpy, onnx, onnxruntime 1.32, safetensors and, with --pictures, Pillow (from PyPI); where
+tflite-micro is installed (`pip install --pre tflite-micro`), TensorFlow Lite Micro runs the TFLite files too.
 
 A FILE is a graph (.phg) or a quantised TFLite file, which is imported first. Inputs are N pictures (8 unless said
 otherwise), the first files of FOLDER in the order of their paths, cut square, resized and normalised as the graph says;
@@ -13,6 +14,7 @@ without a folder, seeded noise of 5 x 5 patches. LiteRT runs its reference kerne
                   how many steps; an embedding is compared by its direction alone
   tflite again    the same with the exported file imported again, by the rules of LiteRT
   tflite source   of a TFLite file: LiteRT on the exported file beside LiteRT on the file itself, in every bit
+  tflite micro    the output of TFLite Micro beside LiteRT's: the numbers that differ and by how many steps
   onnx            the output of ONNX Runtime beside the runtime's, as unit vectors: least cosine, largest difference
                   over the largest number
   onnx again      the runtime on the exported file imported again, beside the runtime on the graph
@@ -33,6 +35,11 @@ import onnxruntime
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
+
+try:
+    from tflite_micro.python.tflite_micro import runtime as tflite_micro
+except ImportError:
+    tflite_micro = None
 
 LEAST_COSINE = 0.95
 PATCH = 5
@@ -86,6 +93,18 @@ def litert(path, ours):
         outputs.append(signed(interpreter.get_tensor(target["index"])).ravel())
     _, zero_point = target["quantization"]
     return np.stack(outputs), zero_point - 128 * (target["dtype"] == np.uint8)
+
+
+def micro(path, ours):
+    """Outputs of TFLite Micro for the inputs that the runtime had; what it does not run is a RuntimeError."""
+    interpreter = tflite_micro.Interpreter.from_file(str(path))
+    source = interpreter.get_input_details(0)
+    outputs = []
+    for given in ours["input"]:
+        interpreter.set_input(given.reshape(source["shape"]), 0)
+        interpreter.invoke()
+        outputs.append(interpreter.get_output(0).ravel())
+    return np.stack(outputs)
 
 
 def least_cosine(a, b):
@@ -162,10 +181,23 @@ class Comparison:
         theirs, zero_point = litert(path, self.ours)
         self.beside("tflite", self.ours, theirs, zero_point)
         self.beside("tflite again", self.run(path), theirs, zero_point)
+        self.tflite_micro(path, theirs)
         if self.file.suffix == ".tflite":
             source, *_ = litert(self.file, self.ours)
             different = int(np.count_nonzero(source != theirs))
             self.say("tflite source", f"{different} of {source.size} numbers differ", different == 0)
+
+    def tflite_micro(self, path, theirs):
+        if tflite_micro is None:
+            return self.say("tflite micro", "not compared, tflite-micro is not installed")
+        try:
+            outputs = micro(path, self.ours)
+        except (RuntimeError, ValueError) as refusal:
+            return self.say("tflite micro", f"refused, {' '.join(str(refusal).split())}")
+        cosine = least_cosine(outputs, theirs)
+        different = np.abs(outputs.astype(np.float64) - theirs)
+        text = f"{np.count_nonzero(different)} of {different.size} numbers differ, by {different.max():g} at most"
+        self.say("tflite micro", text, cosine >= LEAST_COSINE)
 
     def alias(self):
         """The parameters of an output that is another value in another shape."""

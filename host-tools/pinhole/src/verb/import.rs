@@ -51,7 +51,8 @@ Hub and what stands beside them, into the cache that all its programs share
 another server, HF_TOKEN a token for what is private or gated.
 
 A TFLite file that is quantised to int8 keeps its scales and its bits: pack the
-graph as it is, without pinhole quantize.")]
+graph as it is, without pinhole quantize. An int8 ONNX file keeps its
+scales and integers in the same way, but not the bits of another engine.")]
 pub(crate) struct Args {
     /// Checkpoint, ONNX or TFLite file, or hf:ORG/NAME of the Hub.
     #[arg(value_name = "FILE")]

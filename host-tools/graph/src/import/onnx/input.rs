@@ -70,6 +70,10 @@ impl Builder<'_> {
                     let what = "holds integers, expected DequantizeLinear before it";
                     return Err(self.malformed(format!("output {} {what}", output.name)));
                 }
+                Known::Pending(pending) => {
+                    let what = pending.described();
+                    return Err(self.malformed(format!("output {} holds {what}", output.name)));
+                }
                 _ => return Err(self.malformed(format!("output {} is a constant", output.name))),
             };
             let path = self.path;

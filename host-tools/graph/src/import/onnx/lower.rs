@@ -3,9 +3,10 @@
 use tract_onnx::pb;
 
 use super::constant::Constant;
-use super::{Attributes, Builder, Known, Refusal, UnsupportedNodes, fold, refuse};
+use super::{Attributes, Builder, Known, Refusal, UnsupportedNodes, fold, integers, refuse};
 
 /// A node of the file with what is known of its inputs, `None` for those left out.
+#[derive(Clone)]
 pub(super) struct Call<'a> {
     pub(super) op: &'a str,
     pub(super) inputs: Vec<Option<Known>>,
@@ -86,10 +87,18 @@ impl Builder<'_> {
     }
 
     /// `None` for a node that fails only because one before it does.
-    fn outputs_of(&mut self, node: &pb::NodeProto) -> Result<Vec<Known>, Option<Refusal>> {
+    pub(super) fn outputs_of(
+        &mut self,
+        node: &pb::NodeProto,
+    ) -> Result<Vec<Known>, Option<Refusal>> {
+        let over_integers = node.domain == "com.microsoft" && integers::of_microsoft(&node.op_type);
         let known = match node.domain.as_str() {
             "" | "ai.onnx" => true,
-            "com.microsoft" => OF_MICROSOFT.contains(&node.op_type.as_str()),
+            "com.microsoft" => {
+                over_integers
+                    || quantised_name(&node.op_type)
+                    || OF_MICROSOFT.contains(&node.op_type.as_str())
+            }
             _ => false,
         };
         if !known {
@@ -98,7 +107,7 @@ impl Builder<'_> {
                 "export the model without fused or foreign operators; local functions can be inlined with onnx.inliner",
             )));
         }
-        if !supported(&node.op_type) {
+        if !over_integers && !supported(&node.op_type) {
             return Err(Some(refusal_of(&node.op_type)));
         }
         let mut inputs = Vec::with_capacity(node.input.len());
@@ -123,13 +132,16 @@ impl Builder<'_> {
             output_count: node.output.len(),
             opset: self.opset,
         };
+        if let Some(outputs) = self.integers(node, &call)? {
+            return Ok(outputs);
+        }
         if let Some(folded) = fold::fold(self.path, &call)? {
             return Ok(folded.into_iter().map(Known::Constant).collect());
         }
         Ok(self.lower(&call)?)
     }
 
-    fn lower(&mut self, call: &Call<'_>) -> Result<Vec<Known>, Refusal> {
+    pub(super) fn lower(&mut self, call: &Call<'_>) -> Result<Vec<Known>, Refusal> {
         let one = |view| vec![Known::Computed(view)];
         Ok(match call.op {
             "Identity" => vec![call.input(0)?.clone()],
@@ -191,9 +203,11 @@ const COMPUTED: &[&str] = &[
     "Constant",
     "ConstantOfShape",
     "Conv",
+    "ConvInteger",
     "DequantizeLinear",
     "Div",
     "Dropout",
+    "DynamicQuantizeLinear",
     "Erf",
     "Exp",
     "Expand",
@@ -211,6 +225,7 @@ const COMPUTED: &[&str] = &[
     "LeakyRelu",
     "Log",
     "MatMul",
+    "MatMulInteger",
     "Max",
     "MaxPool",
     "Min",
@@ -218,6 +233,8 @@ const COMPUTED: &[&str] = &[
     "Neg",
     "Pad",
     "Pow",
+    "QLinearConv",
+    "QLinearMatMul",
     "QuantizeLinear",
     "Reciprocal",
     "ReduceL2",
@@ -254,12 +271,16 @@ fn supported(op: &str) -> bool {
     COMPUTED.contains(&op) || fold::only_folded(op)
 }
 
+/// Whether an operator has the name of one over integers.
+fn quantised_name(op: &str) -> bool {
+    op.contains("Quantize") || op.starts_with("QLinear") || op.ends_with("Integer")
+}
+
 /// The reason and the advice for an operator that is not expressed.
 fn refusal_of(op: &str) -> Refusal {
-    let quantised = op.contains("Quantize") || op.starts_with("QLinear") || op.ends_with("Integer");
     match op {
-        _ if quantised => refuse(
-            "an operator over integers of an int8 graph, and only float graphs and QDQ are imported",
+        _ if quantised_name(op) => refuse(
+            "an operator over integers of an int8 graph that is not known here",
             "give the float model that this one was quantised from, or export it as QDQ",
         ),
         "If" | "Loop" | "Scan" => refuse(

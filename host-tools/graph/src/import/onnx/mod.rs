@@ -7,22 +7,27 @@
 //! since there is no padding, token types are 0 and positions count up. What a picture becomes is taken for an embedding
 //! ([`Op::NormalizeEmbedding`]) unless it ends in probabilities. A sequence may be shorter than that when the graph of
 //! a shorter one differs in nothing but sizes (see [`any_length`]). Simplification
-//! is left to [`crate::pass::standard`]. Scales of QuantizeLinear and DequantizeLinear are kept (see [`quantised`]).
-//! Not here: int8 graphs of other operators.
+//! is left to [`crate::pass::standard`]. Scales of QuantizeLinear and DequantizeLinear are kept (see [`quantised`]), and so
+//! are those of operators over integers (see [`integers`]); scales that are chosen at run time are not (see [`dynamic`]).
 
 mod any_length;
 mod attributes;
+mod centred;
 mod constant;
+mod dynamic;
 mod element_wise;
 mod file;
 mod fold;
+mod headroom;
 mod input;
+mod integers;
 mod lower;
 mod matrix;
 mod picture;
 mod quantised;
 mod reach;
 mod resize;
+mod rounding;
 mod scaled;
 mod scan;
 mod shape;
@@ -36,6 +41,7 @@ use tract_onnx::pb;
 
 use self::attributes::Attributes;
 use self::constant::Constant;
+use self::dynamic::Pending;
 use self::quantised::Quantised;
 use self::view::{View, full_pattern};
 use super::{ImportError, UnsupportedNodes};
@@ -165,6 +171,8 @@ enum Known {
     Ids { id: ValueId, shape: Vec<usize> },
     /// It is computed and rounded to steps.
     Rounded { view: View, quant: QuantParams },
+    /// It is expressed with a node behind it.
+    Pending(Pending),
     /// A refused node makes it; those behind it are not refused for that.
     Refused,
 }
@@ -175,13 +183,20 @@ impl Known {
             Self::Constant(constant) => &constant.shape,
             Self::Computed(view) | Self::Rounded { view, .. } => &view.shape,
             Self::Ids { shape, .. } => shape,
-            Self::Refused => &[],
+            Self::Refused | Self::Pending(_) => &[],
         }
     }
 
     fn constant(&self) -> Option<&Constant> {
         match self {
             Self::Constant(constant) => Some(constant),
+            _ => None,
+        }
+    }
+
+    fn pending(&self) -> Option<&Pending> {
+        match self {
+            Self::Pending(pending) => Some(pending),
             _ => None,
         }
     }
@@ -272,8 +287,12 @@ impl Builder<'_> {
                 "only a lookup in a table (Gather) reads token ids; cut the rest from the graph",
             )),
             Known::Rounded { .. } => Err(refuse(
-                "arithmetic on quantised integers, and only DequantizeLinear reads them here",
+                "arithmetic on quantised integers, whose scale it does not name",
                 "export the model as QDQ: QuantizeLinear and DequantizeLinear around operators over floats",
+            )),
+            Known::Pending(pending) => Err(refuse(
+                format!("it reads {}", pending.described()),
+                "give the float model that this one was quantised from",
             )),
             Known::Refused => Err(refuse(
                 "an input of it is refused",

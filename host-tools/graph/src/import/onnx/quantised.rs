@@ -14,9 +14,10 @@ use tract_onnx::pb::tensor_proto::DataType;
 
 use super::attributes::axis;
 use super::constant::{Constant, Elements};
+use super::headroom::Layer;
 use super::lower::Call;
 use super::view::View;
-use super::{Builder, Known, Refusal, refuse, scaled};
+use super::{Builder, Known, Refusal, centred, refuse, rounding, scaled};
 use crate::op::Unary;
 use crate::{Graph, Node, Op, QuantDType, QuantParams, Tensor, ValueId, pass};
 
@@ -97,9 +98,25 @@ impl Quantised {
 
     /// The node that was just expressed has this output.
     pub(super) fn name_steps(&mut self, output: Option<&String>) {
-        if let (Some(steps), Some(output)) = (self.unnamed.take(), output) {
-            self.steps.insert(output.clone(), steps);
+        match (self.unnamed.take(), output) {
+            (Some(steps), Some(output)) => {
+                self.steps.insert(output.clone(), steps);
+            }
+            (None, Some(output)) => {
+                self.steps.remove(output);
+            }
+            (_, None) => {}
         }
+    }
+
+    /// The type of a constant of the file.
+    pub(super) fn type_of(&self, name: &str) -> Option<DataType> {
+        self.types.get(name).copied()
+    }
+
+    /// Only QuantizeLinear reads the value, which the file does not name.
+    pub(super) fn read_once(&mut self, name: &str) {
+        self.readers.insert(name.to_owned(), 1);
     }
 
     /// Makes outputs of the values that are rounded, so that no pass joins what is before and behind one. What is moved
@@ -134,6 +151,7 @@ impl Quantised {
         pass::remove_dead(graph);
         carry(graph);
         scaled::join(graph);
+        centred::centre(graph);
         for index in 0..graph.nodes.len() {
             let node = graph.nodes[index].clone();
             let quant = |id: ValueId| graph.values[id].quant.clone();
@@ -161,7 +179,7 @@ impl Quantised {
 
     /// The integers of a layer.
     fn parameters(&self, graph: &mut Graph, inputs: &[ValueId], input: f32) {
-        let value = &mut graph.values[inputs[1]];
+        let value = &graph.values[inputs[1]];
         let Some((steps, scales)) = self.weights.get(&value.name) else {
             return;
         };
@@ -169,33 +187,53 @@ impl Quantised {
         if steps.len() != value.shape.iter().product::<usize>() {
             return;
         }
-        if steps.contains(&i8::MIN) {
-            value.constant = Some(Tensor::i8(&value.shape, steps.clone()));
+        let mut layer = Layer {
+            weights: steps.clone(),
+            scales: scales.clone(),
+            biases: Vec::new(),
+        };
+        let bias = inputs.get(2).copied();
+        if let Some(biases) = bias.and_then(|id| self.exact_biases(graph, id, input, scales)) {
+            layer.biases = biases;
+        }
+        let moved = layer.make_room();
+        let value = &mut graph.values[inputs[1]];
+        if moved || steps.contains(&i8::MIN) {
+            value.constant = Some(Tensor::i8(&value.shape, layer.weights));
         }
         value.quant = Some(QuantParams {
             dtype: QuantDType::I8,
-            scales: scales.clone(),
+            scales: layer.scales,
             zero_point: 0,
         });
-        let Some(value) = inputs.get(2).map(|&id| &mut graph.values[id]) else {
-            return;
-        };
-        let Some((steps, units)) = self.biases.get(&value.name) else {
-            return;
-        };
+        if let (Some(id), false) = (bias, layer.biases.is_empty()) {
+            let value = &mut graph.values[id];
+            value.constant = Some(Tensor::i32(&value.shape, layer.biases));
+        }
+    }
+
+    /// The integers of a bias, where they are in units of the sums and would not come out of floats again.
+    fn exact_biases(
+        &self,
+        graph: &Graph,
+        id: ValueId,
+        input: f32,
+        scales: &[f32],
+    ) -> Option<Vec<i32>> {
+        let value = &graph.values[id];
+        let (steps, units) = self.biases.get(&value.name)?;
         let exact = steps.iter().all(|step| step.unsigned_abs() < EXACT_BIASES);
         let fits = |channel: usize| {
             let unit = input * scales[channel.min(scales.len() - 1)];
             (units[channel.min(units.len() - 1)] / unit - 1.0).abs() <= UNIT_TOLERANCE
         };
-        if !exact && value.shape == [steps.len()] && (0..steps.len()).all(fits) {
-            value.constant = Some(Tensor::i32(&value.shape, steps.clone()));
-        }
+        let kept = !exact && value.shape == [steps.len()] && (0..steps.len()).all(fits);
+        kept.then(|| steps.clone())
     }
 }
 
 /// Whether a node makes of a value the same numbers.
-fn moves(node: &Node) -> bool {
+pub(super) fn moves(node: &Node) -> bool {
     matches!(
         node.op,
         Op::Reshape | Op::Transpose { .. } | Op::Slice { .. }
@@ -227,13 +265,11 @@ fn carry(graph: &mut Graph) {
 impl Builder<'_> {
     /// QuantizeLinear: the value has these steps from here on.
     pub(super) fn quantize(&mut self, call: &Call<'_>) -> Result<Known, Refusal> {
-        let quant = self.parameters_of(call)?;
         if call.input(0)?.constant().is_some() {
-            return Err(refuse(
-                "it rounds a constant while the network runs",
-                "store the constant in integers",
-            ));
+            let data_type = self.type_rounded_to(call);
+            return rounding::quantize(call, data_type).map(Known::Constant);
         }
+        let quant = self.parameters_of(call)?;
         let mut view = self.view(call.name(0), call.input(0)?)?;
         let known = self.quantised.values.get(&self.graph.values[view.id].name);
         let alone = self.quantised.readers.get(call.name(0)) == Some(&1);
@@ -267,6 +303,16 @@ impl Builder<'_> {
                 readers.all(|node| node.op == Op::Reshape)
             });
         }
+    }
+
+    /// The value that an operator made of integers of another, with the same parameters.
+    pub(super) fn same_steps(&mut self, known: Known, quant: &QuantParams) -> Known {
+        let Known::Computed(view) = known else {
+            return known;
+        };
+        self.note(view.id, quant);
+        let quant = quant.clone();
+        Known::Rounded { view, quant }
     }
 
     /// DequantizeLinear: real numbers again.
@@ -322,6 +368,17 @@ impl Builder<'_> {
         Ok(Known::Constant(real))
     }
 
+    /// The type of the zero point; without one bytes have no sign, or are what the node says.
+    fn type_rounded_to(&self, call: &Call<'_>) -> DataType {
+        let named = i32::try_from(call.attributes.int("output_dtype", 0)).unwrap_or(0);
+        match self.quantised.types.get(call.name(2)) {
+            Some(data_type) => *data_type,
+            None if call.optional(2).is_some() => DataType::Undefined,
+            None if named == 0 => DataType::Uint8,
+            None => DataType::try_from(named).unwrap_or(DataType::Undefined),
+        }
+    }
+
     /// Scale and zero point of activations, in the signed type.
     fn parameters_of(&self, call: &Call<'_>) -> Result<QuantParams, Refusal> {
         let scale = call.constant(1, "scale")?.scalar();
@@ -336,11 +393,7 @@ impl Builder<'_> {
             None => 0,
             Some(zero) => zero.ints()?.first().copied().unwrap_or(0),
         };
-        let data_type = match self.quantised.types.get(call.name(2)) {
-            None if call.optional(2).is_none() => DataType::Uint8,
-            known => known.copied().unwrap_or(DataType::Undefined),
-        };
-        let (dtype, zero_point) = match data_type {
+        let (dtype, zero_point) = match self.type_rounded_to(call) {
             DataType::Int8 => (QuantDType::I8, zero_point),
             DataType::Uint8 => (QuantDType::I8, zero_point - UNSIGNED_OFFSET),
             DataType::Int16 if zero_point == 0 => (QuantDType::I16, 0),
