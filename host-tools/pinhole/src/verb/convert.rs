@@ -57,9 +57,9 @@ pub(crate) fn run(args: Args) -> Outcome {
     .into_iter()
     .flatten()
     .try_for_each(|path| files::check_target(path))?;
-    let usual = match args.calibration.cosine {
-        Some(_) => Precision::F16,
-        None => Precision::F32,
+    let usual = match args.calibration.may_mix() {
+        true => Precision::F16,
+        false => Precision::F32,
     };
     let options = args.pack.options(usual)?;
     let graph = import::imported(&args.source, &args.import)?;

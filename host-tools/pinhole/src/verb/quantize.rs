@@ -2,6 +2,8 @@
 
 mod inputs;
 mod labelled;
+#[cfg(feature = "train")]
+mod repair;
 mod search;
 
 use std::path::{Path, PathBuf};
@@ -34,6 +36,8 @@ Examples:
   pinhole quantize lite0.phg --calibrate photos/ --max-drop 0.5 \\
     --labelled cifar10:$(pinhole data get cifar10) --max-float-macs 20M \\
     --out lite0-mixed.phg
+  pinhole quantize mobilenet.phg --calibrate photos/ --repair 300 \\
+    --cosine 0.995 --out mobilenet-int8.phg
   pinhole quantize text.phg --calibrate texts:sentences.txt \\
     --out text-int8.phg
 
@@ -42,8 +46,14 @@ near as that, measured on every fourth input, which calibration then does not
 see; pack with --precision f16. --max-drop, beside it or alone, does so until
 accuracy is at most as many points below f32: every second picture of a class of
 --labelled makes its mean in f32, the others are named by the nearest mean. Give
-pictures that no accuracy is reported on later. An interrupted search goes on where it was. Exit
-code 1 when the goal is not reached.
+pictures that no accuracy is reported on later.
+
+--repair leaves nothing in floats: weights, biases and ranges are trained for so
+many steps, rounded as they will be, until int8 embeds pictures as f32 did; the
+state that is best on every fourth picture is kept, and --cosine is its goal.
+
+What was interrupted goes on where it was. Exit code 1 when a goal is not
+reached.
 
 Use pictures like those that the camera will see, and none that accuracy is
 measured on. --calibrate may be given more than once; cifar10:DIR takes pictures
@@ -106,6 +116,11 @@ pub(crate) struct Calibration {
     /// Most bytes of RAM that a mix may take.
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) max_arena: Option<usize>,
+    /// Steps of quantisation-aware fine-tuning towards the embeddings in f32, of an image encoder.
+    #[cfg(feature = "train")]
+    #[arg(long, value_name = "STEPS", value_parser = at_least_one,
+          conflicts_with_all = ["max_drop", "max_float_macs", "max_flash", "max_arena"])]
+    pub(crate) repair: Option<usize>,
     /// Name of a layer that stays in floats (pack --precision says which); may be given more than once.
     #[arg(long, value_name = "NODE")]
     pub(crate) keep_float: Vec<String>,
@@ -171,6 +186,9 @@ pub(crate) struct Quantization {
     weights: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     mixed: Option<MixedReport>,
+    #[cfg(feature = "train")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repair: Option<repair::RepairReport>,
     /// The inputs whose outputs turned most, the worst first.
     worst_inputs: Vec<WorstInput>,
     #[serde(flatten)]
@@ -202,6 +220,15 @@ struct MixedReport {
 impl Quantization {
     /// Exit code 1 where a goal was not reached: what came nearest is written.
     pub(crate) fn verdict(&self) -> Outcome {
+        #[cfg(feature = "train")]
+        if let Some(repair) = self.repair.as_ref().filter(|repair| !repair.is_reached()) {
+            return Err(Failure::check(format_args!(
+                "the cosine of the pictures set apart is {:.5}, expected {}; the best state is written",
+                repair.cosine,
+                repair.goal.unwrap_or(0.0)
+            ))
+            .help("give more steps or pictures, or leave out --repair: --cosine then mixes int8 with floats"));
+        }
         match &self.mixed {
             Some(MixedReport {
                 reached: false,
@@ -232,6 +259,8 @@ impl Quantization {
         }
         out += &format!("ranges chosen by: {}\n", self.observer);
         out += &format!("weights rounded by: {}\n", self.weights);
+        #[cfg(feature = "train")]
+        out.extend(self.repair.iter().map(repair::RepairReport::line));
         if let Some(mixed) = &self.mixed {
             out += &format!(
                 "{} of {} layers stay in floats; cosine of the {} set apart {:.5}, of int8 alone {:.5}, goal {}{}\n",
@@ -260,6 +289,13 @@ impl Quantization {
     }
 }
 
+impl Calibration {
+    /// Whether layers may stay in floats.
+    pub(crate) fn may_mix(&self) -> bool {
+        self.cosine.is_some() || self.max_drop.is_some()
+    }
+}
+
 #[cfg(feature = "train")]
 impl Calibration {
     /// The usual choices for `count` pictures of `sources`.
@@ -278,6 +314,7 @@ impl Calibration {
             max_float_macs: None,
             max_flash: None,
             max_arena: None,
+            repair: None,
             keep_float: Vec::new(),
             report: None,
             picture: None,
@@ -345,7 +382,17 @@ pub(crate) fn calibrated(
     };
     let bar = Mutex::new(progress::bar("ranges", inputs.len()));
     let show = |progress: Progress| show(&bar, progress);
+    #[cfg(feature = "train")]
+    let mut repair = None;
     let (found, mixed) = match wants_mix(choices)? {
+        #[cfg(feature = "train")]
+        _ if let Some(steps) = choices.repair => {
+            let goal = (steps, choices.cosine);
+            let (found, report) =
+                repair::repaired(graph, name, &inputs, &options, goal, out, &show)?;
+            repair = Some(report);
+            (found, None)
+        }
         false => {
             let found = quantize(graph, &inputs, &options, &show).context(name.display())?;
             (found, None)
@@ -388,6 +435,8 @@ pub(crate) fn calibrated(
         observer: found.observer.name(),
         weights: found.weights.name(),
         mixed,
+        #[cfg(feature = "train")]
+        repair,
         worst_inputs: worst.collect(),
         report,
     };
@@ -404,7 +453,7 @@ pub(crate) fn calibrated(
 
 /// Whether layers may stay in floats; budgets without a goal are refused.
 fn wants_mix(choices: &Calibration) -> Outcome<bool> {
-    let goal = choices.cosine.is_some() || choices.max_drop.is_some();
+    let goal = choices.may_mix();
     let budgets = [
         ("--max-flash", choices.max_flash.is_some()),
         ("--max-arena", choices.max_arena.is_some()),

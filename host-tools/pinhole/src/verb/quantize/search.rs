@@ -35,19 +35,7 @@ pub(super) fn mixed(
     out: &Path,
     show: &(dyn Fn(Progress) + Sync),
 ) -> Outcome<(Quantized, MixedReport)> {
-    let apart = |index: &usize| index % CHECK_EVERY == CHECK_EVERY - 1;
-    let take = |wanted: bool| -> Vec<Input> {
-        let chosen = (0..inputs.len()).filter(|index| apart(index) == wanted);
-        chosen.map(|index| inputs[index].clone()).collect()
-    };
-    let (seen, check) = (take(false), take(true));
-    if check.is_empty() {
-        return Err(Failure::new(format_args!(
-            "found {} {}, expected {CHECK_EVERY} or more: --cosine is measured on every fourth of them",
-            inputs.len(),
-            inputs_of(graph)
-        )));
-    }
+    let (seen, check) = apart(graph, inputs, "--cosine")?;
     let sha256 = identity(graph, inputs, options)?;
     let path = out.with_added_extension("started.json");
     let mut started = std::fs::read(&path)
@@ -103,8 +91,30 @@ pub(super) fn mixed(
     Ok((quantized, report))
 }
 
-/// Changes with everything that sensitivities depend on.
-fn identity(graph: &Graph, inputs: &[Input], options: &Options) -> Outcome<String> {
+/// What calibrates, and every fourth input for the check that `option` wants.
+pub(super) fn apart(
+    graph: &Graph,
+    inputs: &[Input],
+    option: &str,
+) -> Outcome<(Vec<Input>, Vec<Input>)> {
+    let mut parts = (Vec::new(), Vec::new());
+    for (index, input) in inputs.iter().enumerate() {
+        let checks = index % CHECK_EVERY == CHECK_EVERY - 1;
+        let part = if checks { &mut parts.1 } else { &mut parts.0 };
+        part.push(input.clone());
+    }
+    match parts.1.is_empty() {
+        true => Err(Failure::new(format_args!(
+            "found {} {}, expected {CHECK_EVERY} or more: {option} is measured on every fourth of them",
+            inputs.len(),
+            inputs_of(graph)
+        ))),
+        false => Ok(parts),
+    }
+}
+
+/// Changes with everything that a search depends on.
+pub(super) fn identity(graph: &Graph, inputs: &[Input], options: &Options) -> Outcome<String> {
     use sha2::{Digest, Sha256};
     let mut hash = Sha256::new();
     hash.update(graph.to_bytes().map_err(Failure::new)?);
