@@ -18,9 +18,6 @@ pub enum Rounding {
 }
 
 impl Rounding {
-    /// All that are tried.
-    pub const ALL: [Self; 2] = [Self::Nearest, Self::Gptq];
-
     /// As on the command line.
     pub fn name(self) -> &'static str {
         match self {
@@ -51,45 +48,61 @@ pub(crate) fn finish(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<(Graph, Rounding), QuantizeError> {
     let all: Vec<&Input> = inputs.iter().collect();
-    let rounded = |rounding, inputs: &[&Input]| {
-        let mut quantized = calibration.apply(float_nodes);
-        if rounding == Rounding::Gptq {
-            let few = few(inputs, ROUNDING_INPUTS);
-            gptq::round_weights(&mut quantized, &few, progress)?;
-        }
-        if options.correct_biases {
-            let few = few(inputs, BIAS_INPUTS);
-            correct::correct_biases(&calibration.prepared, &mut quantized, &few, progress)?;
-        }
-        Ok::<_, QuantizeError>(quantized)
-    };
     let known = options.weights;
     let known = known.or((inputs.len() < FEWEST_INPUTS).then_some(Rounding::Nearest));
-    if let Some(rounding) = known {
-        return Ok((rounded(rounding, &all)?, rounding));
+    let (mut quantized, rounding) = match known {
+        Some(rounding) => {
+            let graph = calibration.apply(float_nodes);
+            (rounded(graph, rounding, &all, progress)?, rounding)
+        }
+        None => best(calibration, float_nodes, &all, progress)?,
+    };
+    if options.correct_biases {
+        let few = few(&all, BIAS_INPUTS);
+        correct::correct_biases(&calibration.prepared, &mut quantized, &few, progress)?;
     }
+    Ok((quantized, rounding))
+}
+
+/// Fits each rounding to most inputs and takes what keeps the output nearest on the others.
+fn best(
+    calibration: &Calibration,
+    float_nodes: &BTreeSet<String>,
+    inputs: &[&Input],
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<(Graph, Rounding), QuantizeError> {
     let apart = |index: &usize| index % CHECK_EVERY == CHECK_EVERY - 1;
     let part = |wanted: bool| -> Vec<&Input> {
         let indices = (0..inputs.len()).filter(|index| apart(index) == wanted);
-        indices.map(|index| &inputs[index]).collect()
+        indices.map(|index| inputs[index]).collect()
     };
     let (fit, check) = (part(false), part(true));
     let expected = report::outputs(&calibration.prepared, &check)?;
-    let mut best: Option<(f64, Graph, Rounding)> = None;
-    for rounding in Rounding::ALL {
-        let quantized = rounded(rounding, &fit)?;
-        let cosine = report::mean_cosine(&expected, &report::outputs(&quantized, &check)?);
-        if best.as_ref().is_none_or(|(best, ..)| cosine > *best) {
-            best = Some((cosine, quantized, rounding));
-        }
+    let nearest = calibration.apply(float_nodes);
+    let gptq = rounded(nearest.clone(), Rounding::Gptq, &fit, progress)?;
+    let cosine = |graph| -> Result<f64, QuantizeError> {
+        Ok(report::mean_cosine(
+            &expected,
+            &report::outputs(graph, &check)?,
+        ))
+    };
+    Ok(match cosine(&gptq)? > cosine(&nearest)? {
+        true => (gptq, Rounding::Gptq),
+        false => (nearest, Rounding::Nearest),
+    })
+}
+
+fn rounded(
+    mut graph: Graph,
+    rounding: Rounding,
+    inputs: &[&Input],
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Graph, QuantizeError> {
+    if rounding == Rounding::Gptq {
+        let few = few(inputs, ROUNDING_INPUTS);
+        gptq::round_weights(&mut graph, &few, progress)?;
     }
-    match best {
-        // What needs no fit may use all inputs.
-        Some((_, _, Rounding::Nearest)) | None => {
-            Ok((rounded(Rounding::Nearest, &all)?, Rounding::Nearest))
-        }
-        Some((_, quantized, rounding)) => Ok((quantized, rounding)),
-    }
+    Ok(graph)
 }
 
 /// At most `count` inputs, spread evenly.

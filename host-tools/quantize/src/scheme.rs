@@ -23,7 +23,7 @@ pub struct Options {
     pub observer: Option<Observer>,
     /// Give the channels of each tensor one range first.
     pub equalize: bool,
-    /// How weights are rounded; none tries all of [`Rounding::ALL`] and takes what keeps the model's output best.
+    /// How weights are rounded; none tries both and takes what keeps the model's output nearest.
     pub weights: Option<Rounding>,
     /// Move biases so that channel means agree with f32.
     pub correct_biases: bool,
