@@ -3,7 +3,7 @@
 //!
 //! A channel that spans a hundredth of its tensor's range keeps one or two of its 8 bits. Multiplying what writes it and
 //! dividing what reads it by the same factor changes nothing in f32. Tensors that residual sums and means tie together
-//! share one factor a channel. A factor commutes with ReLU but not with ReLU6: a channel would be limited to what calibration
+//! share one factor a channel, and so do those around layers with the same weights. A factor commutes with ReLU but not with ReLU6: a channel would be limited to what calibration
 //! saw of it, and pictures that go beyond lose more than 8 bits do, so behind ReLU6 nothing is scaled.
 //!
 //! A function such as GELU does not commute with a factor, but in int8 it is a table: with a table for every pair of factors
@@ -12,7 +12,7 @@
 
 use pinhole_graph::op::{Activation, Binary, Unary};
 use pinhole_graph::{Graph, Node, NodeId, Op, Tensor, ValueId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::balance::{self, Reader};
 use crate::observe::Channels;
@@ -29,13 +29,12 @@ pub(crate) fn equalize(graph: &Graph, channels: &[Channels]) -> Graph {
     let mut tables = Tables::default();
     for root in 0..graph.values.len() {
         let members: Vec<ValueId> = (0..graph.values.len())
-            .filter(|&value| groups[value] == root && producers[value].is_some())
+            .filter(|&value| groups[value] == root)
             .collect();
-        if members.is_empty()
-            || !members
-                .iter()
-                .all(|&value| fits(graph, value, &producers, &consumers))
-        {
+        let all_fit = members
+            .iter()
+            .all(|&value| fits(graph, value, &producers, &consumers));
+        if members.is_empty() || !all_fit {
             continue;
         }
         if let Some(factors) = factors(graph, &members, channels, &producers) {
@@ -143,23 +142,37 @@ fn tied_inputs<'a>(graph: &Graph, node: &'a Node) -> &'a [ValueId] {
     }
 }
 
+/// Values whose channels take the same factors: around operators that pass them on, and on either side of layers that share
+/// their weights.
+fn ties(graph: &Graph) -> Vec<Vec<ValueId>> {
+    let mut ties = Vec::new();
+    let mut layers: BTreeMap<ValueId, [Vec<ValueId>; 2]> = BTreeMap::new();
+    for node in &graph.nodes {
+        let inputs = tied_inputs(graph, node);
+        if !inputs.is_empty() {
+            ties.push(inputs.iter().copied().chain([node.output]).collect());
+        }
+        if has_weights(graph, node) {
+            let [inputs, outputs] = layers.entry(node.inputs[1]).or_default();
+            inputs.push(node.inputs[0]);
+            outputs.push(node.output);
+        }
+    }
+    ties.extend(layers.into_values().flatten());
+    ties
+}
+
 /// For each value, the smallest value that it is tied to.
 fn groups(graph: &Graph) -> Vec<ValueId> {
     let mut group: Vec<ValueId> = (0..graph.values.len()).collect();
+    let ties = ties(graph);
     loop {
         let mut changed = false;
-        for node in &graph.nodes {
-            let inputs = tied_inputs(graph, node);
-            if inputs.is_empty() {
+        for tied in &ties {
+            let Some(least) = tied.iter().map(|&value| group[value]).min() else {
                 continue;
-            }
-            let tied: Vec<ValueId> = inputs.iter().copied().chain([node.output]).collect();
-            let least = tied
-                .iter()
-                .map(|&value| group[value])
-                .min()
-                .unwrap_or(node.output);
-            for value in tied {
+            };
+            for &value in tied {
                 changed |= group[value] != least;
                 group[value] = least;
             }
@@ -198,7 +211,7 @@ fn fits(
     written && read && !consumers[value].is_empty() && !graph.outputs.contains(&value)
 }
 
-/// A layer with constant weights whose channels can be scaled: dense or depthwise.
+/// A layer with constant weights whose channels can be scaled: dense or depthwise, and only layers read them.
 fn has_weights(graph: &Graph, node: &Node) -> bool {
     let constant = |index: usize| {
         node.inputs
@@ -216,7 +229,15 @@ fn has_weights(graph: &Graph, node: &Node) -> bool {
         Op::Linear { .. } => shape.len() == 2,
         _ => false,
     };
-    plain && constant(1) && constant(2)
+    let of_layers = || {
+        let reads = |reader: &&Node| reader.inputs.contains(&node.inputs[1]);
+        let mut readers = graph.nodes.iter().filter(reads);
+        readers.all(|reader| {
+            std::mem::discriminant(&reader.op) == std::mem::discriminant(&node.op)
+                && reader.inputs[1] == node.inputs[1]
+        })
+    };
+    plain && constant(1) && constant(2) && of_layers()
 }
 
 fn is_depthwise(node: &Node) -> bool {
@@ -278,7 +299,7 @@ fn activation(node: &Node) -> Activation {
     }
 }
 
-/// Multiplies what writes the members and divides what reads them.
+/// Multiplies what writes the members and divides what reads them, weights that several layers share once.
 fn apply(
     equalized: &mut Graph,
     graph: &Graph,
@@ -286,25 +307,22 @@ fn apply(
     factors: &[f32],
     producers: &[Option<usize>],
 ) {
-    for node in members
-        .iter()
-        .filter_map(|&value| producers[value])
-        .map(|id| &graph.nodes[id])
-    {
-        if !has_weights(graph, node) {
-            continue;
-        }
-        for &id in &node.inputs[1..] {
+    let writers = members.iter().filter_map(|&value| producers[value]);
+    let writers = writers.map(|id| &graph.nodes[id]);
+    let mut scaled = BTreeSet::new();
+    for node in writers.filter(|node| has_weights(graph, node)) {
+        for &id in node.inputs[1..].iter().filter(|id| scaled.insert(**id)) {
             scale(equalized, id, |index, len| {
                 factors[index / (len / factors.len())]
             });
         }
     }
-    for node in graph
-        .nodes
-        .iter()
-        .filter(|node| has_weights(graph, node) && members.contains(&node.inputs[0]))
-    {
+    let mut scaled = BTreeSet::new();
+    let reads = |node: &&Node| members.contains(&node.inputs[0]) && has_weights(graph, node);
+    for node in graph.nodes.iter().filter(reads) {
+        if !scaled.insert(node.inputs[1]) {
+            continue;
+        }
         if is_depthwise(node) {
             scale(equalized, node.inputs[1], |index, len| {
                 1.0 / factors[index / (len / factors.len())]
@@ -336,104 +354,5 @@ fn scale(graph: &mut Graph, id: ValueId, factor: impl Fn(usize, usize) -> f32) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use pinhole_graph::pass;
-
-    /// A product, GELU, a gate of the mean, another product; channels of very different ranges.
-    fn gated() -> Graph {
-        let mut graph = Graph::empty("gated");
-        let x = graph.add_value("x", &[1, 2, 2, 3]);
-        graph.inputs.push(x);
-        let spread = |index: usize, row: usize| 2f32.powi((index / row) as i32 * 3 - 4);
-        let wave = |index: usize| ((index * 37 + 11) % 19) as f32 / 9.0 - 1.0;
-        let weight = |n: usize, k: usize, spread: &dyn Fn(usize) -> f32| {
-            Tensor::f32(
-                &[n, 1, 1, k],
-                (0..n * k).map(|i| wave(i) * spread(i)).collect(),
-            )
-        };
-        let conv = || Op::Conv2d {
-            stride: [1; 2],
-            padding: [0; 4],
-            dilation: [1; 2],
-            groups: 1,
-            activation: Activation::None,
-        };
-        let unary = |function| Op::Unary { function };
-        let first = graph.add_constant("first", weight(4, 3, &|index| spread(index, 3)));
-        let y = graph.add_node("conv", conv(), &[x, first], &[1, 2, 2, 4]);
-        let y = graph.add_node("gelu", unary(Unary::Gelu), &[y], &[1, 2, 2, 4]);
-        let mean = graph.add_node("mean", Op::GlobalAvgPool, &[y], &[1, 1, 1, 4]);
-        let second = graph.add_constant("second", weight(4, 4, &|_| 1.0));
-        let gate = graph.add_node("squeeze", conv(), &[mean, second], &[1, 1, 1, 4]);
-        let gate = graph.add_node("sigmoid", unary(Unary::Sigmoid), &[gate], &[1, 1, 1, 4]);
-        let product = Op::Binary {
-            function: Binary::Mul,
-            activation: Activation::None,
-        };
-        let y = graph.add_node("gated", product, &[gate, y], &[1, 2, 2, 4]);
-        let third = graph.add_constant("third", weight(2, 4, &|_| 1.0));
-        let y = graph.add_node("out", conv(), &[y, third], &[1, 2, 2, 2]);
-        graph.outputs.push(y);
-        graph
-    }
-
-    #[test]
-    fn channels_around_a_function_get_one_range_and_nothing_else_changes() {
-        let graph = gated();
-        let input = Tensor::f32(
-            &[1, 2, 2, 3],
-            (0..12).map(|i| i as f32 / 3.0 - 1.5).collect(),
-        );
-        let seen = |absmax: Vec<f32>| Channels {
-            mean_square: absmax.iter().map(|a| a * a / 9.0).collect(),
-            min: absmax.iter().map(|a| -a).collect(),
-            max: absmax,
-        };
-        let width = |value: &pinhole_graph::Value| *value.shape.last().unwrap_or(&1);
-        let mut channels: Vec<Channels> = graph
-            .values
-            .iter()
-            .map(|value| seen(vec![1.0; width(value)]))
-            .collect();
-        // What the first convolution and what depends on it span.
-        for node in ["conv", "gelu", "mean", "gated"] {
-            let node = graph.nodes.iter().find(|n| n.name == node).unwrap();
-            channels[node.output] = seen(vec![0.1, 0.9, 7.0, 60.0]);
-        }
-        let equalized = equalize(&graph, &channels);
-        pass::validate(&equalized).unwrap();
-        let gelu = &equalized.nodes[1];
-        assert_eq!(
-            gelu.op,
-            Op::ChannelUnary {
-                function: Unary::Gelu
-            }
-        );
-        let factors = |input: usize| {
-            let constant = equalized.values[gelu.inputs[input]].constant.as_ref();
-            constant.unwrap().as_f32().unwrap().to_vec()
-        };
-        // Few channels have a table each: nothing is rounded to powers of two.
-        let expected = [1.0 / 64.0, 1.0 / 64.0, 7.0 / 60.0, 1.0];
-        let before = factors(1);
-        let near = |(a, b): (&f32, &f32)| (a / b - 1.0).abs() < 1e-5;
-        assert!(before.iter().zip(&expected).all(near), "{before:?}");
-        let after = factors(2);
-        assert!(
-            after.is_sorted_by(|a, b| a >= b) && after[0] > after[3],
-            "{after:?}"
-        );
-        let run = |graph: &Graph| {
-            let outputs = pass::evaluate(graph, std::slice::from_ref(&input)).unwrap();
-            outputs[0].as_f32().unwrap().to_vec()
-        };
-        let (expected, found) = (run(&graph), run(&equalized));
-        let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * b.abs().max(1.0);
-        assert!(
-            expected.iter().zip(&found).all(near),
-            "{expected:?} {found:?}"
-        );
-    }
-}
+#[path = "equalize/tests.rs"]
+mod tests;

@@ -4,7 +4,8 @@
 //! that each has a scale of its own. A convolution whose windows do not overlap (a patch embedding) becomes a product over
 //! patches, which can write 16 bits. A layer normalisation that products and a residual sum read (the post-norm of BERT) is
 //! computed twice, in 8 bits for the products, whose weights may then take part of its channels' range, and in 16 for the sum.
-//! Layers that share a bias get one each, for biases are corrected layer by layer.
+//! Layers that share a bias get one each, for biases are corrected layer by layer; so do layer normalisations that share gamma and
+//! beta, which smoothing divides by factors of what each is read by.
 
 use pinhole_graph::{Graph, Node, Op, Tensor, ValueId};
 
@@ -14,7 +15,7 @@ pub(crate) fn split(graph: &Graph) -> Graph {
     split_projections(&mut split);
     split_patches(&mut split);
     split_norms(&mut split);
-    split_biases(&mut split);
+    split_vectors(&mut split);
     pinhole_graph::pass::remove_dead(&mut split);
     split
 }
@@ -272,17 +273,21 @@ fn split_norms(graph: &mut Graph) {
     }
 }
 
-/// A bias of its own for every layer but the first of those that share one.
-fn split_biases(graph: &mut Graph) {
+/// A bias, or gamma and beta, of its own for every layer but the first of those that share one.
+fn split_vectors(graph: &mut Graph) {
     let mut seen = std::collections::BTreeSet::new();
     for id in 0..graph.nodes.len() {
-        let has_bias = matches!(graph.nodes[id].op, Op::Linear { .. } | Op::Conv2d { .. });
-        let bias = graph.nodes[id].inputs.get(2).copied();
-        if let Some(bias) = bias.filter(|_| has_bias)
-            && !seen.insert(bias)
-        {
-            let own = own(graph, bias);
-            graph.nodes[id].inputs[2] = own;
+        let first = match graph.nodes[id].op {
+            Op::Linear { .. } | Op::Conv2d { .. } => 2,
+            Op::LayerNorm { .. } => 1,
+            _ => continue,
+        };
+        for place in first..graph.nodes[id].inputs.len() {
+            let shared = graph.nodes[id].inputs[place];
+            if !seen.insert(shared) {
+                let own = own(graph, shared);
+                graph.nodes[id].inputs[place] = own;
+            }
         }
     }
 }

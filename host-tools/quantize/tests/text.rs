@@ -8,7 +8,8 @@ use pinhole_graph::import::clip::{self, Config, Heads};
 use pinhole_graph::op::{Activation, Binary, Reduce, Unary};
 use pinhole_graph::{Graph, ModelKind, Op, QuantDType, Tensor, ValueId, pass};
 use pinhole_pack::{PackOptions, lower::lower, pack};
-use pinhole_quantize::{Input, Options, Progress, Quantized, quantize, report::report};
+use pinhole_quantize::report::{cosine, outputs, report};
+use pinhole_quantize::{Input, Options, Progress, Quantized, quantize};
 use pinhole_runtime::interpreter::{AlignedBytes, Interpreter};
 use pinhole_runtime::kernel::available;
 use pinhole_runtime::model::Model;
@@ -74,6 +75,7 @@ fn float_ops(graph: &Graph) -> Vec<&'static str> {
 fn quantised(name: &str, graph: &Graph, least_cosine: f64) -> Quantized {
     let found = quantize(graph, &texts(graph, 48, 1), &Options::default(), &silent).unwrap();
     let test = texts(graph, 24, 2);
+    same_in_floats(name, [graph, &found.prepared], &test);
     let report = report(&found.prepared, &found.quantized, &test, &silent).unwrap();
     println!(
         "{name}: cosine {:.5} on average, {:.5} at least, ranges by {}",
@@ -89,6 +91,16 @@ fn quantised(name: &str, graph: &Graph, least_cosine: f64) -> Quantized {
     );
     every_set_gives_the_same(&found.quantized, &test);
     found
+}
+
+/// What is done in front of quantisation leaves the network as it was.
+#[track_caller]
+fn same_in_floats(name: &str, graphs: [&Graph; 2], texts: &[Input]) {
+    let texts: Vec<&Input> = texts.iter().collect();
+    let [before, after] = graphs.map(|graph| outputs(graph, &texts).unwrap());
+    let cosines = before.iter().zip(&after).map(|(a, b)| cosine(a, b));
+    let least = cosines.fold(1.0, f64::min);
+    assert!(least > 0.999_999, "{name}: cosine {least} in floats");
 }
 
 #[track_caller]
