@@ -1,5 +1,5 @@
-//! Small networks with random weights against what timm computes with them; `tests/import/make_timm.py --tiny` makes
-//! the files.
+//! Small networks with random weights against what timm and torchvision compute with them; `make_timm.py --tiny` and
+//! `make_torchvision.py --tiny` in `tests/import` make the files.
 
 use std::path::Path;
 
@@ -21,10 +21,23 @@ const NETWORKS: [(&str, Family); 9] = [
     ("tiny_vit", Family::TinyVit),
 ];
 
+/// The same with torchvision's keys.
+const TORCHVISION: [(&str, Family); 3] = [
+    ("torchvision_mobilenet_v2", Family::MobileNetV2),
+    ("torchvision_mobilenet_v3_small", Family::MobileNetV3),
+    ("torchvision_mobilenet_v3_large", Family::MobileNetV3),
+];
+
 /// The checkpoint of a file, and what is expected of it.
 fn load(name: &str) -> (Checkpoint, Checkpoint) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
-    let mut checkpoint = Checkpoint::load(folder.join(format!("timm_{name}.safetensors"))).unwrap();
+    let library = if name.starts_with("torchvision") {
+        ""
+    } else {
+        "timm_"
+    };
+    let file = folder.join(format!("{library}{name}.safetensors"));
+    let mut checkpoint = Checkpoint::load(file).unwrap();
     let mut expected = checkpoint.clone();
     checkpoint
         .tensors
@@ -73,8 +86,8 @@ fn largest_error(mut graph: Graph, expected: &Checkpoint, outputs: &str) -> f64 
 }
 
 #[test]
-fn networks_agree_with_timm() {
-    for (name, family) in NETWORKS {
+fn networks_agree_with_timm_and_torchvision() {
+    for (name, family) in NETWORKS.into_iter().chain(TORCHVISION) {
         let (checkpoint, expected) = load(name);
         assert_eq!(timm::recognises(&checkpoint), Some(family), "{name}");
         let graph = features(name, &checkpoint).unwrap();
@@ -98,6 +111,78 @@ fn padding_of_tensorflow_shows() {
     let graph = timm::import(&checkpoint, &config, Output::Features).unwrap();
     let error = largest_error(graph, &expected, "image.embedding");
     assert!(error > 1e-4, "{error}: zeros on all sides for zeros behind");
+}
+
+#[test]
+fn keys_of_torchvision_are_told_from_those_of_timm() {
+    for (name, family) in TORCHVISION {
+        let (checkpoint, _) = load(name);
+        let mut config = config(name, &checkpoint);
+        assert!(config.torchvision && config.architecture.is_none());
+        assert_eq!(config.assumed.len(), 1, "{:?}", config.assumed);
+        config.torchvision = false;
+        let refused = timm::import(&checkpoint, &config, Output::Features).unwrap_err();
+        assert!(refused.to_string().contains("no MobileNet"), "{refused}");
+        if family == Family::MobileNetV3 {
+            let error =
+                timm::config_beside(&checkpoint, Some("tf_mobilenetv3_small_100")).unwrap_err();
+            assert!(
+                error
+                    .to_string()
+                    .contains("found keys of torchvision's MobileNetV3"),
+                "{error}"
+            );
+        }
+    }
+    assert!(!config("mobilenetv2", &load("mobilenetv2").0).torchvision);
+}
+
+#[test]
+fn faults_are_told_by_the_keys_of_torchvision() {
+    let cases = [
+        (
+            "torchvision_mobilenet_v2",
+            "features.4.conv.1.0.weight",
+            "features.6.conv.3.running_var",
+        ),
+        (
+            "torchvision_mobilenet_v3_small",
+            "features.5.block.3.0.weight",
+            "features.4.block.2.fc2.bias",
+        ),
+        (
+            "torchvision_mobilenet_v3_large",
+            "features.1.block.1.0.weight",
+            "classifier.0.bias",
+        ),
+    ];
+    for (name, misshapen, missing) in cases {
+        let (mut checkpoint, _) = load(name);
+        checkpoint.tensors.remove(missing).unwrap();
+        let one = Tensor::f32(&[1], vec![0.0]);
+        let mut shape = checkpoint.shape(misshapen).unwrap().to_vec();
+        shape[1] += 1;
+        let wrong = Tensor::f32(&shape, vec![0.0; shape.iter().product()]);
+        checkpoint.tensors.insert(misshapen.into(), wrong);
+        checkpoint.tensors.insert("features.2.surplus".into(), one);
+        let message = features(name, &checkpoint).unwrap_err().to_string();
+        for part in [
+            "1 missing, 1 unexpected, 1 of another shape",
+            &format!("missing {missing}"),
+            "unexpected features.2.surplus",
+            &format!("{misshapen} is {shape:?}"),
+        ] {
+            assert!(message.contains(part), "no {part} in {message}");
+        }
+        checkpoint
+            .tensors
+            .retain(|key, _| !key.starts_with("features.9."));
+        let message = features(name, &checkpoint).unwrap_err().to_string();
+        assert!(
+            message.contains("of torchvision's: found 8 blocks"),
+            "{message}"
+        );
+    }
 }
 
 #[test]

@@ -127,9 +127,9 @@ impl Architecture {
     }
 }
 
-const V2: &[usize] = &[1, 2, 3, 4, 3, 3, 1];
-const V3_SMALL: &[usize] = &[1, 2, 3, 2, 3, 1];
-const V3_LARGE: &[usize] = &[1, 2, 3, 4, 2, 3, 1];
+pub(super) const V2: &[usize] = &[1, 2, 3, 4, 3, 3, 1];
+pub(super) const V3_SMALL: &[usize] = &[1, 2, 3, 2, 3, 1];
+pub(super) const V3_LARGE: &[usize] = &[1, 2, 3, 4, 2, 3, 1];
 const V4_SMALL: &[usize] = &[2, 2, 6, 6, 1];
 const TINY_VIT: &[usize] = &[2, 2, 6, 2];
 

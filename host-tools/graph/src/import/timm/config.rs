@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 
 use super::architecture::{Architecture, Family, named};
 use super::tiny_vit;
-use super::{recognises, stages};
+use super::{recognises, stages, torchvision};
 use crate::import::ImportError;
 use crate::import::checkpoint::{Checkpoint, read_file};
 
@@ -41,6 +41,8 @@ pub struct Config {
     pub std: [f32; 3],
     /// How training scaled pictures, where a configuration says so.
     pub interpolation: Option<String>,
+    /// Keys are torchvision's.
+    pub torchvision: bool,
     /// What was assumed, one sentence each, for the person who imports.
     pub assumed: Vec<String>,
 }
@@ -102,6 +104,16 @@ impl Config {
         let family = family.ok_or_else(|| {
             ImportError::malformed(&checkpoint.path, "its keys are of no network of timm's")
         })?;
+        let torchvision =
+            !family.has_keys(checkpoint) && torchvision::family(checkpoint) == Some(family);
+        if let Some(architecture) = architecture.filter(|known| torchvision && known.tensorflow) {
+            let what = format!(
+                "found keys of torchvision's {}, expected those of timm's {}; leave out --arch",
+                family.name(),
+                architecture.name
+            );
+            return Err(ImportError::malformed(&checkpoint.path, what));
+        }
         let tensorflow = architecture.is_some_and(|architecture| architecture.tensorflow);
         let (mean, std) = if tensorflow { HALF } else { IMAGENET };
         let by_windows = match family {
@@ -111,7 +123,7 @@ impl Config {
         let named = architecture.map_or(SIDE, |architecture| architecture.side);
         let side = by_windows.unwrap_or(named);
         let mut assumed = Vec::new();
-        if architecture.is_none() {
+        if architecture.is_none() && !torchvision {
             assumed.push(format!(
                 "a plain {} with zeros on all sides; config.json or --arch NAME says which",
                 family.name()
@@ -125,6 +137,7 @@ impl Config {
             mean,
             std,
             interpolation: None,
+            torchvision,
             assumed,
         })
     }

@@ -1,5 +1,5 @@
-//! The networks that students are usually made of, from checkpoints with the keys of timm: ResNet (torchvision's too),
-//! MobileNetV2 to V4, RepViT and TinyViT.
+//! The networks that students are usually made of, from checkpoints with the keys of timm: ResNet, MobileNetV2 to V4,
+//! RepViT and TinyViT; ResNet, MobileNetV2 and V3 with those of torchvision too.
 //!
 //! Sizes come from tensors; strides, activations and padding from the architecture's name, or they are the family's.
 //! [`config_beside`] finds the name, [`import`] builds the graph with batch normalisation folded in. Not here: the
@@ -12,6 +12,7 @@ mod network;
 mod repvit;
 mod resnet;
 mod tiny_vit;
+mod torchvision;
 
 use super::ImportError;
 use super::checkpoint::Checkpoint;
@@ -23,14 +24,15 @@ use network::{Network, Padding};
 pub use architecture::{Architecture, Family};
 pub use config::{Config, config_beside};
 
-/// Of batch normalisation in TensorFlow.
+/// Of batch normalisation in TensorFlow, and in torchvision's MobileNetV3.
 const TENSORFLOW_EPSILON: f64 = 1e-3;
 
 /// Whose keys a checkpoint has, if it is of a family here.
 pub fn recognises(checkpoint: &Checkpoint) -> Option<Family> {
-    architecture::FAMILIES
-        .into_iter()
+    let mut families = architecture::FAMILIES.into_iter();
+    families
         .find(|family| family.has_keys(checkpoint))
+        .or_else(|| torchvision::family(checkpoint))
 }
 
 /// Names of networks, for `--arch`.
@@ -40,13 +42,12 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 /// Keys that every checkpoint of a family has, and what messages call the family.
 pub(super) fn markers() -> Vec<(&'static str, Vec<String>)> {
-    let owned = |family: &Family| {
-        let keys = family.markers().iter();
-        keys.map(|key| (*key).to_owned()).collect()
-    };
+    let owned = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();
     let families = architecture::FAMILIES.iter();
+    let torchvision = torchvision::MARKERS.into_iter();
     families
-        .map(|family| (family.name(), owned(family)))
+        .map(|family| (family.name(), owned(family.markers())))
+        .chain(torchvision.map(|(name, _, keys)| (name, owned(keys))))
         .collect()
 }
 
@@ -60,6 +61,19 @@ pub fn import(
     config: &Config,
     output: Output,
 ) -> Result<Graph, ImportError> {
+    if !config.torchvision {
+        return built(checkpoint, config, output);
+    }
+    let layers = torchvision::Layers::of(checkpoint, config.family)
+        .map_err(|what| ImportError::malformed(&checkpoint.path, what))?;
+    built(&layers.renamed(checkpoint), config, output).map_err(|error| match error {
+        ImportError::Keys(faults) => ImportError::Keys(layers.named_back(faults)),
+        other => other,
+    })
+}
+
+/// [`import`] of a checkpoint with timm's keys.
+fn built(checkpoint: &Checkpoint, config: &Config, output: Output) -> Result<Graph, ImportError> {
     let fault = |what: String| ImportError::malformed(&checkpoint.path, what);
     let family = config.family;
     let blocks = stages(checkpoint, family);
@@ -72,9 +86,13 @@ pub fn import(
         None => format!("{}-{}", family.name(), joined(&blocks, "-")),
     };
     let tensorflow = config.architecture.is_some_and(|known| known.tensorflow);
-    let (padding, epsilon) = match tensorflow {
-        true => (Padding::Same, TENSORFLOW_EPSILON),
-        false => (Padding::Symmetric, EPSILON),
+    let padding = match tensorflow {
+        true => Padding::Same,
+        false => Padding::Symmetric,
+    };
+    let epsilon = match tensorflow || config.torchvision && family == Family::MobileNetV3 {
+        true => TENSORFLOW_EPSILON,
+        false => EPSILON,
     };
     let mut net = Network {
         weights: checkpoint.weights(name.clone()),
