@@ -30,7 +30,7 @@ impl Rounding {
 /// With fewer inputs weights go to their nearest steps unless somebody asks for more: a fit would learn the inputs.
 const FEWEST_INPUTS: usize = 16;
 
-/// Every fourth input is set apart for the choice.
+/// Every fourth input is set apart for choices.
 const CHECK_EVERY: usize = 4;
 
 /// Calibration inputs whose windows weights are rounded for.
@@ -58,10 +58,47 @@ pub(crate) fn finish(
         None => best(calibration, float_nodes, &all, progress)?,
     };
     if options.correct_biases {
-        let few = few(&all, BIAS_INPUTS);
-        correct::correct_biases(&calibration.prepared, &mut quantized, &few, progress)?;
+        quantized = corrected(calibration, quantized, &all, progress)?;
     }
     Ok((quantized, rounding))
+}
+
+/// The graph with corrected biases, where they bring the output nearer on inputs that are set apart: means that agree cannot
+/// undo what clipping took from a few large numbers, and then move all the others.
+fn corrected(
+    calibration: &Calibration,
+    graph: Graph,
+    inputs: &[&Input],
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Graph, QuantizeError> {
+    let (fit, check) = match inputs.len() < FEWEST_INPUTS {
+        true => (inputs.to_vec(), Vec::new()),
+        false => apart(inputs),
+    };
+    let mut moved = graph.clone();
+    let few = few(&fit, BIAS_INPUTS);
+    correct::correct_biases(&calibration.prepared, &mut moved, &few, progress)?;
+    let expected = report::outputs(&calibration.prepared, &check)?;
+    let cosine = |graph| -> Result<f64, QuantizeError> {
+        let found = report::outputs(graph, &check)?;
+        Ok(report::mean_cosine(&expected, &found))
+    };
+    Ok(
+        match check.is_empty() || cosine(&moved)? > cosine(&graph)? {
+            true => moved,
+            false => graph,
+        },
+    )
+}
+
+/// Three of four inputs to fit to, and every fourth.
+fn apart<'a>(inputs: &[&'a Input]) -> (Vec<&'a Input>, Vec<&'a Input>) {
+    let part = |wanted: bool| -> Vec<&'a Input> {
+        let is_apart = |index: &usize| index % CHECK_EVERY == CHECK_EVERY - 1;
+        let indices = (0..inputs.len()).filter(|index| is_apart(index) == wanted);
+        indices.map(|index| inputs[index]).collect()
+    };
+    (part(false), part(true))
 }
 
 /// Fits each rounding to most inputs and takes what keeps the output nearest on the others.
@@ -71,12 +108,7 @@ fn best(
     inputs: &[&Input],
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<(Graph, Rounding), QuantizeError> {
-    let apart = |index: &usize| index % CHECK_EVERY == CHECK_EVERY - 1;
-    let part = |wanted: bool| -> Vec<&Input> {
-        let indices = (0..inputs.len()).filter(|index| apart(index) == wanted);
-        indices.map(|index| inputs[index]).collect()
-    };
-    let (fit, check) = (part(false), part(true));
+    let (fit, check) = apart(inputs);
     let expected = report::outputs(&calibration.prepared, &check)?;
     let nearest = calibration.apply(float_nodes);
     let gptq = rounded(nearest.clone(), Rounding::Gptq, &fit, progress)?;

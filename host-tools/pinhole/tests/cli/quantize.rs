@@ -71,7 +71,13 @@ fn fine_tuning_that_misses_its_goal_is_a_failed_check_and_the_best_state_is_ther
     let sandbox = Sandbox::new();
     let out = sandbox.path("int8.phg");
     let args = ["quantize", GRAPH, "--calibrate", PHOTOS, "--repair", "1"];
-    let goal = ["--calibration-count", "4", "--no-bias-correction", "--cosine", "0.99999"];
+    let goal = [
+        "--calibration-count",
+        "4",
+        "--no-bias-correction",
+        "--cosine",
+        "0.99999",
+    ];
     let said = run(args.into_iter().chain(goal).chain(["--out", &out]))
         .failed_a_check(&["expected 0.99999", "leave out --repair"]);
     assert!(said.contains("NOT reached"), "{said}");
