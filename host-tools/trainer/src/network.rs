@@ -1,7 +1,7 @@
 //! A [`Graph`] as a function that Burn can differentiate, over a batch of inputs.
 //!
-//! Every value is one tensor `[batch, d0, d1, d2, d3]`: the shape that the graph says, ones in front where it has fewer than
-//! four dimensions. What the constants are (leaves that train, or fixed numbers) and what becomes of an activation (as it is,
+//! Every value is one tensor `[batch, d0, d1, d2, d3, d4]`: the shape that the graph says, ones in front where it has fewer than
+//! five dimensions (windows of a picture have five before they are packed). What the constants are (leaves that train, or fixed numbers) and what becomes of an activation (as it is,
 //! or rounded as quantisation rounds it) is the business of [`Rules`]; the operators are in `network/operator.rs`.
 
 #[cfg(test)]
@@ -14,8 +14,11 @@ use pinhole_graph::{Graph, Node, ValueId};
 
 use crate::TrainError;
 
-/// A value for a whole batch, `[batch, d0, d1, d2, d3]`; `[1, …]` for constants.
-pub(crate) type Batch = Tensor<5>;
+/// Dimensions of a value and of the batch before them.
+pub(crate) const RANK: usize = 6;
+
+/// A value for a whole batch, `[batch, d0, d1, d2, d3, d4]`; `[1, …]` for constants.
+pub(crate) type Batch = Tensor<RANK>;
 
 /// What a network is made of beside its operators.
 pub(crate) trait Rules {
@@ -40,6 +43,13 @@ pub(crate) fn forward(
     rules: &impl Rules,
     input: Batch,
 ) -> Result<Batch, TrainError> {
+    let has_room = |node: &&Node| graph.values[node.output].shape.len() < RANK;
+    if let Some(node) = graph.nodes.iter().find(|node| !has_room(node)) {
+        return Err(TrainError::Operator {
+            node: node.name.clone(),
+            op: "a value of so many dimensions",
+        });
+    }
     let mut values: Vec<Option<Batch>> = vec![None; graph.values.len()];
     let mut readers = readers(graph);
     values[graph.inputs[0]] = Some(rules.activation(graph.inputs[0], input));
@@ -76,11 +86,11 @@ fn readers(graph: &Graph) -> Vec<usize> {
 /// `shape` behind a batch, with ones in front.
 ///
 /// # Panics
-/// When it has more than four dimensions, which no packed graph has.
-pub(crate) fn batched(batch: usize, shape: &[usize]) -> [usize; 5] {
-    let mut dims = [1; 5];
+/// When it has more than five dimensions.
+pub(crate) fn batched(batch: usize, shape: &[usize]) -> [usize; RANK] {
+    let mut dims = [1; RANK];
     dims[0] = batch;
-    dims[5 - shape.len()..].copy_from_slice(shape);
+    dims[RANK - shape.len()..].copy_from_slice(shape);
     dims
 }
 

@@ -10,15 +10,15 @@ use burn::tensor::{Slice, Tensor};
 use pinhole_graph::op::{Activation, Binary, Reduce, Unary};
 use pinhole_graph::{Graph, Node, Op};
 
-use super::{Batch, batched};
+use super::{Batch, RANK, batched};
 use crate::TrainError;
 
 /// What `node` computes from `inputs`, which are those of the node in their order.
 pub(super) fn apply(graph: &Graph, node: &Node, inputs: Vec<Batch>) -> Result<Batch, TrainError> {
     let shape = &graph.values[node.output].shape;
-    // Dimension `d` of the graph's values, which may have fewer than four.
+    // Dimension `d` of the graph's values, which may have fewer than five.
     let rank = graph.values[node.inputs[0]].shape.len();
-    let dim = |d: usize| d + 5 - rank;
+    let dim = |d: usize| d + RANK - rank;
     let mut inputs = inputs.into_iter();
     let x = inputs.next().expect("operators have inputs");
     let batch = x.dims()[0];
@@ -44,7 +44,7 @@ pub(super) fn apply(graph: &Graph, node: &Node, inputs: Vec<Batch>) -> Result<Ba
             activate(product(x, &rest[0], rest.get(1)).reshape(dims), *activation)
         }
         Op::MatMul { transpose_b: false } => x.matmul(rest[0].clone()),
-        Op::MatMul { transpose_b: true } => x.matmul(rest[0].clone().swap_dims(3, 4)),
+        Op::MatMul { transpose_b: true } => x.matmul(rest[0].clone().swap_dims(RANK - 2, RANK - 1)),
         Op::Binary {
             function,
             activation,
@@ -75,7 +75,7 @@ pub(super) fn apply(graph: &Graph, node: &Node, inputs: Vec<Batch>) -> Result<Ba
             };
             channels_first(x, |x| max_pool2d(x, options))
         }
-        Op::GlobalAvgPool => x.mean_dims(&[2, 3]),
+        Op::GlobalAvgPool => x.mean_dims(&[RANK - 3, RANK - 2]),
         Op::Softmax { axis } => softmax(x, dim(*axis)),
         Op::LayerNorm { epsilon } => {
             let [gamma, beta] = [0, 1].map(|index: usize| flat(&rest[index]));
@@ -92,18 +92,23 @@ pub(super) fn apply(graph: &Graph, node: &Node, inputs: Vec<Batch>) -> Result<Ba
             reduce(x, *function, &axes).reshape(batched(batch, shape))
         }
         Op::L2Normalize => {
-            let length = x.clone().square().sum_dim(4).add_scalar(1e-12).sqrt();
+            let length = x
+                .clone()
+                .square()
+                .sum_dim(RANK - 1)
+                .add_scalar(1e-12)
+                .sqrt();
             x / length
         }
         Op::Reshape => x.reshape(batched(batch, shape)),
         Op::Transpose { permutation } => {
-            let mut axes = [0, 1, 2, 3, 4];
+            let mut axes = std::array::from_fn(|d| d);
             let moved = permutation.iter().enumerate();
             moved.for_each(|(to, &from)| axes[dim(to)] = dim(from));
             x.permute(axes)
         }
         Op::Slice { starts, steps } => {
-            let mut slices = [Slice::full(); 5];
+            let mut slices = [Slice::full(); RANK];
             for (d, (&start, &step)) in starts.iter().zip(steps).enumerate() {
                 let end = start + (shape[d] - 1) * step + 1;
                 slices[dim(d)] = Slice::new(start as isize, Some(end as isize), step as isize);
@@ -123,7 +128,7 @@ pub(super) fn apply(graph: &Graph, node: &Node, inputs: Vec<Batch>) -> Result<Ba
             after,
             value,
         } => {
-            let mut widths = [(0, 0); 5];
+            let mut widths = [(0, 0); RANK];
             let given = before.iter().zip(after).enumerate();
             given.for_each(|(d, (&before, &after))| widths[dim(d)] = (before, after));
             x.pad(widths, PadMode::Constant(*value))
@@ -147,9 +152,9 @@ struct Window {
     groups: usize,
 }
 
-/// x `[batch, 1, h, w, c]`, weight `[1, o, kh, kw, c / groups]`, bias `[1, 1, 1, 1, o]`.
+/// x `[batch, 1, 1, h, w, c]`, weight `[1, 1, o, kh, kw, c / groups]`, bias `[…, o]`.
 fn conv(x: Batch, weight: &Batch, bias: Option<&Batch>, window: &Window) -> Batch {
-    let [_, outputs, kh, kw, per_group] = weight.dims();
+    let [.., outputs, kh, kw, per_group] = weight.dims();
     let pointwise = [kh, kw] == [1, 1] && window.groups == 1 && window.padding == [0; 4];
     if pointwise {
         let x = match window.stride {
@@ -157,13 +162,14 @@ fn conv(x: Batch, weight: &Batch, bias: Option<&Batch>, window: &Window) -> Batc
             [rows, columns] => x.slice([
                 Slice::full(),
                 Slice::full(),
+                Slice::full(),
                 Slice::new(0, None, rows as isize),
                 Slice::new(0, None, columns as isize),
             ]),
         };
-        let [batch, _, h, w, _] = x.dims();
-        let weight = weight.clone().reshape([1, 1, 1, outputs, per_group]);
-        return product(x, &weight, bias).reshape([batch, 1, h, w, outputs]);
+        let [batch, .., h, w, _] = x.dims();
+        let weight = weight.clone().reshape([1, 1, 1, 1, outputs, per_group]);
+        return product(x, &weight, bias).reshape([batch, 1, 1, h, w, outputs]);
     }
     let weight = weight.clone().reshape([outputs, kh, kw, per_group]);
     let options = ConvOptions {
@@ -195,12 +201,12 @@ fn pairs([top, left, bottom, right]: [usize; 4]) -> [(usize, usize); 2] {
     [(top, bottom), (left, right)]
 }
 
-/// A function of pictures `[batch, c, h, w]` on `[batch, 1, h, w, c]`.
+/// A function of pictures `[batch, c, h, w]` on `[batch, 1, 1, h, w, c]`.
 fn channels_first(x: Batch, function: impl FnOnce(Tensor<4>) -> Tensor<4>) -> Batch {
-    let [batch, _, h, w, c] = x.dims();
+    let [batch, .., h, w, c] = x.dims();
     let y = function(x.reshape([batch, h, w, c]).permute([0, 3, 1, 2]));
     let [_, c, h, w] = y.dims();
-    y.permute([0, 2, 3, 1]).reshape([batch, 1, h, w, c])
+    y.permute([0, 2, 3, 1]).reshape([batch, 1, 1, h, w, c])
 }
 
 fn activate(x: Batch, activation: Activation) -> Batch {
@@ -262,19 +268,20 @@ fn reduce(x: Batch, function: Reduce, axes: &[usize]) -> Batch {
     }
 }
 
-/// q `[batch, 1, 1, windows · queries, width]`, `others` k, v and perhaps a bias (heads, queries, keys).
+/// q `[batch, 1, 1, 1, windows · queries, width]`, `others` k, v and perhaps a bias (heads, queries, keys).
 fn attention(q: Batch, others: &[Batch], num_heads: usize, scale: f32, windows: usize) -> Batch {
     let dims = q.dims();
     let [batch, .., width] = dims;
     let heads = |x: Batch| {
-        let tokens = x.dims()[3] / windows;
-        let split = x.reshape([batch, windows, tokens, num_heads, width / num_heads]);
+        let tokens = x.dims()[RANK - 2] / windows;
+        let split: Tensor<5> = x.reshape([batch, windows, tokens, num_heads, width / num_heads]);
         split.swap_dims(2, 3)
     };
     let [k, v] = [0, 1].map(|index: usize| heads(others[index].clone()));
     let mut scores = heads(q).matmul(k.swap_dims(3, 4)).mul_scalar(scale);
     if let Some(bias) = others.get(2) {
-        scores = scores + bias.clone();
+        let [.., heads, queries, keys] = bias.dims();
+        scores = scores + bias.clone().reshape([1, 1, heads, queries, keys]);
     }
     softmax(scores, 4).matmul(v).swap_dims(2, 3).reshape(dims)
 }

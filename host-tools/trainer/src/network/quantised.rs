@@ -7,10 +7,9 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use pinhole_graph::op::Activation;
 use pinhole_graph::{Graph, Node, Op, QuantDType, QuantParams, ValueId};
 
-use super::{Batch, Rules, batched};
+use super::{Batch, RANK, Rules, batched};
 
 /// What a leaf is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +33,7 @@ pub(crate) struct Leaf {
     pub(crate) data: Vec<f32>,
     /// What a number is a multiple of, one for each output channel of a weight, else one for all.
     pub(crate) units: Vec<f32>,
-    /// Biases and ranges train at another rate than weights.
+    /// `data` as Burn has it.
     pub(crate) tensor: Tensor<1>,
 }
 
@@ -210,12 +209,11 @@ impl Quantised {
 }
 
 impl Rules for Quantised {
-    fn constant(&self, node: &Node, value: ValueId) -> Batch {
+    fn constant(&self, _node: &Node, value: ValueId) -> Batch {
         if let Some(constant) = self.constants.get(&value) {
             return constant.clone();
         }
         let leaf = &self.leaves[self.by_value[&value]];
-        let _ = node;
         match leaf.role {
             Role::Weight => self.weight(leaf),
             _ => leaf
@@ -250,7 +248,7 @@ impl Rules for Quantised {
                     .clone()
                     .exp()
                     .mul_scalar(leaf.units[0])
-                    .reshape([1, 1, 1, 1, 1]);
+                    .reshape([1; RANK]);
                 let steps = (x / scale.clone()).clamp(low, high);
                 let rounded = steps.clone().detach().round();
                 through(steps, rounded) * scale
@@ -328,14 +326,10 @@ fn scales_shared(graph: &Graph) -> Vec<ValueId> {
     root
 }
 
-/// Whether a scale is what it is by definition: of pixels, probabilities, outputs, of constants.
+/// Whether a scale is what it is by definition: of pixels, probabilities, directions.
 fn is_fixed(graph: &Graph, groups: &[ValueId], root: ValueId) -> bool {
     let producers = graph.producers();
-    (0..graph.values.len()).filter(|&value| groups[value] == root).any(|value| {
-        let bounded = producers[value].is_none_or(|node| {
-            matches!(graph.nodes[node].op, Op::Softmax { .. } | Op::NormalizeEmbedding)
-                || matches!(graph.nodes[node].op, Op::Conv2d { activation: Activation::Relu6, .. } if false)
-        });
-        bounded || graph.inputs.contains(&value)
-    })
+    let fixed = |op: &Op| matches!(op, Op::Softmax { .. } | Op::NormalizeEmbedding);
+    let mut members = (0..graph.values.len()).filter(|&value| groups[value] == root);
+    members.any(|value| producers[value].is_none_or(|node| fixed(&graph.nodes[node].op)))
 }
