@@ -91,7 +91,7 @@ pub(crate) struct Calibration {
     pub(crate) percentile: Option<f64>,
     /// How weights are rounded; best tries all and takes what keeps the output nearest.
     #[arg(long, default_value = "best", value_parser = ["best", "nearest", "gptq"])]
-    pub(crate) weights: String,
+    pub(crate) rounding: String,
     /// Leave the channels of each tensor as unequal as they are.
     #[arg(long)]
     pub(crate) no_equalize: bool,
@@ -183,7 +183,7 @@ pub(crate) struct Quantization {
     /// How ranges were chosen.
     observer: &'static str,
     /// How weights were rounded.
-    weights: &'static str,
+    rounding: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     mixed: Option<MixedReport>,
     #[cfg(feature = "train")]
@@ -258,7 +258,7 @@ impl Quantization {
             out += &format!("  {:.5}  {}\n", worst.cosine, worst.input);
         }
         out += &format!("ranges chosen by: {}\n", self.observer);
-        out += &format!("weights rounded by: {}\n", self.weights);
+        out += &format!("weights rounded by: {}\n", self.rounding);
         #[cfg(feature = "train")]
         out.extend(self.repair.iter().map(repair::RepairReport::line));
         if let Some(mixed) = &self.mixed {
@@ -305,7 +305,7 @@ impl Calibration {
             calibration_count: count,
             observer: "best".to_owned(),
             percentile: None,
-            weights: "best".to_owned(),
+            rounding: "best".to_owned(),
             no_equalize: false,
             no_bias_correction: false,
             cosine: None,
@@ -372,7 +372,7 @@ pub(crate) fn calibrated(
     let options = Options {
         observer: observer(choices)?,
         equalize: !choices.no_equalize,
-        weights: match choices.weights.as_str() {
+        weights: match choices.rounding.as_str() {
             "nearest" => Some(Rounding::Nearest),
             "gptq" => Some(Rounding::Gptq),
             _ => None,
@@ -433,7 +433,7 @@ pub(crate) fn calibrated(
     });
     let quantization = Quantization {
         observer: found.observer.name(),
-        weights: found.weights.name(),
+        rounding: found.weights.name(),
         mixed,
         #[cfg(feature = "train")]
         repair,
