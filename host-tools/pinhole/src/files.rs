@@ -12,6 +12,14 @@ use sha2::{Digest, Sha256};
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Unfinished;
 
+/// What weights are called in a folder or a repository, the most wanted first.
+pub(crate) const WEIGHTS: [&str; 4] = [
+    "model.safetensors",
+    "open_clip_model.safetensors",
+    "pytorch_model.bin",
+    "open_clip_pytorch_model.bin",
+];
+
 /// Larger model and bank files are refused before they are read.
 const LARGEST_BYTES: u64 = 2 << 30;
 

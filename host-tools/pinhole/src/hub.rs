@@ -17,16 +17,10 @@ use indicatif::ProgressBar;
 use sha2::{Digest, Sha256};
 
 use crate::failure::{Context, Failure, Outcome};
+use crate::files::WEIGHTS;
 use crate::output::note;
 use crate::{files, progress};
 
-/// Weights, the best first.
-const WEIGHTS: [&str; 4] = [
-    "model.safetensors",
-    "open_clip_model.safetensors",
-    "pytorch_model.bin",
-    "open_clip_pytorch_model.bin",
-];
 /// What import reads beside weights, where it is there.
 const BESIDE: [&str; 7] = [
     "config.json",

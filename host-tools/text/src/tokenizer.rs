@@ -23,6 +23,7 @@ mod normalizer;
 mod pre_tokenizer;
 mod prefix_table;
 mod sentencepiece;
+mod static_embeddings;
 mod unicode_9;
 mod unicode_tables;
 mod unigram;
@@ -32,11 +33,13 @@ mod wordpiece;
 pub use crate::clean::Clean;
 pub use error::TokenizerError;
 pub use load::{MAX_TOKENIZER_BYTES, MAX_VOCAB_TOKENS};
+pub use static_embeddings::marked as marked_for_static_embeddings;
 
 use added::{AddedTokens, Span};
 use bpe::Bpe;
 use normalizer::Normalizer;
 use pre_tokenizer::Splitter;
+use static_embeddings::StaticEmbeddings;
 use unigram::Unigram;
 use wordpiece::WordPiece;
 
@@ -61,6 +64,8 @@ pub struct Tokenizer {
     splitters: Vec<Splitter>,
     model: Model,
     frame: Frame,
+    /// Set for a table of static embeddings; the frame is empty then.
+    static_embeddings: Option<StaticEmbeddings>,
     max_tokens: usize,
     pad_id: u32,
     vocab_len: usize,
@@ -96,6 +101,23 @@ impl Model {
             Self::WordPiece(model) => model.max_id(),
             Self::Bpe(model) => model.vocab.values().copied().max(),
             Self::Unigram(model) => model.max_id(),
+        }
+    }
+
+    fn unk_id(&self) -> Option<u32> {
+        match self {
+            Self::WordPiece(model) => Some(model.unk_id()),
+            Self::Bpe(model) => model.unk_id,
+            Self::Unigram(model) => Some(model.unk_id()),
+        }
+    }
+
+    /// As the vocabulary spells them, in no order.
+    fn tokens(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        match self {
+            Self::WordPiece(model) => Box::new(model.tokens()),
+            Self::Bpe(model) => Box::new(model.vocab.keys().map(|token| &**token)),
+            Self::Unigram(model) => Box::new(model.tokens()),
         }
     }
 }
@@ -138,10 +160,14 @@ impl Tokenizer {
     }
 
     fn encode_at_most(&self, text: &str, max_tokens: usize) -> Vec<u32> {
-        let text = self.clean.apply(text);
+        let cleaned = self.clean.apply(text);
+        let text = match &self.static_embeddings {
+            Some(rules) => rules.shortened(&cleaned, max_tokens),
+            None => &cleaned,
+        };
         let mut ids = self.frame.prefix.clone();
         let full = max_tokens.saturating_sub(self.frame.suffix.len());
-        for span in self.added.split_raw(&text) {
+        for span in self.added.split_raw(text) {
             if ids.len() >= full {
                 break;
             }
@@ -151,6 +177,9 @@ impl Tokenizer {
             }
         }
         ids.truncate(full);
+        if let Some(rules) = &self.static_embeddings {
+            rules.keep_known(&mut ids);
+        }
         ids.extend_from_slice(&self.frame.suffix);
         ids
     }
@@ -176,7 +205,8 @@ impl Tokenizer {
     }
 
     fn check_max_tokens(&self, found: usize) -> Result<(), TokenizerError> {
-        let specials = self.frame.len();
+        // Without a frame too, static embeddings want the token that stands for nothing.
+        let specials = (self.frame.len()).max(usize::from(self.static_embeddings.is_some()));
         if found < specials {
             return Err(TokenizerError::MaxTokens { found, specials });
         }
@@ -217,5 +247,10 @@ impl Tokenizer {
     /// The id of a token spelled as in the vocabulary.
     pub fn token_id(&self, token: &str) -> Option<u32> {
         self.added.id(token).or_else(|| self.model.id(token))
+    }
+
+    /// The id of what the vocabulary cannot spell, where it has one.
+    pub fn unk_id(&self) -> Option<u32> {
+        self.model.unk_id()
     }
 }

@@ -18,6 +18,7 @@ mod pickle;
 pub mod projection;
 mod pytorch;
 mod safetensors;
+pub mod static_embeddings;
 pub mod tflite;
 pub mod timm;
 

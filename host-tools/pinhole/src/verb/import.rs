@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use pinhole_graph::import::projection::{Projection, Tower};
-use pinhole_graph::import::{Checkpoint, bert, clip, efficientnet_lite, nearest, timm};
+use pinhole_graph::import::{
+    Checkpoint, bert, clip, efficientnet_lite, nearest, static_embeddings, timm,
+};
 use pinhole_graph::{Graph, ModelKind, pass};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::failure::{Failure, Outcome};
-use crate::files::{self, FileKind};
+use crate::files::{self, FileKind, WEIGHTS};
 use crate::graph_file;
 use crate::output::{json, note, say};
 use crate::vocabulary;
@@ -33,17 +35,21 @@ Examples:
   pinhole import open_clip_model.safetensors --out image.phg
   pinhole import hf:openai/clip-vit-base-patch32 --out image.phg
   pinhole import hf:timm/resnet18.a1_in1k --out resnet18.phg
+  pinhole import $(pinhole data get potion-base-8m) --out text.phg
   pinhole import mobilenetv4.pth --arch mobilenetv4_conv_small --out image.phg
   pinhole import open_clip_model.safetensors --tower text --out text.phg \\
     --tokenizer $(pinhole data get clip-vocabulary)
 
 The architecture is recognised from the checkpoint's keys: EfficientNet-Lite0 to
 4, both towers of OpenAI's CLIP, open_clip's CLIP, SigLIP, CoCa and MobileCLIP,
-Hugging Face's CLIP and SigLIP, BERT and MiniLM; in timm's keys ResNet,
-MobileNetV2 to V4, RepViT and TinyViT. What tensors do not tell of the latter
+Hugging Face's CLIP and SigLIP, BERT and MiniLM, model2vec's tables of static
+embeddings; in timm's keys ResNet, MobileNetV2 to V4, RepViT and TinyViT, in
+torchvision's ResNet, MobileNetV2 and V3. What tensors do not tell of these
 comes from timm's config.json beside the checkpoint, or from --arch. The
 vocabulary of a text encoder is read from tokenizer.json,
 bpe_simple_vocab_16e6.txt.gz or vocab.txt beside the checkpoint.
+Of a folder the weights are read that it has: model.safetensors,
+open_clip_model.safetensors, pytorch_model.bin or open_clip_pytorch_model.bin.
 
 hf:ORG/NAME[@REVISION] fetches the weights of a repository of the Hugging Face
 Hub and what stands beside them, into the cache that all its programs share
@@ -54,7 +60,7 @@ A TFLite file that is quantised to int8 keeps its scales and its bits: pack the
 graph as it is, without pinhole quantize. An int8 ONNX file keeps its
 scales and integers in the same way, but not the bits of another engine.")]
 pub(crate) struct Args {
-    /// Checkpoint, ONNX or TFLite file, or hf:ORG/NAME of the Hub.
+    /// Checkpoint, the folder of one, ONNX or TFLite file, or hf:ORG/NAME of the Hub.
     #[arg(value_name = "FILE")]
     source: PathBuf,
     #[command(flatten)]
@@ -97,7 +103,8 @@ pub(crate) struct Choices {
     /// checkpoint otherwise.
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
-    /// Longest token sequence of a text encoder. [default: 64, or the context of a CLIP]
+    /// Longest token sequence of a text encoder. [default: 64, the context of a CLIP, or what a
+    /// table of static embeddings says: 512 as a rule]
     #[arg(long, value_name = "N")]
     max_tokens: Option<usize>,
 }
@@ -201,6 +208,8 @@ struct Imported<'a> {
 pub(crate) fn imported(source: &Path, choices: &Choices) -> Outcome<Graph> {
     let fetched = fetched(source)?;
     let source = fetched.as_ref().map_or(source, |(path, _)| path);
+    let inside = weights_inside(source)?;
+    let source = inside.as_deref().unwrap_or(source);
     let bytes = files::read(source)?;
     let mut graph = match extension(source).as_str() {
         "onnx" => onnx(source, choices)?,
@@ -230,6 +239,23 @@ pub(crate) fn imported(source: &Path, choices: &Choices) -> Outcome<Graph> {
         graph.meta.source.insert("repository".into(), origin);
     }
     Ok(graph)
+}
+
+/// The weights in a folder; `None` for a file.
+fn weights_inside(source: &Path) -> Outcome<Option<PathBuf>> {
+    if !source.is_dir() {
+        return Ok(None);
+    }
+    let mut weights = WEIGHTS.iter().map(|name| source.join(name));
+    let found = weights.find(|path| path.is_file()).ok_or_else(|| {
+        Failure::new(format_args!(
+            "{}: found a folder without weights, expected one of {}",
+            source.display(),
+            WEIGHTS.join(", ")
+        ))
+        .help("name the file: pinhole import FILE")
+    })?;
+    Ok(Some(found))
 }
 
 /// The weights that `hf:ORG/NAME` names, once they are here, and where they are from; `None` for a file.
@@ -332,9 +358,20 @@ fn checkpoint(source: &Path, bytes: &[u8], choices: &Choices) -> Outcome<Graph> 
             choices.max_tokens.unwrap_or(ASSUMED_TOKENS),
         )?;
         (graph, Tower::Text)
+    } else if static_embeddings::recognises(&checkpoint) {
+        let accepted = ["--projection", "--tokenizer", "--max-tokens"];
+        choices.only(source, "a table of static embeddings", &accepted)?;
+        let config = static_embeddings::config_beside(&checkpoint)?;
+        config
+            .assumed
+            .iter()
+            .for_each(|assumption| note!("assumed: {assumption}"));
+        let tokens = choices.max_tokens.unwrap_or(config.max_tokens);
+        let graph = static_embeddings::import(&checkpoint, &config, tokens)?;
+        (graph, Tower::Text)
     } else if choices.arch.is_some() || timm::recognises(&checkpoint).is_some() {
         let accepted = ["--projection", "--head", "--arch"];
-        choices.only(source, "a network of timm's", &accepted)?;
+        choices.only(source, "a network of timm's or torchvision's", &accepted)?;
         let config = timm::config_beside(&checkpoint, choices.arch.as_deref()).map_err(|error| {
             Failure::new(error).help(
                 "--arch NAME says which network of timm it is, whatever config.json says; others come as ONNX",
@@ -368,7 +405,7 @@ fn checkpoint(source: &Path, bytes: &[u8], choices: &Choices) -> Outcome<Graph> 
             checkpoint.tensors.len(),
             keys.join(", ")
         ))
-        .help("known are EfficientNet-Lite0 to 4, CLIP, SigLIP, CoCa and MobileCLIP of OpenAI, open_clip and Hugging Face, BERT and MiniLM, and ResNet, MobileNetV2 to V4, RepViT and TinyViT in timm's keys; other networks come as ONNX: pinhole import model.onnx"));
+        .help("known are EfficientNet-Lite0 to 4, CLIP, SigLIP, CoCa and MobileCLIP of OpenAI, open_clip and Hugging Face, BERT and MiniLM, model2vec's static embeddings, and ResNet, MobileNetV2 to V4, RepViT and TinyViT in timm's keys, MobileNetV2 and V3 in torchvision's; other networks come as ONNX: pinhole import model.onnx"));
     };
     if let Some(path) = &choices.projection {
         let projection = Projection::load(path)?;

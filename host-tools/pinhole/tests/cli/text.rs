@@ -1,4 +1,6 @@
-//! Text encoders in int8 from the command line, and goals of accuracy.
+//! Text encoders in int8 from the command line, tables of static embeddings, and goals of accuracy.
+
+use safetensors::tensor::{Dtype, TensorView};
 
 use crate::{CAT, GRAPH, PHOTOS, Sandbox, TEXT, bytes, clip, run};
 
@@ -189,4 +191,95 @@ fn accuracy_on_labelled_pictures_is_a_goal() {
     assert!(found.contains("50 points below f32 allowed"), "{found}");
     quantize(&["--max-float-macs", "5M"]).refused(&["--max-float-macs without a goal", "--cosine"]);
     quantize(&["--max-drop", "1", "--labelled", PHOTOS]).refused(&["demo", "expected"]);
+}
+
+/// A folder with a table of static embeddings, a row for each of the unknown token and [`WORDS`], and its tokenizer.
+fn static_table(sandbox: &Sandbox, rows: usize) -> String {
+    let folder = sandbox.path("static");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let floats = |seed: usize| ((seed * 37 % 64) as f32 - 31.0).to_le_bytes();
+    let data: Vec<u8> = (0..rows * 8).flat_map(floats).collect();
+    let table = TensorView::new(Dtype::F32, vec![rows, 8], &data).expect("a tensor");
+    let weights = safetensors::serialize([("embeddings", table)], None).expect("a checkpoint");
+    let words = ["[UNK]"].into_iter().chain(WORDS.split(' ')).enumerate();
+    let words: Vec<String> = words
+        .map(|(id, word)| format!("\"{word}\": {id}"))
+        .collect();
+    let tokenizer = format!(
+        r#"{{"version": "1.0", "normalizer": null, "pre_tokenizer": {{"type": "BertPreTokenizer"}},
+            "model": {{"type": "WordPiece", "unk_token": "[UNK]", "vocab": {{{}}}}}}}"#,
+        words.join(", ")
+    );
+    for (name, content) in [
+        ("static/model.safetensors", weights),
+        ("static/tokenizer.json", tokenizer.into_bytes()),
+        ("static/vocab.txt", b"[UNK]\n".to_vec()),
+        ("static/config.json", br#"{"normalize": true}"#.to_vec()),
+    ] {
+        sandbox.file(name, content);
+    }
+    folder
+}
+
+#[test]
+fn a_table_of_static_embeddings_embeds_and_is_quantised() {
+    let sandbox = Sandbox::new();
+    let folder = static_table(&sandbox, WORDS.split(' ').count() + 1);
+    let [graph, int8, bank] = ["static.phg", "int8.phg", "bank.phc"].map(|name| sandbox.path(name));
+    let said = run(["import", &folder, "--max-tokens", "8", "--out", &graph]).done();
+    assert!(
+        said.contains("3 nodes") && said.contains("ids [8]"),
+        "{said}"
+    );
+    let lines = WORDS.replace(' ', " cat\n");
+    let source = format!("texts:{}", sandbox.file("lines.txt", lines));
+    run(["quantize", &graph, "--calibrate", &source, "--out", &int8]).done();
+    for encoder in [&graph, &int8] {
+        let embed = |classes: &str| {
+            run([
+                "embed",
+                "--text-encoder",
+                encoder,
+                "--classes",
+                classes,
+                "--out",
+                &bank,
+            ])
+        };
+        embed("cat,dog,red house").done();
+    }
+    // The unknown token is left out, whatever its row, and what is left is nothing.
+    let templates = sandbox.file("bare.txt", "{}\n");
+    let nothing = [
+        "embed",
+        "--text-encoder",
+        &graph,
+        "--classes",
+        "zebra",
+        "--templates",
+        &templates,
+        "--out",
+        &bank,
+    ];
+    run(nothing).refused(&["zebra", "found an embedding of length 0"]);
+}
+
+#[test]
+fn a_table_that_does_not_fit_its_tokenizer_is_refused() {
+    let sandbox = Sandbox::new();
+    let words = WORDS.split(' ').count() + 1;
+    let folder = static_table(&sandbox, words + 2);
+    let out = sandbox.path("static.phg");
+    let import = |extra: &[&str]| run(["import", &folder, "--out", &out].iter().chain(extra));
+    let expected = format!("found a tokenizer of {words} ids, expected {}", words + 2);
+    import(&[]).refused(&["tokenizer.json", &expected, "--tokenizer FILE"]);
+    let vocabulary = format!("{folder}/vocab.txt");
+    import(&["--tokenizer", &vocabulary]).refused(&[
+        "vocab.txt",
+        "found no JSON",
+        "tokenizer.json",
+    ]);
+    import(&["--head"]).refused(&["found --head beside a table of static embeddings"]);
+    run(["import", "docs", "--out", &out])
+        .refused(&["found a folder without weights", "model.safetensors"]);
 }

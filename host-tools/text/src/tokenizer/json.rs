@@ -9,6 +9,7 @@ mod models;
 
 use super::added::{AddedToken, AddedTokens, MAX_ADDED_TOKENS};
 use super::load::MAX_VOCAB_TOKENS;
+use super::static_embeddings::StaticEmbeddings;
 use super::{Frame, Model, Tokenizer};
 use models::{BpeSettings, IntoModel, UnigramSettings, WordPieceSettings};
 use serde::Deserialize;
@@ -31,6 +32,9 @@ struct Tagged {
 
 #[derive(Deserialize)]
 struct File<'a, M> {
+    /// Not of the format: [`marked`](super::static_embeddings::marked).
+    #[serde(default)]
+    static_embeddings: bool,
     truncation: Option<frame::Truncation>,
     padding: Option<frame::Padding>,
     #[serde(default)]
@@ -90,8 +94,19 @@ fn build<M: IntoModel>(file: File<'_, M>) -> Result<Tokenizer, Vec<String>> {
     if splitters.is_empty() && matches!(model, Some(Model::WordPiece(_))) {
         faults.push("pre_tokenizer: found none, expected one that splits words".to_owned());
     }
-    let frame = frame::frame(file.post_processor, &mut faults);
-    let max_tokens = frame::max_tokens(file.truncation, frame.len(), &mut faults);
+    let added = file.added_tokens.iter().map(|token| &*token.content);
+    let static_embeddings = model
+        .as_ref()
+        .filter(|_| file.static_embeddings)
+        .map(|model| StaticEmbeddings::new(model, added));
+    let (frame, max_tokens) = match file.static_embeddings {
+        true => (Frame::default(), usize::MAX),
+        false => {
+            let frame = frame::frame(file.post_processor, &mut faults);
+            let max_tokens = frame::max_tokens(file.truncation, frame.len(), &mut faults);
+            (frame, max_tokens)
+        }
+    };
     let pad_id = file.padding.and_then(|padding| padding.pad_id);
     let pad_id = pad_id.or_else(|| model.as_ref()?.id("[PAD]")).unwrap_or(0);
     check_specials(&frame, pad_id, vocab_len, &mut faults);
@@ -109,6 +124,7 @@ fn build<M: IntoModel>(file: File<'_, M>) -> Result<Tokenizer, Vec<String>> {
             splitters,
             model,
             frame,
+            static_embeddings,
             max_tokens,
             pad_id,
             vocab_len,

@@ -100,6 +100,7 @@ fn tokenizer(
             prefix: vec![start],
             suffix: vec![end],
         },
+        static_embeddings: None,
         max_tokens: CONTEXT_LENGTH,
         pad_id: 0,
     })

@@ -192,6 +192,7 @@ fn build(file: File<'_>) -> Result<Tokenizer, String> {
             prefix: Vec::new(),
             suffix: vec![eos_id],
         },
+        static_embeddings: None,
         max_tokens: CONTEXT_LENGTH,
         pad_id: eos_id,
         vocab_len,

@@ -100,6 +100,15 @@ impl Unigram {
         self.ids.values().copied().max()
     }
 
+    pub(super) fn unk_id(&self) -> u32 {
+        self.unk_id
+    }
+
+    /// As the vocabulary spells them, in no order.
+    pub(super) fn tokens(&self) -> impl Iterator<Item = &str> {
+        self.ids.keys().map(|token| &**token)
+    }
+
     /// Spells a text.
     pub(super) fn push_word(&self, text: &str, ids: &mut Vec<u32>) {
         let mut unknown = 0..0;

@@ -48,6 +48,7 @@ pub(super) fn parse(text: &str) -> Result<Tokenizer, Vec<String>> {
             prefix: vec![cls_id],
             suffix: vec![sep_id],
         },
+        static_embeddings: None,
         max_tokens: MAX_TOKENS,
         pad_id,
         vocab_len: text.lines().count(),

@@ -49,6 +49,15 @@ impl WordPiece {
         self.vocab.values().copied().max()
     }
 
+    pub(super) fn unk_id(&self) -> u32 {
+        self.unk_id
+    }
+
+    /// As the vocabulary spells them, in no order.
+    pub(super) fn tokens(&self) -> impl Iterator<Item = &str> {
+        self.vocab.keys().map(|token| &**token)
+    }
+
     /// Spells one word, or gives up on all of it.
     pub(super) fn push_word(&self, word: &str, ids: &mut Vec<u32>) {
         let first_id = ids.len();
