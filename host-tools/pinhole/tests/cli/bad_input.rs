@@ -545,6 +545,11 @@ fn arguments_that_make_no_sense_are_refused_by_name() {
     );
     said(&["classify", "--modle", "x"], &["--modle", "--model"]);
     said(&["classify", CAT], &["--model <FILE>"]);
+    #[cfg(feature = "train")]
+    said(
+        &["quantize", GRAPH, "--repair", "2", "--max-flash", "1MB"],
+        &["--repair <STEPS>", "--max-flash <BYTES>"],
+    );
     said(
         &["bench", "--model", IMAGE, "--runs", "0"],
         &["--runs <N>", "at least 1"],

@@ -83,13 +83,3 @@ fn fine_tuning_that_misses_its_goal_is_a_failed_check_and_the_best_state_is_ther
     assert!(said.contains("NOT reached"), "{said}");
     assert_eq!(sandbox.names(), ["int8.phg"]);
 }
-
-#[test]
-fn fine_tuning_is_refused_beside_budgets() {
-    let sandbox = Sandbox::new();
-    let out = sandbox.path("int8.phg");
-    let args = ["quantize", GRAPH, "--calibrate", PHOTOS, "--repair", "2"];
-    let budget = ["--cosine", "0.9", "--max-flash", "1MB", "--out", &out];
-    run(args.into_iter().chain(budget)).refused(&["--repair", "--max-flash"]);
-    assert_eq!(sandbox.names(), [""; 0]);
-}
