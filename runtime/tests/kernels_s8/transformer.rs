@@ -520,7 +520,7 @@ pub(crate) fn rows_of_a_table_are_equal_and_exact() {
                 numbers.map(move |&q| {
                     let real = (i64::from(q) * factor) as f64 / f64::from(1u32 << shift);
                     // Halves up.
-                    ((real + 0.5).floor() as i32 + zero_point).clamp(lowest, highest)
+                    (libm::floor(real + 0.5) as i32 + zero_point).clamp(lowest, highest)
                 })
             })
             .collect();
