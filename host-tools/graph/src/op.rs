@@ -188,6 +188,18 @@ pub enum Op {
 }
 
 impl Op {
+    /// Whether every element of the output is one of an input, or padding.
+    pub fn only_moves(&self) -> bool {
+        matches!(
+            self,
+            Self::Reshape
+                | Self::Transpose { .. }
+                | Self::Slice { .. }
+                | Self::Concat { .. }
+                | Self::Pad { .. }
+        )
+    }
+
     /// Its name as messages print it.
     pub fn name(&self) -> &'static str {
         match self {

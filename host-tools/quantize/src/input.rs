@@ -46,6 +46,20 @@ impl From<Vec<i32>> for Input {
     }
 }
 
+/// One of so many inputs is set apart for choices, and takes no part in what is chosen.
+pub const CHECK_EVERY: usize = 4;
+
+/// What is fitted to, and every [`CHECK_EVERY`]th for choices; each in its order.
+pub fn apart<T: Clone>(inputs: &[T]) -> (Vec<T>, Vec<T>) {
+    let mut parts = (Vec::new(), Vec::new());
+    for (index, input) in inputs.iter().enumerate() {
+        let checks = index % CHECK_EVERY == CHECK_EVERY - 1;
+        let part = if checks { &mut parts.1 } else { &mut parts.0 };
+        part.push(input.clone());
+    }
+    parts
+}
+
 /// What the inputs of a graph are, in the plural.
 pub fn inputs_of(graph: &Graph) -> &'static str {
     match graph.meta.kind {

@@ -29,7 +29,7 @@ mod widths;
 
 pub use accuracy::{ClassMeans, Labelled};
 pub use chart::svg;
-pub use input::{Input, inputs_of};
+pub use input::{CHECK_EVERY, Input, apart, inputs_of};
 pub use mixed::{Accuracy, Choice, Goal, Memory, Mixed, Sensitivity, quantize_mixed};
 pub use observe::Observer;
 pub use report::{LayerReport, Report};

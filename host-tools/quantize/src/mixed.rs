@@ -243,7 +243,7 @@ impl Search<'_> {
         let layers: Vec<&Node> = graph
             .nodes
             .iter()
-            .filter(|node| !only_moves(node) && node.op != Op::NormalizeEmbedding)
+            .filter(|node| !node.op.only_moves() && node.op != Op::NormalizeEmbedding)
             .filter(|node| scheme::is_integer(graph, node, &self.options.float_nodes))
             .collect();
         let mut ranking = Vec::new();
@@ -348,13 +348,6 @@ fn float_macs_of(graph: &Graph, options: &PackOptions) -> Result<u64, QuantizeEr
     Ok(floats.map(|op| op.macs).sum())
 }
 
-fn only_moves(node: &Node) -> bool {
-    matches!(
-        node.op,
-        Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::Concat { .. } | Op::Pad { .. }
-    )
-}
-
 /// Adds the nodes that only move what these write; the normalisation of an embedding has the type of its input.
 fn with_movers(graph: &Graph, floats: &BTreeSet<String>) -> BTreeSet<String> {
     let mut all = floats.clone();
@@ -364,7 +357,7 @@ fn with_movers(graph: &Graph, floats: &BTreeSet<String>) -> BTreeSet<String> {
             .inputs
             .iter()
             .filter(|&&input| graph.values[input].constant.is_none());
-        let follows = only_moves(node) || node.op == Op::NormalizeEmbedding;
+        let follows = node.op.only_moves() || node.op == Op::NormalizeEmbedding;
         let from_floats = follows && written.all(|&input| is_float[input]);
         if from_floats {
             all.insert(node.name.clone());

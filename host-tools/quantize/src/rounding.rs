@@ -6,7 +6,9 @@
 use pinhole_graph::Graph;
 use std::collections::BTreeSet;
 
-use crate::{Calibration, Input, Options, Progress, QuantizeError, correct, gptq, report, spread};
+use crate::{
+    Calibration, Input, Options, Progress, QuantizeError, apart, correct, gptq, report, spread,
+};
 
 /// How weights are rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +31,6 @@ impl Rounding {
 
 /// With fewer inputs weights go to their nearest steps unless somebody asks for more: a fit would learn the inputs.
 const FEWEST_INPUTS: usize = 16;
-
-/// Every fourth input is set apart for choices.
-const CHECK_EVERY: usize = 4;
 
 /// Calibration inputs whose windows weights are rounded for.
 const ROUNDING_INPUTS: usize = 64;
@@ -89,16 +88,6 @@ fn corrected(
             false => graph,
         },
     )
-}
-
-/// Three of four inputs to fit to, and every fourth.
-fn apart<'a>(inputs: &[&'a Input]) -> (Vec<&'a Input>, Vec<&'a Input>) {
-    let part = |wanted: bool| -> Vec<&'a Input> {
-        let is_apart = |index: &usize| index % CHECK_EVERY == CHECK_EVERY - 1;
-        let indices = (0..inputs.len()).filter(|index| is_apart(index) == wanted);
-        indices.map(|index| inputs[index]).collect()
-    };
-    (part(false), part(true))
 }
 
 /// Fits each rounding to most inputs and takes what keeps the output nearest on the others.

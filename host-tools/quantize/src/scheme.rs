@@ -11,7 +11,7 @@ use pinhole_graph::{EMBEDDING_MARGIN, Graph, Node, Op, QuantDType, QuantParams, 
 
 use crate::observe::{Observer, Statistics};
 use crate::rounding::Rounding;
-use crate::widths::{Groups, is_mean_over_tokens};
+use crate::widths::{self, Groups, is_mean_over_tokens};
 
 /// Room of a 16-bit stream over the largest number seen.
 const STREAM_MARGIN: f32 = 4.0;
@@ -127,6 +127,15 @@ pub(crate) fn apply(
     quantized
 }
 
+/// For each value of a quantised graph the first of those that have one scale with it by the operators between them.
+pub fn scale_groups(graph: &Graph) -> Vec<ValueId> {
+    let is_integer = |node: &Node| graph.values[node.output].quant.is_some();
+    widths::roots(
+        graph,
+        &graph.nodes.iter().map(is_integer).collect::<Vec<_>>(),
+    )
+}
+
 /// Gives the weights of integer layers the scales of what they are now, after training moved them.
 pub fn rescale_weights(graph: &mut Graph) {
     let is_layer = |op: &Op| matches!(op, Op::Conv2d { .. } | Op::Linear { .. });
@@ -151,11 +160,7 @@ pub(crate) fn is_integer(graph: &Graph, node: &Node, float_nodes: &BTreeSet<Stri
             Unary::Exp | Unary::Log | Unary::Reciprocal | Unary::Sqrt
         ),
         Op::ChannelUnary { .. } => true,
-        Op::Reshape
-        | Op::Transpose { .. }
-        | Op::Slice { .. }
-        | Op::Concat { .. }
-        | Op::Pad { .. } => true,
+        op if op.only_moves() => true,
         Op::NormalizeEmbedding | Op::LayerNorm { .. } | Op::Attention { .. } => true,
         // A column alone marks tokens, for a choice among them in floats.
         Op::Embedding => graph.values[node.output].shape.last() > Some(&1),

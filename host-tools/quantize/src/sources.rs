@@ -109,17 +109,7 @@ fn rounded(graph: &Graph) -> Vec<ValueId> {
         let quant = graph.values[*value].quant.as_ref();
         quant.is_some_and(|quant| quant.dtype == QuantDType::I8)
     };
-    let moves = |op: &Op| {
-        matches!(
-            op,
-            Op::Reshape
-                | Op::Transpose { .. }
-                | Op::Slice { .. }
-                | Op::Concat { .. }
-                | Op::Pad { .. }
-                | Op::NormalizeEmbedding
-        )
-    };
+    let moves = |op: &Op| op.only_moves() || *op == Op::NormalizeEmbedding;
     let computed = graph.nodes.iter().filter(|node| !moves(&node.op));
     let values = graph.inputs.iter().copied();
     values

@@ -65,7 +65,7 @@ impl Groups {
                     ..
                 } => {}
                 op if is_depthwise(graph, node.inputs[1..].first(), op) => {}
-                op if keeps_type(op) => {}
+                op if op.only_moves() => {}
                 _ => {
                     node.inputs
                         .iter()
@@ -169,20 +169,12 @@ fn spread(graph: &Graph, integer: &[bool], root: &[ValueId], bytes: &[bool], wan
     }
 }
 
-/// Operators whose output has the type of their inputs, whatever it is.
-fn keeps_type(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::Concat { .. } | Op::Pad { .. }
-    )
-}
-
 /// Operators whose output has the scale of their inputs.
 fn keeps_scale(op: &Op) -> bool {
-    keeps_type(op) || matches!(op, Op::AvgPool { .. } | Op::MaxPool { .. })
+    op.only_moves() || matches!(op, Op::AvgPool { .. } | Op::MaxPool { .. })
 }
 
-fn roots(graph: &Graph, integer: &[bool]) -> Vec<ValueId> {
+pub(crate) fn roots(graph: &Graph, integer: &[bool]) -> Vec<ValueId> {
     let mut parent: Vec<ValueId> = (0..graph.values.len()).collect();
     fn find(parent: &[ValueId], mut value: ValueId) -> ValueId {
         while parent[value] != value {

@@ -1,10 +1,12 @@
-//! Contrastive training of the projections that make a dual encoder out of two frozen encoders.
+//! Training on Burn: the projections that make a dual encoder out of two frozen encoders, and the repair of a quantised one.
 //!
 //! An image encoder trained as a classifier and a sentence encoder know nothing of each other. The rows of the classifier's
 //! head are prototypes of its classes, and classes have names: enough to train a projection of each side into one space by
-//! contrast (InfoNCE; CLIP), in the manner of locked-image tuning (Zhai et al., 2022, arXiv 2111.07991). This crate does that
-//! over precomputed features: [`features`] is the contract for them, [`recipe`] the file that says what to do, [`train()`] the
-//! run. It runs no encoder itself, and reads no label of any picture.
+//! contrast (InfoNCE; CLIP), in the manner of locked-image tuning (Zhai et al., 2022, arXiv 2111.07991). [`train()`] does that
+//! over precomputed features: [`features`] is the contract for them, [`recipe`] the file that says what to do. It runs no encoder.
+//!
+//! [`mod@repair`] fine-tunes an int8 encoder towards its own f32 embeddings; `network` runs a graph of an encoder as a function
+//! that Burn differentiates. Nothing here reads a label of any picture.
 //!
 //! The same recipe, inputs and machine give the same bytes, also when the run was killed and resumed on the way.
 //!

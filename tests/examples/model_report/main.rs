@@ -22,8 +22,8 @@ use pinhole_pack::{PackOptions, Precision, pack};
 use pinhole_quantize::report::{cosine, outputs, report};
 use pinhole_quantize::sources::{sources, table};
 use pinhole_quantize::{
-    ClassMeans, Goal, Input, Memory, Mixed, Options, Quantized, Rounding, Sensitivity, inputs_of,
-    quantize, quantize_mixed,
+    ClassMeans, Goal, Input, Memory, Mixed, Options, Quantized, Rounding, Sensitivity, apart,
+    inputs_of, quantize, quantize_mixed,
 };
 use pinhole_runtime::interpreter::AlignedBytes;
 use pinhole_runtime::kernel::detect;
@@ -209,10 +209,7 @@ fn mixed(
     options: &Options,
     goal: f64,
 ) -> Result<Mixed, Failure> {
-    let numbered = calibration.iter().cloned().enumerate();
-    let (check, seen): (Vec<_>, Vec<_>) = numbered.partition(|(index, _)| index % 4 == 3);
-    let [check, seen] = [check, seen]
-        .map(|numbered| -> Vec<Input> { numbered.into_iter().map(|(_, input)| input).collect() });
+    let (seen, check) = apart(calibration);
     let goal = Goal {
         cosine: goal,
         ..Goal::default()

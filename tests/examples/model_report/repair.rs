@@ -11,19 +11,15 @@ pub(crate) fn repaired(
     steps: usize,
 ) -> Result<Graph, crate::Failure> {
     use pinhole_trainer::repair::{RepairOptions, repair};
-    let numbers = |input: &Input| match input {
-        Input::Reals(reals) => Ok(reals.clone()),
-        Input::Ids(_) => Err("--repair takes image encoders"),
+    let numbers = |inputs: Vec<Input>| -> Result<Vec<Vec<f32>>, crate::Failure> {
+        let numbers = inputs.into_iter().map(|input| match input {
+            Input::Reals(reals) => Ok(reals),
+            Input::Ids(_) => Err("--repair takes image encoders".into()),
+        });
+        numbers.collect()
     };
-    let (mut seen, mut check) = (Vec::new(), Vec::new());
-    for (index, input) in calibration.iter().enumerate() {
-        let part = if index % 4 == 3 {
-            &mut check
-        } else {
-            &mut seen
-        };
-        part.push(numbers(input)?);
-    }
+    let (seen, check) = pinhole_quantize::apart(calibration);
+    let (seen, check) = (numbers(seen)?, numbers(check)?);
     let options = RepairOptions {
         steps,
         ..RepairOptions::default()

@@ -292,7 +292,22 @@ impl Quantization {
 impl Calibration {
     /// Whether layers may stay in floats.
     pub(crate) fn may_mix(&self) -> bool {
-        self.cosine.is_some() || self.max_drop.is_some()
+        self.sets_apart() && !self.repairs()
+    }
+
+    /// Whether every fourth input only checks.
+    fn sets_apart(&self) -> bool {
+        self.cosine.is_some() || self.max_drop.is_some() || self.repairs()
+    }
+
+    #[cfg(feature = "train")]
+    fn repairs(&self) -> bool {
+        self.repair.is_some()
+    }
+
+    #[cfg(not(feature = "train"))]
+    fn repairs(&self) -> bool {
+        false
     }
 }
 
@@ -366,6 +381,7 @@ pub(crate) fn calibrated(
         ))
         .help("pinhole import and pinhole pack are enough: its scales are kept"));
     }
+    let mixes = wants_mix(choices)?;
     let graph = &without_scales(graph);
     let Inputs { inputs, names } = inputs::load(graph, name, choices)?;
     warn(graph, &inputs, choices);
@@ -384,7 +400,7 @@ pub(crate) fn calibrated(
     let show = |progress: Progress| show(&bar, progress);
     #[cfg(feature = "train")]
     let mut repair = None;
-    let (found, mixed) = match wants_mix(choices)? {
+    let (found, mixed) = match mixes {
         #[cfg(feature = "train")]
         _ if let Some(steps) = choices.repair => {
             let goal = (steps, choices.cosine);
@@ -470,11 +486,8 @@ fn wants_mix(choices: &Calibration) -> Outcome<bool> {
 
 /// Says what may make ranges wrong.
 fn warn(graph: &Graph, inputs: &[Input], choices: &Calibration) {
-    let fewest = if choices.cosine.or(choices.max_drop).is_some() {
-        22
-    } else {
-        16
-    };
+    // A quarter is set apart where something is chosen by it.
+    let fewest = if choices.sets_apart() { 22 } else { 16 };
     if inputs.len() < fewest {
         note!(
             "only {} calibration {}: ranges may be too narrow; 100 or more are usual",

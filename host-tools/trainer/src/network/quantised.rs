@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use pinhole_graph::{Graph, Node, Op, QuantDType, QuantParams, ValueId};
+use pinhole_quantize::scheme::{rescale_weights, scale_groups};
 
 use super::{Batch, RANK, Rules, batched};
 
@@ -129,7 +130,7 @@ impl Quantised {
     /// Values that are rounded, and the leaves of their ranges.
     fn round(&mut self, graph: &Graph, ranges: bool) {
         let producers = graph.producers();
-        let groups = scales_shared(graph);
+        let groups = scale_groups(graph);
         let mut leaves: BTreeMap<ValueId, usize> = BTreeMap::new();
         for (value, found) in graph.values.iter().enumerate() {
             let Some(quant) = found
@@ -182,7 +183,7 @@ impl Quantised {
     /// A copy of `graph` with what the leaves are now.
     pub(crate) fn write(&self, graph: &Graph) -> Graph {
         let mut graph = graph.clone();
-        let groups = scales_shared(&graph);
+        let groups = scale_groups(&graph);
         for leaf in &self.leaves {
             if leaf.role == Role::Range {
                 let scale = leaf.units[0] * leaf.data[0].exp();
@@ -203,7 +204,7 @@ impl Quantised {
                 *tensor = pinhole_graph::Tensor::f32(&tensor.shape, reals.collect());
             }
         }
-        pinhole_quantize::scheme::rescale_weights(&mut graph);
+        rescale_weights(&mut graph);
         graph
     }
 }
@@ -296,34 +297,9 @@ fn reach(quant: &QuantParams) -> f32 {
         }
 }
 
-/// Operators whose outputs are numbers of their inputs.
+/// Operators whose outputs are numbers of their inputs, which are rounded already.
 fn moves_numbers(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Reshape
-            | Op::Transpose { .. }
-            | Op::Slice { .. }
-            | Op::Concat { .. }
-            | Op::Pad { .. }
-            | Op::MaxPool { .. }
-            | Op::NormalizeEmbedding
-    )
-}
-
-/// For each value the first of those that have one scale with it.
-fn scales_shared(graph: &Graph) -> Vec<ValueId> {
-    let mut root: Vec<ValueId> = (0..graph.values.len()).collect();
-    for node in &graph.nodes {
-        let shares = moves_numbers(&node.op) && node.op != Op::NormalizeEmbedding
-            || matches!(node.op, Op::AvgPool { .. });
-        for &input in node.inputs.iter().filter(|_| shares) {
-            let (a, b) = (root[input], root[node.output]);
-            root.iter_mut()
-                .filter(|root| **root == a.max(b))
-                .for_each(|root| *root = a.min(b));
-        }
-    }
-    root
+    op.only_moves() || matches!(op, Op::MaxPool { .. } | Op::NormalizeEmbedding)
 }
 
 /// Whether a scale is what it is by definition: of pixels, probabilities, directions.

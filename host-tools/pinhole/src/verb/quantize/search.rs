@@ -4,7 +4,7 @@ use std::path::Path;
 
 use pinhole_graph::Graph;
 use pinhole_quantize::{
-    Goal, Input, Memory, Mixed, Options, Progress, Quantized, Sensitivity, inputs_of,
+    CHECK_EVERY, Goal, Input, Memory, Mixed, Options, Progress, Quantized, Sensitivity, inputs_of,
     quantize_mixed,
 };
 use serde::{Deserialize, Serialize};
@@ -21,9 +21,6 @@ struct Started {
     sha256: String,
     sensitivity: Sensitivity,
 }
-
-/// Every fourth input is set apart for the check.
-const CHECK_EVERY: usize = 4;
 
 /// Searches, or goes on with a search; what it measures is kept beside `out` until it is done.
 pub(super) fn mixed(
@@ -97,12 +94,7 @@ pub(super) fn apart(
     inputs: &[Input],
     option: &str,
 ) -> Outcome<(Vec<Input>, Vec<Input>)> {
-    let mut parts = (Vec::new(), Vec::new());
-    for (index, input) in inputs.iter().enumerate() {
-        let checks = index % CHECK_EVERY == CHECK_EVERY - 1;
-        let part = if checks { &mut parts.1 } else { &mut parts.0 };
-        part.push(input.clone());
-    }
+    let parts = pinhole_quantize::apart(inputs);
     match parts.1.is_empty() {
         true => Err(Failure::new(format_args!(
             "found {} {}, expected {CHECK_EVERY} or more: {option} is measured on every fourth of them",
