@@ -5,6 +5,7 @@
 
 extern crate alloc;
 
+mod attention;
 mod elementwise;
 mod pixels;
 mod products;

@@ -287,3 +287,14 @@ pub(crate) fn same_window(side: usize, kernel: usize, stride: usize) -> Window {
         dilation: [1; 2],
     }
 }
+
+/// Numbers of 16 bits.
+pub(crate) fn words(random: &mut Random, len: usize, fill: Fill) -> Vec<i16> {
+    (0..len)
+        .map(|_| match fill {
+            Fill::Random => random.next() as i16,
+            Fill::Constant(value) => i16::from(value).wrapping_mul(258),
+            Fill::Extremes => [i16::MIN, i16::MAX][random.below(2)],
+        })
+        .collect()
+}

@@ -17,6 +17,8 @@ macro_rules! println {
     ($($words:tt)*) => { semihosting::println!($($words)*) };
 }
 
+#[path = "../../../../runtime/tests/kernels_s8/attention.rs"]
+mod attention;
 mod count;
 #[path = "../../../../runtime/tests/kernels_s8/elementwise.rs"]
 mod elementwise;
@@ -113,10 +115,12 @@ fn check(part: &str) {
         pixels::weighted_sums_of_rows_are_equal,
         transformer::sums_in_16_bits_are_equal_and_exact,
         transformer::layer_normalisation_is_equal_and_near_the_real_one,
-        transformer::attention_is_equal_in_every_set,
-        transformer::attention_over_real_shapes_and_extremes_is_equal,
-        transformer::attention_over_fused_projections_of_real_shapes_is_equal,
-        transformer::scalar_attention_is_near_the_real_one,
+        transformer::rows_of_a_table_are_equal_and_exact,
+        attention::attention_is_equal_in_every_set,
+        attention::causal_attention_is_equal_and_does_not_see_what_follows,
+        attention::attention_over_real_shapes_and_extremes_is_equal,
+        attention::attention_over_fused_projections_of_real_shapes_is_equal,
+        attention::scalar_attention_is_near_the_real_one,
         transformer::softmax_is_equal_and_within_a_step,
         transformer::softmax_of_any_scale_is_equal,
         transformer::means_in_16_bits_are_equal_and_near,
