@@ -73,6 +73,9 @@ use crate::model::op::{BinaryKind, ReduceKind, UnaryKind};
 /// Rows that a tiled product works on at once; fixes the size of scratch for every kernel set.
 pub const TILE_ROWS: usize = 8;
 
+/// Entries of the table of a function of 16 bits: one for every 128th input, and one behind the last.
+pub const LUT_S16_ENTRIES: usize = 513;
+
 /// Scratch of a product whose rows have `k` elements of `element_bytes`: [`TILE_ROWS`] rows, each rounded up to 64 bytes.
 pub fn tile_scratch_bytes(k: usize, element_bytes: usize) -> Option<usize> {
     k.checked_mul(element_bytes)?
@@ -134,6 +137,32 @@ pub enum DstS8<'a> {
     I16(&'a mut [i16]),
 }
 
+impl DstS8<'_> {
+    /// Smallest and largest number of the outputs' type.
+    pub fn limits(&self) -> [i32; 2] {
+        match self {
+            Self::I8(_) => [i8::MIN.into(), i8::MAX.into()],
+            Self::I16(_) => [i16::MIN.into(), i16::MAX.into()],
+        }
+    }
+
+    /// Writes output `index`, which is cut off at the limits of the type.
+    #[inline(always)]
+    pub(crate) fn set(&mut self, index: usize, output: i32) {
+        match self {
+            Self::I8(dst) => dst[index] = output.clamp(-128, 127) as i8,
+            Self::I16(dst) => dst[index] = output.clamp(-32768, 32767) as i16,
+        }
+    }
+}
+
+/// Nothing.
+impl Default for DstS8<'_> {
+    fn default() -> Self {
+        Self::I8(&mut [])
+    }
+}
+
 /// A sliding window over a picture.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
@@ -171,7 +200,7 @@ pub struct ConvS8<'a> {
     /// Of the sums.
     pub requantize: Requantize<'a>,
     /// (OH, OW, n)
-    pub dst: &'a mut [i8],
+    pub dst: DstS8<'a>,
     /// At least [`tile_scratch_bytes`]`(kh·kw·c, 1)`.
     pub scratch: &'a mut [u8],
 }
@@ -195,7 +224,7 @@ pub struct DepthwiseConvS8<'a> {
     pub dst: &'a mut [i8],
 }
 
-/// Depthwise convolution of 16-bit values with zero point 0; a tap outside the picture reads 0.
+/// Depthwise convolution of 16-bit values with zero point 0, into 16 or 8 bits; a tap outside the picture reads 0.
 #[derive(Debug)]
 pub struct DepthwiseConvS16<'a> {
     /// The window, at most 255 taps.
@@ -206,10 +235,10 @@ pub struct DepthwiseConvS16<'a> {
     pub src: &'a [i16],
     /// (kh·kw, c)
     pub weights: &'a [i8],
-    /// Of the sums.
+    /// Of the sums; the zero point is 0 where outputs have 16 bits.
     pub requantize: Requantize<'a>,
     /// (OH, OW, c)
-    pub dst: &'a mut [i16],
+    pub dst: DstS8<'a>,
 }
 
 /// Sum of two quantised tensors, TFLite's ADD.
@@ -361,6 +390,12 @@ pub trait Kernels: Sync {
     /// row may be cut short.
     fn lut_channels_s8(&self, tables: &[[i8; 256]], index: &[u8], src: &[i8], dst: &mut [i8]) {
         scalar::lut_channels_s8(tables, index, src, dst);
+    }
+    /// A function of 16 bits, straight between the entries of its table, every 128th input: with `q = 128 · i + r − 2¹⁵` and
+    /// `x = table[i] · (128 − r) + table[i + 1] · r`, an output is `⌊(x + 2⁶) / 2⁷⌋`, and one of 8 bits, whose table has steps of
+    /// 1/256, is `⌊(x + 2¹⁴) / 2¹⁵⌋`, at most 127. As many outputs as inputs.
+    fn lut_s16(&self, table: &[i16; LUT_S16_ENTRIES], src: &[i16], dst: DstS8<'_>) {
+        scalar::lut_s16(table, src, dst);
     }
     /// See [`crate::model::op::OpKind::NormalizeS16`].
     fn normalize_s16(&self, src: &[i16], dst: &mut [i8]) {

@@ -30,7 +30,7 @@ macro_rules! op_kinds {
 }
 
 op_kinds! {
-    /// 2-D convolution: i8 (1,H,W,C) → i8. Data: weights packed as K = kh·kw·c by N = out channels (OHWI order of K),
+    /// 2-D convolution: i8 (1,H,W,C) → i8 or i16. Data: weights packed as K = kh·kw·c by N = out channels (OHWI order of K),
     /// bias i32 (n) with the zero point folded in, multiplier i32 (n), shift i8 (n). Params [`ConvParams`]. Scratch:
     /// [`crate::kernel::tile_scratch_bytes`].
     ConvS8 = 1, "conv_s8";
@@ -86,9 +86,13 @@ op_kinds! {
     /// Rows of a table: i32 (tokens) → i8 or i16 (tokens, width). Data: table i8 (vocabulary, width), multiplier u16
     /// (vocabulary). Params [`EmbeddingS8Params`]. An id outside the table reads row 0.
     EmbeddingS8 = 36, "embedding_s8";
-    /// Depthwise 2-D convolution of a 16-bit stream, i16 → i16. Data: weights i8 (kh·kw, c), bias, multiplier, shift as
+    /// Depthwise 2-D convolution of 16-bit values, i16 → i8 or i16. Data: weights i8 (kh·kw, c), bias, multiplier, shift as
     /// [`OpKind::ConvS8`]. Params [`ConvParams`], at most 255 taps.
     DepthwiseConvS16 = 34, "depthwise_conv_s16";
+    /// Any unary function of 16 bits, straight between the entries of a table: i16 → i8 or i16. Data: table i16
+    /// ([`crate::kernel::LUT_S16_ENTRIES`]), in steps of the output, or, for i8, in 256ths of them with the zero point in it; the
+    /// formula is that of [`crate::kernel::Kernels::lut_s16`].
+    LutS16 = 37, "lut_s16";
 
     /// 2-D convolution in f32. Data: weights (see [`FloatWeights`] and [`crate::kernel::packing`]), bias f32 (n) or
     /// absent, scales f32 (n) when weights are i8. Params [`ConvF32Params`]. Scratch: [`crate::kernel::tile_scratch_bytes`] of f32.

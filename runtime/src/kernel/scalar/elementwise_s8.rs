@@ -1,7 +1,7 @@
 //! Integer operations without a window: TFLite's `ADD` and `MUL`, tables, and the ends of the integer part of a graph.
 
 use crate::kernel::requantize::multiply_by_quantized_multiplier;
-use crate::kernel::{AddS8, MulS8};
+use crate::kernel::{AddS8, DstS8, LUT_S16_ENTRIES, MulS8};
 
 /// TFLite's ADD: both inputs on a common scale with `left_shift` bits of headroom, their sum back on the output's.
 pub fn add_s8(args: AddS8<'_>) {
@@ -52,6 +52,29 @@ pub fn mul_s8(args: MulS8<'_>) {
 pub fn lut_s8(table: &[i8; 256], src: &[i8], dst: &mut [i8]) {
     for (dst, &src) in dst.iter_mut().zip(src) {
         *dst = table[(i32::from(src) + 128) as usize];
+    }
+}
+
+/// A function of 16 bits, straight between every 128th input, as TFLite's int16 tables; see
+/// [`Kernels::lut_s16`](crate::kernel::Kernels::lut_s16).
+pub fn lut_s16(table: &[i16; LUT_S16_ENTRIES], src: &[i16], dst: DstS8<'_>) {
+    // 128 times the value, at most 2²².
+    let interpolated = |&src: &i16| {
+        let place = (i32::from(src) + 32768) as usize;
+        let [low, high] = [place / 128, place / 128 + 1].map(|entry| i32::from(table[entry]));
+        low * 128 + (high - low) * (place % 128) as i32
+    };
+    match dst {
+        DstS8::I16(dst) => {
+            for (dst, x) in dst.iter_mut().zip(src.iter().map(interpolated)) {
+                *dst = ((x + (1 << 6)) >> 7) as i16;
+            }
+        }
+        DstS8::I8(dst) => {
+            for (dst, x) in dst.iter_mut().zip(src.iter().map(interpolated)) {
+                *dst = ((x + (1 << 14)) >> 15).min(127) as i8;
+            }
+        }
     }
 }
 

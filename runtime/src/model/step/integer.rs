@@ -14,8 +14,8 @@ use super::operands::{
     right_aligned,
 };
 use super::{Quantised, Step, expect, size, taps};
-use crate::kernel::Requantize;
 use crate::kernel::packing::WeightLayout;
+use crate::kernel::{LUT_S16_ENTRIES, Requantize};
 
 /// Shifts of a requantisation, left when positive.
 const SHIFTS: (i64, i64) = (-31, 30);
@@ -36,7 +36,8 @@ const MAX_LEFT_SHIFT: i64 = 20;
 
 pub(super) fn conv<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
     let params: &ConvParams = operands.params()?;
-    let (window, in_channels, out_channels) = operands.window(&params.window, DType::I8)?;
+    let (window, in_channels, out_channels) = operands.window_to_any(&params.window, DType::I8)?;
+    let wide = is_wide(operands)?;
     let k = product_k(size(&[taps(&window), in_channels])?)?;
     let layout = operands.weight_layout();
     let bytes = layout
@@ -47,6 +48,7 @@ pub(super) fn conv<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
         in_channels,
         out_channels,
         input_zero_point: zero_point_s8(&operands.input(0, DType::I8)?),
+        wide,
         weights: operands.data(0, bytes)?,
         layout,
         requantize: requantize(
@@ -78,12 +80,13 @@ pub(super) fn depthwise_conv<'m>(operands: &Operands<'m>) -> Result<Step<'m>, Op
 
 pub(super) fn depthwise_conv_s16<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
     let params: &ConvParams = operands.params()?;
-    let (window, in_channels, channels) = operands.window(&params.window, DType::I16)?;
+    let (window, in_channels, channels) = operands.window_to_any(&params.window, DType::I16)?;
     expect(OUTPUT, "channels", in_channels, channels)?;
     in_range("taps", taps(&window) as i64, 1, MAX_WIDE_TAPS)?;
     Ok(Step::DepthwiseConvS16 {
         window,
         channels,
+        wide: is_wide(operands)?,
         weights: operands.data(0, size(&[taps(&window), channels])?)?,
         requantize: requantize(
             operands,
@@ -101,19 +104,24 @@ pub(super) fn gemm<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
     product_k(k)?;
     let layout = operands.weight_layout();
     let bytes = layout.packed_bytes_s8(n, k).ok_or(OpFault::Overflow)?;
-    let wide = output.dtype == DType::I16;
-    if !wide {
-        operands.output(DType::I8)?;
-    }
     Ok(Step::GemmS8 {
         rows,
         k,
         n,
-        wide,
+        wide: is_wide(operands)?,
         weights: operands.data(0, bytes)?,
         layout,
         requantize: requantize(operands, n, params.clamp_min.get(), params.clamp_max.get())?,
     })
+}
+
+/// Whether the output is i16; any other type but i8 is refused.
+fn is_wide(operands: &Operands<'_>) -> Result<bool, OpFault> {
+    let wide = operands.any_output().dtype == DType::I16;
+    if !wide {
+        operands.output(DType::I8)?;
+    }
+    Ok(wide)
 }
 
 /// Rows, inputs and outputs of a product by constant weights.
@@ -244,6 +252,22 @@ pub(super) fn lut<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
         found: table.len(),
     })?;
     Ok(Step::LutS8 { table })
+}
+
+pub(super) fn lut_s16<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+    operands.no_params()?;
+    operands.input(0, DType::I16)?;
+    operands.element_wise(0)?;
+    let table: &[i16] = operands.data(0, LUT_S16_ENTRIES)?;
+    let table = table.first_chunk().ok_or(OpFault::DataLength {
+        role: 0,
+        expected: size_of::<[i16; LUT_S16_ENTRIES]>(),
+        found: size_of_val(table),
+    })?;
+    Ok(Step::LutS16 {
+        table,
+        wide: is_wide(operands)?,
+    })
 }
 
 pub(super) fn lut_channels<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
