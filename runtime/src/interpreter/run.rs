@@ -6,7 +6,8 @@ use super::transformer::{self, destination};
 use super::{convert, float, in_place, moves};
 use crate::arena::{Split, elements, elements_mut};
 use crate::kernel::{
-    AddS8, ConvS8, DepthwiseConvS8, DepthwiseConvS16, GemmS8, Kernels, MeanS8, MulS8, PoolS8,
+    AddS8, ConvS8, DepthwiseConvS8, DepthwiseConvS16, GemmS8, Kernels, LutS16, MeanS8, MulS8,
+    PoolS8,
 };
 use crate::model::Model;
 use crate::model::format::{NO_VALUE, OpRecord};
@@ -259,9 +260,18 @@ fn integer(step: Step<'_>, slices: Slices<'_>, kernels: &dyn Kernels) -> Option<
             dst: elements_mut(output)?,
         }),
         Step::LutS8 { table } => kernels.lut_s8(table, elements(inputs[0])?, elements_mut(output)?),
-        Step::LutS16 { table, wide } => {
-            kernels.lut_s16(table, elements(inputs[0])?, destination(output, wide)?);
-        }
+        Step::LutS16 {
+            outer,
+            inner,
+            inner_shift,
+            wide,
+        } => kernels.lut_s16(LutS16 {
+            outer,
+            inner,
+            inner_shift,
+            src: elements(inputs[0])?,
+            dst: destination(output, wide)?,
+        }),
         Step::LutChannelsS8 { tables, index } => {
             kernels.lut_channels_s8(tables, index, elements(inputs[0])?, elements_mut(output)?)
         }

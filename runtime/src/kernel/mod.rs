@@ -73,7 +73,7 @@ use crate::model::op::{BinaryKind, ReduceKind, UnaryKind};
 /// Rows that a tiled product works on at once; fixes the size of scratch for every kernel set.
 pub const TILE_ROWS: usize = 8;
 
-/// Entries of the table of a function of 16 bits: one for every 128th input, and one behind the last.
+/// Entries of each table of a function of 16 bits: ends of 512 stretches.
 pub const LUT_S16_ENTRIES: usize = 513;
 
 /// Scratch of a product whose rows have `k` elements of `element_bytes`: [`TILE_ROWS`] rows, each rounded up to 64 bytes.
@@ -241,6 +241,26 @@ pub struct DepthwiseConvS16<'a> {
     pub dst: DstS8<'a>,
 }
 
+/// A function of 16 bits, straight between the entries of two tables: one for all inputs, and a finer one for those
+/// near 0, where functions bend.
+///
+/// With q the input, b = `inner_shift` and t = `inner` where |q| < 256 · 2ᵇ, b = 7 and t = `outer` elsewhere,
+/// `q + 256 · 2ᵇ = 2ᵇ · i + r` and x = t\[i\] · (2ᵇ − r) + t\[i + 1\] · r: an output is ⌊x / 2ᵇ + 1/2⌋, and one of 8
+/// bits, whose tables have steps of 1/256, is ⌊x / 2ᵇ⁺⁸ + 1/2⌋, at most 127.
+#[derive(Debug)]
+pub struct LutS16<'a> {
+    /// At every 128th input from −2¹⁵ on.
+    pub outer: &'a [i16; LUT_S16_ENTRIES],
+    /// At every 2^`inner_shift`-th input from −256 · 2^`inner_shift` on.
+    pub inner: &'a [i16; LUT_S16_ENTRIES],
+    /// At most 7.
+    pub inner_shift: u32,
+    /// (len)
+    pub src: &'a [i16],
+    /// (len)
+    pub dst: DstS8<'a>,
+}
+
 /// Sum of two quantised tensors, TFLite's ADD.
 #[derive(Debug)]
 pub struct AddS8<'a> {
@@ -391,11 +411,9 @@ pub trait Kernels: Sync {
     fn lut_channels_s8(&self, tables: &[[i8; 256]], index: &[u8], src: &[i8], dst: &mut [i8]) {
         scalar::lut_channels_s8(tables, index, src, dst);
     }
-    /// A function of 16 bits, straight between the entries of its table, every 128th input: with `q = 128 · i + r − 2¹⁵` and
-    /// `x = table[i] · (128 − r) + table[i + 1] · r`, an output is `⌊(x + 2⁶) / 2⁷⌋`, and one of 8 bits, whose table has steps of
-    /// 1/256, is `⌊(x + 2¹⁴) / 2¹⁵⌋`, at most 127. As many outputs as inputs.
-    fn lut_s16(&self, table: &[i16; LUT_S16_ENTRIES], src: &[i16], dst: DstS8<'_>) {
-        scalar::lut_s16(table, src, dst);
+    /// See [`LutS16`].
+    fn lut_s16(&self, args: LutS16<'_>) {
+        scalar::lut_s16(args);
     }
     /// See [`crate::model::op::OpKind::NormalizeS16`].
     fn normalize_s16(&self, src: &[i16], dst: &mut [i8]) {

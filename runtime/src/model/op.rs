@@ -30,9 +30,9 @@ macro_rules! op_kinds {
 }
 
 op_kinds! {
-    /// 2-D convolution: i8 (1,H,W,C) → i8 or i16. Data: weights packed as K = kh·kw·c by N = out channels (OHWI order of K),
-    /// bias i32 (n) with the zero point folded in, multiplier i32 (n), shift i8 (n). Params [`ConvParams`]. Scratch:
-    /// [`crate::kernel::tile_scratch_bytes`].
+    /// 2-D convolution: i8 (1,H,W,C) → i8 or i16. Data: weights packed as K = kh·kw·c by N = out channels (OHWI order
+    /// of K), bias i32 (n) with the zero point folded in, multiplier i32 (n), shift i8 (n). Params [`ConvParams`].
+    /// Scratch: [`crate::kernel::tile_scratch_bytes`].
     ConvS8 = 1, "conv_s8";
     /// Depthwise 2-D convolution, channel multiplier 1. Data: weights i8 (kh·kw, c), bias, multiplier, shift as
     /// [`OpKind::ConvS8`]. Params [`ConvParams`].
@@ -86,12 +86,12 @@ op_kinds! {
     /// Rows of a table: i32 (tokens) → i8 or i16 (tokens, width). Data: table i8 (vocabulary, width), multiplier u16
     /// (vocabulary). Params [`EmbeddingS8Params`]. An id outside the table reads row 0.
     EmbeddingS8 = 36, "embedding_s8";
-    /// Depthwise 2-D convolution of 16-bit values, i16 → i8 or i16. Data: weights i8 (kh·kw, c), bias, multiplier, shift as
-    /// [`OpKind::ConvS8`]. Params [`ConvParams`], at most 255 taps.
+    /// Depthwise 2-D convolution of 16-bit values, i16 → i8 or i16. Data: weights i8 (kh·kw, c), bias, multiplier,
+    /// shift as [`OpKind::ConvS8`]. Params [`ConvParams`], at most 255 taps.
     DepthwiseConvS16 = 34, "depthwise_conv_s16";
-    /// Any unary function of 16 bits, straight between the entries of a table: i16 → i8 or i16. Data: table i16
-    /// ([`crate::kernel::LUT_S16_ENTRIES`]), in steps of the output, or, for i8, in 256ths of them with the zero point in it; the
-    /// formula is that of [`crate::kernel::Kernels::lut_s16`].
+    /// Any unary function of 16 bits: i16 → i8 or i16. Data: outer and inner table i16
+    /// ([`crate::kernel::LUT_S16_ENTRIES`] each), in steps of the output, or, for i8, in 256ths of them with the zero
+    /// point in it. Params [`LutS16Params`]; the formula is that of [`crate::kernel::LutS16`].
     LutS16 = 37, "lut_s16";
 
     /// 2-D convolution in f32. Data: weights (see [`FloatWeights`] and [`crate::kernel::packing`]), bias f32 (n) or
@@ -262,6 +262,14 @@ pub struct MulParams {
     pub clamp_min: I32,
     /// Largest output.
     pub clamp_max: I32,
+}
+
+/// Parameters of [`OpKind::LutS16`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct LutS16Params {
+    /// Two to this: inputs between two entries of the inner table, at most 7.
+    pub inner_shift: U32,
 }
 
 /// Parameters of pooling.

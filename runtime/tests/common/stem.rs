@@ -25,22 +25,19 @@ pub fn stem_s16() -> Builder {
     let parts = channels(Parts::params(params), &mut random, &weights, CHANNELS);
     let parts = parts.scratch(tile_scratch_bytes(27, 1));
     b.op(OpKind::ConvS8, &[picture], conv, parts);
-    let mut table = || -> Vec<i16> { (0..LUT_S16_ENTRIES).map(|_| random.next() as i16).collect() };
-    let (curve, gate) = (table(), table());
+    let mut function = |inner_shift: u32| {
+        let params = LutS16Params {
+            inner_shift: inner_shift.into(),
+        };
+        let tables = [(); 2]
+            .map(|()| -> Vec<i16> { (0..LUT_S16_ENTRIES).map(|_| random.next() as i16).collect() });
+        Parts::params(params).data(&tables[0]).data(&tables[1])
+    };
+    let (curve, gate) = (function(3), function(7));
     let swished = b.value(DType::I16, &[1, 4, 4, CHANNELS]);
-    b.op(
-        OpKind::LutS16,
-        &[conv],
-        swished,
-        Parts::default().data(&curve),
-    );
+    b.op(OpKind::LutS16, &[conv], swished, curve);
     let gates = b.value(DType::I8, &[1, 4, 4, CHANNELS]);
-    b.op(
-        OpKind::LutS16,
-        &[swished],
-        gates,
-        Parts::default().data(&gate),
-    );
+    b.op(OpKind::LutS16, &[swished], gates, gate);
     let mixed = b.value(DType::I8, &[1, 4, 4, CHANNELS]);
     b.values[mixed].zero_point = (-9).into();
     let weights = random.bytes(9 * CHANNELS);

@@ -134,7 +134,8 @@ pub(crate) fn depthwise_convolutions_of_all_windows_are_equal() {
     }
 }
 
-/// On bytes with zero point 0 the 16-bit convolution gives the 8-bit one's outputs, in both types; sets agree on all 16 bits.
+/// On bytes with zero point 0 the 16-bit convolution gives the 8-bit one's outputs, in both types; sets agree on all
+/// 16 bits.
 #[cfg_attr(test, test)]
 pub(crate) fn depthwise_convolutions_of_16_bits_are_equal() {
     let mut random = Random::new(8);

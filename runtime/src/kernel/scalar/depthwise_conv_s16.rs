@@ -1,5 +1,5 @@
-//! Depthwise convolution of 16-bit values: between the blocks of a transformer it leaves a stream its bits, behind the stem of a
-//! convolutional network it ends them.
+//! Depthwise convolution of 16-bit values: between the blocks of a transformer it leaves a stream its bits, behind
+//! the stem of a convolutional network it ends them.
 
 use crate::kernel::DepthwiseConvS16;
 

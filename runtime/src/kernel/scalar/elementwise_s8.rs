@@ -1,7 +1,7 @@
 //! Integer operations without a window: TFLite's `ADD` and `MUL`, tables, and the ends of the integer part of a graph.
 
 use crate::kernel::requantize::multiply_by_quantized_multiplier;
-use crate::kernel::{AddS8, DstS8, LUT_S16_ENTRIES, MulS8};
+use crate::kernel::{AddS8, DstS8, LutS16, MulS8};
 
 /// TFLite's ADD: both inputs on a common scale with `left_shift` bits of headroom, their sum back on the output's.
 pub fn add_s8(args: AddS8<'_>) {
@@ -55,24 +55,31 @@ pub fn lut_s8(table: &[i8; 256], src: &[i8], dst: &mut [i8]) {
     }
 }
 
-/// A function of 16 bits, straight between every 128th input, as TFLite's int16 tables; see
-/// [`Kernels::lut_s16`](crate::kernel::Kernels::lut_s16).
-pub fn lut_s16(table: &[i16; LUT_S16_ENTRIES], src: &[i16], dst: DstS8<'_>) {
-    // 128 times the value, at most 2²².
-    let interpolated = |&src: &i16| {
-        let place = (i32::from(src) + 32768) as usize;
-        let [low, high] = [place / 128, place / 128 + 1].map(|entry| i32::from(table[entry]));
-        low * 128 + (high - low) * (place % 128) as i32
-    };
-    match dst {
+/// A function of 16 bits, straight between the entries of its tables.
+pub fn lut_s16(args: LutS16<'_>) {
+    let values = args.src.iter().map(|&q| {
+        let q = i32::from(q);
+        let inside = q.abs() < 256 << args.inner_shift;
+        let (table, shift) = match inside {
+            true => (args.inner, args.inner_shift),
+            false => (args.outer, 7),
+        };
+        let place = q + (256 << shift);
+        let entry = (place >> shift) as usize;
+        let [low, high] = [table[entry], table[entry + 1]].map(i32::from);
+        // 2^shift times the value, at most 2²².
+        let x = (low << shift) + (high - low) * (place - ((entry as i32) << shift));
+        (x, shift)
+    });
+    match args.dst {
         DstS8::I16(dst) => {
-            for (dst, x) in dst.iter_mut().zip(src.iter().map(interpolated)) {
-                *dst = ((x + (1 << 6)) >> 7) as i16;
+            for (dst, (x, shift)) in dst.iter_mut().zip(values) {
+                *dst = ((x + (1 << shift >> 1)) >> shift) as i16;
             }
         }
         DstS8::I8(dst) => {
-            for (dst, x) in dst.iter_mut().zip(src.iter().map(interpolated)) {
-                *dst = ((x + (1 << 14)) >> 15).min(127) as i8;
+            for (dst, (x, shift)) in dst.iter_mut().zip(values) {
+                *dst = ((x + (1 << (shift + 7))) >> (shift + 8)).min(127) as i8;
             }
         }
     }

@@ -6,7 +6,8 @@
 use super::super::ValueView;
 use super::super::format::DType;
 use super::super::op::{
-    AddParams, ConvParams, GemmParams, LutChannelsParams, MeanParams, MulParams, PoolParams,
+    AddParams, ConvParams, GemmParams, LutChannelsParams, LutS16Params, MeanParams, MulParams,
+    PoolParams,
 };
 use super::super::op_fault::{OUTPUT, OpFault};
 use super::operands::{
@@ -25,6 +26,8 @@ const PRODUCT_SHIFTS: (i64, i64) = (-31, 15);
 const MAX_WIDE_TAPS: i64 = 255;
 /// Products of bytes that a product of an i16 and a byte counts for.
 pub(super) const WIDE_PRODUCT: usize = 256;
+/// Entries of a table of all 2¹⁶ inputs are 2⁷ apart, and a finer one has as many.
+const MAX_INNER_SHIFT: i64 = 7;
 /// Most pixels of a mean.
 const MAX_PIXELS: i64 = 1 << 16;
 /// Shifts of a mean: 255 · 2¹⁶ · 2⁷ fits 32 bits.
@@ -255,17 +258,23 @@ pub(super) fn lut<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
 }
 
 pub(super) fn lut_s16<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
-    operands.no_params()?;
+    let params: &LutS16Params = operands.params()?;
     operands.input(0, DType::I16)?;
     operands.element_wise(0)?;
-    let table: &[i16] = operands.data(0, LUT_S16_ENTRIES)?;
-    let table = table.first_chunk().ok_or(OpFault::DataLength {
-        role: 0,
-        expected: size_of::<[i16; LUT_S16_ENTRIES]>(),
-        found: size_of_val(table),
-    })?;
+    let inner_shift = params.inner_shift.get();
+    in_range("inner_shift", inner_shift.into(), 0, MAX_INNER_SHIFT)?;
+    let table = |role: u8| {
+        let table: &[i16] = operands.data(role, LUT_S16_ENTRIES)?;
+        table.first_chunk().ok_or(OpFault::DataLength {
+            role,
+            expected: size_of::<[i16; LUT_S16_ENTRIES]>(),
+            found: size_of_val(table),
+        })
+    };
     Ok(Step::LutS16 {
-        table,
+        outer: table(0)?,
+        inner: table(1)?,
+        inner_shift,
         wide: is_wide(operands)?,
     })
 }

@@ -92,7 +92,9 @@ pub(crate) enum Step<'m> {
         table: &'m [i8; 256],
     },
     LutS16 {
-        table: &'m [i16; LUT_S16_ENTRIES],
+        outer: &'m [i16; LUT_S16_ENTRIES],
+        inner: &'m [i16; LUT_S16_ENTRIES],
+        inner_shift: u32,
         /// The output is i16.
         wide: bool,
     },
@@ -296,8 +298,8 @@ fn arity(kind: OpKind) -> (usize, usize, usize) {
         K::ConvF32 | K::GemmF32 | K::ConvF16 | K::GemmF16 => (1, 1, 3),
         K::DepthwiseConvF32 | K::LayerNormF32 | K::EmbeddingF32 => (1, 1, 2),
         K::DepthwiseConvF16 | K::LayerNormF16 | K::EmbeddingF16 => (1, 1, 2),
-        K::LutS8 | K::LutS16 => (1, 1, 1),
-        K::LayerNormS16 | K::LutChannelsS8 | K::EmbeddingS8 => (1, 1, 2),
+        K::LutS8 => (1, 1, 1),
+        K::LayerNormS16 | K::LutChannelsS8 | K::LutS16 | K::EmbeddingS8 => (1, 1, 2),
         K::AttentionS8 => (3, 3, 2),
         K::AddS8 | K::AddS16 | K::MulS8 => (2, 2, 0),
         K::MatmulF32 | K::BinaryF32 | K::MatmulF16 | K::BinaryF16 => (2, 2, 0),
