@@ -52,6 +52,7 @@ struct Args {
     layers: bool,
     /// Print where the error comes from; of every value when it is asked for.
     sources: Option<bool>,
+    wide_stems: bool,
     correct_biases: bool,
     /// How weights are rounded; none for the best.
     weights: Option<Rounding>,
@@ -83,6 +84,7 @@ fn main() -> Result<(), Failure> {
     let options = Options {
         correct_biases: args.correct_biases,
         weights: args.weights,
+        wide_stems: args.wide_stems,
         ..Options::default()
     };
     let result = quantize(&graph, &calibration, &options, &|_| ())?;
@@ -265,6 +267,7 @@ fn arguments() -> Result<Args, Failure> {
         count: 50,
         layers: false,
         sources: None,
+        wide_stems: true,
         correct_biases: true,
         weights: None,
         cosine: None,
@@ -288,6 +291,7 @@ fn arguments() -> Result<Args, Failure> {
             "--layers" => args.layers = true,
             "--sources" => args.sources = Some(args.sources.is_some()),
             "--no-bias-correction" => args.correct_biases = false,
+            "--no-wide" => args.wide_stems = false,
             _ => args.graph = flag.into(),
         }
     }
@@ -295,7 +299,7 @@ fn arguments() -> Result<Args, Failure> {
         .iter()
         .all(|list| !list.is_empty());
     if !complete || args.out.as_os_str().is_empty() {
-        return Err("usage: model_report GRAPH.phg --calibrate SOURCE --pictures SOURCE --out FOLDER [--count N] [--layers] [--sources [--sources]] [--nearest] [--no-bias-correction] [--cosine C] [--cifar10 DIR [--test N]]".into());
+        return Err("usage: model_report GRAPH.phg --calibrate SOURCE --pictures SOURCE --out FOLDER [--count N] [--layers] [--sources [--sources]] [--nearest] [--no-wide] [--no-bias-correction] [--cosine C] [--cifar10 DIR [--test N]]".into());
     }
     Ok(args)
 }
