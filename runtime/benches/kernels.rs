@@ -167,7 +167,7 @@ fn conv(criterion: &mut Criterion) {
                         weights: &weights,
                         layout: WeightLayout::Generic,
                         requantize: channels.requantize(),
-                        dst: &mut dst,
+                        dst: DstS8::I8(&mut dst),
                         scratch: &mut scratch,
                     })
                 })

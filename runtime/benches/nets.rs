@@ -313,7 +313,7 @@ impl Net {
                 weights: &self.patch_embed.weights,
                 layout: WeightLayout::Generic,
                 requantize: self.patch_embed.requantize(127),
-                dst: &mut self.normed[..grid * grid * vit.width],
+                dst: DstS8::I8(&mut self.normed[..grid * grid * vit.width]),
                 scratch: &mut self.scratch,
             });
         });

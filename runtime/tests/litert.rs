@@ -267,7 +267,7 @@ impl Case {
                 weights: &packed,
                 layout: WeightLayout::Generic,
                 requantize,
-                dst,
+                dst: DstS8::I8(dst),
                 scratch: &mut scratch,
             }),
             Op::Depthwise => set.depthwise_conv_s8(DepthwiseConvS8 {

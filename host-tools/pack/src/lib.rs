@@ -12,6 +12,7 @@ pub mod lower;
 mod lower_float;
 mod lower_int;
 mod lower_product;
+mod lower_tables;
 mod lower_transformer;
 mod lower_windows;
 pub mod patch;

@@ -1,22 +1,20 @@
 //! Nodes in integers, as the TFLite quantisation specification has them.
 
-use pinhole_graph::op::{Activation, Binary, Reduce, Unary};
+use pinhole_graph::op::{Activation, Binary, Reduce};
 use pinhole_graph::{IntegerRules, Node, Op, QuantDType, QuantParams};
 use pinhole_runtime::kernel::requantize::quantize_multiplier;
-use pinhole_runtime::kernel::{Kernels, Scalar};
 use pinhole_runtime::model::format::DType;
 use pinhole_runtime::model::op::{
-    AddParams, ConcatParams, LutChannelsParams, MeanParams, MulParams, OpKind, PadParams,
-    PoolParams, SliceParams,
+    AddParams, ConcatParams, MeanParams, MulParams, OpKind, PadParams, PoolParams, SliceParams,
 };
 use zerocopy::IntoBytes;
 
 use crate::litert;
 use crate::lower::{Lowering, Reason};
-use crate::lower_float::{WindowSizes, unary_kind, weight_shape, window};
+use crate::lower_float::{WindowSizes, weight_shape, window};
 use crate::lower_product as product;
+use crate::lower_tables as tables;
 use crate::lower_transformer as transformer;
-use crate::weights::i8_bytes;
 
 /// TFLite's ADD shifts its inputs left by this before it scales them.
 const ADD_LEFT_SHIFT: i32 = 20;
@@ -41,12 +39,14 @@ pub(crate) fn supports(state: &Lowering<'_>, node: &Node) -> bool {
     let bytes_out = output.dtype == QuantDType::I8;
     match &node.op {
         Op::Conv2d { groups, .. } if dtype(0) == Some(DType::I16) => {
-            !bytes_out && *groups > 1 && weight_shape(state, node).is_ok_and(|[.., c]| c == 1)
+            *groups > 1 && weight_shape(state, node).is_ok_and(|[.., c]| c == 1)
         }
-        Op::Conv2d { .. } => bytes_in && (bytes_out || is_product(state, node)),
+        Op::Conv2d { groups, .. } => bytes_in && (bytes_out || *groups == 1),
         Op::Linear { .. } => bytes_in,
         Op::GlobalAvgPool => computed(0),
         Op::NormalizeEmbedding => computed(0) && bytes_out,
+        Op::Unary { .. } if dtype(0) == Some(DType::I16) => computed(0),
+        Op::ChannelUnary { .. } if dtype(0) == Some(DType::I16) => computed(0) && !bytes_out,
         Op::Unary { .. } | Op::ChannelUnary { .. } => bytes_in && bytes_out,
         // Queries of a pool are learned: constants.
         Op::Attention { .. } => {
@@ -104,23 +104,6 @@ fn bytes_of<'a>(state: &Lowering<'a>, node: &Node, input: usize) -> Option<&'a [
     let graph = state.graph;
     let &id = node.inputs.get(input)?;
     graph.values[id].constant.as_ref()?.as_i8()
-}
-
-/// Whether a convolution is a product of matrices, which may write 16 bits.
-fn is_product(state: &Lowering<'_>, node: &Node) -> bool {
-    match (&node.op, weight_shape(state, node)) {
-        (
-            Op::Conv2d {
-                stride,
-                padding,
-                dilation,
-                groups: 1,
-                ..
-            },
-            Ok([_, kernel_h, kernel_w, _]),
-        ) => window([kernel_h, kernel_w], *stride, *padding, *dilation).is_pointwise(),
-        _ => false,
-    }
 }
 
 /// Whether a mean runs over all dimensions but the last.
@@ -237,8 +220,8 @@ pub(crate) fn lower(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason>
         Op::Softmax { .. } => transformer::softmax(state, node),
         Op::Reduce { .. } => transformer::mean(state, node),
         Op::Binary { activation, .. } => mul(state, node, *activation),
-        Op::Unary { function } => table(state, node, *function),
-        Op::ChannelUnary { function } => tables(state, node, *function),
+        Op::Unary { function } => tables::one(state, node, *function),
+        Op::ChannelUnary { function } => tables::by_channel(state, node, *function),
         Op::AvgPool {
             kernel,
             stride,
@@ -425,7 +408,7 @@ pub(crate) fn clamp(activation: Activation, quant: &ActivationQuant) -> (i32, i3
     (min, max)
 }
 
-/// The i8 input of a layer.
+/// The input of a layer, of 8 or 16 bits.
 pub(crate) fn layer_input(state: &Lowering<'_>, node: &Node) -> Result<ActivationQuant, Reason> {
     let index = state.out.value_map[node.inputs[0]].ok_or("its input is not computed")?;
     let value = &state.out.values[index];
@@ -488,77 +471,6 @@ fn mul(state: &mut Lowering<'_>, node: &Node, activation: Activation) -> Result<
         clamp_max: clamp_max.into(),
     };
     push(state, node, &operands, OpKind::MulS8, params.as_bytes()).map(drop)
-}
-
-/// A table of all 256 inputs; the function is evaluated by the scalar kernels, so that every host writes the same bytes.
-fn table(state: &mut Lowering<'_>, node: &Node, function: Unary) -> Result<(), Reason> {
-    let quant = [
-        layer_input(state, node)?,
-        activation_quant(state, node.output)?,
-    ];
-    let table = match state.integer_rules() {
-        IntegerRules::LiteRt => litert::table(function, quant),
-        IntegerRules::Own => None,
-    };
-    let table = table.unwrap_or_else(|| values(function, quant, [1.0; 2]));
-    let index = push(state, node, &node.inputs[..1], OpKind::LutS8, &[])?;
-    state.out.ops[index].data = vec![Some(i8_bytes(&table))];
-    Ok(())
-}
-
-/// `function(x · before) · after` of all 256 inputs.
-fn values(
-    function: Unary,
-    [input, output]: [ActivationQuant; 2],
-    [before, after]: [f32; 2],
-) -> [i8; 256] {
-    let (kind, alpha, beta) = unary_kind(function);
-    let quantized: Vec<i8> = (-128..=127i8).collect();
-    let (mut real, mut result, mut table) = ([0f32; 256], [0f32; 256], [0i8; 256]);
-    Scalar.dequantize_s8(
-        &quantized,
-        input.scale * before,
-        input.zero_point,
-        &mut real,
-    );
-    Scalar.unary_f32(kind, [alpha, beta], &real, &mut result);
-    Scalar.quantize_f32(&result, output.scale / after, output.zero_point, &mut table);
-    table
-}
-
-/// A table for each pair of factors that occurs.
-fn tables(state: &mut Lowering<'_>, node: &Node, function: Unary) -> Result<(), Reason> {
-    let quant = [
-        layer_input(state, node)?,
-        activation_quant(state, node.output)?,
-    ];
-    let before = state.constant_f32(node, 1, "factor")?;
-    let after = state.constant_f32(node, 2, "factor")?;
-    let (mut pairs, mut index) = (Vec::new(), Vec::new());
-    for pair in before.iter().zip(after).map(|(&a, &b)| [a, b]) {
-        let place = pairs.iter().position(|other| *other == pair);
-        let place = place.unwrap_or_else(|| {
-            pairs.push(pair);
-            pairs.len() - 1
-        });
-        index.push(u8::try_from(place).map_err(|_| "has more than 256 pairs of factors")?);
-    }
-    let tables: Vec<i8> = pairs
-        .iter()
-        .flat_map(|&pair| values(function, quant, pair))
-        .collect();
-    let params = LutChannelsParams {
-        tables: (pairs.len() as u32).into(),
-    };
-    let op = push(
-        state,
-        node,
-        &node.inputs[..1],
-        OpKind::LutChannelsS8,
-        params.as_bytes(),
-    )?;
-    state.out.ops[op].data = vec![Some(i8_bytes(&tables)), Some(index)];
-    Ok(())
 }
 
 fn mean(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason> {

@@ -5,11 +5,13 @@
 //! one after the other, and those still to be rounded, the bias last, take over what the rounding changed at the output. The
 //! result lies on the grid: packing keeps it. Only inputs as they are in the quantised model count; making weights undo what
 //! those lost (Li et al. 2025, GPTAQ, arXiv 2504.02692) fits the noise of inputs, which pulls a regression towards zero.
+//! Afterwards single weights go a step up or down where that helps (`descent.rs`), and short rows may get another scale.
 
 use pinhole_graph::{Graph, Node, Op, Tensor, ValueId};
 use rayon::prelude::*;
 
 use crate::correct::levels;
+use crate::descent::{self, Error};
 use crate::least_squares::{InverseFactor, moments};
 use crate::{Input, Progress, QuantizeError, Runner};
 
@@ -241,7 +243,11 @@ fn fit_layer(graph: &mut Graph, node: &Node, windows: &Windows, found: &[f32]) {
     let joined = |part: &dyn Fn(&Fitted) -> &[f32]| fitted.iter().flat_map(part).copied().collect();
     let weights: Vec<f32> = joined(&|fitted| &fitted.weights);
     let moved: Vec<f32> = joined(&|fitted| &fitted.bias);
+    let scales: Vec<f32> = joined(&|fitted| &fitted.scales);
     set(graph, node.inputs[1], weights);
+    if let Some(quant) = &mut graph.values[node.inputs[1]].quant {
+        quant.scales = scales;
+    }
     if let Some(&bias) = node.inputs.get(2) {
         set(graph, bias, moved);
     }
@@ -272,6 +278,8 @@ struct Fitted {
     weights: Vec<f32>,
     /// (rows), empty without a bias.
     bias: Vec<f32>,
+    /// Steps of each row's weights.
+    scales: Vec<f32>,
 }
 
 impl Layer<'_> {
@@ -284,6 +292,7 @@ impl Layer<'_> {
             .collect();
         let mut squares = moments(&samples, n, &samples, n);
         let order = order(&squares, k, n);
+        let error = Error::new(&squares, k, n);
         damp(&mut squares, k, n);
         let sorted: Vec<f64> = order
             .iter()
@@ -293,49 +302,49 @@ impl Layer<'_> {
         let Some(factor) = InverseFactor::new(&sorted, n) else {
             return self.nearest();
         };
-        let rows: Vec<(Vec<f32>, Option<f32>)> = (0..self.scales.len())
+        let rows: Vec<Row> = (0..self.scales.len())
             .into_par_iter()
-            .map(|row| self.round_row(row, &order, &factor))
+            .map(|row| self.round_row(row, &order, &factor, &error))
             .collect();
+        let weights = rows.iter().flat_map(|row| &row.weights).copied();
         Fitted {
-            weights: rows
-                .iter()
-                .flat_map(|(weights, _)| weights)
-                .copied()
-                .collect(),
-            bias: rows.iter().filter_map(|(_, bias)| *bias).collect(),
+            weights: weights.collect(),
+            bias: rows.iter().filter_map(|row| row.bias).collect(),
+            scales: rows.iter().map(|row| row.scale).collect(),
         }
     }
 
-    /// One row, weight after weight to the grid.
+    /// One row with the scale, of those that are tried, that leaves the least error.
     fn round_row(
         &self,
         row: usize,
         order: &[usize],
         factor: &InverseFactor,
-    ) -> (Vec<f32>, Option<f32>) {
+        error: &Error,
+    ) -> Row {
         let k = self.k;
         let weights = &self.weights[row * k..][..k];
-        let bias = self.bias.map(|bias| bias[row]);
-        let unrounded = |index: &usize| weights.get(*index).copied().or(bias).unwrap_or(0.0);
-        let mut rest: Vec<f64> = order.iter().map(unrounded).map(f64::from).collect();
-        let mut rounded = vec![0f32; order.len()];
-        let scale = f64::from(self.scales[row]);
-        for (place, &index) in order.iter().enumerate() {
-            if index == k {
-                rounded[k] = rest[place] as f32;
-                continue;
+        let mut best: Option<(f64, f32, Vec<f64>)> = None;
+        for scale in descent::scales(k, self.scales[row]) {
+            let mut steps = steps_in_order(weights, f64::from(scale), order, factor);
+            let left = error.descend(weights, f64::from(scale), &mut steps);
+            if best.as_ref().is_none_or(|(least, ..)| left < *least) {
+                best = Some((left, scale, steps));
             }
-            let steps = (rest[place] / scale).round().clamp(-127.0, 127.0);
-            rounded[index] = steps as f32 * self.scales[row];
-            let upper = factor.row(place);
-            let error = (rest[place] - steps * scale) / upper[0];
-            let behind = rest[place + 1..].iter_mut().zip(&upper[1..]);
-            behind.for_each(|(w, u)| *w -= error * u);
         }
-        let bias = bias.map(|_| rounded[k]);
-        rounded.truncate(k);
-        (rounded, bias)
+        let (_, scale, steps) = best.unwrap_or_default();
+        let rounded: Vec<f32> = steps.iter().map(|&steps| steps as f32 * scale).collect();
+        let change: Vec<f64> = rounded
+            .iter()
+            .zip(weights)
+            .map(|(to, from)| f64::from(*to) - f64::from(*from))
+            .collect();
+        let bias = self.bias.map(|bias| bias[row] + error.bias(&change) as f32);
+        Row {
+            weights: rounded,
+            bias,
+            scale,
+        }
     }
 
     /// Each weight to its nearest step.
@@ -347,8 +356,41 @@ impl Layer<'_> {
                 .flat_map(|(row, &scale)| row.iter().map(move |&w| steps(w, scale)))
                 .collect(),
             bias: self.bias.unwrap_or(&[]).to_vec(),
+            scales: self.scales.to_vec(),
         }
     }
+}
+
+/// One row of a layer on the grid of its scale.
+struct Row {
+    weights: Vec<f32>,
+    bias: Option<f32>,
+    scale: f32,
+}
+
+/// Steps of `scale`, weight after weight, those to come taking over what rounding changed.
+fn steps_in_order(
+    weights: &[f32],
+    scale: f64,
+    order: &[usize],
+    factor: &InverseFactor,
+) -> Vec<f64> {
+    // The bias, last in the order where there is one, only takes over.
+    let unrounded = |&index: &usize| weights.get(index).copied().map_or(0.0, f64::from);
+    let mut rest: Vec<f64> = order.iter().map(unrounded).collect();
+    let mut found = vec![0.0; weights.len()];
+    for (place, &index) in order.iter().enumerate() {
+        if index == weights.len() {
+            break;
+        }
+        let steps = (rest[place] / scale).round().clamp(-127.0, 127.0);
+        found[index] = steps;
+        let upper = factor.row(place);
+        let error = (rest[place] - steps * scale) / upper[0];
+        let behind = rest[place + 1..].iter_mut().zip(&upper[1..]);
+        behind.for_each(|(w, u)| *w -= error * u);
+    }
+    found
 }
 
 /// Weights in the order of rounding, those of the strongest inputs first, the bias last.

@@ -11,6 +11,7 @@ mod accuracy;
 mod balance;
 mod chart;
 mod correct;
+mod descent;
 pub mod diff;
 mod equalize;
 mod gptq;
@@ -25,6 +26,7 @@ pub mod scheme;
 mod smooth;
 pub mod sources;
 mod split;
+mod stem;
 mod widths;
 
 pub use accuracy::{ClassMeans, Labelled};
@@ -40,7 +42,7 @@ pub use scheme::Options;
 use std::collections::BTreeSet;
 
 use observe::Statistics;
-use pinhole_graph::Graph;
+use pinhole_graph::{Graph, ValueId};
 
 /// Why quantisation failed.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +92,8 @@ pub enum Progress {
     Histograms(usize, usize),
     /// Observers that were tried.
     Observers(usize, usize),
+    /// Places that were tried with 16 bits.
+    Widths(usize, usize),
     /// Layers that were tried alone, for the choice of those that stay in floats.
     Sensitivity(usize, usize),
     /// Layers whose weights were rounded, layers in all.
@@ -121,6 +125,8 @@ pub(crate) struct Calibration {
     prepared: Graph,
     statistics: Vec<Option<Statistics>>,
     observer: Observer,
+    /// Values that get 16 bits where operators allow, beside those that every graph of their kind gives them.
+    wide: BTreeSet<ValueId>,
 }
 
 impl Calibration {
@@ -141,8 +147,15 @@ impl Calibration {
             prepared,
             statistics,
             observer: options.observer.unwrap_or(Observer::MinMax),
+            wide: BTreeSet::new(),
         };
         if options.observer.is_none() {
+            calibration.choose_observer(inputs, &options.float_nodes, progress)?;
+        }
+        if options.wide_stems {
+            calibration.widen(inputs, options, progress)?;
+        }
+        if options.observer.is_none() && !calibration.wide.is_empty() {
             calibration.choose_observer(inputs, &options.float_nodes, progress)?;
         }
         Ok(calibration)
@@ -157,21 +170,27 @@ impl Calibration {
     ) -> Result<(), QuantizeError> {
         let few = spread(inputs, OBSERVER_INPUTS);
         let expected = report::outputs(&self.prepared, &few)?;
-        let mut best = f64::NEG_INFINITY;
+        let (mut best, mut chosen) = (f64::NEG_INFINITY, self.observer);
         for (done, observer) in Observer::ALL.into_iter().enumerate() {
-            let quantized = scheme::apply(&self.prepared, &self.statistics, observer, float_nodes);
+            let quantized = self.apply_with(observer, float_nodes);
             let cosine = report::mean_cosine(&expected, &report::outputs(&quantized, &few)?);
             if cosine > best {
-                (best, self.observer) = (cosine, observer);
+                (best, chosen) = (cosine, observer);
             }
             progress(Progress::Observers(done + 1, Observer::ALL.len()));
         }
+        self.observer = chosen;
         Ok(())
     }
 
     /// The graph with parameters, biases as they are.
     fn apply(&self, float_nodes: &BTreeSet<String>) -> Graph {
-        scheme::apply(&self.prepared, &self.statistics, self.observer, float_nodes)
+        self.apply_with(self.observer, float_nodes)
+    }
+
+    fn apply_with(&self, observer: Observer, float_nodes: &BTreeSet<String>) -> Graph {
+        let (graph, statistics) = (&self.prepared, &self.statistics);
+        scheme::apply(graph, statistics, observer, float_nodes, &self.wide)
     }
 
     fn quantize(

@@ -49,17 +49,28 @@ pub(crate) fn finish(
     let all: Vec<&Input> = inputs.iter().collect();
     let known = options.weights;
     let known = known.or((inputs.len() < FEWEST_INPUTS).then_some(Rounding::Nearest));
-    let (mut quantized, rounding) = match known {
-        Some(rounding) => {
-            let graph = calibration.apply(float_nodes);
-            (rounded(graph, rounding, &all, progress)?, rounding)
-        }
-        None => best(calibration, float_nodes, &all, progress)?,
+    let correct = |graph| match options.correct_biases {
+        true => corrected(calibration, graph, &all, progress),
+        false => Ok(graph),
     };
-    if options.correct_biases {
-        quantized = corrected(calibration, quantized, &all, progress)?;
+    let nearest = calibration.apply(float_nodes);
+    if let Some(rounding) = known {
+        let graph = correct(rounded(nearest, rounding, &all, progress)?)?;
+        return Ok((graph, rounding));
     }
-    Ok((quantized, rounding))
+    // Biases can take over much of what the nearest steps changed: each way is judged with its own.
+    let (fit, check) = apart(&all);
+    let expected = report::outputs(&calibration.prepared, &check)?;
+    let tried = |rounding| -> Result<(f64, Graph), QuantizeError> {
+        let graph = correct(rounded(nearest.clone(), rounding, &fit, progress)?)?;
+        let found = report::outputs(&graph, &check)?;
+        Ok((report::mean_cosine(&expected, &found), graph))
+    };
+    let (plain, fitted) = (tried(Rounding::Nearest)?, tried(Rounding::Gptq)?);
+    Ok(match fitted.0 > plain.0 {
+        true => (fitted.1, Rounding::Gptq),
+        false => (plain.1, Rounding::Nearest),
+    })
 }
 
 /// The graph with corrected biases, where they bring the output nearer on inputs that are set apart: means that agree cannot
@@ -88,29 +99,6 @@ fn corrected(
             false => graph,
         },
     )
-}
-
-/// Fits each rounding to most inputs and takes what keeps the output nearest on the others.
-fn best(
-    calibration: &Calibration,
-    float_nodes: &BTreeSet<String>,
-    inputs: &[&Input],
-    progress: &(dyn Fn(Progress) + Sync),
-) -> Result<(Graph, Rounding), QuantizeError> {
-    let (fit, check) = apart(inputs);
-    let expected = report::outputs(&calibration.prepared, &check)?;
-    let nearest = calibration.apply(float_nodes);
-    let gptq = rounded(nearest.clone(), Rounding::Gptq, &fit, progress)?;
-    let cosine = |graph| -> Result<f64, QuantizeError> {
-        Ok(report::mean_cosine(
-            &expected,
-            &report::outputs(graph, &check)?,
-        ))
-    };
-    Ok(match cosine(&gptq)? > cosine(&nearest)? {
-        true => (gptq, Rounding::Gptq),
-        false => (nearest, Rounding::Nearest),
-    })
 }
 
 fn rounded(

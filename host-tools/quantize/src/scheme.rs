@@ -16,6 +16,9 @@ use crate::widths::{self, Groups, is_mean_over_tokens};
 /// Room of a 16-bit stream over the largest number seen.
 const STREAM_MARGIN: f32 = 4.0;
 
+/// Room of the 16 bits between a convolution and a depthwise one.
+const STEM_MARGIN: f32 = 2.0;
+
 /// Choices of the person who quantises.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -25,6 +28,8 @@ pub struct Options {
     pub equalize: bool,
     /// How weights are rounded; none tries both and takes what keeps the model's output nearest.
     pub weights: Option<Rounding>,
+    /// Give 16 bits to what depthwise convolutions read by way of functions, where that pays (`stem.rs`).
+    pub wide_stems: bool,
     /// Move biases so that channel means agree with f32.
     pub correct_biases: bool,
     /// Names of nodes that stay in f32.
@@ -37,6 +42,7 @@ impl Default for Options {
             observer: None,
             equalize: true,
             weights: None,
+            wide_stems: true,
             correct_biases: true,
             float_nodes: BTreeSet::new(),
         }
@@ -45,12 +51,13 @@ impl Default for Options {
 
 /// A copy of `graph` with parameters on every value that an integer operator reads or writes.
 ///
-/// `float_nodes` are the names of those that stay in floats.
+/// `float_nodes` are the names of those that stay in floats, `wide` values of stems that get 16 bits.
 pub(crate) fn apply(
     graph: &Graph,
     statistics: &[Option<Statistics>],
     observer: Observer,
     float_nodes: &BTreeSet<String>,
+    wide: &BTreeSet<ValueId>,
 ) -> Graph {
     let mut quantized = graph.clone();
     let integer: Vec<bool> = graph
@@ -75,7 +82,7 @@ pub(crate) fn apply(
         .filter(|name| float_nodes.contains(*name))
         .cloned()
         .collect();
-    let groups = Groups::new(graph, &integer);
+    let groups = Groups::new(graph, &integer, wide);
     for value in
         (0..graph.values.len()).filter(|&value| wanted[value] && !graph.values[value].is_ids)
     {
@@ -88,10 +95,11 @@ pub(crate) fn apply(
             };
             quantized.values[value].quant = Some(if groups.is_wide(value) {
                 let seen = statistics.min.abs().max(statistics.max.abs());
-                symmetric_i16(
-                    bound(graph, value).unwrap_or(0.0).max(STREAM_MARGIN * seen),
-                    1.0,
-                )
+                let largest = match wide.contains(&value) {
+                    true => STEM_MARGIN * seen,
+                    false => bound(graph, value).unwrap_or(0.0).max(STREAM_MARGIN * seen),
+                };
+                symmetric_i16(largest, 1.0)
             } else if groups.is_symmetric(value) {
                 symmetric_i8(min.abs().max(max.abs()))
             } else {
@@ -134,16 +142,6 @@ pub fn scale_groups(graph: &Graph) -> Vec<ValueId> {
         graph,
         &graph.nodes.iter().map(is_integer).collect::<Vec<_>>(),
     )
-}
-
-/// Gives the weights of integer layers the scales of what they are now, after training moved them.
-pub fn rescale_weights(graph: &mut Graph) {
-    let is_layer = |op: &Op| matches!(op, Op::Conv2d { .. } | Op::Linear { .. });
-    let layers = graph.nodes.iter().filter(|node| is_layer(&node.op));
-    let integer = layers.filter(|node| graph.values[node.inputs[1]].quant.is_some());
-    for node in integer.cloned().collect::<Vec<_>>() {
-        weights(graph, &node);
-    }
 }
 
 /// Whether the runtime has an integer operator for it and nobody asked for f32.

@@ -25,7 +25,8 @@ pub struct Source {
     pub without: f64,
 }
 
-/// Measures weights, activations, and each kind of activation, the costliest kind first; with `each`, every value too.
+/// Measures weights, activations, and each kind of activation, the costliest kind first; with `each`, every value and every
+/// layer's weights too.
 ///
 /// # Errors
 /// A graph that does not run, or an input of another length.
@@ -40,46 +41,47 @@ pub fn sources(
 ) -> Result<Vec<Source>, QuantizeError> {
     let inputs: Vec<&Input> = inputs.iter().collect();
     let expected = outputs(prepared, &inputs)?;
-    let lost = |weights: bool, rounds: &dyn Fn(ValueId) -> bool| {
-        let found = outputs(&simulated(prepared, quantized, weights, rounds), &inputs)?;
+    let lost = |rounds: &dyn Fn(ValueId) -> bool| {
+        let found = outputs(&simulated(prepared, quantized, rounds), &inputs)?;
         Ok::<_, QuantizeError>(1.0 - mean_cosine(&expected, &found))
     };
+    let weights: Vec<ValueId> = (0..quantized.values.len())
+        .filter(|&value| is_weight(quantized, value))
+        .collect();
+    let activations = rounded(quantized);
     let mut kinds: BTreeMap<String, Vec<ValueId>> = BTreeMap::new();
-    for value in rounded(quantized) {
+    for &value in &activations {
         let kind = kind(quantized, value).to_owned();
         kinds.entry(kind).or_default().push(value);
-        if each {
+    }
+    if each {
+        for &value in activations.iter().chain(&weights) {
             let name = quantized.values[value].name.clone();
             kinds.entry(name).or_default().push(value);
         }
     }
-    let weights = quantized
-        .values
-        .iter()
-        .filter(|value| value.constant.is_some() && value.quant.is_some());
+    let part = |(part, values): (String, Vec<ValueId>)| {
+        Ok::<_, QuantizeError>(Source {
+            alone: lost(&|value| values.contains(&value))?,
+            without: lost(&|value| !values.contains(&value))?,
+            values: values.len(),
+            part,
+        })
+    };
+    let packed = outputs(quantized, &inputs)?;
+    let all = weights.iter().chain(&activations).copied().collect();
     let mut found = vec![
         Source {
-            part: "weights".into(),
-            values: weights.count(),
-            alone: lost(true, &|_| false)?,
-            without: lost(false, &|_| true)?,
+            part: "the packed model".into(),
+            values: weights.len() + activations.len(),
+            alone: 1.0 - mean_cosine(&expected, &packed),
+            without: 0.0,
         },
-        Source {
-            part: "activations".into(),
-            values: rounded(quantized).len(),
-            alone: lost(false, &|_| true)?,
-            without: lost(true, &|_| false)?,
-        },
+        part(("all of these".into(), all))?,
+        part(("weights".into(), weights))?,
+        part(("activations".into(), activations))?,
     ];
-    let mut parts = Vec::new();
-    for (part, values) in kinds {
-        parts.push(Source {
-            values: values.len(),
-            alone: lost(false, &|value| values.contains(&value))?,
-            without: lost(true, &|value| !values.contains(&value))?,
-            part,
-        });
-    }
+    let mut parts = kinds.into_iter().map(part).collect::<Result<Vec<_>, _>>()?;
     parts.sort_by(|a, b| b.alone.total_cmp(&a.alone));
     found.extend(parts);
     Ok(found)
@@ -178,18 +180,26 @@ fn readers(graph: &Graph, value: ValueId) -> Vec<&Node> {
     found
 }
 
-/// The graph in floats; weights rounded or not, and of the activations those that `rounds`.
-fn simulated(
-    prepared: &Graph,
-    quantized: &Graph,
-    weights: bool,
-    rounds: &dyn Fn(ValueId) -> bool,
-) -> Graph {
+/// Whether a value is a constant with scales.
+fn is_weight(graph: &Graph, value: ValueId) -> bool {
+    let value = &graph.values[value];
+    value.constant.is_some() && value.quant.is_some()
+}
+
+/// The graph in floats; rounded are those weights and activations that `rounds`.
+fn simulated(prepared: &Graph, quantized: &Graph, rounds: &dyn Fn(ValueId) -> bool) -> Graph {
     let mut graph = prepared.clone();
-    for (value, quantized) in graph.values.iter_mut().zip(&quantized.values) {
-        if let (true, Some(quant), Some(tensor)) = (weights, &quantized.quant, &quantized.constant)
+    let values = graph.values.iter_mut().zip(&quantized.values);
+    for (id, (value, quantized)) in values.enumerate() {
+        if let (true, Some(quant), Some(tensor)) =
+            (rounds(id), &quantized.quant, &quantized.constant)
         {
             value.constant = Some(on_grid(tensor, &quant.scales));
+        }
+    }
+    for node in &prepared.nodes {
+        if let [_, weights, bias] = node.inputs[..] && rounds(weights) && is_weight(quantized, weights) {
+            graph.values[bias].constant.clone_from(&quantized.values[bias].constant);
         }
     }
     let chosen: Vec<ValueId> = rounded(quantized)

@@ -5,7 +5,10 @@
 //! products, tables, pooling, attention and float layers do. What reads bytes alone may write 16 bits: products, the mean of a
 //! picture. So the residual stream of a transformer is int16 from its first
 //! sum to its last, through depthwise convolutions too, and a stream that other convolutions read is int8. What a text encoder
-//! gives has 16 bits too: it leaves as floats.
+//! gives has 16 bits too: it leaves as floats. And so have the values between a convolution, functions and depthwise
+//! convolutions that calibration chose (`stem.rs`); the depthwise convolutions may give bytes.
+
+use std::collections::BTreeSet;
 
 use pinhole_graph::op::{Binary, Reduce};
 use pinhole_graph::{Graph, ModelKind, Op, ValueId};
@@ -18,8 +21,8 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    /// Groups of the nodes that `integer` marks.
-    pub(crate) fn new(graph: &Graph, integer: &[bool]) -> Self {
+    /// Groups of the nodes that `integer` marks; `chosen` are the values of stems that are to have 16 bits.
+    pub(crate) fn new(graph: &Graph, integer: &[bool], chosen: &BTreeSet<ValueId>) -> Self {
         let root = roots(graph, integer);
         let (mut wanted, mut bytes) = (vec![false; root.len()], vec![false; root.len()]);
         let mut symmetric = vec![false; root.len()];
@@ -32,6 +35,7 @@ impl Groups {
                 .iter()
                 .for_each(|&output| wanted[root[output]] = true);
         }
+        chosen.iter().for_each(|&value| wanted[root[value]] = true);
         for (node, &integer) in graph.nodes.iter().zip(integer) {
             let [input, output] = [node.inputs[0], node.output].map(|value| root[value]);
             match &node.op {
@@ -53,6 +57,11 @@ impl Groups {
                 op @ Op::Conv2d { .. } if is_pointwise(graph, node.inputs[1], op) => {
                     bytes[input] = true;
                 }
+                // Of a stem: a convolution of bytes, and a function of what it writes.
+                Op::Conv2d { groups: 1, .. } if chosen.contains(&node.output) => {
+                    bytes[input] = true;
+                }
+                Op::Unary { .. } | Op::ChannelUnary { .. } if chosen.contains(&node.output) => {}
                 Op::Attention { .. } => {
                     for &value in node.inputs.iter().take(3) {
                         bytes[root[value]] = true;
@@ -75,7 +84,7 @@ impl Groups {
             }
         }
         spread(graph, integer, &root, &bytes, &mut wanted);
-        while narrow_ends(graph, integer, &root, &wanted, &mut bytes) {}
+        while narrow_ends(graph, integer, &root, &wanted, &mut bytes, chosen) {}
         let wide = wanted
             .iter()
             .zip(&bytes)
@@ -102,13 +111,15 @@ impl Groups {
     }
 }
 
-/// A depthwise convolution has 16 bits on both sides or on none; returns whether something changed.
+/// A depthwise convolution has 16 bits on both sides or on none, but bytes behind the 16 bits of a stem; a function
+/// of a stem has them on both sides. Returns whether something changed.
 fn narrow_ends(
     graph: &Graph,
     integer: &[bool],
     root: &[ValueId],
     wanted: &[bool],
     bytes: &mut [bool],
+    chosen: &BTreeSet<ValueId>,
 ) -> bool {
     let mut changed = false;
     for (node, _) in graph
@@ -117,12 +128,17 @@ fn narrow_ends(
         .zip(integer)
         .filter(|(_, integer)| **integer)
     {
-        if !is_depthwise(graph, node.inputs[1..].first(), &node.op) {
+        let of_stem = chosen.contains(&node.inputs[0]);
+        let depthwise = is_depthwise(graph, node.inputs[1..].first(), &node.op);
+        let function =
+            of_stem && matches!(node.op, Op::Unary { .. } | Op::ChannelUnary { .. });
+        if !depthwise && !function {
             continue;
         }
         let ends = [node.inputs[0], node.output].map(|value| root[value]);
         let wide = ends.map(|end| wanted[end] && !bytes[end]);
-        if wide[0] != wide[1] {
+        let ends_stem = depthwise && of_stem && wide == [true, false];
+        if wide[0] != wide[1] && !ends_stem {
             ends.iter().for_each(|&end| bytes[end] = true);
             changed = true;
         }
@@ -131,7 +147,7 @@ fn narrow_ends(
 }
 
 /// A depthwise convolution, which the runtime has for either width.
-fn is_depthwise(graph: &Graph, weight: Option<&ValueId>, op: &Op) -> bool {
+pub(crate) fn is_depthwise(graph: &Graph, weight: Option<&ValueId>, op: &Op) -> bool {
     let by_channel = |&weight: &ValueId| graph.values[weight].shape.last() == Some(&1);
     matches!(op, Op::Conv2d { groups, .. } if *groups > 1) && weight.is_some_and(by_channel)
 }

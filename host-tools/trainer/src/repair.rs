@@ -205,6 +205,7 @@ impl State {
             .collect();
         let teacher = run(prepared, &batch)?;
         let width = teacher[0].len();
+        self.network.follow(quantized, &batch)?;
         let x = self.network.input(quantized, batch.concat());
         let student = forward(quantized, &self.network, x)?.reshape([options.batch, width]);
         let loss = distance(student, self.network.rows(teacher.concat(), width));

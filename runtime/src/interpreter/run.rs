@@ -2,10 +2,12 @@
 
 use half::f16;
 
-use super::{convert, float, in_place, moves, transformer};
+use super::transformer::{self, destination};
+use super::{convert, float, in_place, moves};
 use crate::arena::{Split, elements, elements_mut};
 use crate::kernel::{
-    AddS8, ConvS8, DepthwiseConvS8, DepthwiseConvS16, DstS8, GemmS8, Kernels, MeanS8, MulS8, PoolS8,
+    AddS8, ConvS8, DepthwiseConvS8, DepthwiseConvS16, GemmS8, Kernels, LutChannelsS16, LutS16, MeanS8, MulS8,
+    PoolS8,
 };
 use crate::model::Model;
 use crate::model::format::{NO_VALUE, OpRecord};
@@ -69,6 +71,8 @@ pub(super) fn run(step: Step<'_>, slices: Slices<'_>, kernels: &dyn Kernels) -> 
         | Step::PoolS8 { .. }
         | Step::MeanS8 { .. }
         | Step::LutS8 { .. }
+        | Step::LutS16 { .. }
+        | Step::LutChannelsS16 { .. }
         | Step::LutChannelsS8 { .. }
         | Step::NormalizeS16
         | Step::QuantizeF32 { .. }
@@ -107,11 +111,12 @@ fn integer(step: Step<'_>, slices: Slices<'_>, kernels: &dyn Kernels) -> Option<
             in_channels,
             out_channels,
             input_zero_point,
+            wide,
             weights,
             layout,
             requantize,
         } => {
-            let (src, dst) = (elements(inputs[0])?, elements_mut(output)?);
+            let (src, dst) = (elements(inputs[0])?, destination(output, wide)?);
             let args = ConvS8 {
                 window,
                 in_channels,
@@ -147,10 +152,11 @@ fn integer(step: Step<'_>, slices: Slices<'_>, kernels: &dyn Kernels) -> Option<
         Step::DepthwiseConvS16 {
             window,
             channels,
+            wide,
             weights,
             requantize,
         } => {
-            let (src, dst) = (elements(inputs[0])?, elements_mut(output)?);
+            let (src, dst) = (elements(inputs[0])?, destination(output, wide)?);
             kernels.depthwise_conv_s16(DepthwiseConvS16 {
                 window,
                 channels,
@@ -169,12 +175,7 @@ fn integer(step: Step<'_>, slices: Slices<'_>, kernels: &dyn Kernels) -> Option<
             layout,
             requantize,
         } => {
-            let lhs = elements(inputs[0])?;
-            let dst = if wide {
-                DstS8::I16(elements_mut(output)?)
-            } else {
-                DstS8::I8(elements_mut(output)?)
-            };
+            let (lhs, dst) = (elements(inputs[0])?, destination(output, wide)?);
             kernels.gemm_s8(GemmS8 {
                 rows,
                 k,
@@ -260,6 +261,29 @@ fn integer(step: Step<'_>, slices: Slices<'_>, kernels: &dyn Kernels) -> Option<
             dst: elements_mut(output)?,
         }),
         Step::LutS8 { table } => kernels.lut_s8(table, elements(inputs[0])?, elements_mut(output)?),
+        Step::LutS16 {
+            outer,
+            inner,
+            inner_shift,
+            wide,
+        } => kernels.lut_s16(LutS16 {
+            outer,
+            inner,
+            inner_shift,
+            src: elements(inputs[0])?,
+            dst: destination(output, wide)?,
+        }),
+        Step::LutChannelsS16 {
+            tables,
+            index,
+            inner_shifts,
+        } => kernels.lut_channels_s16(LutChannelsS16 {
+            tables,
+            index,
+            inner_shifts,
+            src: elements(inputs[0])?,
+            dst: elements_mut(output)?,
+        }),
         Step::LutChannelsS8 { tables, index } => {
             kernels.lut_channels_s8(tables, index, elements(inputs[0])?, elements_mut(output)?)
         }

@@ -165,7 +165,8 @@ fn source(bytes: &[u8], wide: bool) -> Option<SrcS16<'_>> {
     })
 }
 
-fn destination(bytes: &mut [u8], wide: bool) -> Option<DstS8<'_>> {
+/// Where outputs of 16 or 8 bits go.
+pub(super) fn destination(bytes: &mut [u8], wide: bool) -> Option<DstS8<'_>> {
     Some(if wide {
         DstS8::I16(elements_mut(bytes)?)
     } else {

@@ -73,6 +73,9 @@ use crate::model::op::{BinaryKind, ReduceKind, UnaryKind};
 /// Rows that a tiled product works on at once; fixes the size of scratch for every kernel set.
 pub const TILE_ROWS: usize = 8;
 
+/// Entries of each table of a function of 16 bits: ends of 512 stretches.
+pub const LUT_S16_ENTRIES: usize = 513;
+
 /// Scratch of a product whose rows have `k` elements of `element_bytes`: [`TILE_ROWS`] rows, each rounded up to 64 bytes.
 pub fn tile_scratch_bytes(k: usize, element_bytes: usize) -> Option<usize> {
     k.checked_mul(element_bytes)?
@@ -134,6 +137,32 @@ pub enum DstS8<'a> {
     I16(&'a mut [i16]),
 }
 
+impl DstS8<'_> {
+    /// Smallest and largest number of the outputs' type.
+    pub fn limits(&self) -> [i32; 2] {
+        match self {
+            Self::I8(_) => [i8::MIN.into(), i8::MAX.into()],
+            Self::I16(_) => [i16::MIN.into(), i16::MAX.into()],
+        }
+    }
+
+    /// Writes output `index`, which is cut off at the limits of the type.
+    #[inline(always)]
+    pub(crate) fn set(&mut self, index: usize, output: i32) {
+        match self {
+            Self::I8(dst) => dst[index] = output.clamp(-128, 127) as i8,
+            Self::I16(dst) => dst[index] = output.clamp(-32768, 32767) as i16,
+        }
+    }
+}
+
+/// Nothing.
+impl Default for DstS8<'_> {
+    fn default() -> Self {
+        Self::I8(&mut [])
+    }
+}
+
 /// A sliding window over a picture.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
@@ -171,7 +200,7 @@ pub struct ConvS8<'a> {
     /// Of the sums.
     pub requantize: Requantize<'a>,
     /// (OH, OW, n)
-    pub dst: &'a mut [i8],
+    pub dst: DstS8<'a>,
     /// At least [`tile_scratch_bytes`]`(kh·kw·c, 1)`.
     pub scratch: &'a mut [u8],
 }
@@ -195,7 +224,7 @@ pub struct DepthwiseConvS8<'a> {
     pub dst: &'a mut [i8],
 }
 
-/// Depthwise convolution of 16-bit values with zero point 0; a tap outside the picture reads 0.
+/// Depthwise convolution of 16-bit values with zero point 0, into 16 or 8 bits; a tap outside the picture reads 0.
 #[derive(Debug)]
 pub struct DepthwiseConvS16<'a> {
     /// The window, at most 255 taps.
@@ -206,9 +235,44 @@ pub struct DepthwiseConvS16<'a> {
     pub src: &'a [i16],
     /// (kh·kw, c)
     pub weights: &'a [i8],
-    /// Of the sums.
+    /// Of the sums; the zero point is 0 where outputs have 16 bits.
     pub requantize: Requantize<'a>,
     /// (OH, OW, c)
+    pub dst: DstS8<'a>,
+}
+
+/// A function of 16 bits, straight between the entries of two tables: one for all inputs, and a finer one for those
+/// near 0, where functions bend.
+///
+/// With q the input, b = `inner_shift` and t = `inner` where |q| < 256 · 2ᵇ, b = 7 and t = `outer` elsewhere,
+/// `q + 256 · 2ᵇ = 2ᵇ · i + r` and x = t\[i\] · (2ᵇ − r) + t\[i + 1\] · r: an output is ⌊x / 2ᵇ + 1/2⌋, and one of 8
+/// bits, whose tables have steps of 1/256, is ⌊x / 2ᵇ⁺⁸ + 1/2⌋, at most 127.
+#[derive(Debug)]
+pub struct LutS16<'a> {
+    /// At every 128th input from −2¹⁵ on.
+    pub outer: &'a [i16; LUT_S16_ENTRIES],
+    /// At every 2^`inner_shift`-th input from −256 · 2^`inner_shift` on.
+    pub inner: &'a [i16; LUT_S16_ENTRIES],
+    /// At most 7.
+    pub inner_shift: u32,
+    /// (len)
+    pub src: &'a [i16],
+    /// (len)
+    pub dst: DstS8<'a>,
+}
+
+/// Functions of 16 bits for channels whose steps differ: each as [`LutS16`].
+#[derive(Debug)]
+pub struct LutChannelsS16<'a> {
+    /// Outer and inner.
+    pub tables: &'a [[[i16; LUT_S16_ENTRIES]; 2]],
+    /// (c), below the number of tables.
+    pub index: &'a [u8],
+    /// Of each table, at most 7.
+    pub inner_shifts: &'a [u8],
+    /// (rows, c)
+    pub src: &'a [i16],
+    /// (rows, c)
     pub dst: &'a mut [i16],
 }
 
@@ -361,6 +425,14 @@ pub trait Kernels: Sync {
     /// row may be cut short.
     fn lut_channels_s8(&self, tables: &[[i8; 256]], index: &[u8], src: &[i8], dst: &mut [i8]) {
         scalar::lut_channels_s8(tables, index, src, dst);
+    }
+    /// See [`LutS16`].
+    fn lut_s16(&self, args: LutS16<'_>) {
+        scalar::lut_s16(args);
+    }
+    /// See [`LutChannelsS16`].
+    fn lut_channels_s16(&self, args: LutChannelsS16<'_>) {
+        scalar::lut_channels_s16(args);
     }
     /// See [`crate::model::op::OpKind::NormalizeS16`].
     fn normalize_s16(&self, src: &[i16], dst: &mut [i8]) {

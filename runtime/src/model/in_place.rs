@@ -40,6 +40,8 @@ pub fn stage_bytes(
     let row = match kind {
         K::AddS8
         | K::LutS8
+        | K::LutS16
+        | K::LutChannelsS16
         | K::QuantizeF32
         | K::DequantizeS8
         | K::AddS16

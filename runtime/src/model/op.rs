@@ -30,9 +30,9 @@ macro_rules! op_kinds {
 }
 
 op_kinds! {
-    /// 2-D convolution: i8 (1,H,W,C) → i8. Data: weights packed as K = kh·kw·c by N = out channels (OHWI order of K),
-    /// bias i32 (n) with the zero point folded in, multiplier i32 (n), shift i8 (n). Params [`ConvParams`]. Scratch:
-    /// [`crate::kernel::tile_scratch_bytes`].
+    /// 2-D convolution: i8 (1,H,W,C) → i8 or i16. Data: weights packed as K = kh·kw·c by N = out channels (OHWI order
+    /// of K), bias i32 (n) with the zero point folded in, multiplier i32 (n), shift i8 (n). Params [`ConvParams`].
+    /// Scratch: [`crate::kernel::tile_scratch_bytes`].
     ConvS8 = 1, "conv_s8";
     /// Depthwise 2-D convolution, channel multiplier 1. Data: weights i8 (kh·kw, c), bias, multiplier, shift as
     /// [`OpKind::ConvS8`]. Params [`ConvParams`].
@@ -86,9 +86,17 @@ op_kinds! {
     /// Rows of a table: i32 (tokens) → i8 or i16 (tokens, width). Data: table i8 (vocabulary, width), multiplier u16
     /// (vocabulary). Params [`EmbeddingS8Params`]. An id outside the table reads row 0.
     EmbeddingS8 = 36, "embedding_s8";
-    /// Depthwise 2-D convolution of a 16-bit stream, i16 → i16. Data: weights i8 (kh·kw, c), bias, multiplier, shift as
-    /// [`OpKind::ConvS8`]. Params [`ConvParams`], at most 255 taps.
+    /// Depthwise 2-D convolution of 16-bit values, i16 → i8 or i16. Data: weights i8 (kh·kw, c), bias, multiplier,
+    /// shift as [`OpKind::ConvS8`]. Params [`ConvParams`], at most 255 taps.
     DepthwiseConvS16 = 34, "depthwise_conv_s16";
+    /// Any unary function of 16 bits: i16 → i8 or i16. Data: outer and inner table i16
+    /// ([`crate::kernel::LUT_S16_ENTRIES`] each), in steps of the output, or, for i8, in 256ths of them with the zero
+    /// point in it. Params [`LutS16Params`]; the formula is that of [`crate::kernel::LutS16`].
+    LutS16 = 37, "lut_s16";
+    /// A unary function of 16 bits of channels whose steps differ: i16 (…, c) → i16. Data: tables i16 (tables, 2, 513), outer
+    /// and inner of each as [`OpKind::LutS16`] has them, index u8 (c) below the number of tables, inner shift u8 (tables),
+    /// at most 7. Params [`LutChannelsParams`].
+    LutChannelsS16 = 38, "lut_channels_s16";
 
     /// 2-D convolution in f32. Data: weights (see [`FloatWeights`] and [`crate::kernel::packing`]), bias f32 (n) or
     /// absent, scales f32 (n) when weights are i8. Params [`ConvF32Params`]. Scratch: [`crate::kernel::tile_scratch_bytes`] of f32.
@@ -260,6 +268,14 @@ pub struct MulParams {
     pub clamp_max: I32,
 }
 
+/// Parameters of [`OpKind::LutS16`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct LutS16Params {
+    /// Two to this: inputs between two entries of the inner table, at most 7.
+    pub inner_shift: U32,
+}
+
 /// Parameters of pooling.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -362,7 +378,7 @@ pub struct SoftmaxS8Params {
     pub score_shift: I32,
 }
 
-/// Parameters of [`OpKind::LutChannelsS8`].
+/// Parameters of [`OpKind::LutChannelsS8`] and [`OpKind::LutChannelsS16`].
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct LutChannelsParams {

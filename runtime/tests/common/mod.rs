@@ -6,6 +6,7 @@ pub mod half;
 pub mod in_place;
 pub mod run;
 pub mod samples;
+pub mod stem;
 pub mod text;
 pub mod vit;
 

@@ -1,4 +1,4 @@
-//! Models that together hold every kind of operator: five, each with a plan without sharing and with outputs that replace
+//! Models that together hold every kind of operator, each with a plan without sharing and with outputs that replace
 //! inputs.
 
 use super::{Builder, Parts, Random};
@@ -432,6 +432,7 @@ pub fn all() -> Vec<Builder> {
         text_f32(5),
         super::text::text_s8(5, true),
         super::vit::vit_s8(),
+        super::stem::stem_s16(),
         super::half::picture_and_ids(),
     ];
     let shared = plain.each_ref().map(super::in_place::overwriting);

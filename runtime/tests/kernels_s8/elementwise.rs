@@ -2,7 +2,9 @@
 
 use alloc::vec::Vec;
 
-use pinhole_runtime::kernel::{AddS8, Kernels, MulS8, Scalar};
+use pinhole_runtime::kernel::{
+    AddS8, DstS8, Kernels, LUT_S16_ENTRIES, LutChannelsS16, LutS16, MulS8, Scalar,
+};
 
 use crate::support::{FILLS, Guarded, Random, assert_same, fast_sets, size};
 
@@ -316,6 +318,176 @@ pub(crate) fn tables_of_pixels_are_equal() {
             let what = format!("case {case}, {pixels} pixels");
             assert_same(&run(&Scalar), &expected, &Scalar, &what);
             assert_same(&run(set), &expected, set, &what);
+        }
+    }
+}
+
+/// Every input through any tables, into both types.
+#[cfg_attr(test, test)]
+pub(crate) fn tables_of_16_bits_are_equal() {
+    let mut random = Random::new(17);
+    let all: Vec<i16> = (i16::MIN..=i16::MAX).collect();
+    let lens: Vec<usize> = (0..=67).chain([all.len()]).collect();
+    for inner_shift in 0..=7 {
+        let identity = |step: i32| -> [i16; LUT_S16_ENTRIES] {
+            core::array::from_fn(|entry| ((entry as i32 - 256) * step).min(32767) as i16)
+        };
+        let mut any =
+            || -> [i16; LUT_S16_ENTRIES] { core::array::from_fn(|_| random.next() as i16) };
+        let steep = core::array::from_fn(|entry| [i16::MIN, i16::MAX][entry % 2]);
+        let tables = [
+            [any(), any()],
+            [steep; 2],
+            [identity(128), identity(1 << inner_shift)],
+        ];
+        for (case, [outer, inner]) in tables.iter().enumerate() {
+            for &len in &lens {
+                let src = &all[random.below(all.len() - len + 1)..][..len];
+                let run = |set: &dyn Kernels, dst: DstS8| {
+                    set.lut_s16(LutS16 {
+                        outer,
+                        inner,
+                        inner_shift,
+                        src,
+                        dst,
+                    });
+                };
+                let words = |set: &dyn Kernels| {
+                    let mut dst = Guarded::new(len, 0x5555i16);
+                    run(set, DstS8::I16(dst.slice()));
+                    dst.contents().to_vec()
+                };
+                let bytes = |set: &dyn Kernels| {
+                    let mut dst = Guarded::new(len, 85i8);
+                    run(set, DstS8::I8(dst.slice()));
+                    dst.contents().to_vec()
+                };
+                for set in fast_sets() {
+                    let what = format!("tables {case}, {inner_shift}, {len} elements");
+                    assert_same(&words(set), &words(&Scalar), set, &what);
+                    assert_same(&bytes(set), &bytes(&Scalar), set, &what);
+                }
+                if case == 2 {
+                    // The last entry of all is short of 2¹⁵ by one.
+                    let below = src.iter().filter(|q| **q < 32_640);
+                    for ((&q, word), byte) in below.zip(words(&Scalar)).zip(bytes(&Scalar)) {
+                        let rounded = ((i32::from(q) + 128) >> 8).min(127) as i8;
+                        assert_eq!((word, byte), (q, rounded));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Tables for channels beside a table for each channel alone.
+#[cfg_attr(test, test)]
+pub(crate) fn tables_of_channels_of_16_bits_are_equal() {
+    let mut random = Random::new(18);
+    for case in 0..24 {
+        let (channels, rows) = (size(&mut random), random.below(5));
+        let kinds = 1 + random.below(3);
+        let tables: Vec<[[i16; LUT_S16_ENTRIES]; 2]> = (0..kinds)
+            .map(|_| [(); 2].map(|()| core::array::from_fn(|_| random.next() as i16)))
+            .collect();
+        let inner_shifts: Vec<u8> = (0..kinds).map(|_| random.below(8) as u8).collect();
+        let index: Vec<u8> = (0..channels).map(|_| random.below(kinds) as u8).collect();
+        let len = rows * channels;
+        let src: Vec<i16> = (0..len).map(|_| random.next() as i16).collect();
+        let expected: Vec<i16> = (0..len)
+            .map(|i| {
+                let table = usize::from(index[i % channels]);
+                let [outer, inner] = &tables[table];
+                let mut found = [0i16];
+                Scalar.lut_s16(LutS16 {
+                    outer,
+                    inner,
+                    inner_shift: inner_shifts[table].into(),
+                    src: &src[i..=i],
+                    dst: DstS8::I16(&mut found),
+                });
+                found[0]
+            })
+            .collect();
+        let run = |set: &dyn Kernels| {
+            let mut dst = Guarded::new(len, 0x5555i16);
+            set.lut_channels_s16(LutChannelsS16 {
+                tables: &tables,
+                index: &index,
+                inner_shifts: &inner_shifts,
+                src: &src,
+                dst: dst.slice(),
+            });
+            dst.contents().to_vec()
+        };
+        let what = format!("case {case}, {rows} rows of {channels} channels, {kinds} tables");
+        assert_same(&run(&Scalar), &expected, &Scalar, &what);
+        for set in fast_sets() {
+            assert_same(&run(set), &expected, set, &what);
+        }
+    }
+}
+
+type Function = fn(f64) -> f64;
+
+/// Functions against f64, within the bound of `docs/numerics.md`, where inputs reach ±128 and the inner table ±8.
+#[cfg_attr(test, test)]
+pub(crate) fn functions_of_16_bits_are_near_the_real_ones() {
+    // With the largest second derivative of each, and the change of its slope at corners.
+    let functions: [(&str, Function, [f64; 2]); 4] = [
+        (
+            "hard-swish",
+            |x| x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
+            [0.334, 0.5],
+        ),
+        ("SiLU", |x| x / (1.0 + libm::exp(-x)), [0.5, 0.0]),
+        ("sigmoid", |x| 1.0 / (1.0 + libm::exp(-x)), [0.097, 0.0]),
+        (
+            "GELU",
+            |x| x * 0.5 * (1.0 + libm::erf(x / core::f64::consts::SQRT_2)),
+            [0.8, 0.0],
+        ),
+    ];
+    let (input_scale, inner_shift) = (1.0 / 256.0, 3);
+    let src: Vec<i16> = (i16::MIN..=i16::MAX).collect();
+    for (name, function, [bend, corner]) in functions {
+        for (parts, scale, zero_point) in [(1.0, 1.0 / 250.0, 0.0), (256.0, 0.5, -100.0)] {
+            let table = |shift: i32| -> [i16; LUT_S16_ENTRIES] {
+                core::array::from_fn(|entry| {
+                    let x = f64::from((entry as i32 - 256) << shift) * input_scale;
+                    let entry = (function(x) / scale + zero_point) * parts;
+                    libm::round(entry.clamp(-32768.0, 32767.0)) as i16
+                })
+            };
+            let (outer, inner) = (table(7), table(inner_shift));
+            let mut found: Vec<f64> = Vec::new();
+            let args = |dst| LutS16 {
+                outer: &outer,
+                inner: &inner,
+                inner_shift: inner_shift as u32,
+                src: &src,
+                dst,
+            };
+            let (mut words, mut bytes) = (vec![0i16; src.len()], vec![0i8; src.len()]);
+            if parts == 1.0 {
+                Scalar.lut_s16(args(DstS8::I16(&mut words)));
+                found.extend(words.iter().map(|&q| f64::from(q)));
+            } else {
+                Scalar.lut_s16(args(DstS8::I8(&mut bytes)));
+                found.extend(bytes.iter().map(|&q| f64::from(q)));
+            }
+            let h = f64::from(1 << inner_shift) * input_scale;
+            let bound = (h * h / 8.0 * bend + h / 4.0 * corner) / scale + 0.5 + 0.5 / parts;
+            let mut largest = 0f64;
+            for (&q, found) in src.iter().zip(found) {
+                let exact = function(f64::from(q) * input_scale) / scale + zero_point;
+                let highest = if parts == 1.0 { 32_766.0 } else { 126.0 };
+                if exact < highest - 128.0 * input_scale / scale {
+                    largest = largest.max((found - exact).abs());
+                }
+            }
+            println!("{name}, steps of {scale}: error {largest:.3} of {bound:.3} steps");
+            assert!(largest <= bound, "{name}: {largest} of {bound}");
         }
     }
 }

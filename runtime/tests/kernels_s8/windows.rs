@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 
 use pinhole_runtime::kernel::packing::WeightLayout;
 use pinhole_runtime::kernel::{
-    ConvS8, DepthwiseConvS8, DepthwiseConvS16, Kernels, MeanS8, PoolS8, Scalar, Window,
-    tile_scratch_bytes,
+    ConvS8, DepthwiseConvS8, DepthwiseConvS16, DstS8, Kernels, MeanS8, PoolS8, Requantize, Scalar,
+    Window, tile_scratch_bytes,
 };
 
 use crate::support::{
@@ -27,9 +27,8 @@ fn check_conv(
     let unpacked = random.bytes(n * k, fill);
     let channels = Channels::new(random, n, k, scales);
     let input_zero_point = [-128, 127, -1, 5][random.below(4)];
-    let run = |set: &dyn Kernels, layout: WeightLayout| {
+    let run = |set: &dyn Kernels, layout: WeightLayout, requantize: Requantize, dst: DstS8| {
         let weights = pack(layout, n, k, &unpacked);
-        let mut dst = Guarded::new(window.output[0] * window.output[1] * n, 85i8);
         let mut scratch = Guarded::new(tile_scratch_bytes(k, 1).unwrap(), 170u8);
         set.conv_s8(ConvS8 {
             window,
@@ -39,17 +38,40 @@ fn check_conv(
             src: &src,
             weights: &weights,
             layout,
-            requantize: channels.requantize(),
-            dst: dst.slice(),
+            requantize,
+            dst,
             scratch: scratch.slice(),
         });
         scratch.contents();
+    };
+    let outputs = window.output[0] * window.output[1] * n;
+    let bytes = |set: &dyn Kernels, layout| {
+        let mut dst = Guarded::new(outputs, 85i8);
+        run(set, layout, channels.requantize(), DstS8::I8(dst.slice()));
         dst.contents().to_vec()
     };
-    let expected = run(&Scalar, WeightLayout::Generic);
+    let words = |set: &dyn Kernels, layout| {
+        let mut dst = Guarded::new(outputs, 0x5555i16);
+        let wide = of_16_bits(channels.requantize());
+        run(set, layout, wide, DstS8::I16(dst.slice()));
+        dst.contents().to_vec()
+    };
+    let expected = bytes(&Scalar, WeightLayout::Generic);
+    let expected_words = words(&Scalar, WeightLayout::Generic);
     for layout in layouts(set) {
         let what = format!("{window:?} {c} {n} {fill:?} {scales:?} {}", layout.name());
-        assert_same(&run(set, layout), &expected, set, &what);
+        assert_same(&bytes(set, layout), &expected, set, &what);
+        assert_same(&words(set, layout), &expected_words, set, &what);
+    }
+}
+
+/// The same factors for outputs of 16 bits, from −20000 on.
+fn of_16_bits(requantize: Requantize<'_>) -> Requantize<'_> {
+    Requantize {
+        zero_point: 0,
+        clamp_min: -20_000,
+        clamp_max: 32_767,
+        ..requantize
     }
 }
 
@@ -112,7 +134,8 @@ pub(crate) fn depthwise_convolutions_of_all_windows_are_equal() {
     }
 }
 
-/// On bytes with zero point 0 the 16-bit convolution gives the 8-bit one's outputs; sets agree on all 16 bits.
+/// On bytes with zero point 0 the 16-bit convolution gives the 8-bit one's outputs, in both types; sets agree on all
+/// 16 bits.
 #[cfg_attr(test, test)]
 pub(crate) fn depthwise_convolutions_of_16_bits_are_equal() {
     let mut random = Random::new(8);
@@ -127,16 +150,24 @@ pub(crate) fn depthwise_convolutions_of_16_bits_are_equal() {
         let weights = random.bytes(taps * c, Fill::Random);
         let channels = Channels::new(&mut random, c, taps, SCALES[case % SCALES.len()]);
         let outputs = window.output[0] * window.output[1] * c;
-        let wide = |set: &dyn Kernels, src: &[i16]| {
-            let mut dst = Guarded::new(outputs, 85i16);
+        let run = |set: &dyn Kernels, src: &[i16], dst: DstS8| {
             set.depthwise_conv_s16(DepthwiseConvS16 {
                 window,
                 channels: c,
                 src,
                 weights: &weights,
                 requantize: channels.requantize(),
-                dst: dst.slice(),
+                dst,
             });
+        };
+        let wide = |set: &dyn Kernels, src: &[i16]| {
+            let mut dst = Guarded::new(outputs, 85i16);
+            run(set, src, DstS8::I16(dst.slice()));
+            dst.contents().to_vec()
+        };
+        let bytes_of = |set: &dyn Kernels, src: &[i16]| {
+            let mut dst = Guarded::new(outputs, 85i8);
+            run(set, src, DstS8::I8(dst.slice()));
             dst.contents().to_vec()
         };
         let mut narrow = Guarded::new(outputs, 85i8);
@@ -155,6 +186,7 @@ pub(crate) fn depthwise_convolutions_of_16_bits_are_equal() {
             .map(|&q| q.clamp(-128, 127) as i8)
             .collect();
         assert_eq!(narrowed, narrow.contents(), "{window:?} {c}");
+        assert_eq!(bytes_of(&Scalar, &src), narrowed, "{window:?} {c}");
         let src: Vec<i16> = src
             .iter()
             .map(|&q| q.wrapping_mul(256) | (q & 255))
@@ -162,6 +194,8 @@ pub(crate) fn depthwise_convolutions_of_16_bits_are_equal() {
         for set in fast_sets() {
             let what = format!("{window:?} {c} of 16 bits");
             assert_same(&wide(set, &src), &wide(&Scalar, &src), set, &what);
+            let what = format!("{window:?} {c} of 16 bits into 8");
+            assert_same(&bytes_of(set, &src), &bytes_of(&Scalar, &src), set, &what);
         }
     }
 }
@@ -216,7 +250,7 @@ pub(crate) fn scalar_windows_equal_plain_loops() {
             weights: &pack(WeightLayout::Generic, n, taps * c, &unpacked),
             layout: WeightLayout::Generic,
             requantize: channels.requantize(),
-            dst: &mut conv,
+            dst: DstS8::I8(&mut conv),
             scratch: &mut [],
         });
         let mut dw = vec![0i8; oh * ow * c];

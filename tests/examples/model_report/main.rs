@@ -40,7 +40,7 @@ type Failure = Box<dyn Error>;
 /// Pictures whose model inputs are written out.
 const REFERENCES: usize = 4;
 /// Pictures on which the sources of the error are told apart.
-const SOURCE_PICTURES: usize = 25;
+const SOURCE_PICTURES: usize = 50;
 
 struct Args {
     graph: PathBuf,
@@ -52,6 +52,7 @@ struct Args {
     layers: bool,
     /// Print where the error comes from; of every value when it is asked for.
     sources: Option<bool>,
+    wide_stems: bool,
     correct_biases: bool,
     /// How weights are rounded; none for the best.
     weights: Option<Rounding>,
@@ -83,6 +84,7 @@ fn main() -> Result<(), Failure> {
     let options = Options {
         correct_biases: args.correct_biases,
         weights: args.weights,
+        wide_stems: args.wide_stems,
         ..Options::default()
     };
     let result = quantize(&graph, &calibration, &options, &|_| ())?;
@@ -262,6 +264,7 @@ fn arguments() -> Result<Args, Failure> {
         count: 50,
         layers: false,
         sources: None,
+        wide_stems: true,
         correct_biases: true,
         weights: None,
         cosine: None,
@@ -281,10 +284,12 @@ fn arguments() -> Result<Args, Failure> {
             "--cifar10" => args.cifar10 = Some(value()?),
             "--test" => args.test = value()?.parse()?,
             "--nearest" => args.weights = Some(Rounding::Nearest),
+            "--gptq" => args.weights = Some(Rounding::Gptq),
             "--repair" => args.repair = value()?.parse()?,
             "--layers" => args.layers = true,
             "--sources" => args.sources = Some(args.sources.is_some()),
             "--no-bias-correction" => args.correct_biases = false,
+            "--no-wide" => args.wide_stems = false,
             _ => args.graph = flag.into(),
         }
     }
@@ -292,7 +297,7 @@ fn arguments() -> Result<Args, Failure> {
         .iter()
         .all(|list| !list.is_empty());
     if !complete || args.out.as_os_str().is_empty() {
-        return Err("usage: model_report GRAPH.phg --calibrate SOURCE --pictures SOURCE --out FOLDER [--count N] [--layers] [--sources [--sources]] [--nearest] [--no-bias-correction] [--cosine C] [--cifar10 DIR [--test N]]".into());
+        return Err("usage: model_report GRAPH.phg --calibrate SOURCE --pictures SOURCE --out FOLDER [--count N] [--layers] [--sources [--sources]] [--nearest | --gptq] [--no-wide] [--no-bias-correction] [--cosine C] [--cifar10 DIR [--test N]]".into());
     }
     Ok(args)
 }

@@ -158,7 +158,7 @@ impl Operands {
                 weights: &self.weights,
                 layout: WeightLayout::Generic,
                 requantize,
-                dst: &mut self.dst,
+                dst: DstS8::I8(&mut self.dst),
                 scratch: &mut self.scratch,
             }),
             (Depthwise { .. }, Some(window)) => set.depthwise_conv_s8(DepthwiseConvS8 {

@@ -231,7 +231,7 @@ impl Operands {
             src: &self.words[..SIDE * SIDE * CHANNELS],
             weights: &self.other[..9 * CHANNELS],
             requantize,
-            dst: &mut self.wide_dst[..SIDE * SIDE * CHANNELS],
+            dst: DstS8::I16(&mut self.wide_dst[..SIDE * SIDE * CHANNELS]),
         });
     }
 

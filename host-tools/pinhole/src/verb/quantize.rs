@@ -95,6 +95,9 @@ pub(crate) struct Calibration {
     /// Leave the channels of each tensor as unequal as they are.
     #[arg(long)]
     pub(crate) no_equalize: bool,
+    /// Keep stems in 8 bits where 16 would bring the output nearer.
+    #[arg(long)]
+    pub(crate) no_wide: bool,
     /// Leave the biases as they are.
     #[arg(long)]
     pub(crate) no_bias_correction: bool,
@@ -322,6 +325,7 @@ impl Calibration {
             percentile: None,
             rounding: "best".to_owned(),
             no_equalize: false,
+            no_wide: false,
             no_bias_correction: false,
             cosine: None,
             max_drop: None,
@@ -393,6 +397,7 @@ pub(crate) fn calibrated(
             "gptq" => Some(Rounding::Gptq),
             _ => None,
         },
+        wide_stems: !choices.no_wide,
         correct_biases: !choices.no_bias_correction,
         float_nodes: choices.keep_float.iter().cloned().collect(),
     };
@@ -537,6 +542,7 @@ fn show(bar: &Mutex<indicatif::ProgressBar>, progress: Progress) {
         Progress::Ranges(done, all) => ("ranges", done, all),
         Progress::Histograms(done, all) => ("histograms", done, all),
         Progress::Observers(done, all) => ("comparing observers", done, all),
+        Progress::Widths(done, all) => ("trying 16 bits", done, all),
         Progress::Sensitivity(done, all) => ("layers alone in int8", done, all),
         Progress::Weights(done, all) => ("rounding weights", done, all),
         Progress::Biases(done, all) => ("correcting biases", done, all),

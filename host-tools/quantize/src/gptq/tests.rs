@@ -73,7 +73,10 @@ fn weights_lie_on_the_grid() {
         scales: &scales,
     };
     let fitted = layer.round(&inputs);
-    for (row, scale) in fitted.weights.chunks_exact(K).zip(scales) {
+    for (given, found) in scales.iter().zip(&fitted.scales) {
+        assert!((0.89..1.21).contains(&(found / given)), "{found} {given}");
+    }
+    for (row, scale) in fitted.weights.chunks_exact(K).zip(&fitted.scales) {
         for w in row {
             let steps = w / scale;
             assert!(

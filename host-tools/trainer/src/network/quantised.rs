@@ -1,21 +1,30 @@
 //! Rounding as quantisation rounds, with gradients as if it did not (the straight-through estimator; Jacob et al. 2018, arXiv
 //! 1712.05877). Ranges of activations may train too: LSQ+ without its offset (Esser et al. 2020, arXiv 1902.08153).
 //!
-//! Weights have one scale an output channel, that of their largest magnitude, recomputed at every step: it is what the packer
-//! will do. Values of 16 bits pass as they are, their steps are far below those of 8 bits.
+//! Weights keep the scales of the graph, one an output channel: they may have been chosen with care, and a few hundred small
+//! steps leave them right. What an activation rounds to comes from a run of the packed model itself ([`Quantised::follow`]): a tie that falls
+//! to the other side, or the step of a 16-bit value, is enough to give the layers behind it other roundings altogether, and a
+//! network that trained with its own would not be the one that is packed. What the packed model does not show, because it was
+//! fused away, is rounded here.
 
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use pinhole_graph::{Graph, Node, Op, QuantDType, QuantParams, ValueId};
-use pinhole_quantize::scheme::{rescale_weights, scale_groups};
+use pinhole_quantize::scheme::scale_groups;
+use pinhole_quantize::{Input, Runner};
+use rayon::prelude::*;
 
 use super::{Batch, RANK, Rules, batched};
+use crate::TrainError;
+
+/// Steps of the largest weight.
+const WEIGHT_STEPS: f32 = 127.0;
 
 /// What a leaf is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// A weight, each output channel in units of its largest magnitude at the start.
+    /// A weight, each output channel in units of 127 of its steps.
     Weight,
     /// A bias, in units of the largest magnitude of the layer's output.
     Bias,
@@ -45,6 +54,8 @@ pub(crate) struct Quantised {
     constants: BTreeMap<ValueId, Batch>,
     /// For each value of 8 bits that is rounded: the leaf of its range, its parameters.
     rounded: BTreeMap<ValueId, (Option<usize>, QuantParams)>,
+    /// What the packed model gives for the batch, `[batch, …]`; 16-bit values too.
+    packed: BTreeMap<ValueId, Batch>,
     device: Device,
 }
 
@@ -57,6 +68,7 @@ impl Quantised {
             by_value: BTreeMap::new(),
             constants: BTreeMap::new(),
             rounded: BTreeMap::new(),
+            packed: BTreeMap::new(),
             device,
         };
         for node in &graph.nodes {
@@ -82,14 +94,16 @@ impl Quantised {
         let layer = matches!(node.op, Op::Conv2d { .. } | Op::Linear { .. });
         let integer = graph.values[node.output].quant.is_some()
             && !graph.meta.float_nodes.contains(&node.name);
-        match place {
-            1 if layer && integer => {
-                let row = data.len() / tensor.shape[0];
-                let units: Vec<f32> = data.chunks(row).map(largest).collect();
+        match (place, &graph.values[value].quant) {
+            (1, Some(quant)) if layer && integer => {
+                let rows = tensor.shape[0];
+                let row = data.len() / rows;
+                let scales = quant.scales.iter().cycle().take(rows);
+                let units: Vec<f32> = scales.map(|scale| WEIGHT_STEPS * scale).collect();
                 let data = data.iter().enumerate().map(|(i, x)| x / units[i / row]);
                 self.leaf(value, Role::Weight, &tensor.shape, data.collect(), units);
             }
-            2 if layer && integer => {
+            (2, _) if layer && integer => {
                 let unit = graph.values[node.output].quant.as_ref().map_or(1.0, reach);
                 let data: Vec<f32> = data.iter().map(|x| x / unit).collect();
                 self.leaf(value, Role::Bias, &tensor.shape, data, vec![unit]);
@@ -165,6 +179,45 @@ impl Quantised {
         leaf.data = data;
     }
 
+    /// Packs a copy of `graph` with what the leaves are now, and has the next forward round as it does on `inputs`.
+    ///
+    /// # Errors
+    /// When it cannot be packed or does not run.
+    pub(crate) fn follow(&mut self, graph: &Graph, inputs: &[Vec<f32>]) -> Result<(), TrainError> {
+        let runner = Runner::new(&self.write(graph))?;
+        let is_wanted = |value: ValueId| {
+            let quant = graph.values[value].quant.as_ref();
+            let is_wide = quant.is_some_and(|quant| quant.dtype == QuantDType::I16);
+            is_wide || self.rounded.contains_key(&value)
+        };
+        let runs = inputs.par_iter().enumerate().map(|(index, input)| {
+            let mut seen = BTreeMap::new();
+            runner.run(index, &Input::Reals(input.clone()), &mut |value, reals| {
+                if is_wanted(value) {
+                    seen.insert(value, reals.to_vec());
+                }
+            })?;
+            Ok::<_, TrainError>(seen)
+        });
+        let mut batch: BTreeMap<ValueId, Vec<f32>> = BTreeMap::new();
+        for seen in runs.collect::<Result<Vec<_>, _>>()? {
+            for (value, reals) in seen {
+                batch.entry(value).or_default().extend(reals);
+            }
+        }
+        self.packed = batch
+            .into_iter()
+            .map(|(value, reals)| {
+                let dims = batched(inputs.len(), &graph.values[value].shape);
+                let count = reals.len();
+                let reals = TensorData::new(reals, [count]);
+                let reals = Tensor::<1>::from_data(reals, &self.device).reshape(dims);
+                (value, reals)
+            })
+            .collect();
+        Ok(())
+    }
+
     /// Inputs `[batch, …]`, one after another in `data`.
     pub(crate) fn input(&self, graph: &Graph, data: Vec<f32>) -> Batch {
         let shape = &graph.values[graph.inputs[0]].shape;
@@ -204,7 +257,6 @@ impl Quantised {
                 *tensor = pinhole_graph::Tensor::f32(&tensor.shape, reals.collect());
             }
         }
-        rescale_weights(&mut graph);
         graph
     }
 }
@@ -226,20 +278,25 @@ impl Rules for Quantised {
     }
 
     fn activation(&self, value: ValueId, x: Batch) -> Batch {
+        let packed = self.packed.get(&value).cloned();
         let Some((leaf, quant)) = self.rounded.get(&value) else {
-            return x;
+            return match packed {
+                Some(packed) => through(x, packed),
+                None => x,
+            };
         };
         let [low, high] = [-128, 127].map(|end: i32| (end - quant.zero_point) as f32);
+        let round = |steps: Batch, scale: Batch| match packed {
+            Some(packed) => (packed / scale).round(),
+            None => steps.round(),
+        };
         match leaf {
             None => {
-                let scale = quant.scales[0];
-                let x = x.clamp(low * scale, high * scale);
-                let rounded = x
-                    .clone()
-                    .detach()
-                    .div_scalar(scale)
-                    .round()
-                    .mul_scalar(scale);
+                let scale = Tensor::<1>::from_data([quant.scales[0]], &self.device);
+                let scale = scale.reshape([1; RANK]);
+                let x = x.clamp(low * quant.scales[0], high * quant.scales[0]);
+                let steps = x.clone().detach() / scale.clone();
+                let rounded = round(steps, scale.clone()) * scale;
                 through(x, rounded)
             }
             Some(leaf) => {
@@ -251,7 +308,7 @@ impl Rules for Quantised {
                     .mul_scalar(leaf.units[0])
                     .reshape([1; RANK]);
                 let steps = (x / scale.clone()).clamp(low, high);
-                let rounded = steps.clone().detach().round();
+                let rounded = round(steps.clone().detach(), scale.clone().detach());
                 through(steps, rounded) * scale
             }
         }
@@ -264,13 +321,11 @@ impl Quantised {
         let columns = leaf.data.len() / rows;
         let x = leaf.tensor.clone().reshape([rows, columns]);
         let now = x.clone().detach();
-        let scale = now
-            .clone()
-            .abs()
-            .max_dim(1)
-            .div_scalar(127.0)
-            .clamp_min(1e-12);
-        let rounded = (now / scale.clone()).round() * scale;
+        let rounded = now
+            .mul_scalar(WEIGHT_STEPS)
+            .round()
+            .clamp(-WEIGHT_STEPS, WEIGHT_STEPS)
+            .div_scalar(WEIGHT_STEPS);
         let units =
             Tensor::<1>::from_data(TensorData::new(leaf.units.clone(), [rows]), &self.device);
         (through(x, rounded) * units.reshape([rows, 1])).reshape(batched(1, &leaf.shape))
@@ -281,11 +336,6 @@ impl Quantised {
 fn through<const D: usize>(x: Tensor<D>, rounded: Tensor<D>) -> Tensor<D> {
     let now = x.clone().detach();
     x + (rounded - now).detach()
-}
-
-fn largest(row: &[f32]) -> f32 {
-    row.iter()
-        .fold(1e-12, |largest: f32, x| largest.max(x.abs()))
 }
 
 /// Largest magnitude of a quantised value.

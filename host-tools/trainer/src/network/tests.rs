@@ -177,6 +177,26 @@ fn rounding_is_that_of_the_packed_model() {
 }
 
 #[test]
+fn a_network_that_follows_the_packed_model_gives_its_numbers() {
+    let graph = encoder();
+    let quantized = quantize(&graph, &inputs(24), &Options::default(), &|_| ())
+        .unwrap()
+        .quantized;
+    let mut network = Quantised::new(&quantized, true);
+    let pictures = pictures(4);
+    network.follow(&quantized, &pictures).unwrap();
+    let x = network.input(&quantized, pictures.concat());
+    let found = elements(forward(&quantized, &network, x).unwrap());
+    let written = network.write(&quantized);
+    let expected = outputs(&written, &inputs(4).iter().collect::<Vec<_>>());
+    let expected = expected.unwrap().concat();
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+    }
+}
+
+#[test]
 fn what_is_written_back_without_a_step_is_the_same_model() {
     let graph = encoder();
     let quantized = quantize(&graph, &inputs(24), &Options::default(), &|_| ())

@@ -6,7 +6,7 @@ use core::ops::Range;
 use super::gemm_s8::as_i8;
 use super::neon::*;
 use crate::kernel::patch::{Piece, pieces};
-use crate::kernel::{ConvS8, DstS8, GemmS8};
+use crate::kernel::{ConvS8, GemmS8};
 
 /// Whether each output pixel sees one input pixel, its own.
 pub(super) fn is_pointwise(args: &ConvS8<'_>) -> bool {
@@ -27,7 +27,7 @@ pub(super) fn product_of(args: ConvS8<'_>) -> GemmS8<'_> {
         weights: args.weights,
         layout: args.layout,
         requantize: args.requantize,
-        dst: DstS8::I8(args.dst),
+        dst: args.dst,
         scratch: args.scratch,
     }
 }

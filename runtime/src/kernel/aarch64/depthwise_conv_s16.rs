@@ -2,25 +2,20 @@
 
 use super::level::Level;
 use super::neon::*;
-use super::requantize::{Channels, Outputs16, Path};
+use super::requantize::{Channels, Outputs, Path};
 use crate::kernel::depthwise_s16::{Taps, sum_taps};
-use crate::kernel::{DepthwiseConvS16, Requantize, scalar};
+use crate::kernel::{DepthwiseConvS16, DstS8, scalar};
 
 /// Channels at a time.
 const BLOCK: usize = 16;
 
 /// See [`DepthwiseConvS16`].
-pub(super) fn depthwise_conv_s16<L: Level>(_: L, args: DepthwiseConvS16<'_>) {
-    let Requantize {
-        zero_point,
-        clamp_min,
-        clamp_max,
-        ..
-    } = args.requantize;
-    let Some(outputs) = Outputs16::new(zero_point, clamp_min, clamp_max) else {
+pub(super) fn depthwise_conv_s16<L: Level>(_: L, mut args: DepthwiseConvS16<'_>) {
+    let Some(outputs) = Outputs::new(&args.requantize, &args.dst) else {
         return scalar::depthwise_conv_s16(args);
     };
-    let path = Path::of(&args.requantize, [i16::MIN.into(), i16::MAX.into()]);
+    let path = Path::of(&args.requantize, outputs.limits());
+    let mut dst = core::mem::take(&mut args.dst);
     let [height, width] = args.window.output;
     for channel in (0..args.channels).step_by(BLOCK) {
         let len = (args.channels - channel).min(BLOCK);
@@ -29,12 +24,23 @@ pub(super) fn depthwise_conv_s16<L: Level>(_: L, args: DepthwiseConvS16<'_>) {
             let taps = Taps::inside(&args.window, [pixel / width, pixel % width]);
             // Biases are in the sums.
             let sums = sum_taps::<BLOCK>(&args, &taps, channel, len);
-            let dst = &mut args.dst[pixel * args.channels + channel..][..len];
-            let halves = dst.chunks_mut(8).zip(sums.chunks(8));
-            for ((dst, sums), factors) in halves.zip(factors.chunks(2)) {
-                let low = factors[0].apply(path, load_i32x4(sums));
-                let high = factors[1].apply(path, load_i32x4(&sums[4..]));
-                store_up_to_i16x8(dst, outputs.pack(path, [low, high]));
+            let mut values = [load_i32x4(&sums); BLOCK / 4];
+            for (index, value) in values.iter_mut().enumerate() {
+                *value = factors[index].apply(path, load_i32x4(&sums[4 * index..]));
+            }
+            let first = pixel * args.channels + channel;
+            match (&mut dst, &outputs) {
+                (DstS8::I8(dst), Outputs::I8(outputs)) => {
+                    let dst = &mut dst[first..][..len];
+                    store_up_to_i8x16(dst, outputs.pack(path, values));
+                }
+                (DstS8::I16(dst), Outputs::I16(outputs)) => {
+                    let halves = dst[first..][..len].chunks_mut(8);
+                    for (dst, values) in halves.zip(values.as_chunks().0) {
+                        store_up_to_i16x8(dst, outputs.pack(path, *values));
+                    }
+                }
+                _ => {}
             }
         }
     }

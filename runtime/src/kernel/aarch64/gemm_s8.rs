@@ -67,13 +67,11 @@ pub(super) fn conv_s8<L: Level>(level: L, mut args: ConvS8<'_>) {
         return gemm_s8(level, product_of(args));
     }
     let k = args.window.kernel[0] * args.window.kernel[1] * args.in_channels;
-    let mut dst = DstS8::I8(core::mem::take(&mut args.dst));
+    let mut dst = core::mem::take(&mut args.dst);
     let (weights, layout, requantize) = (args.weights, args.layout, args.requantize);
     let size = [k, args.out_channels];
     let Some(product) = Product::new(level, size, weights, layout, requantize, &dst) else {
-        if let DstS8::I8(dst) = dst {
-            args.dst = dst;
-        }
+        args.dst = dst;
         return scalar::conv_s8(args);
     };
     let pitch = k.next_multiple_of(GROUP_INPUTS);

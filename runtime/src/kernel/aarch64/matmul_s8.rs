@@ -60,13 +60,11 @@ pub(super) fn conv_s8(level: &I8mm, mut args: ConvS8<'_>) {
         return gemm_s8(level, product_of(args));
     }
     let k = args.window.kernel[0] * args.window.kernel[1] * args.in_channels;
-    let mut dst = DstS8::I8(core::mem::take(&mut args.dst));
+    let mut dst = core::mem::take(&mut args.dst);
     let size = [k, args.out_channels];
     let product = Product::new(level, size, args.weights, args.requantize, &dst);
     let Some(product) = product else {
-        if let DstS8::I8(dst) = dst {
-            args.dst = dst;
-        }
+        args.dst = dst;
         return scalar::conv_s8(args);
     };
     // Half of the scratch for patches as they are, half for packed ones: eight of each, or four of long ones.

@@ -11,6 +11,7 @@ pub fn conv_s8(args: ConvS8<'_>) {
         src,
         weights,
         requantize,
+        mut dst,
         ..
     } = args;
     let [kernel_height, kernel_width] = window.kernel;
@@ -30,8 +31,10 @@ pub fn conv_s8(args: ConvS8<'_>) {
                     sum = sum.wrapping_add(i32::from(value) * i32::from(weight));
                 }
                 let pixel = y * window.output[1] + x;
-                let output = requantize.apply(channel, sum).clamp(-128, 127);
-                args.dst[pixel * out_channels + channel] = output as i8;
+                dst.set(
+                    pixel * out_channels + channel,
+                    requantize.apply(channel, sum),
+                );
             }
         }
     }

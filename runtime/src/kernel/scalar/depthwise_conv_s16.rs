@@ -1,4 +1,5 @@
-//! Depthwise convolution of a 16-bit stream: convolutions between the blocks of a transformer leave it its bits.
+//! Depthwise convolution of 16-bit values: between the blocks of a transformer it leaves a stream its bits, behind
+//! the stem of a convolutional network it ends them.
 
 use crate::kernel::DepthwiseConvS16;
 
@@ -10,7 +11,7 @@ pub fn depthwise_conv_s16(args: DepthwiseConvS16<'_>) {
         src,
         weights,
         requantize,
-        dst,
+        mut dst,
     } = args;
     let [kernel_height, kernel_width] = window.kernel;
     for y in 0..window.output[0] {
@@ -26,8 +27,7 @@ pub fn depthwise_conv_s16(args: DepthwiseConvS16<'_>) {
                     }
                 }
                 let pixel = y * window.output[1] + x;
-                let output = requantize.apply(channel, sum);
-                dst[pixel * channels + channel] = output.clamp(-32768, 32767) as i16;
+                dst.set(pixel * channels + channel, requantize.apply(channel, sum));
             }
         }
     }

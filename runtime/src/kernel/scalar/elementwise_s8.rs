@@ -1,7 +1,7 @@
 //! Integer operations without a window: TFLite's `ADD` and `MUL`, tables, and the ends of the integer part of a graph.
 
 use crate::kernel::requantize::multiply_by_quantized_multiplier;
-use crate::kernel::{AddS8, MulS8};
+use crate::kernel::{AddS8, DstS8, LUT_S16_ENTRIES, LutChannelsS16, LutS16, MulS8};
 
 /// TFLite's ADD: both inputs on a common scale with `left_shift` bits of headroom, their sum back on the output's.
 pub fn add_s8(args: AddS8<'_>) {
@@ -53,6 +53,59 @@ pub fn lut_s8(table: &[i8; 256], src: &[i8], dst: &mut [i8]) {
     for (dst, &src) in dst.iter_mut().zip(src) {
         *dst = table[(i32::from(src) + 128) as usize];
     }
+}
+
+/// A function of 16 bits, straight between the entries of its tables.
+pub fn lut_s16(args: LutS16<'_>) {
+    let tables = [args.outer, args.inner];
+    let values = args.src.iter().map(|&q| between(tables, args.inner_shift, q));
+    match args.dst {
+        DstS8::I16(dst) => {
+            for (dst, value) in dst.iter_mut().zip(values) {
+                *dst = to_i16(value);
+            }
+        }
+        DstS8::I8(dst) => {
+            for (dst, (x, shift)) in dst.iter_mut().zip(values) {
+                *dst = ((x + (1 << (shift + 7))) >> (shift + 8)).min(127) as i8;
+            }
+        }
+    }
+}
+
+/// A function of 16 bits of channels whose steps differ.
+pub fn lut_channels_s16(args: LutChannelsS16<'_>) {
+    let channels = args.index.len();
+    if channels == 0 {
+        return;
+    }
+    for (dst, src) in args.dst.chunks_mut(channels).zip(args.src.chunks(channels)) {
+        for ((dst, &q), &table) in dst.iter_mut().zip(src).zip(args.index) {
+            let table = usize::from(table);
+            let [outer, inner] = &args.tables[table];
+            let shift = u32::from(args.inner_shifts[table]);
+            *dst = to_i16(between([outer, inner], shift, q));
+        }
+    }
+}
+
+/// 2^shift times what lies straight between two entries, at most 2²² of it, and the shift.
+#[inline]
+fn between([outer, inner]: [&[i16; LUT_S16_ENTRIES]; 2], inner_shift: u32, q: i16) -> (i32, u32) {
+    let q = i32::from(q);
+    let (table, shift) = match q.abs() < 256 << inner_shift {
+        true => (inner, inner_shift),
+        false => (outer, 7),
+    };
+    let place = q + (256 << shift);
+    let entry = (place >> shift) as usize;
+    let [low, high] = [table[entry], table[entry + 1]].map(i32::from);
+    let x = (low << shift) + (high - low) * (place - ((entry as i32) << shift));
+    (x, shift)
+}
+
+fn to_i16((x, shift): (i32, u32)) -> i16 {
+    ((x + (1 << shift >> 1)) >> shift) as i16
 }
 
 /// `dst[i, c] = tables[index[c]][src[i, c] + 128]`.

@@ -1,6 +1,6 @@
 //! Integer matrix product, as TFLite's `FULLY_CONNECTED` with per-channel weights.
 
-use crate::kernel::{DstS8, GemmS8};
+use crate::kernel::GemmS8;
 
 /// `dst[row, channel] = requantize(Σ lhs[row, input] · weights[channel, input])`; sums wrap at 32 bits.
 pub fn gemm_s8(args: GemmS8<'_>) {
@@ -23,11 +23,7 @@ pub fn gemm_s8(args: GemmS8<'_>) {
                 let weight = weights[layout.offset_s8(n, k, channel, input)];
                 sum = sum.wrapping_add(i32::from(value) * i32::from(weight));
             }
-            let output = requantize.apply(channel, sum);
-            match &mut dst {
-                DstS8::I8(dst) => dst[row * n + channel] = output.clamp(-128, 127) as i8,
-                DstS8::I16(dst) => dst[row * n + channel] = output.clamp(-32768, 32767) as i16,
-            }
+            dst.set(row * n + channel, requantize.apply(channel, sum));
         }
     }
 }

@@ -29,9 +29,9 @@ use crate::kernel::resample::{ResampleColumnsU8, ResampleRowU8};
 use crate::kernel::{
     AddS8, AddS16, AttentionF16, AttentionF32, AttentionS8, Columns, ConvF16, ConvF32, ConvS8,
     DepthwiseConvF16, DepthwiseConvF32, DepthwiseConvS8, DepthwiseConvS16, DotRowsS8, DstS8,
-    EmbeddingS8, GemmF16, GemmF32, GemmS8, Kernels, LayerNormS16, MatmulF16, MatmulF32, MeanS8,
-    MeanS16, MulS8, PoolF16, PoolF32, PoolS8, RescaleS16, ScoreBias, SoftmaxS8, SrcS16, TILE_ROWS,
-    Window,
+    EmbeddingS8, GemmF16, GemmF32, GemmS8, Kernels, LayerNormS16, LutChannelsS16, LutS16, MatmulF16, MatmulF32,
+    MeanS8, MeanS16, MulS8, PoolF16, PoolF32, PoolS8, RescaleS16, ScoreBias, SoftmaxS8, SrcS16,
+    TILE_ROWS, Window,
 };
 use crate::model::op::{BinaryKind, ReduceKind, UnaryKind};
 
@@ -332,6 +332,53 @@ impl Kernels for Threads {
         }
         self.bands(src.len(), ELEMENTS_UNIT, 1, dst, |range, dst| {
             self.inner.0.lut_s8(table, &src[range], dst);
+        });
+    }
+
+    fn lut_s16(&self, args: LutS16<'_>) {
+        if !self.cuts_elements(args.src.len()) {
+            return self.inner.0.lut_s16(args);
+        }
+        // Every field by name: rustc 1.95 does not compile `..args` of arrays whose length is a constant in a closure.
+        let LutS16 {
+            outer,
+            inner,
+            inner_shift,
+            src,
+            dst,
+        } = args;
+        self.bands(src.len(), ELEMENTS_UNIT, 1, dst, |range, dst| {
+            self.inner.0.lut_s16(LutS16 {
+                outer,
+                inner,
+                inner_shift,
+                src: &src[range],
+                dst,
+            });
+        });
+    }
+
+    fn lut_channels_s16(&self, args: LutChannelsS16<'_>) {
+        let channels = args.index.len().max(1);
+        let rows = args.src.len() / channels;
+        if !self.cuts_rows(rows, args.src.len()) {
+            return self.inner.0.lut_channels_s16(args);
+        }
+        let LutChannelsS16 {
+            tables,
+            index,
+            inner_shifts,
+            src,
+            dst,
+        } = args;
+        self.bands(rows, 1, channels, dst, |rows, dst| {
+            self.inner.0.lut_channels_s16(LutChannelsS16 {
+                tables,
+                index,
+                inner_shifts,
+                src: &src[rows.start * channels..][..dst.len()],
+                dst,
+            });
         });
     }
 

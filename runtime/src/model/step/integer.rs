@@ -3,10 +3,13 @@
 //! The ranges keep every intermediate number of a kernel inside 32 bits, for every input: the limits and the reasons are
 //! listed in `docs/model-format.md`.
 
+use zerocopy::{FromBytes, Immutable, KnownLayout};
+
 use super::super::ValueView;
 use super::super::format::DType;
 use super::super::op::{
-    AddParams, ConvParams, GemmParams, LutChannelsParams, MeanParams, MulParams, PoolParams,
+    AddParams, ConvParams, GemmParams, LutChannelsParams, LutS16Params, MeanParams, MulParams,
+    PoolParams,
 };
 use super::super::op_fault::{OUTPUT, OpFault};
 use super::operands::{
@@ -14,8 +17,8 @@ use super::operands::{
     right_aligned,
 };
 use super::{Quantised, Step, expect, size, taps};
-use crate::kernel::Requantize;
 use crate::kernel::packing::WeightLayout;
+use crate::kernel::{LUT_S16_ENTRIES, Requantize};
 
 /// Shifts of a requantisation, left when positive.
 const SHIFTS: (i64, i64) = (-31, 30);
@@ -25,6 +28,8 @@ const PRODUCT_SHIFTS: (i64, i64) = (-31, 15);
 const MAX_WIDE_TAPS: i64 = 255;
 /// Products of bytes that a product of an i16 and a byte counts for.
 pub(super) const WIDE_PRODUCT: usize = 256;
+/// Entries of a table of all 2¹⁶ inputs are 2⁷ apart, and a finer one has as many.
+const MAX_INNER_SHIFT: i64 = 7;
 /// Most pixels of a mean.
 const MAX_PIXELS: i64 = 1 << 16;
 /// Shifts of a mean: 255 · 2¹⁶ · 2⁷ fits 32 bits.
@@ -36,7 +41,8 @@ const MAX_LEFT_SHIFT: i64 = 20;
 
 pub(super) fn conv<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
     let params: &ConvParams = operands.params()?;
-    let (window, in_channels, out_channels) = operands.window(&params.window, DType::I8)?;
+    let (window, in_channels, out_channels) = operands.window_to_any(&params.window, DType::I8)?;
+    let wide = is_wide(operands)?;
     let k = product_k(size(&[taps(&window), in_channels])?)?;
     let layout = operands.weight_layout();
     let bytes = layout
@@ -47,6 +53,7 @@ pub(super) fn conv<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
         in_channels,
         out_channels,
         input_zero_point: zero_point_s8(&operands.input(0, DType::I8)?),
+        wide,
         weights: operands.data(0, bytes)?,
         layout,
         requantize: requantize(
@@ -78,12 +85,13 @@ pub(super) fn depthwise_conv<'m>(operands: &Operands<'m>) -> Result<Step<'m>, Op
 
 pub(super) fn depthwise_conv_s16<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
     let params: &ConvParams = operands.params()?;
-    let (window, in_channels, channels) = operands.window(&params.window, DType::I16)?;
+    let (window, in_channels, channels) = operands.window_to_any(&params.window, DType::I16)?;
     expect(OUTPUT, "channels", in_channels, channels)?;
     in_range("taps", taps(&window) as i64, 1, MAX_WIDE_TAPS)?;
     Ok(Step::DepthwiseConvS16 {
         window,
         channels,
+        wide: is_wide(operands)?,
         weights: operands.data(0, size(&[taps(&window), channels])?)?,
         requantize: requantize(
             operands,
@@ -101,19 +109,24 @@ pub(super) fn gemm<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
     product_k(k)?;
     let layout = operands.weight_layout();
     let bytes = layout.packed_bytes_s8(n, k).ok_or(OpFault::Overflow)?;
-    let wide = output.dtype == DType::I16;
-    if !wide {
-        operands.output(DType::I8)?;
-    }
     Ok(Step::GemmS8 {
         rows,
         k,
         n,
-        wide,
+        wide: is_wide(operands)?,
         weights: operands.data(0, bytes)?,
         layout,
         requantize: requantize(operands, n, params.clamp_min.get(), params.clamp_max.get())?,
     })
+}
+
+/// Whether the output is i16; any other type but i8 is refused.
+fn is_wide(operands: &Operands<'_>) -> Result<bool, OpFault> {
+    let wide = operands.any_output().dtype == DType::I16;
+    if !wide {
+        operands.output(DType::I8)?;
+    }
+    Ok(wide)
 }
 
 /// Rows, inputs and outputs of a product by constant weights.
@@ -246,22 +259,67 @@ pub(super) fn lut<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
     Ok(Step::LutS8 { table })
 }
 
-pub(super) fn lut_channels<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
-    let params: &LutChannelsParams = operands.params()?;
-    operands.output(DType::I8)?;
+pub(super) fn lut_s16<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+    let params: &LutS16Params = operands.params()?;
+    operands.input(0, DType::I16)?;
     operands.element_wise(0)?;
-    let input = operands.input(0, DType::I8)?;
+    let inner_shift = params.inner_shift.get();
+    in_range("inner_shift", inner_shift.into(), 0, MAX_INNER_SHIFT)?;
+    let table = |role: u8| {
+        let table: &[i16] = operands.data(role, LUT_S16_ENTRIES)?;
+        table.first_chunk().ok_or(OpFault::DataLength {
+            role,
+            expected: size_of::<[i16; LUT_S16_ENTRIES]>(),
+            found: size_of_val(table),
+        })
+    };
+    Ok(Step::LutS16 {
+        outer: table(0)?,
+        inner: table(1)?,
+        inner_shift,
+        wide: is_wide(operands)?,
+    })
+}
+
+pub(super) fn lut_channels<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+    operands.output(DType::I8)?;
+    let (tables, index) = tables_of_channels(operands, DType::I8)?;
+    Ok(Step::LutChannelsS8 { tables, index })
+}
+
+pub(super) fn lut_channels_s16<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
+    operands.output(DType::I16)?;
+    let (tables, index) = tables_of_channels(operands, DType::I16)?;
+    let inner_shifts: &[u8] = operands.data(2, tables.len())?;
+    for &shift in inner_shifts {
+        in_range("inner_shift", shift.into(), 0, MAX_INNER_SHIFT)?;
+    }
+    Ok(Step::LutChannelsS16 {
+        tables,
+        index,
+        inner_shifts,
+    })
+}
+
+/// The tables of an operator that has some for its channels, and which of them each channel has.
+fn tables_of_channels<'m, T: FromBytes + Immutable + KnownLayout>(
+    operands: &Operands<'m>,
+    dtype: DType,
+) -> Result<(&'m [T], &'m [u8]), OpFault> {
+    let params: &LutChannelsParams = operands.params()?;
+    operands.element_wise(0)?;
+    let input = operands.input(0, dtype)?;
     operands.has_columns(0, &input)?;
     let (channels, count) = (input.last(), params.tables.get());
     in_range("channels", channels as i64, 1, MAX_N as i64)?;
     in_range("tables", count.into(), 1, 256)?;
-    let tables: &[[i8; 256]] = operands.data(0, count as usize)?;
+    let tables: &[T] = operands.data(0, count as usize)?;
     let index: &[u8] = operands.data(1, channels)?;
     let last = i64::from(count) - 1;
     for &table in index {
         in_range("table", table.into(), 0, last)?;
     }
-    Ok(Step::LutChannelsS8 { tables, index })
+    Ok((tables, index))
 }
 
 pub(super) fn normalize<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {

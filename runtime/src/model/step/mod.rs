@@ -21,8 +21,8 @@ use super::op::{
 use super::op_fault::{OUTPUT, OpFault};
 use super::{Model, ValueView};
 use crate::kernel::{
-    HeadScale, Requantize, ScoreBias, WeightsF32, Window, attention_s8_scratch_bytes,
-    attention_scratch_bytes, tile_scratch_bytes,
+    HeadScale, LUT_S16_ENTRIES, Requantize, ScoreBias, WeightsF32, Window,
+    attention_s8_scratch_bytes, attention_scratch_bytes, tile_scratch_bytes,
 };
 use operands::Operands;
 
@@ -34,6 +34,8 @@ pub(crate) enum Step<'m> {
         in_channels: usize,
         out_channels: usize,
         input_zero_point: i8,
+        /// The output is i16.
+        wide: bool,
         weights: &'m [i8],
         layout: WeightLayout,
         requantize: Requantize<'m>,
@@ -48,6 +50,8 @@ pub(crate) enum Step<'m> {
     DepthwiseConvS16 {
         window: Window,
         channels: usize,
+        /// The output is i16.
+        wide: bool,
         weights: &'m [i8],
         requantize: Requantize<'m>,
     },
@@ -86,6 +90,21 @@ pub(crate) enum Step<'m> {
     },
     LutS8 {
         table: &'m [i8; 256],
+    },
+    LutS16 {
+        outer: &'m [i16; LUT_S16_ENTRIES],
+        inner: &'m [i16; LUT_S16_ENTRIES],
+        inner_shift: u32,
+        /// The output is i16.
+        wide: bool,
+    },
+    LutChannelsS16 {
+        /// Outer and inner.
+        tables: &'m [[[i16; LUT_S16_ENTRIES]; 2]],
+        /// Of each channel, below the number of tables.
+        index: &'m [u8],
+        /// Of each table.
+        inner_shifts: &'m [u8],
     },
     LutChannelsS8 {
         tables: &'m [[i8; 256]],
@@ -284,11 +303,11 @@ fn arity(kind: OpKind) -> (usize, usize, usize) {
     use OpKind as K;
     match kind {
         K::ConvS8 | K::DepthwiseConvS8 | K::DepthwiseConvS16 | K::GemmS8 => (1, 1, 4),
-        K::ConvF32 | K::GemmF32 | K::ConvF16 | K::GemmF16 => (1, 1, 3),
+        K::ConvF32 | K::GemmF32 | K::ConvF16 | K::GemmF16 | K::LutChannelsS16 => (1, 1, 3),
         K::DepthwiseConvF32 | K::LayerNormF32 | K::EmbeddingF32 => (1, 1, 2),
         K::DepthwiseConvF16 | K::LayerNormF16 | K::EmbeddingF16 => (1, 1, 2),
         K::LutS8 => (1, 1, 1),
-        K::LayerNormS16 | K::LutChannelsS8 | K::EmbeddingS8 => (1, 1, 2),
+        K::LayerNormS16 | K::LutChannelsS8 | K::LutS16 | K::EmbeddingS8 => (1, 1, 2),
         K::AttentionS8 => (3, 3, 2),
         K::AddS8 | K::AddS16 | K::MulS8 => (2, 2, 0),
         K::MatmulF32 | K::BinaryF32 | K::MatmulF16 | K::BinaryF16 => (2, 2, 0),
@@ -344,7 +363,9 @@ impl<'m> Step<'m> {
             K::MaxPoolS8 => integer::pool(&operands, true),
             K::MeanS8 => integer::mean(&operands),
             K::LutS8 => integer::lut(&operands),
+            K::LutS16 => integer::lut_s16(&operands),
             K::LutChannelsS8 => integer::lut_channels(&operands),
+            K::LutChannelsS16 => integer::lut_channels_s16(&operands),
             K::NormalizeS16 => integer::normalize(&operands),
             K::QuantizeF32 => integer::quantize(&operands),
             K::DequantizeS8 => integer::dequantize(&operands),

@@ -301,8 +301,18 @@ impl<'m> Operands<'m> {
         record: &WindowRecord,
         dtype: DType,
     ) -> Result<(Window, usize, usize), OpFault> {
+        self.output(dtype)?;
+        self.window_to_any(record, dtype)
+    }
+
+    /// As [`Self::window`], whatever the type of the output.
+    pub(super) fn window_to_any(
+        &self,
+        record: &WindowRecord,
+        dtype: DType,
+    ) -> Result<(Window, usize, usize), OpFault> {
         self.all_static()?;
-        let (input, output) = (self.input(0, dtype)?, self.output(dtype)?);
+        let (input, output) = (self.input(0, dtype)?, self.any_output());
         expect(0, "rank", 4, input.rank)?;
         expect(OUTPUT, "rank", 4, output.rank)?;
         expect(0, "batch", 1, input.shape[0])?;

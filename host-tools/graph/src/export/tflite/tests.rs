@@ -348,3 +348,27 @@ fn what_a_graph_keeps_in_floats_is_written_in_floats() {
     graph.meta.float_nodes.insert(name.clone());
     assert_eq!(tflite(&graph).expect("writes").float_nodes, [name]);
 }
+
+/// Both ends are rounded; what is between them is not, and is named.
+#[test]
+fn layers_with_16_bits_between_them_become_floats() {
+    let (mut made, x) = Maker::new(&[1, 8, 8, 3], eight(0.1, 0));
+    let weight = made.constant(&[4, 3, 3, 3], eight(0.01, 0));
+    let stem = made.node(conv(2, 1, 1), &[x, weight], sixteen(0.001));
+    let function = Unary::HardSwish;
+    let curve = made.node(Op::Unary { function }, &[stem], sixteen(0.001));
+    let weight = made.constant(&[4, 3, 3, 1], eight(0.01, 0));
+    let end = made.node(conv(1, 1, 4), &[curve, weight], eight(0.05, 0));
+    let graph = made.finish(end);
+    let written = tflite(&graph).unwrap_or_else(|error| panic!("{error}"));
+    let names: Vec<&str> = graph.nodes.iter().map(|node| node.name.as_str()).collect();
+    assert_eq!(written.float_nodes, names);
+    let again = read(&written.bytes);
+    let rounded = again
+        .nodes
+        .iter()
+        .filter(|node| again.values[node.output].quant.is_some());
+    let rounded: Vec<&Op> = rounded.map(|node| &node.op).collect();
+    assert_eq!(rounded.len(), 1, "{rounded:?}");
+    assert_eq!(again.values[again.outputs[0]].quant, eight(0.05, 0));
+}

@@ -1,7 +1,8 @@
-//! Values of 16 bits: an embedding goes to 8, others stay and are refused.
+//! Values of 16 bits: an embedding goes to 8, those between convolutions and their functions become floats, others
+//! stay and are refused.
 
 use crate::op::Activation;
-use crate::{EMBEDDING_MARGIN, Graph, NodeId, Op, QuantDType, QuantParams, ValueId};
+use crate::{EMBEDDING_MARGIN, Graph, Node, NodeId, Op, QuantDType, QuantParams, ValueId};
 
 /// Largest number of 16 bits, and of 8.
 const LARGEST_I16: f32 = 32767.0;
@@ -15,8 +16,8 @@ pub(super) fn is_wide(quant: Option<&QuantParams>) -> bool {
     quant.is_some_and(|quant| quant.dtype == QuantDType::I16)
 }
 
-/// Parameters of all values as the file has them: an embedding and the picture that it averages in 8 bits, a reshaped
-/// value as what it is made of.
+/// Parameters of all values as the file has them: an embedding and the picture that it averages in 8 bits, what
+/// functions and depthwise convolutions read in 16 bits without, a reshaped value as what it is made of.
 pub(super) fn narrowed(graph: &Graph) -> Vec<Option<QuantParams>> {
     let mut quants: Vec<Option<QuantParams>> =
         graph.values.iter().map(|v| v.quant.clone()).collect();
@@ -38,10 +39,28 @@ pub(super) fn narrowed(graph: &Graph) -> Vec<Option<QuantParams>> {
                 .map(|node| node.inputs[0]);
         }
     }
+    let consumers = graph.consumers();
+    for node in graph.nodes.iter().filter(|node| is_of_stem(graph, node)) {
+        let readers = consumers[node.output].iter();
+        let stays = readers.map(|&id| &graph.nodes[id]).all(ends_or_bends);
+        quants[node.output].take_if(|quant| stays && is_wide(Some(quant)));
+    }
     for node in graph.nodes.iter().filter(|node| node.op == Op::Reshape) {
         quants[node.output] = quants[node.inputs[0]].clone();
     }
     quants
+}
+
+/// What may write 16 bits ahead of a depthwise convolution.
+fn is_of_stem(graph: &Graph, node: &Node) -> bool {
+    let inside = !graph.outputs.contains(&node.output);
+    inside && matches!(node.op, Op::Conv2d { groups: 1, .. } | Op::Unary { .. })
+}
+
+/// What may read them: functions, depthwise convolutions.
+fn ends_or_bends(node: &Node) -> bool {
+    matches!(node.op, Op::Unary { .. })
+        || matches!(node.op, Op::Conv2d { groups, .. } if groups > 1)
 }
 
 /// Whether an operator makes of a value the same numbers.

@@ -4,7 +4,7 @@
 use super::gemm_s8::{Product, aligned};
 use super::widen::Stage;
 use crate::kernel::patch::{Piece, pieces};
-use crate::kernel::{ConvS8, DstS8, scalar};
+use crate::kernel::{ConvS8, scalar};
 
 /// See [`ConvS8`].
 pub(super) fn conv_s8(mut args: ConvS8<'_>) {
@@ -18,7 +18,7 @@ pub(super) fn conv_s8(mut args: ConvS8<'_>) {
     let Some(words) = aligned(scratch, k) else {
         return;
     };
-    let mut dst = DstS8::I8(core::mem::take(&mut args.dst));
+    let mut dst = core::mem::take(&mut args.dst);
     let rows = window.output[0] * window.output[1];
     if window.is_pointwise() {
         product.run(rows, words, &mut dst, |wide, row, index| {

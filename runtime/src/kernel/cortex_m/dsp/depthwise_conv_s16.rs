@@ -4,7 +4,7 @@ use core::arch::asm;
 
 use super::requantize::{Channel, Outputs};
 use crate::kernel::depthwise_s16::Taps;
-use crate::kernel::{DepthwiseConvS16, scalar};
+use crate::kernel::{DepthwiseConvS16, DstS8, scalar};
 
 /// Channels at a time.
 const BLOCK: usize = 4;
@@ -20,21 +20,33 @@ pub(super) fn depthwise_conv_s16(mut args: DepthwiseConvS16<'_>) {
     if args.channels < BLOCK || Outputs::new(&requantize, products).is_none() {
         return scalar::depthwise_conv_s16(args);
     }
+    let [lowest, highest] = args.dst.limits();
     let [min, max] =
-        [requantize.clamp_min, requantize.clamp_max].map(|limit| limit.clamp(-32768, 32767));
-    let dst = core::mem::take(&mut args.dst);
+        [requantize.clamp_min, requantize.clamp_max].map(|limit| limit.clamp(lowest, highest));
+    let mut dst = core::mem::take(&mut args.dst);
     let [height, width] = args.window.output;
     for pixel in 0..height * width {
         let taps = Taps::inside(&args.window, [pixel / width, pixel % width]);
-        let dst = &mut dst[pixel * args.channels..][..args.channels];
         for channel in (0..args.channels).step_by(BLOCK) {
             // The last block may overlap the one before it: its outputs are written twice.
             let channel = channel.min(args.channels - BLOCK);
             let sums = sum_taps(&args, &taps, channel);
-            let dst = &mut dst[channel..][..BLOCK];
-            for (index, (dst, sum)) in dst.iter_mut().zip(sums).enumerate() {
+            let first = pixel * args.channels + channel;
+            let outputs = sums.into_iter().enumerate().map(|(index, sum)| {
                 let value = Channel::new(&requantize, channel + index).scale(sum);
-                *dst = (value + requantize.zero_point).max(min).min(max) as i16;
+                (value + requantize.zero_point).max(min).min(max)
+            });
+            match &mut dst {
+                DstS8::I8(dst) => {
+                    let dst = dst[first..][..BLOCK].iter_mut();
+                    dst.zip(outputs)
+                        .for_each(|(dst, output)| *dst = output as i8);
+                }
+                DstS8::I16(dst) => {
+                    let dst = dst[first..][..BLOCK].iter_mut();
+                    dst.zip(outputs)
+                        .for_each(|(dst, output)| *dst = output as i16);
+                }
             }
         }
     }

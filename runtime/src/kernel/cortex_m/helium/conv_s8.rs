@@ -7,18 +7,18 @@ use zerocopy::IntoBytes;
 
 use super::gemm_s8::{Product, ROWS};
 use crate::kernel::patch::{Piece, pieces};
-use crate::kernel::{ConvS8, DstS8, scalar};
+use crate::kernel::{ConvS8, scalar};
 
 /// See [`ConvS8`].
 pub(super) fn conv_s8(mut args: ConvS8<'_>) {
     let window = args.window;
     let k = window.kernel[0] * window.kernel[1] * args.in_channels;
-    let limits = [-128, 127];
+    let limits = args.dst.limits();
     let product = Product::new(k, args.out_channels, args.weights, args.requantize, limits);
     let Some(product) = product.filter(|_| args.scratch.len() >= ROWS * k) else {
         return scalar::conv_s8(args);
     };
-    let mut dst = DstS8::I8(core::mem::take(&mut args.dst));
+    let mut dst = core::mem::take(&mut args.dst);
     let rows = window.output[0] * window.output[1];
     if window.is_pointwise() {
         return product.run(&args.src[..rows * k], 0, rows, &mut dst);

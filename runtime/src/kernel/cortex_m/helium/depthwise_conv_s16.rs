@@ -4,7 +4,7 @@ use core::arch::asm;
 
 use super::requantize::{Outputs, write};
 use crate::kernel::depthwise_s16::Taps;
-use crate::kernel::{DepthwiseConvS16, DstS8, scalar};
+use crate::kernel::{DepthwiseConvS16, scalar};
 
 /// Channels at a time.
 const BLOCK: usize = 16;
@@ -15,8 +15,8 @@ pub(super) fn depthwise_conv_s16(mut args: DepthwiseConvS16<'_>) {
         return scalar::depthwise_conv_s16(args);
     }
     let requantize = args.requantize;
-    let outputs = Outputs::new(&requantize, [-32768, 32767]);
-    let mut dst = DstS8::I16(core::mem::take(&mut args.dst));
+    let outputs = Outputs::new(&requantize, args.dst.limits());
+    let mut dst = core::mem::take(&mut args.dst);
     let [height, width] = args.window.output;
     for pixel in 0..height * width {
         let taps = Taps::inside(&args.window, [pixel / width, pixel % width]);

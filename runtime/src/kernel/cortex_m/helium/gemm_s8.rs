@@ -17,10 +17,7 @@ const CHUNK: usize = 64;
 
 /// See [`GemmS8`].
 pub(super) fn gemm_s8(mut args: GemmS8<'_>) {
-    let limits = match args.dst {
-        DstS8::I8(_) => [-128, 127],
-        DstS8::I16(_) => [-32768, 32767],
-    };
+    let limits = args.dst.limits();
     let product = Product::new(args.k, args.n, args.weights, args.requantize, limits);
     let Some(product) = product else {
         return scalar::gemm_s8(args);

@@ -4,7 +4,7 @@
 use super::gemm_s8::{Product, widen};
 use super::requantize::Outputs;
 use crate::kernel::packing::GROUP_INPUTS;
-use crate::kernel::{ConvS8, DstS8, Requantize, scalar};
+use crate::kernel::{ConvS8, Requantize, scalar};
 
 /// See [`ConvS8`].
 #[target_feature(enable = "avx2")]
@@ -15,10 +15,10 @@ pub(crate) fn conv_s8(mut args: ConvS8<'_>) {
         clamp_max,
         ..
     } = args.requantize;
-    let Some(outputs) = Outputs::new(zero_point, [clamp_min, clamp_max], [-128, 127]) else {
+    let Some(outputs) = Outputs::new(zero_point, [clamp_min, clamp_max], args.dst.limits()) else {
         return scalar::conv_s8(args);
     };
-    let mut dst = DstS8::I8(core::mem::take(&mut args.dst));
+    let mut dst = core::mem::take(&mut args.dst);
     let k = args.window.kernel[0] * args.window.kernel[1] * args.in_channels;
     let wide_bytes = 2 * k.next_multiple_of(GROUP_INPUTS);
     let (n, weights, requantize) = (args.out_channels, args.weights, args.requantize);

@@ -18,17 +18,13 @@ const CHUNK_BLOCKS: usize = 16;
 /// See [`GemmS8`].
 #[target_feature(enable = "avx2")]
 pub(crate) fn gemm_s8(args: GemmS8<'_>) {
-    let limits = match args.dst {
-        DstS8::I8(_) => [-128, 127],
-        DstS8::I16(_) => [-32768, 32767],
-    };
     let Requantize {
         zero_point,
         clamp_min,
         clamp_max,
         ..
     } = args.requantize;
-    let Some(outputs) = Outputs::new(zero_point, [clamp_min, clamp_max], limits) else {
+    let Some(outputs) = Outputs::new(zero_point, [clamp_min, clamp_max], args.dst.limits()) else {
         return scalar::gemm_s8(args);
     };
     let GemmS8 {

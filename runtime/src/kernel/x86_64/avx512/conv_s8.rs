@@ -8,18 +8,15 @@ use super::dot_tile::raise;
 use super::gemm_s8::{Outputs, Product, tile_rows};
 use super::memory::{load_i8, load_i8x16, store_i8, store_i8x16};
 use crate::kernel::packing::{BLOCK_CHANNELS, GROUP_INPUTS};
-use crate::kernel::{ConvS8, DstS8, scalar};
+use crate::kernel::{ConvS8, scalar};
 
 /// See [`ConvS8`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(crate) fn conv_s8(mut args: ConvS8<'_>) {
-    let mut dst = DstS8::I8(core::mem::take(&mut args.dst));
-    let Some(outputs) = Outputs::new(&args.requantize, &dst) else {
-        if let DstS8::I8(dst) = dst {
-            args.dst = dst;
-        }
+    let Some(outputs) = Outputs::new(&args.requantize, &args.dst) else {
         return scalar::conv_s8(args);
     };
+    let mut dst = core::mem::take(&mut args.dst);
     let k = args.window.kernel[0] * args.window.kernel[1] * args.in_channels;
     let pitch = k.next_multiple_of(GROUP_INPUTS);
     let (n, weights, requantize) = (args.out_channels, args.weights, args.requantize);
