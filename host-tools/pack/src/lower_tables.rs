@@ -68,10 +68,7 @@ fn wide(
     };
     let input = &node.inputs[..1];
     let op = push(state, node, input, OpKind::LutS16, params.as_bytes())?;
-    state.out.ops[op].data = tables
-        .iter()
-        .map(|table| Some(i16_bytes(table)))
-        .collect();
+    state.out.ops[op].data = tables.iter().map(|table| Some(i16_bytes(table))).collect();
     Ok(())
 }
 

@@ -315,13 +315,7 @@ impl Layer<'_> {
     }
 
     /// One row with the scale, of those that are tried, that leaves the least error.
-    fn round_row(
-        &self,
-        row: usize,
-        order: &[usize],
-        factor: &InverseFactor,
-        error: &Error,
-    ) -> Row {
+    fn round_row(&self, row: usize, order: &[usize], factor: &InverseFactor, error: &Error) -> Row {
         let k = self.k;
         let weights = &self.weights[row * k..][..k];
         let mut best: Option<(f64, f32, Vec<f64>)> = None;

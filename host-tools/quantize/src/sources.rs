@@ -198,8 +198,13 @@ fn simulated(prepared: &Graph, quantized: &Graph, rounds: &dyn Fn(ValueId) -> bo
         }
     }
     for node in &prepared.nodes {
-        if let [_, weights, bias] = node.inputs[..] && rounds(weights) && is_weight(quantized, weights) {
-            graph.values[bias].constant.clone_from(&quantized.values[bias].constant);
+        if let [_, weights, bias] = node.inputs[..]
+            && rounds(weights)
+            && is_weight(quantized, weights)
+        {
+            graph.values[bias]
+                .constant
+                .clone_from(&quantized.values[bias].constant);
         }
     }
     let chosen: Vec<ValueId> = rounded(quantized)

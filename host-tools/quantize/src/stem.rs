@@ -205,9 +205,7 @@ impl Calibration {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Vec<Option<Statistics>>, QuantizeError> {
         let graph = self.prepared.clone();
-        let plain = stems
-            .iter()
-            .fold(graph, |graph, stem| stem.folded(&graph));
+        let plain = stems.iter().fold(graph, |graph, stem| stem.folded(&graph));
         // All that was seen counts where there are 16 bits.
         observe::observe(&Runner::new(&plain)?, &plain, inputs, false, progress)
     }

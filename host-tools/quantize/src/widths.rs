@@ -130,8 +130,7 @@ fn narrow_ends(
     {
         let of_stem = chosen.contains(&node.inputs[0]);
         let depthwise = is_depthwise(graph, node.inputs[1..].first(), &node.op);
-        let function =
-            of_stem && matches!(node.op, Op::Unary { .. } | Op::ChannelUnary { .. });
+        let function = of_stem && matches!(node.op, Op::Unary { .. } | Op::ChannelUnary { .. });
         if !depthwise && !function {
             continue;
         }

@@ -6,8 +6,8 @@ use super::transformer::{self, destination};
 use super::{convert, float, in_place, moves};
 use crate::arena::{Split, elements, elements_mut};
 use crate::kernel::{
-    AddS8, ConvS8, DepthwiseConvS8, DepthwiseConvS16, GemmS8, Kernels, LutChannelsS16, LutS16, MeanS8, MulS8,
-    PoolS8,
+    AddS8, ConvS8, DepthwiseConvS8, DepthwiseConvS16, GemmS8, Kernels, LutChannelsS16, LutS16,
+    MeanS8, MulS8, PoolS8,
 };
 use crate::model::Model;
 use crate::model::format::{NO_VALUE, OpRecord};

@@ -20,12 +20,8 @@ pub(crate) fn repaired(
     };
     let (seen, check) = pinhole_quantize::apart(calibration);
     let (seen, check) = (numbers(seen)?, numbers(check)?);
-    let env = |name: &str, or: f32| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(or);
     let options = RepairOptions {
         steps,
-        learning_rate: env("PH_LR", 1e-4),
-        range_rate: env("PH_RR", 1e-3),
-        batch: env("PH_B", 8.0) as usize,
         ..RepairOptions::default()
     };
     let found = repair(graphs, [&seen, &check], &options, &|progress| {

@@ -110,6 +110,7 @@ fn check(part: &str) {
         elementwise::tables_of_channels_are_equal,
         elementwise::tables_of_pixels_are_equal,
         elementwise::tables_of_16_bits_are_equal,
+        elementwise::tables_of_channels_of_16_bits_are_equal,
         elementwise::functions_of_16_bits_are_near_the_real_ones,
         elementwise::scalar_conversions_are_what_they_say,
         pixels::resampled_rows_are_equal,

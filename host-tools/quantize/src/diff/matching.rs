@@ -173,7 +173,8 @@ fn node_names<'m>(model: &Model<'m>) -> Vec<(&'m str, usize)> {
 /// What operators of different types have in common; `None` for conversions, which the other model may not need.
 fn family(kind: OpKind) -> Option<&'static str> {
     use OpKind::{
-        Convert, DequantizeS8, LutChannelsS8, LutChannelsS16, LutS8, LutS16, MulS8, QuantizeF32, RescaleS16,
+        Convert, DequantizeS8, LutChannelsS8, LutChannelsS16, LutS8, LutS16, MulS8, QuantizeF32,
+        RescaleS16,
     };
     match kind {
         QuantizeF32 | DequantizeS8 | Convert | RescaleS16 => None,

@@ -58,7 +58,10 @@ pub fn lut_s8(table: &[i8; 256], src: &[i8], dst: &mut [i8]) {
 /// A function of 16 bits, straight between the entries of its tables.
 pub fn lut_s16(args: LutS16<'_>) {
     let tables = [args.outer, args.inner];
-    let values = args.src.iter().map(|&q| between(tables, args.inner_shift, q));
+    let values = args
+        .src
+        .iter()
+        .map(|&q| between(tables, args.inner_shift, q));
     match args.dst {
         DstS8::I16(dst) => {
             for (dst, value) in dst.iter_mut().zip(values) {

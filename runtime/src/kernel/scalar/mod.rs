@@ -22,8 +22,8 @@ pub use depthwise_conv_s8::depthwise_conv_s8;
 pub use depthwise_conv_s16::depthwise_conv_s16;
 pub use dot_rows_s8::dot_rows_s8;
 pub use elementwise_s8::{
-    add_s8, dequantize_s8, dot_s8, lut_channels_s8, lut_channels_s16, lut_rgb_u8, lut_s8, lut_s16, mul_s8,
-    normalize_s16, quantize_f32,
+    add_s8, dequantize_s8, dot_s8, lut_channels_s8, lut_channels_s16, lut_rgb_u8, lut_s8, lut_s16,
+    mul_s8, normalize_s16, quantize_f32,
 };
 pub use embedding_s8::embedding_s8;
 pub use float::{

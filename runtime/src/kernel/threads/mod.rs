@@ -29,9 +29,9 @@ use crate::kernel::resample::{ResampleColumnsU8, ResampleRowU8};
 use crate::kernel::{
     AddS8, AddS16, AttentionF16, AttentionF32, AttentionS8, Columns, ConvF16, ConvF32, ConvS8,
     DepthwiseConvF16, DepthwiseConvF32, DepthwiseConvS8, DepthwiseConvS16, DotRowsS8, DstS8,
-    EmbeddingS8, GemmF16, GemmF32, GemmS8, Kernels, LayerNormS16, LutChannelsS16, LutS16, MatmulF16, MatmulF32,
-    MeanS8, MeanS16, MulS8, PoolF16, PoolF32, PoolS8, RescaleS16, ScoreBias, SoftmaxS8, SrcS16,
-    TILE_ROWS, Window,
+    EmbeddingS8, GemmF16, GemmF32, GemmS8, Kernels, LayerNormS16, LutChannelsS16, LutS16,
+    MatmulF16, MatmulF32, MeanS8, MeanS16, MulS8, PoolF16, PoolF32, PoolS8, RescaleS16, ScoreBias,
+    SoftmaxS8, SrcS16, TILE_ROWS, Window,
 };
 use crate::model::op::{BinaryKind, ReduceKind, UnaryKind};
 
