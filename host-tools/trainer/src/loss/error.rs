@@ -82,6 +82,21 @@ pub enum LossError {
         /// What it lacks.
         lacks: &'static str,
     },
+    /// An encoder gave the same rows two embeddings.
+    #[error(
+        "grad_cache: tower {tower} gave rows {start} to {end} embeddings that differ by {difference} between two \
+         passes; fix the seed of what is random in it for each chunk"
+    )]
+    NotRepeatable {
+        /// Which tower, from 0.
+        tower: usize,
+        /// First row.
+        start: usize,
+        /// Row after the last.
+        end: usize,
+        /// Largest difference.
+        difference: f32,
+    },
 }
 
 /// The checks of one loss, by its name.

@@ -2,10 +2,11 @@
 //!
 //! Every loss is a function of matrices, one row a sample, that Burn differentiates, and gives a tensor `[1]`. What
 //! is wrong with its inputs is a [`LossError`] before anything is computed. [`Score`] is what embeddings are compared
-//! by; [`energy_loss`] is the view of all of them as energies.
+//! by; [`energy_loss`] is the view of all of them as energies; [`grad_cache()`] runs any of them over batches whose
+//! activations do not fit into memory.
 //!
 //! Values and gradients are those of PyTorch to 1e-5, and those of finite differences (`golden.rs`, `check.rs`).
-//!
+//! `docs/losses.md` says when to use which.
 
 mod caption;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod energy;
 mod error;
 #[cfg(test)]
 mod golden;
+mod grad_cache;
 mod groups;
 mod info_nce;
 mod mining;
@@ -36,6 +38,7 @@ pub use distill::{
 };
 pub use energy::{EnergyForm, energy_loss, free_energy};
 pub use error::LossError;
+pub use grad_cache::{Cached, Leaf, Tower, grad_cache};
 pub use groups::{group_loss, group_targets};
 pub use info_nce::{Negatives, info_nce, info_nce_loss};
 pub use mining::{Mining, triplet_loss_in_batch};
