@@ -143,6 +143,17 @@ def mined(kind, mining):
     return loss
 
 
+def rows_for_mining(n, d, margin):
+    """Unit rows whose triplets stay the same when rows move by a little, as they do for finite differences."""
+    while True:
+        x = rows(n, d, 1)
+        distances_of = [np.linalg.norm(x[:, None] - x[None], axis=2) ** power for power in (1, 2)]
+        pairs = [(a, p, q) for a in range(n) for p in range(n) for q in range(p) if a not in (p, q)]
+        gaps = np.array([abs(s[a, p] - s[a, q]) for s in distances_of for a, p, q in pairs])
+        if min(gaps.min(), np.abs(gaps - margin).min()) > 0.008:
+            return x
+
+
 def library_triplets(kind, mining, embeddings, labels, margin):
     distance = distances.LpDistance(normalize_embeddings=False, p=2, power=2 if kind == "squared_l2" else 1)
     labels = torch.tensor(labels)
@@ -193,6 +204,14 @@ def info_nce(kind, negatives_are):
             others = torch.cat([score(kind, q[None], n, weight) for q, n in zip(queries, each)])
         logits = logit_scale * torch.cat([right, others], dim=1)
         return F.cross_entropy(logits, torch.zeros(len(queries), dtype=torch.long))
+
+    return loss
+
+
+def blockwise(kind):
+    def loss(a, b, logit_scale):
+        logits, labels = logit_scale * score(kind, a, b), torch.arange(len(a))
+        return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
 
     return loss
 
@@ -358,6 +377,9 @@ def contrast_cases(n, d):
     for negatives_are, count in (("shared", 5), ("own", 2 * n)):
         learned = {"queries": a, "positives": b, "negatives": rows(count, d, 1), "logit_scale": scalar(5)}
         case(f"info_nce_loss/{negatives_are}/{shape}", info_nce("dot", negatives_are), learned)
+    for kind in ("l1", "l2", "squared_l2"):
+        learned = {"a": rows(n, d, 1), "b": rows(n, d, 1), "logit_scale": scalar(2)}
+        case(f"blockwise/{kind}/{shape}", blockwise(kind), learned)
     case(f"clip_loss/{shape}", clip, towers(n, d, 7))
     case(f"siglip_loss/{shape}", siglip, {**towers(n, d, 6), "logit_bias": scalar(-3)})
     targets = RNG.dirichlet(np.ones(4), n).astype(np.float32)
@@ -372,10 +394,11 @@ def contrast_cases(n, d):
         for form in ("outside", "inside"):
             learned = {"embeddings": a, "logit_scale": scalar(5)}
             case(f"sup_con_loss/{form}/{shape}", sup_con(form), learned, labels=lists["labels"])
+        learned = {"embeddings": rows_for_mining(n, d, 0.5)}
         for mining in ("all", "semi_hard", "hard"):
             for kind in ("l2", "squared_l2"):
                 name = f"triplet_loss_in_batch/{mining}_{kind}/{shape}"
-                case(name, mined(kind, mining), {"embeddings": a}, labels=lists["labels"], margin=0.5)
+                case(name, mined(kind, mining), learned, labels=lists["labels"], margin=0.5)
 
 
 def other_cases(n, d):

@@ -156,6 +156,12 @@ impl Case {
                 let (queries, positives) = (matrix("queries"), matrix("positives"));
                 info_nce_loss(queries, positives, negatives, &score, scale())
             }
+            "blockwise" => {
+                let of_scores =
+                    |scores: Tensor<2>, [scale]: [Tensor<2>; 1]| clip::symmetric(scores * scale);
+                let (a, b, score) = (matrix("a"), matrix("b"), self.score(self.variant()));
+                blockwise(a, b, &score, [scale()], of_scores)
+            }
             "sup_con_loss" => {
                 let sum = match self.variant() {
                     "outside" => PositiveSum::Outside,
@@ -341,7 +347,7 @@ fn gradients_are_those_of_finite_differences() {
                 true => gradient.div_scalar(slope),
                 false => gradient.ones_like(),
             };
-            let step = 4e-3;
+            let step = 2e-3;
             let [up, down] =
                 [step, -step].map(|by| case.moved(name, direction.clone().mul_scalar(by)));
             let difference = (up - down) / (2.0 * step);

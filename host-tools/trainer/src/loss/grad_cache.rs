@@ -17,7 +17,7 @@ use std::ops::Range;
 
 use burn::tensor::{Gradients, Tensor};
 
-use super::error::LossError;
+use super::error::{Inputs, LossError};
 use crate::TrainError;
 use crate::model::elements;
 
@@ -75,19 +75,29 @@ pub fn grad_cache<const N: usize>(
     let mut caches = Vec::with_capacity(N);
     for tower in &towers {
         tower.check()?;
-        caches.push(tower.embed(leaves)?.require_grad());
+        caches.push(tower.embed(leaves)?);
     }
-    let of_batch: [Tensor<2>; N] = std::array::from_fn(|tower| caches[tower].clone());
+    let of_batch: [Tensor<2>; N] = std::array::from_fn(|tower| caches[tower].0.clone());
     let loss = loss(of_batch)?;
+    if !loss.is_tracked() {
+        return Ok(Cached {
+            loss: elements(loss)[0],
+            gradients: vec![None; leaves.len()],
+        });
+    }
     let mut found = loss.backward();
     let mut gradients: Vec<Option<Vec<f32>>> =
         leaves.iter().map(|leaf| leaf.gradient(&found)).collect();
-    for (index, (tower, cache)) in towers.iter().zip(caches).enumerate() {
-        let Some(of_embeddings) = cache.grad_remove(&mut found) else {
+    for (index, (tower, (cache, learns))) in towers.iter().zip(caches).enumerate() {
+        let of_embeddings = cache.grad_remove(&mut found).filter(|_| learns);
+        let Some(of_embeddings) = of_embeddings else {
             continue;
         };
         for range in tower.chunks() {
-            let chunk = (tower.encode)(range.clone())?;
+            let chunk = tower.chunk(range.clone(), Some(cache.dims()[1]))?;
+            if !chunk.is_tracked() {
+                continue;
+            }
             let rows = |of: &Tensor<2>| of.clone().narrow(0, range.start, range.len());
             check_repeats(index, &range, &chunk, rows(&cache.clone().detach()))?;
             let of_chunk = (chunk * rows(&of_embeddings)).sum().backward();
@@ -118,24 +128,29 @@ impl Tower<'_> {
             .map(move |start| start..rows.min(start + chunk))
     }
 
-    /// The embeddings of all rows, as a constant.
-    fn embed(&self, leaves: &[&dyn Leaf]) -> Result<Tensor<2>, TrainError> {
-        let mut chunks = Vec::new();
+    /// The embeddings of the rows `range`, of the `width` that those of others have.
+    fn chunk(&self, range: Range<usize>, width: Option<usize>) -> Result<Tensor<2>, TrainError> {
+        let rows = range.len();
+        let embeddings = (self.encode)(range)?;
+        let [_, found] = embeddings.dims();
+        let expected = [rows, width.unwrap_or(found)];
+        Inputs("grad_cache").shape("the encoder's output", &embeddings, expected)?;
+        Ok(embeddings)
+    }
+
+    /// The embeddings of all rows as a leaf of a graph of their own, and whether they depend on another; those of a
+    /// frozen tower do not.
+    fn embed(&self, leaves: &[&dyn Leaf]) -> Result<(Tensor<2>, bool), TrainError> {
+        let (mut chunks, mut learns) = (Vec::new(), false);
         for range in self.chunks() {
-            let embeddings = (self.encode)(range.clone())?;
-            let [found, width] = embeddings.dims();
-            if found != range.len() {
-                return Err(TrainError::Loss(LossError::Shape {
-                    loss: "grad_cache",
-                    input: "the encoder's output",
-                    found: [found, width],
-                    expected: [range.len(), width],
-                }));
-            }
-            chunks.push(embeddings.detach());
+            let width = chunks.first().map(|chunk: &Tensor<2>| chunk.dims()[1]);
+            let chunk = self.chunk(range, width)?;
+            learns |= chunk.is_tracked();
+            chunks.push(chunk.detach());
             forget(leaves);
         }
-        Ok(Tensor::cat(chunks, 0))
+        let all = Tensor::cat(chunks, 0).autodiff().detach();
+        Ok((all.require_grad(), learns))
     }
 }
 
@@ -335,6 +350,63 @@ mod tests {
             let error = grad_cache([tower], |[x]| Ok(x.sum()), &[]).unwrap_err();
             assert!(matches!(error, TrainError::Loss(LossError::Empty { .. })));
         }
+    }
+
+    #[test]
+    fn an_encoder_that_gives_other_shapes_than_asked_for_is_refused() {
+        let encoder = Encoder::new(5);
+        let rows_too_few = |_| encoder.encode(0..2);
+        let narrower = |range: Range<usize>| {
+            let width = if range.start == 0 { 5 } else { 4 };
+            Ok(encoder.encode(range)?.narrow(1, 0, width))
+        };
+        let encoders: [&dyn Fn(Range<usize>) -> _; 2] = [&rows_too_few, &narrower];
+        let messages = encoders.map(|encode| {
+            let tower = Tower {
+                encode,
+                rows: ROWS,
+                chunk: CHUNK,
+            };
+            let error = grad_cache([tower], |[x]| Ok(x.sum()), &[]).unwrap_err();
+            error.to_string()
+        });
+        let begin = "grad_cache: `the encoder's output` is";
+        let expected = ["2 by 5, expected 4 by 5", "4 by 4, expected 4 by 5"];
+        assert_eq!(messages, expected.map(|rest| format!("{begin} {rest}")));
+    }
+
+    #[test]
+    fn a_frozen_tower_is_passed_over_in_the_second_pass() {
+        let (images, texts, calls) = (Encoder::new(1), Encoder::new(10), Cell::new(0));
+        let frozen = |range| {
+            calls.set(calls.get() + 1);
+            Ok(images.encode(range)?.inner())
+        };
+        let encoders: [&dyn Fn(Range<usize>) -> _; 2] = [&frozen, &|range| texts.encode(range)];
+        let towers = encoders.map(|encode| Tower {
+            encode,
+            rows: ROWS,
+            chunk: CHUNK,
+        });
+        let scale = Tensor::full([1, 1], 5.0, &texts.first.device());
+        let loss = |[x, y]: [Tensor<2>; 2]| clip_loss(x, y, scale);
+        let leaves: [&dyn Leaf; 2] = [&texts.first, &images.first];
+        let cached = grad_cache(towers, loss, &leaves).unwrap();
+        assert_eq!(calls.get(), ROWS.div_ceil(CHUNK));
+        assert!(cached.gradients[0].is_some() && cached.gradients[1].is_none());
+    }
+
+    #[test]
+    fn a_loss_of_constants_has_a_value_and_no_gradients() {
+        let encoder = Encoder::new(5);
+        let tower = Tower {
+            encode: &|range| encoder.encode(range),
+            rows: ROWS,
+            chunk: CHUNK,
+        };
+        let leaves: [&dyn Leaf; 1] = [&encoder.first];
+        let cached = grad_cache([tower], |[x]| Ok(x.inner().zeros_like().sum()), &leaves).unwrap();
+        assert_eq!((cached.loss, cached.gradients), (0.0, vec![None]));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! Values and gradients are those of PyTorch to 1e-5, and those of finite differences (`golden.rs`, `check.rs`).
 //! `docs/losses.md` says when to use which.
 
+mod blockwise;
 mod caption;
 #[cfg(test)]
 pub(crate) mod check;
@@ -29,6 +30,7 @@ mod stable;
 mod sup_con;
 mod triplet;
 
+pub use blockwise::blockwise;
 pub use caption::{CaptionOptions, CocaWeights, caption_loss, coca_loss};
 pub use clip::clip_loss;
 pub use contrastive::contrastive_loss;

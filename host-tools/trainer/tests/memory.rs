@@ -1,13 +1,13 @@
-//! GradCache holds one chunk's graph at a time, whatever the batch. The only test of its process: it reads the peak
-//! of its memory.
+//! GradCache holds one chunk's graph at a time, whatever the batch, and distances by blocks one block of differences.
+//! The only test of its process: it reads the peak of its memory.
 
 #![cfg(target_os = "linux")]
 
 use std::ops::Range;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use pinhole_trainer::TrainError;
-use pinhole_trainer::loss::{Leaf, Tower, clip_loss, grad_cache};
+use pinhole_trainer::loss::{Leaf, Score, Tower, blockwise, clip_loss, grad_cache};
 
 const WIDTH: usize = 256;
 const PATCHES: usize = 64;
@@ -48,8 +48,24 @@ fn peak_after(batch: usize) -> u64 {
     peak_mib()
 }
 
+/// The peak after the gradients of a loss of the L1 distances of all pairs of `batch` rows of `WIDTH`.
+fn peak_after_distances(batch: usize) -> u64 {
+    let rows = Tensor::<1, Int>::arange(0..(batch * WIDTH) as i64, &Device::flex().autodiff());
+    let x = rows.float().sin().reshape([batch, WIDTH]).require_grad();
+    let mean = |scores: Tensor<2>, []: [Tensor<2>; 0]| Ok(scores.mean());
+    let loss = blockwise(x.clone(), x.clone(), &Score::L1, [], mean).unwrap();
+    assert!(x.grad(&loss.backward()).is_some());
+    peak_mib()
+}
+
 #[test]
-fn thirty_two_times_the_batch_needs_little_more_memory() {
+fn a_large_batch_needs_little_more_memory_than_a_small_one() {
+    let few = peak_after_distances(64);
+    let many = peak_after_distances(512);
+    let of_all_differences = (512 * 512 * WIDTH * 4 / (1 << 20)) as u64;
+    let grown = many - few;
+    let message = format!("{few} MiB, then {many}; all differences take {of_all_differences}");
+    assert!(grown < of_all_differences / 4, "{message}");
     let few = peak_after(2 * CHUNK);
     let many = peak_after(64 * CHUNK);
     let of_all_activations = (64 * CHUNK * LAYERS * PATCHES * WIDTH * 4 / (1 << 20)) as u64;
