@@ -64,6 +64,29 @@ pub struct Cached {
 /// `loss` is given the embeddings `[rows, dim]` of every tower, and may depend on leaves of its own, such as a logit
 /// scale.
 ///
+/// ```
+/// use burn::tensor::{Device, Distribution, Tensor};
+/// use pinhole_trainer::loss::{Leaf, Tower, clip_loss, grad_cache};
+///
+/// let device = Device::flex().autodiff();
+/// let random = |shape: [usize; 2]| Tensor::<2>::random(shape, Distribution::Default, &device);
+/// let (pictures, texts) = (random([10, 6]), random([10, 4]));
+/// let (weight, scale) = (random([6, 4]).require_grad(), random([1, 1]).require_grad());
+/// let image = |rows: std::ops::Range<usize>| {
+///     let chunk = pictures.clone().slice([rows]);
+///     Ok(chunk.matmul(weight.clone()))
+/// };
+/// let text = |rows: std::ops::Range<usize>| Ok(texts.clone().slice([rows]));
+/// let towers = [
+///     Tower { encode: &image, rows: 10, chunk: 4 },
+///     Tower { encode: &text, rows: 10, chunk: 10 },
+/// ];
+/// let leaves: [&dyn Leaf; 2] = [&weight, &scale];
+/// let cached = grad_cache(towers, |[x, y]| clip_loss(x, y, scale.clone()), &leaves)?;
+/// assert_eq!(cached.gradients[0].as_ref().map(Vec::len), Some(6 * 4));
+/// # Ok::<(), pinhole_trainer::TrainError>(())
+/// ```
+///
 /// # Errors
 /// What the encoders and the loss return; a tower without rows or with chunks of 0; embeddings of another number of
 /// rows than asked for, or that differ between the two passes.
