@@ -40,6 +40,12 @@ def rows(count, width, length=None):
     return x.astype(np.float32)
 
 
+def rows_apart(count, width):
+    """Numbers of which no two are near, so that finite differences do not change which is the least."""
+    x = np.linspace(-1.5, 1.5, count * width)
+    return RNG.permutation(x).reshape(count, width).astype(np.float32)
+
+
 def scalar(value):
     return np.full((1, 1), value, np.float32)
 
@@ -269,6 +275,13 @@ def energy(form):
     return loss
 
 
+def transform(originals, transformed, first, first_bias, second, second_bias, quarters, flips):
+    hidden = F.relu(torch.cat([originals, transformed], dim=1) @ first + first_bias)
+    logits = hidden @ second + second_bias
+    of_rotation = F.cross_entropy(logits[:, :4], torch.tensor(quarters))
+    return of_rotation + F.cross_entropy(logits[:, 4:], torch.tensor(flips))
+
+
 # Captions.
 
 
@@ -388,7 +401,7 @@ def contrast_cases(n, d):
     answers = [i % d for i in range(n)]
     settings = {"hinge": {"margin": 1.2}, "square_square": {"margin": 0.8}, "free_energy": {"beta": 1.7}}
     for form in ("perceptron", "hinge", "log", "square_square", "free_energy"):
-        learned = {"energies": rows(n, d)}
+        learned = {"energies": rows_apart(n, d)}
         case(f"energy_loss/{form}/{shape}", energy(form), learned, answers=answers, **settings.get(form, {}))
     if n > 3:
         for form in ("outside", "inside"):
@@ -403,6 +416,11 @@ def contrast_cases(n, d):
 
 def other_cases(n, d):
     shape = f"{n}x{d}"
+    learned = {"originals": rows(n, d, 1), "transformed": rows(n, d, 1)}
+    learned |= {"first": rows(2 * d, 5, 1), "first_bias": rows(1, 5, 1)}
+    learned |= {"second": rows(5, 6, 1), "second_bias": rows(1, 6, 1)}
+    lists = {"quarters": [(3 * i) % 4 for i in range(n)], "flips": [i % 2 for i in range(n)]}
+    case(f"transform_loss/{shape}", transform, learned, **lists)
     targets = [(5 * i) % d for i in range(n)]
     case(f"caption_loss/{shape}", caption, {"logits": rows(n, d)}, targets=targets, padding=d - 1, label_smoothing=0.0)
     name = f"caption_loss/smoothed/{shape}"

@@ -183,6 +183,24 @@ impl Case {
                 let form = self.energy_form(self.variant());
                 energy_loss(matrix("energies"), self.list("answers"), form)
             }
+            "transform_loss" => {
+                let parts = ["first", "first_bias", "second", "second_bias"].map(matrix);
+                let [first, first_bias, second, second_bias] = parts;
+                let head = TransformHead {
+                    first,
+                    first_bias,
+                    second,
+                    second_bias,
+                };
+                let both = self.list("quarters").iter().zip(self.list("flips"));
+                let transform = |(&quarters, &flip): (&usize, &usize)| Transform {
+                    quarters,
+                    flipped: flip == 1,
+                };
+                let transforms: Vec<_> = both.map(transform).collect();
+                let (x, y) = (matrix("originals"), matrix("transformed"));
+                transform_loss(x, y, &head, &transforms)
+            }
             "caption_loss" => caption_loss(
                 matrix("logits"),
                 self.list("targets"),

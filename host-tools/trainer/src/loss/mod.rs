@@ -28,6 +28,7 @@ mod score;
 mod sig_lip;
 mod stable;
 mod sup_con;
+mod transform;
 mod triplet;
 
 pub use blockwise::blockwise;
@@ -48,4 +49,5 @@ pub use nce::{Scored, nce_loss};
 pub use score::Score;
 pub use sig_lip::siglip_loss;
 pub use sup_con::{PositiveSum, sup_con_loss};
+pub use transform::{Transform, TransformHead, transform_loss};
 pub use triplet::triplet_loss;
