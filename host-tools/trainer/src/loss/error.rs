@@ -1,6 +1,6 @@
 //! What can be wrong with the inputs of a loss, found before anything is computed.
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 /// Why a loss could not be computed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -25,6 +25,16 @@ pub enum LossError {
         found: [usize; 2],
         /// Rows and columns.
         expected: [usize; 2],
+    },
+    /// An input has other numbers than f32.
+    #[error("{loss}: `{input}` has numbers of type {found}, expected f32; cast it")]
+    Type {
+        /// The function.
+        loss: &'static str,
+        /// The argument.
+        input: &'static str,
+        /// The type as Burn names it.
+        found: &'static str,
     },
     /// A list has another length than there are rows.
     #[error("{loss}: `{input}` has {found} elements, expected {expected}")]
@@ -113,7 +123,20 @@ impl Inputs {
                 input,
             });
         }
+        self.floats(input, x)?;
         Ok(dims)
+    }
+
+    /// Refuses all numbers but f32.
+    fn floats(self, input: &'static str, x: &Tensor<2>) -> Result<(), LossError> {
+        if x.dtype() == DType::F32 {
+            return Ok(());
+        }
+        Err(LossError::Type {
+            loss: self.0,
+            input,
+            found: x.dtype().name(),
+        })
     }
 
     /// Refuses another shape than `expected`.
@@ -125,7 +148,7 @@ impl Inputs {
     ) -> Result<(), LossError> {
         let found = x.dims();
         if found == expected {
-            return Ok(());
+            return self.floats(input, x);
         }
         Err(LossError::Shape {
             loss: self.0,
@@ -220,5 +243,27 @@ impl Inputs {
             loss: self.0,
             lacks,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{DType, Device, Tensor, TensorData};
+
+    use crate::loss::check::matrix;
+    use crate::loss::{Score, siglip_loss};
+
+    #[test]
+    fn numbers_of_other_types_are_refused() {
+        let data = TensorData::from([[1.0f64, 2.0]]);
+        let double = Tensor::<2>::from_data(data, (&Device::flex().autodiff(), DType::F64));
+        let one = || matrix([[1.0f32, 2.0]]);
+        let scale = || matrix([[1.0f32]]);
+        let error = siglip_loss(one(), double.clone(), scale(), scale()).unwrap_err();
+        let message = "siglip_loss: `texts` has numbers of type f64, expected f32; cast it";
+        assert_eq!(error.to_string(), message);
+        let error = Score::Dot.pairs(double, one()).unwrap_err();
+        let message = "score: `a` has numbers of type f64, expected f32; cast it";
+        assert_eq!(error.to_string(), message);
     }
 }
