@@ -73,6 +73,9 @@ pub enum TrainError {
         /// What it computes.
         op: &'static str,
     },
+    /// The inputs of a loss.
+    #[error(transparent)]
+    Loss(#[from] crate::loss::LossError),
     /// The graph does not run.
     #[error(transparent)]
     Graph(#[from] pinhole_quantize::QuantizeError),

@@ -30,7 +30,7 @@ mod linalg;
 pub mod loss;
 mod model;
 mod network;
-mod optim;
+pub mod optim;
 mod output;
 pub mod recipe;
 pub mod repair;

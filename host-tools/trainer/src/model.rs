@@ -177,7 +177,7 @@ fn leaf(
 }
 
 /// Every row divided by its length.
-fn unit_rows(rows: Tensor<2>) -> Tensor<2> {
+pub(crate) fn unit_rows(rows: Tensor<2>) -> Tensor<2> {
     let length = rows
         .clone()
         .powf_scalar(2.0)

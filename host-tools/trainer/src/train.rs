@@ -7,7 +7,7 @@
 use crate::checkpoint::{Identity, State};
 use crate::curve::{Row, write_csv, write_svg};
 use crate::features::{Features, Matrix};
-use crate::loss::{clip_loss, group_loss, group_targets, info_nce};
+use crate::loss::{LossError, clip_loss, group_loss, group_targets, info_nce};
 use crate::model::{Projection, elements, gather};
 use crate::optim::{Moments, learning_rate};
 use crate::output::{Standard, write_projection};
@@ -215,7 +215,7 @@ fn run(
     let bar = progress_bar(optimiser.steps, state.step, options.quiet);
     let folder = checkpoint.parent().unwrap_or(Path::new(""));
     while state.step < optimiser.steps {
-        let row = task.step(state);
+        let row = task.step(state)?;
         if !row.loss.is_finite() {
             let learning_rate = optimiser.learning_rate;
             return Err(TrainError::Diverged {
@@ -372,9 +372,9 @@ impl<'a> Task<'a> {
     }
 
     /// One step: draws, computes the losses, moves the parameters.
-    fn step(&self, state: &mut State) -> Row {
+    fn step(&self, state: &mut State) -> Result<Row, TrainError> {
         let rate = learning_rate(&self.recipe.optimiser, state.step);
-        let (loss, mut row) = self.losses(&state.projection, &mut state.rng);
+        let (loss, mut row) = self.losses(&state.projection, &mut state.rng)?;
         row.loss = elements(loss.clone())[0];
         state.step += 1;
         (row.step, row.learning_rate) = (state.step, rate);
@@ -410,11 +410,15 @@ impl<'a> Task<'a> {
             state.moments[index].update(&mut value, &gradient, state.step, rate, decay);
             state.projection.set(index, value);
         }
-        row
+        Ok(row)
     }
 
     /// The weighted sum of the losses of one draw, and each of them in a row of the log.
-    fn losses(&self, projection: &Projection, rng: &mut Rng) -> (Tensor<1>, Row) {
+    fn losses(
+        &self,
+        projection: &Projection,
+        rng: &mut Rng,
+    ) -> Result<(Tensor<1>, Row), LossError> {
         let sizes = &self.recipe.optimiser;
         let weights = &self.recipe.loss;
         let scale = projection.logit_scale();
@@ -428,7 +432,7 @@ impl<'a> Task<'a> {
 
         let targets = projection.constant(posteriors.clone(), all.len());
         let logits = real.clone().matmul(of_classes.clone().transpose()) * scale.clone();
-        let of_pictures = info_nce(logits, targets);
+        let of_pictures = info_nce(logits, targets)?;
         let indices = Tensor::from_data(
             classes
                 .iter()
@@ -441,7 +445,7 @@ impl<'a> Task<'a> {
             synthetic.clone(),
             of_classes.clone().select(0, indices),
             scale.clone(),
-        );
+        )?;
 
         let mut row = Row {
             logit_scale: elements(scale.clone())[0],
@@ -454,16 +458,17 @@ impl<'a> Task<'a> {
         let mut sum = of_clip.mul_scalar(weights.clip) + of_pictures.mul_scalar(weights.pictures);
         if weights.groups > 0.0 {
             let both = (real, synthetic);
-            let loss = self.of_groups(projection, both, &posteriors, &classes, scale.clone(), rng);
+            let loss =
+                self.of_groups(projection, both, &posteriors, &classes, scale.clone(), rng)?;
             row.groups = elements(loss.clone())[0];
             sum = sum + loss.mul_scalar(weights.groups);
         }
         if weights.related > 0.0 {
-            let loss = self.of_related(projection, of_classes, scale, rng);
+            let loss = self.of_related(projection, of_classes, scale, rng)?;
             row.related = elements(loss.clone())[0];
             sum = sum + loss.mul_scalar(weights.related);
         }
-        (sum, row)
+        Ok((sum, row))
     }
 
     /// Synthetic pictures of `classes`, `[classes.len(), D]`; the first half of them photographs where there are any.
@@ -511,7 +516,7 @@ impl<'a> Task<'a> {
         classes: &[usize],
         scale: Tensor<2>,
         rng: &mut Rng,
-    ) -> Tensor<1> {
+    ) -> Result<Tensor<1>, LossError> {
         let count = self.recipe.optimiser.groups;
         let groups: Vec<usize> = rng
             .distinct(count, self.groups.len())
@@ -541,9 +546,9 @@ impl<'a> Task<'a> {
             .collect();
         let target =
             |affinities: &[f32]| projection.constant(group_targets(affinities, count), count);
-        let first = group_loss(real, texts.clone(), scale.clone(), target(&of_real));
-        let second = group_loss(synthetic, texts, scale, target(&of_synthetic));
-        (first + second).div_scalar(2.0)
+        let first = group_loss(real, texts.clone(), scale.clone(), target(&of_real))?;
+        let second = group_loss(synthetic, texts, scale, target(&of_synthetic))?;
+        Ok((first + second).div_scalar(2.0))
     }
 
     /// Sentences of related groups against the class sentences `[classes, embedding]`, which stay where they are.
@@ -553,7 +558,7 @@ impl<'a> Task<'a> {
         classes: Tensor<2>,
         scale: Tensor<2>,
         rng: &mut Rng,
-    ) -> Tensor<1> {
+    ) -> Result<Tensor<1>, LossError> {
         let count = self.recipe.optimiser.groups;
         let groups: Vec<usize> = rng
             .distinct(count, self.related.len())

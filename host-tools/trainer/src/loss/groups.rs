@@ -10,8 +10,10 @@
 //! L    = −1/rows · Σ_i w_i Σ_j t_ij · log softmax_j(s·x_i·y_j)
 //! ```
 
-use super::info_nce;
 use burn::tensor::Tensor;
+
+use super::error::{Inputs, LossError};
+use super::info_nce;
 
 /// The targets `w_i·t_ij`, row-major `[pictures, groups]`, of `affinities` `a` of that shape.
 pub fn group_targets(affinities: &[f32], groups: usize) -> Vec<f32> {
@@ -30,12 +32,20 @@ pub fn group_targets(affinities: &[f32], groups: usize) -> Vec<f32> {
 
 /// The loss of unit rows `images` `[pictures, embedding]` and `texts` `[groups, embedding]` against [`group_targets`]
 /// `[pictures, groups]`, at scale `logit_scale` `[1, 1]`.
+///
+/// # Errors
+/// Inputs that are empty or disagree in shape.
 pub fn group_loss(
     images: Tensor<2>,
     texts: Tensor<2>,
     logit_scale: Tensor<2>,
     targets: Tensor<2>,
-) -> Tensor<1> {
+) -> Result<Tensor<1>, LossError> {
+    let inputs = Inputs("group_loss");
+    let [pictures, width] = inputs.dims("images", &images)?;
+    let groups = inputs.rows("texts", &texts, width)?;
+    inputs.scalar("logit_scale", &logit_scale)?;
+    inputs.shape("targets", &targets, [pictures, groups])?;
     info_nce(images.matmul(texts.transpose()) * logit_scale, targets)
 }
 
@@ -55,7 +65,7 @@ mod tests {
         let targets = [[0.5f32, 0.5, 0.0], [0.0, 0.1, 0.3]];
         let texts = [[1.0f32, 0.0], [0.0, 1.0], [0.6, -0.8]];
         assert_gradient_matches_differences([[0.8, 0.6], [-0.6, 0.8]], |x| {
-            group_loss(x, matrix(texts), matrix([[2.0f32]]), matrix(targets))
+            group_loss(x, matrix(texts), matrix([[2.0f32]]), matrix(targets)).unwrap()
         });
     }
 }
