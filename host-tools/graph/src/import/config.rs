@@ -3,11 +3,14 @@
 
 use serde_json::Value as Json;
 
-/// Mean and deviation of the channels of a picture, where a configuration has three numbers for each.
+/// Mean and deviation of the channels of a picture.
+type Pixels = ([f32; 3], [f32; 3]);
+
+/// Both of them, where a configuration has three numbers for each.
 ///
 /// # Errors
 /// With the sentence for it.
-pub(super) fn pixels((mean, std): (&Json, &Json)) -> Result<Option<([f32; 3], [f32; 3])>, String> {
+pub(super) fn pixels((mean, std): (&Json, &Json)) -> Result<Option<Pixels>, String> {
     let (Some(means), Some(deviations)) = (three(mean), three(std)) else {
         return Ok(None);
     };
