@@ -63,7 +63,9 @@ pub enum Unary {
     },
     Square,
     Affine {
+        #[serde(with = "limit")]
         alpha: f32,
+        #[serde(with = "limit")]
         beta: f32,
     },
 }

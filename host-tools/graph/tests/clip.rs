@@ -290,9 +290,29 @@ fn a_configuration_beside_a_checkpoint_is_read() {
     assert_eq!(read.text.heads, Heads::Count(4));
     assert_eq!(read.text.activation, Unary::QuickGelu);
     assert_eq!(read.mean, [0.1, 0.2, 0.3]);
-    std::fs::write(&path, "{").unwrap();
-    let error = clip::config_beside(&checkpoint, keys).unwrap_err();
-    assert!(error.to_string().contains("no JSON"), "{error}");
+    for (json, what) in [
+        ("{", "no JSON"),
+        (
+            r#"{"preprocess_cfg": {"mean": [1e300, 0, 0], "std": [1, 1, 1]}}"#,
+            "the mean of pixels is [1e+300,0,0], expected about 0.5",
+        ),
+        (
+            r#"{"preprocess_cfg": {"mean": [0, 0, 0], "std": [1, 0, 1]}}"#,
+            "the deviation of pixels is [1,0,1], expected more than 0",
+        ),
+        (
+            r#"{"model_cfg": {"text_cfg": {"norm_kwargs": {"eps": -1}}}}"#,
+            "the epsilon of layer normalisation is -1, expected 0 to 1",
+        ),
+    ] {
+        std::fs::write(&path, json).unwrap();
+        let error = clip::config_beside(&checkpoint, keys).unwrap_err();
+        assert!(error.to_string().contains(what), "{error}");
+        assert!(
+            error.to_string().contains("open_clip_config.json"),
+            "{error}"
+        );
+    }
 }
 
 #[test]

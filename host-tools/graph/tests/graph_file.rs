@@ -100,6 +100,18 @@ fn a_graph_survives_its_file_and_equal_graphs_make_equal_bytes() {
 }
 
 #[test]
+fn infinite_numbers_survive_a_file() {
+    let mut graph = graph();
+    let function = Unary::Affine {
+        alpha: f32::NEG_INFINITY,
+        beta: f32::INFINITY,
+    };
+    graph.nodes[1].op = Op::Unary { function };
+    let again = parse(&bytes_of(&graph)).expect("is read again");
+    assert_eq!(again, graph);
+}
+
+#[test]
 fn every_prefix_is_refused_and_no_flipped_byte_panics() {
     let bytes = bytes_of(&graph());
     for end in 0..bytes.len() {
@@ -163,6 +175,21 @@ fn hostile_structure_is_an_error_that_names_the_place() {
             "\"scales\":[0.12345679]",
             "\"scales\":[0.0]",
             "quantisation scale",
+        ),
+        (
+            "\"std\":[0.3,0.3,0.3]",
+            "\"std\":[0.3,0.0,0.3]",
+            "deviations above 0",
+        ),
+        (
+            "\"mean\":[0.1,0.1,0.1]",
+            "\"mean\":[0.1,1e300,0.1]",
+            "pixels have mean",
+        ),
+        (
+            "\"logit_scale\":14.285714",
+            "\"logit_scale\":1e300",
+            "the logit scale is inf",
         ),
         (
             "\"name\":\"table\"",

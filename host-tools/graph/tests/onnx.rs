@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use pinhole_graph::export;
 use pinhole_graph::import::ImportError;
 use pinhole_graph::import::onnx::{Options, load};
-use pinhole_graph::op::Unary;
-use pinhole_graph::{Graph, ModelKind, Op, Tensor, pass};
+use pinhole_graph::op::{Activation, Unary};
+use pinhole_graph::{Graph, ModelKind, Op, QuantDType, QuantParams, Tensor, pass};
 use safetensors::SafeTensors;
 
 const TOKENS: usize = 6;
@@ -311,6 +311,66 @@ fn flipped_bytes_never_panic() {
             let _ = load_bytes(&flipped);
         }
     }
+}
+
+/// A linear layer in int8, as QDQ; one of its two scales of weights is [`SCALE`].
+fn quantised_linear() -> Vec<u8> {
+    let quant = |scales: &[f32]| {
+        Some(QuantParams {
+            dtype: QuantDType::I8,
+            scales: scales.to_vec(),
+            zero_point: 0,
+        })
+    };
+    let mut graph = Graph::empty("linear");
+    let x = graph.add_value("x", &[1, 3]);
+    graph.inputs.push(x);
+    graph.values[x].quant = quant(&[0.5]);
+    let weights = vec![SCALE, -SCALE, SCALE, 0.125, -0.25, 2.0];
+    let weight = graph.add_constant("weight", Tensor::f32(&[2, 3], weights));
+    graph.values[weight].quant = quant(&[SCALE, 0.125]);
+    let activation = Activation::None;
+    let y = graph.add_node("y", Op::Linear { activation }, &[x, weight], &[1, 2]);
+    graph.values[y].quant = quant(&[0.25]);
+    graph.outputs.push(y);
+    export::onnx(&graph).expect("exports")
+}
+
+/// Such bytes are nowhere else in the file.
+const SCALE: f32 = 0.123_456_79;
+
+/// The file of [`quantised_linear`] with another scale.
+fn rescaled(scale: f32) -> Result<Graph, ImportError> {
+    let mut bytes = quantised_linear();
+    let places = bytes.windows(4).enumerate();
+    let places = places.filter(|(_, window)| *window == SCALE.to_le_bytes());
+    let places: Vec<usize> = places.map(|(at, _)| at).collect();
+    assert_eq!(places.len(), 1, "the scale is in the file once");
+    bytes[places[0]..][..4].copy_from_slice(&scale.to_le_bytes());
+    load_bytes(&bytes)
+}
+
+#[test]
+fn scales_that_are_not_positive_are_refused() {
+    for scale in [-1.0, f32::NAN, f32::INFINITY] {
+        let refused = rescaled(scale).expect_err("is refused").to_string();
+        let what = format!("one of its scales is {scale}, expected a positive number");
+        assert!(refused.contains(&what), "{refused}");
+    }
+}
+
+#[test]
+fn a_channel_of_zeros_may_have_steps_of_zero() {
+    let graph = rescaled(0.0).expect("imports");
+    let bytes = graph.to_bytes().expect("a file");
+    let again = Graph::parse(Path::new("again.phg"), &bytes).expect("is read again");
+    let weight = again.values.iter().find(|value| value.shape == [2, 3]);
+    let weight = weight.expect("the weights");
+    let scales = weight.quant.as_ref().map(|quant| quant.scales.clone());
+    assert_eq!(scales, Some(vec![1.0, 0.125]));
+    let x = Tensor::f32(&[1, 3], vec![0.5, 1.0, 1.5]);
+    let found = pass::evaluate(&again, &[x]).expect("runs");
+    assert_eq!(found[0].as_f32().expect("floats")[0], 0.0);
 }
 
 #[test]

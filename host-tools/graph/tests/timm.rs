@@ -339,6 +339,10 @@ fn a_configuration_of_timm_is_read() {
             "input_size",
         ),
         (r#"{"pretrained_cfg": {"crop_pct": 0}}"#, "crop_pct is 0"),
+        (
+            r#"{"pretrained_cfg": {"mean": [0, 0, 0], "std": [1, 1, -1]}}"#,
+            "the deviation of pixels is [1,1,-1], expected more than 0",
+        ),
     ] {
         write(json);
         let refused = timm::config_beside(&checkpoint, None)

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -40,6 +40,10 @@ pub(crate) enum FileKind {
     Picture,
     /// No byte at all.
     Empty,
+    /// What a server says instead of a file.
+    WebPage,
+    /// What Git keeps of a large file.
+    LfsPointer,
     /// Anything else.
     Unknown,
 }
@@ -54,6 +58,8 @@ impl FileKind {
             [b'P', b'H', b'M', b'0'..=b'9', ..] => Self::Model,
             [b'P', b'H', b'C', b'0'..=b'9', ..] => Self::Bank,
             [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => Self::Checkpoint,
+            _ if bytes.starts_with(b"version https://git-lfs.github.com/") => Self::LfsPointer,
+            _ if is_web_page(bytes) => Self::WebPage,
             _ if image::guess_format(bytes).is_ok() => Self::Picture,
             _ if header.starts_with(b"{") => {
                 let start = &header[..header.len().min(256)];
@@ -66,6 +72,20 @@ impl FileKind {
         }
     }
 
+    /// The next thing to type for a person to whom this says little.
+    pub(crate) fn help(self) -> &'static str {
+        match self {
+            Self::Empty => "download or copy it again",
+            Self::WebPage => {
+                "download the file itself: curl -L -o FILE URL, where the Hub's URLs have /resolve/ in them and not /blob/"
+            }
+            Self::LfsPointer => {
+                "fetch what it stands for: git lfs pull, in the folder that was cloned"
+            }
+            _ => "pinhole inspect FILE says what a file is",
+        }
+    }
+
     /// The next thing to type for a person who gave this where a model was wanted.
     fn help_instead_of_model(self) -> &'static str {
         match self {
@@ -74,7 +94,7 @@ impl FileKind {
                 "convert it first: pinhole convert CHECKPOINT --calibrate photos/ --out model.phm"
             }
             Self::Bank => "class banks go to --bank",
-            _ => "pinhole inspect FILE says what a file is",
+            other => other.help(),
         }
     }
 }
@@ -89,6 +109,8 @@ impl fmt::Display for FileKind {
             Self::Checkpoint => "a PyTorch checkpoint or another archive",
             Self::Picture => "a picture",
             Self::Empty => "an empty file",
+            Self::WebPage => "a web page",
+            Self::LfsPointer => "a pointer of Git LFS instead of the file",
             Self::Unknown => "a file of an unknown kind",
         })
     }
@@ -117,8 +139,18 @@ pub(crate) fn expect(path: &Path, bytes: &[u8], expected: FileKind) -> Outcome {
         (FileKind::Graph, FileKind::Checkpoint) => {
             failure.help("import it first: pinhole import CHECKPOINT --out graph.phg")
         }
-        _ => failure.help("pinhole inspect FILE says what a file is"),
+        (_, found) => failure.help(found.help()),
     })
+}
+
+/// Whether bytes are HTML, or XML as stores of files write their errors in.
+fn is_web_page(bytes: &[u8]) -> bool {
+    let text = bytes.trim_ascii_start();
+    let begins = |word: &str| {
+        let start = text.get(..word.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    begins("<!doctype html") || begins("<html") || begins("<?xml")
 }
 
 /// A whole file.
@@ -132,13 +164,25 @@ pub(crate) fn read(path: &Path) -> Outcome<Vec<u8>> {
         .help(format_args!("ls {}", path.display())));
     }
     if metadata.len() > LARGEST_BYTES {
-        return Err(Failure::new(format_args!(
-            "{}: found {} bytes, expected at most {LARGEST_BYTES}",
-            path.display(),
-            metadata.len()
-        )));
+        return Err(too_large(path, metadata.len()));
     }
-    fs::read(path).map_err(|error| cannot_read(path, &error))
+    // A device has no length, and may have no end.
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+    let read = fs::File::open(path)
+        .and_then(|file| file.take(LARGEST_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|error| cannot_read(path, &error))?;
+    if read as u64 > LARGEST_BYTES {
+        return Err(too_large(path, format_args!("more than {LARGEST_BYTES}")));
+    }
+    Ok(bytes)
+}
+
+fn too_large(path: &Path, found: impl fmt::Display) -> Failure {
+    Failure::new(format_args!(
+        "{}: found {found} bytes, expected at most {LARGEST_BYTES}",
+        path.display()
+    ))
+    .help(format_args!("check the name: ls -l {}", path.display()))
 }
 
 /// Why a file could not be read.
@@ -153,7 +197,14 @@ pub(crate) fn cannot_read(path: &Path, error: &io::Error) -> Failure {
             folder_of(path).display()
         ));
     }
-    Failure::new(format_args!("{}: cannot read it: {error}", path.display()))
+    Failure::new(format_args!(
+        "{}: found {error}, expected a file to read",
+        path.display()
+    ))
+    .help(format_args!(
+        "ls -l {} shows who may read it, and where links lead",
+        path.display()
+    ))
 }
 
 /// A whole file at a boundary that models and banks can be read in place from.

@@ -1,5 +1,6 @@
 //! Pictures of a folder, for calibration.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::failure::{Context, Failure, Outcome};
@@ -22,7 +23,7 @@ pub(crate) fn below(folder: &Path) -> Outcome<Vec<PathBuf>> {
         .help("name a folder with png, jpg, webp, bmp, gif or ppm files in it"));
     }
     let mut found = Vec::new();
-    walk(folder, MAX_DEPTH, &mut found)?;
+    walk(folder, MAX_DEPTH, &mut BTreeSet::new(), &mut found)?;
     found.sort();
     if found.is_empty() {
         return Err(Failure::new(format_args!(
@@ -34,7 +35,17 @@ pub(crate) fn below(folder: &Path) -> Outcome<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Outcome {
+/// A folder that links lead to a second time is not walked again.
+fn walk(
+    folder: &Path,
+    depth: usize,
+    walked: &mut BTreeSet<PathBuf>,
+    found: &mut Vec<PathBuf>,
+) -> Outcome {
+    let place = folder.canonicalize().context(folder.display())?;
+    if !walked.insert(place) {
+        return Ok(());
+    }
     for entry in std::fs::read_dir(folder).context(folder.display())? {
         let path = entry.context(folder.display())?.path();
         let extension = path
@@ -43,7 +54,7 @@ fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Outcome {
             .unwrap_or_default()
             .to_ascii_lowercase();
         if path.is_dir() && depth > 0 {
-            walk(&path, depth - 1, found)?;
+            walk(&path, depth - 1, walked, found)?;
         } else if ["png", "jpg", "jpeg", "webp", "bmp", "gif", "ppm"].contains(&extension.as_str())
         {
             found.push(path);

@@ -278,12 +278,17 @@ fn decibels(signal: f64, noise: f64) -> f64 {
     }
 }
 
+/// Least columns of the names in a table.
+const LAYER_COLUMN: usize = 44;
+
 impl Report {
-    /// A table for people, the worst layers marked.
+    /// A table for people, the worst layers marked; the output of a float layer has the type that its reader wants.
     pub fn table(&self) -> String {
+        let names = self.layers.iter().map(|layer| layer.node.len());
+        let width = names.max().unwrap_or(0).max(LAYER_COLUMN);
         let mut out = format!(
-            "{:<44} {:<18} {:>4} {:>8} {:>9} {:>9} {:>9} {:>6} {:>6}\n",
-            "layer", "operator", "type", "SQNR dB", "cosine", "min", "max", "peak", "share"
+            "{:<width$} {:<18} {:>6} {:>8} {:>9} {:>9} {:>9} {:>6} {:>6}\n",
+            "layer", "operator", "output", "SQNR dB", "cosine", "min", "max", "peak", "share"
         );
         let worst = self
             .layers
@@ -297,7 +302,7 @@ impl Report {
                 ""
             };
             out += &format!(
-                "{:<44} {:<18} {:>4} {:>8.1} {:>9.5} {:>9.3} {:>9.3} {:>6.1} {:>5.1}%{mark}\n",
+                "{:<width$} {:<18} {:>6} {:>8.1} {:>9.5} {:>9.3} {:>9.3} {:>6.1} {:>5.1}%{mark}\n",
                 layer.node,
                 layer.op,
                 layer.dtype,

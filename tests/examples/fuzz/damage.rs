@@ -1,4 +1,35 @@
-//! Random damage to bytes.
+//! Random damage: to bytes, wherever they are, and to the parts that a format has.
+
+use crate::{json, protobuf, safetensors, words};
+
+/// What a file is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Format {
+    /// A header in JSON, and tensors.
+    Safetensors,
+    Json,
+    /// Fields of a protocol buffer.
+    Protobuf,
+    /// Words of a FlatBuffer.
+    Words,
+    /// Records of a packed model, with a checksum.
+    Model,
+}
+
+/// One change to a file, mostly to a part of its format; `other` lends parts.
+pub(crate) fn damage(bytes: &mut Vec<u8>, other: &[u8], format: Format, random: &mut Random) {
+    let changed = random.below(4) != 0
+        && match format {
+            Format::Safetensors => safetensors::damage(bytes, other, random),
+            Format::Json => json::damage_bytes(bytes, random),
+            Format::Protobuf => protobuf::damage(bytes, other, random),
+            Format::Words => words::damage(bytes, random),
+            Format::Model => words::damage_model(bytes, random),
+        };
+    if !changed {
+        damage_bytes(bytes, other, random);
+    }
+}
 
 /// What formats understand, to be set in at random.
 const WORDS: [&[u8]; 20] = [
@@ -28,7 +59,7 @@ const WORDS: [&[u8]; 20] = [
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -51,7 +82,7 @@ impl Random {
 }
 
 /// One change to some bytes; `other` lends what is set in.
-pub(crate) fn damage(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
+pub(crate) fn damage_bytes(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
     let at = random.place(bytes.len());
     let end = (at + random.below(16)).min(bytes.len());
     match random.below(7) {

@@ -1,124 +1,257 @@
-//! What is tried: readers of files from outside, and the files of the tests that are damaged for them.
+//! What is tried: each reader of files from outside, and what is done with what it has read.
 
 use std::error::Error;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use pinhole_graph::import::{Checkpoint, bert, clip, efficientnet_lite, onnx, tflite};
+use pinhole_graph::import::clip::Heads;
+use pinhole_graph::import::projection::{Projection, Tower};
+use pinhole_graph::import::{
+    Checkpoint, bert, clip, efficientnet_lite, nearest, onnx, static_embeddings, tflite, timm,
+};
 use pinhole_graph::{Graph, pass};
+use pinhole_pack::{PackOptions, Precision, pack};
+use pinhole_runtime::interpreter::{AlignedBytes, Interpreter};
+use pinhole_runtime::kernel;
+use pinhole_runtime::model::Model;
 use pinhole_text::tokenizer::{Clean, Tokenizer};
 
-/// A damaged file, and a damaged text for the readers that go on to texts.
+use crate::corpus;
+use crate::damage::Format;
+
+/// Readers by name.
+pub(crate) const READERS: &str =
+    "checkpoint, config, projection, graph, tflite, onnx, model or tokenizer";
+
+/// Tokens of a text encoder that is imported.
+const TOKENS: usize = 8;
+
+/// A damaged file, and what else a reader is given.
 pub(crate) struct Input {
     pub(crate) file: Vec<u8>,
+    /// A damaged text, for the readers that go on to texts.
     pub(crate) text: String,
+    /// A random number, for what is read in more than one way.
+    pub(crate) choice: usize,
 }
 
-/// Reads a file, at a path that it may write to, and goes on with what was read; whether there was something.
-pub(crate) type Reader = fn(&Path, &Input) -> bool;
+/// Reads a file, which lies at the path too, and goes on with what was read; whether there was something.
+type Read = Box<dyn Fn(&Path, &Input) -> bool>;
 
 /// Files to damage, and what reads them.
-pub(crate) type Corpus = (Vec<Vec<u8>>, Reader);
+pub(crate) struct Reader {
+    pub(crate) files: Vec<Vec<u8>>,
+    pub(crate) format: Format,
+    pub(crate) read: Read,
+}
 
+/// The reader of a name; `scratch` is the folder that damaged files are written to.
+pub(crate) fn reader(name: &str, scratch: &Path) -> Result<Reader, Box<dyn Error>> {
+    let (files, format, read): (_, _, Read) = match name {
+        "checkpoint" => (
+            corpus::checkpoints()?,
+            Format::Safetensors,
+            Box::new(checkpoint),
+        ),
+        "config" => {
+            let imported = corpus::checkpoints()?;
+            let imported = imported.iter().filter_map(|bytes| {
+                Checkpoint::parse(&scratch.join("model.safetensors"), bytes).ok()
+            });
+            let imported: Vec<Checkpoint> = imported.collect();
+            let read = move |path: &Path, input: &Input| config(path, input, &imported);
+            (corpus::configs(), Format::Json, Box::new(read))
+        }
+        "projection" => {
+            let towers = corpus::graphs()?;
+            let files = corpus::projections(&towers);
+            let read = move |path: &Path, input: &Input| projection(path, input, &towers);
+            (files, Format::Safetensors, Box::new(read))
+        }
+        "graph" => (corpus::graph_files()?, Format::Safetensors, Box::new(graph)),
+        "tflite" => (corpus::tflite_files()?, Format::Words, Box::new(tflite)),
+        "onnx" => (
+            corpus::onnx_files(scratch)?,
+            Format::Protobuf,
+            Box::new(onnx),
+        ),
+        "model" => (corpus::models()?, Format::Model, Box::new(model)),
+        "tokenizer" => (corpus::tokenizers()?, Format::Json, Box::new(tokenizer)),
+        other => return Err(format!("found reader {other}, expected {READERS}").into()),
+    };
+    Ok(Reader {
+        files,
+        format,
+        read,
+    })
+}
+
+/// A checkpoint as each architecture that recognises it reads it, with the options of small files or as it is.
 fn checkpoint(path: &Path, input: &Input) -> bool {
+    Checkpoint::parse(path, &input.file).is_ok_and(|checkpoint| imported(&checkpoint, input.choice))
+}
+
+/// What `pinhole import` does with a checkpoint, for every architecture that has its keys; whether one was imported.
+fn imported(checkpoint: &Checkpoint, choice: usize) -> bool {
+    let mut graphs = Vec::new();
+    if let Some(keys) = clip::recognises(checkpoint)
+        && let Ok(mut config) = clip::config_beside(checkpoint, keys)
+    {
+        if !choice.is_multiple_of(4) {
+            (config.image.heads, config.text.heads) = (Heads::Width(32), Heads::Count(4));
+        }
+        let tokens = choice.is_multiple_of(3).then_some(TOKENS);
+        graphs.push(clip::import_image(checkpoint, keys, &config));
+        graphs.push(clip::import_text(checkpoint, keys, &config, tokens));
+    }
+    let end = match choice % 2 {
+        0 => efficientnet_lite::Output::Features,
+        _ => efficientnet_lite::Output::Logits,
+    };
+    if efficientnet_lite::recognises(checkpoint) {
+        graphs.push(efficientnet_lite::import(checkpoint, end));
+    }
+    if bert::recognises(checkpoint)
+        && let Ok(config) = bert::config_beside(checkpoint)
+    {
+        graphs.push(bert::import(checkpoint, &config, TOKENS));
+    }
+    if static_embeddings::recognises(checkpoint)
+        && let Ok(config) = static_embeddings::config_beside(checkpoint)
+    {
+        graphs.push(static_embeddings::import(checkpoint, &config, TOKENS));
+    }
+    let known: Vec<&str> = timm::names().collect();
+    let named = choice
+        .is_multiple_of(5)
+        .then(|| known[choice / 5 % known.len()]);
+    if named.is_some() || timm::recognises(checkpoint).is_some() {
+        let config = timm::config_beside(checkpoint, named);
+        graphs.extend(config.map(|config| timm::import(checkpoint, &config, end)));
+    }
+    if graphs.is_empty() {
+        let _ = (clip::refused(checkpoint), nearest(checkpoint));
+    }
+    let kept = graphs.into_iter().flatten().map(kept);
+    // All of them, not up to the first.
+    kept.filter(|&kept| kept).count() > 0
+}
+
+/// A configuration beside a sound checkpoint, under each of the names that are looked for.
+fn config(path: &Path, input: &Input, checkpoints: &[Checkpoint]) -> bool {
+    const NAMES: [&str; 4] = [
+        "config.json",
+        "open_clip_config.json",
+        "model_config.json",
+        "preprocessor_config.json",
+    ];
+    let name = NAMES[input.choice % NAMES.len()];
+    let beside = path.with_file_name(name);
+    if std::fs::write(&beside, &input.file).is_err() {
+        return false;
+    }
+    let choice = input.choice / NAMES.len();
+    let read = imported(&checkpoints[choice % checkpoints.len()], 4 * choice);
+    let _ = std::fs::remove_file(beside);
+    read
+}
+
+fn projection(path: &Path, input: &Input, towers: &[Graph]) -> bool {
     let Ok(checkpoint) = Checkpoint::parse(path, &input.file) else {
         return false;
     };
-    if let Some(keys) = clip::recognises(&checkpoint)
-        && let Ok(config) = clip::config_beside(&checkpoint, keys)
-    {
-        let _ = clip::import_image(&checkpoint, keys, &config);
-        let _ = clip::import_text(&checkpoint, keys, &config, None);
+    let tower = match input.choice % 2 {
+        0 => Tower::Image,
+        _ => Tower::Text,
+    };
+    let projection = Projection::from_checkpoint(checkpoint);
+    let appended = towers
+        .iter()
+        .cloned()
+        .map(|mut graph| projection.append(&mut graph, tower).is_ok() && kept(graph));
+    appended.filter(|&kept| kept).count() > 0
+}
+
+/// A graph, which goes on to the packer.
+fn graph(path: &Path, input: &Input) -> bool {
+    let Ok(mut graph) = Graph::parse(path, &input.file) else {
+        return false;
+    };
+    let precision = match input.choice % 2 {
+        0 => Precision::F32,
+        _ => Precision::F16,
+    };
+    let options = PackOptions {
+        precision,
+        ..PackOptions::default()
+    };
+    let _ = pack(&graph, &options);
+    pass::standard(&mut graph).is_ok() && kept(graph)
+}
+
+fn tflite(path: &Path, input: &Input) -> bool {
+    let output = match input.choice % 2 {
+        0 => tflite::Output::Whole,
+        _ => tflite::Output::Features,
+    };
+    let options = tflite::Options {
+        output,
+        ..tflite::Options::default()
+    };
+    tflite::parse(path, &input.file, &options).is_ok_and(kept)
+}
+
+fn onnx(path: &Path, _: &Input) -> bool {
+    let options = onnx::Options {
+        tokens: TOKENS,
+        ..onnx::Options::default()
+    };
+    onnx::load(path, &options).is_ok_and(kept)
+}
+
+/// What `pinhole import` goes on with: simplified, written and read again, which must succeed.
+fn kept(mut graph: Graph) -> bool {
+    if pass::standard(&mut graph).is_err() {
+        return false;
     }
-    if bert::recognises(&checkpoint)
-        && let Ok(config) = bert::config_beside(&checkpoint)
-    {
-        let _ = bert::import(&checkpoint, &config, 8);
-    }
-    if efficientnet_lite::recognises(&checkpoint) {
-        let _ = efficientnet_lite::import(&checkpoint, efficientnet_lite::Output::Features);
+    let Ok(bytes) = graph.to_bytes() else {
+        return false;
+    };
+    if let Err(error) = Graph::parse(Path::new("kept.phg"), &bytes) {
+        panic!("what was imported cannot be read again: {error}");
     }
     true
 }
 
-fn graph(path: &Path, input: &Input) -> bool {
-    simplified(Graph::parse(path, &input.file).ok())
-}
-
-fn tflite(path: &Path, input: &Input) -> bool {
-    simplified(tflite::parse(path, &input.file, &tflite::Options::default()).ok())
-}
-
-fn onnx(path: &Path, input: &Input) -> bool {
-    if std::fs::write(path, &input.file).is_err() {
+/// A packed model, which runs on bytes of noise when it is taken for sound.
+fn model(_: &Path, input: &Input) -> bool {
+    let bytes = AlignedBytes::from_slice(&input.file);
+    let Ok(model) = Model::load(&bytes) else {
         return false;
-    }
-    simplified(onnx::load(path, &onnx::Options::default()).ok())
-}
-
-fn simplified(graph: Option<Graph>) -> bool {
-    graph.is_some_and(|mut graph| pass::standard(&mut graph).is_ok())
-}
-
-/// What a reader is tried with.
-pub(crate) fn corpus(reader: &str, scratch: &Path) -> Result<Corpus, Box<dyn Error>> {
-    let root = pinhole_tests::root();
-    let golden = root.join("tests/golden");
-    let (paths, read): (Vec<PathBuf>, Reader) = match reader {
-        "checkpoint" => (
-            ["torch_zip.pth", "torch_legacy.pth", "clip_vit.safetensors"]
-                .map(|name| golden.join(name))
-                .to_vec(),
-            checkpoint,
-        ),
-        "tflite" => (
-            ["tflite_float.tflite", "tflite_int8.tflite"]
-                .map(|name| golden.join(name))
-                .to_vec(),
-            tflite,
-        ),
-        "onnx" | "graph" => {
-            let files = ["conv_net.onnx", "decomposed.onnx", "vit.onnx"];
-            let files = files.map(|name| root.join("host-tools/graph/tests/onnx").join(name));
-            if reader == "onnx" {
-                (files.to_vec(), onnx)
-            } else {
-                let mut graphs = Vec::new();
-                for (index, file) in files.iter().enumerate() {
-                    let path = scratch.join(format!("{index}.phg"));
-                    onnx::load(file, &onnx::Options::default())?.save(&path)?;
-                    graphs.push(path);
-                }
-                (graphs, graph)
-            }
-        }
-        "tokenizer" => return Ok((tokenizers(&root)?, tokenizer)),
-        other => {
-            let known = "checkpoint, graph, tflite, onnx or tokenizer";
-            return Err(format!("found reader {other}, expected {known}").into());
-        }
     };
-    let files = paths.iter().map(std::fs::read).collect::<Result<_, _>>()?;
-    Ok((files, read))
-}
-
-/// The tokenizer files of the tests, unpacked.
-fn tokenizers(root: &Path) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(root.join("host-tools/text/tests/golden/tokenizers"))? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.ends_with(".jsonl") || name == "cases.json" || name == "README.md" {
-            continue;
-        }
-        let mut bytes = std::fs::read(&path)?;
-        if name.ends_with(".gz") {
-            let packed = std::mem::take(&mut bytes);
-            flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut bytes)?;
-        }
-        files.push(bytes);
+    let sets: Vec<_> = kernel::available()
+        .filter(|set| set.reads(model.weight_layout()))
+        .collect();
+    let Some(set) = sets.get(input.choice % sets.len().max(1)) else {
+        return false;
+    };
+    let mut arena = AlignedBytes::zeroed(model.arena_bytes());
+    let Ok(mut interpreter) = Interpreter::new(&model, &mut arena, *set) else {
+        return false;
+    };
+    if model.max_tokens() > 0 {
+        let _ = interpreter.set_tokens(1 + input.choice % model.max_tokens());
     }
-    Ok(files)
+    for index in 0..model.inputs().len() {
+        if let Ok(bytes) = interpreter.input_bytes_mut(index) {
+            let noise = (0..).map(|place: usize| (place * 167 + input.choice) as u8);
+            bytes
+                .iter_mut()
+                .zip(noise)
+                .for_each(|(byte, noise)| *byte = noise);
+        }
+    }
+    interpreter.run();
+    true
 }
 
 /// Cleans and encodes a text; ids that are out of bounds are a finding too.

@@ -193,8 +193,19 @@ fn a_configuration_beside_the_weights_is_obeyed() {
             assumed: Vec::new()
         }
     );
-    std::fs::write(folder.path().join("config.json"), r#"{"hidden_size": 9}"#).expect("writes");
-    assert!(bert::config_beside(&checkpoint).is_err());
+    for (json, what) in [
+        (r#"{"hidden_size": 9}"#, "hidden_size is 9"),
+        (
+            r#"{"layer_norm_eps": 1e300}"#,
+            "epsilon of layer normalisation is 1e+300",
+        ),
+    ] {
+        std::fs::write(folder.path().join("config.json"), json).expect("writes");
+        let refused = bert::config_beside(&checkpoint)
+            .expect_err("is refused")
+            .to_string();
+        assert!(refused.contains(what), "{refused}");
+    }
 }
 
 fn features(width: usize) -> Graph {

@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 
 use super::ImportError;
 use super::checkpoint::{Checkpoint, Weights, read_file};
+use super::config::epsilon;
 use crate::op::{Activation, Binary, Reduce, Unary};
 use crate::{Graph, ModelKind, Op, Tensor, ValueId};
 
@@ -78,8 +79,9 @@ pub fn config_beside(checkpoint: &Checkpoint) -> Result<Config, ImportError> {
         config.num_heads = heads as usize;
         config.assumed.retain(|line| !line.contains("heads"));
     }
-    if let Some(epsilon) = json["layer_norm_eps"].as_f64() {
-        config.epsilon = epsilon as f32;
+    let said = epsilon(&json["layer_norm_eps"]);
+    if let Some(epsilon) = said.map_err(|what| ImportError::malformed(&path, what))? {
+        config.epsilon = epsilon;
         config.assumed.retain(|line| !line.contains("epsilon"));
     }
     if let Some(name) = json["hidden_act"].as_str() {

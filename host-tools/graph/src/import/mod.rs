@@ -6,6 +6,7 @@
 pub mod bert;
 mod checkpoint;
 pub mod clip;
+mod config;
 pub mod efficientnet_lite;
 mod element;
 mod error;

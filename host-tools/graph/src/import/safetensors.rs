@@ -17,8 +17,28 @@ pub(super) fn looks_like(bytes: &[u8]) -> bool {
     rest.first() == Some(&b'{') && u64::from_le_bytes(*length) <= rest.len() as u64
 }
 
+/// The length of a header that reaches behind the end of the file, which otherwise begins as such a file does.
+fn cut_header(bytes: &[u8]) -> Option<u64> {
+    /// Longer ones are no headers.
+    const MOST_BYTES: u64 = 100 << 20;
+    let (length, rest) = bytes.split_first_chunk::<8>()?;
+    let length = u64::from_le_bytes(*length);
+    (rest.first() == Some(&b'{') && length > rest.len() as u64 && length <= MOST_BYTES)
+        .then_some(length)
+}
+
 /// Every tensor by key.
 pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, ImportError> {
+    if let Some(length) = cut_header(bytes) {
+        return Err(ImportError::malformed(
+            path,
+            format!(
+                "found {} bytes, expected {} of the safetensors header alone; the file is cut",
+                bytes.len(),
+                length + 8
+            ),
+        ));
+    }
     if !looks_like(bytes) {
         let start: Vec<String> = bytes.iter().take(8).map(|b| format!("{b:02x}")).collect();
         return Err(ImportError::malformed(

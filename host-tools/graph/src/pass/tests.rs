@@ -511,6 +511,25 @@ fn ids_out_of_range_cycles_and_two_producers_are_refused() {
 }
 
 #[test]
+fn numbers_that_are_not_finite_are_refused_with_their_node() {
+    let leaky = |alpha| Unary::LeakyRelu { alpha };
+    for function in [leaky(f32::NAN), leaky(f32::INFINITY)] {
+        let mut graph = conv_bn_clip(false);
+        graph.nodes[2].op = Op::Unary { function };
+        let refused = standard(&mut graph).expect_err("is refused").to_string();
+        assert!(refused.contains("n2: a number of Unary is"), "{refused}");
+    }
+    let mut graph = conv_bn_clip(false);
+    let epsilon = f32::INFINITY;
+    graph.nodes[1].op = Op::BatchNorm { epsilon };
+    let refused = standard(&mut graph).expect_err("is refused").to_string();
+    assert!(
+        refused.contains("n1: a number of BatchNorm is inf"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn a_computed_weight_is_refused() {
     let (mut small, x) = Small::new(&[2, 2]);
     let y = small.node(

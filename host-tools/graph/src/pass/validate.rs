@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::GraphFaults;
 use super::shape::infer_node;
+use crate::op::Unary;
 use crate::{Graph, Op, TensorData};
 
 /// Checks structure (see the list at [`structure`]), constants where they are required, and shapes against inference.
@@ -45,8 +46,8 @@ pub fn validate(graph: &Graph) -> Result<(), GraphFaults> {
 }
 
 /// Checks that ids are in range, names unique, every value has at most one producer, inputs and constants none, nodes come
-/// in an order in which they can run (so that there is no cycle), the numbers of inputs fit, and constants have the shape
-/// and type of their value.
+/// in an order in which they can run (so that there is no cycle), the numbers of inputs fit, constants have the shape
+/// and type of their value, and numbers beside the nodes are finite, as their file needs them.
 ///
 /// # Errors
 /// With every fault.
@@ -58,6 +59,7 @@ pub(crate) fn structure(graph: &Graph) -> Result<(), GraphFaults> {
     let mut faults = GraphFaults::default();
     names(graph, &mut faults);
     values(graph, &mut faults);
+    numbers(graph, &mut faults);
     order(graph, &mut faults);
     faults.into_result()
 }
@@ -191,6 +193,66 @@ fn order(graph: &Graph, faults: &mut GraphFaults) {
                 "is an output that nothing computes",
             );
         }
+    }
+}
+
+fn numbers(graph: &Graph, faults: &mut GraphFaults) {
+    let finite = |number: &f32| number.is_finite();
+    for node in &graph.nodes {
+        if let Some(found) = parameters(&node.op).iter().find(|number| !finite(number)) {
+            let op = node.op.name();
+            faults.push(
+                &node.name,
+                format!("a number of {op} is {found}, expected a finite one"),
+            );
+        }
+    }
+    let positive = |number: &f32| finite(number) && *number > 0.0;
+    for value in &graph.values {
+        let Some(quant) = &value.quant else {
+            continue;
+        };
+        if quant.scales.is_empty() || !quant.scales.iter().all(positive) {
+            let what = "a quantisation scale is missing or not positive";
+            faults.push(&value.name, what);
+        }
+    }
+    let meta = &graph.meta;
+    let logits = [
+        ("logit scale", meta.logit_scale),
+        ("logit bias", meta.logit_bias),
+    ];
+    for (what, number) in logits {
+        if let Some(found) = number.filter(|number| !finite(number)) {
+            let what = format!("the {what} is {found}, expected a finite number");
+            faults.push(&graph.name, what);
+        }
+    }
+    let Some(pictures) = &meta.geometry else {
+        return;
+    };
+    if !pictures.mean.iter().all(finite) || !pictures.std.iter().all(positive) {
+        faults.push(
+            &graph.name,
+            format!(
+                "pixels have mean {:?} and deviation {:?}, expected finite numbers, and deviations above 0",
+                pictures.mean, pictures.std
+            ),
+        );
+    }
+}
+
+/// Numbers of an operator that have to be finite.
+fn parameters(op: &Op) -> Vec<f32> {
+    match *op {
+        Op::LayerNorm { epsilon } | Op::BatchNorm { epsilon } => vec![epsilon],
+        Op::Attention { scale, .. } => vec![scale],
+        Op::Unary { function } | Op::ChannelUnary { function } => match function {
+            Unary::HardSigmoid { alpha, beta } => vec![alpha, beta],
+            Unary::LeakyRelu { alpha } => vec![alpha],
+            _ => Vec::new(),
+        },
+        _ => Vec::new(),
     }
 }
 

@@ -211,6 +211,13 @@ pub(crate) fn imported(source: &Path, choices: &Choices) -> Outcome<Graph> {
     let inside = weights_inside(source)?;
     let source = inside.as_deref().unwrap_or(source);
     let bytes = files::read(source)?;
+    let kind = FileKind::of(&bytes);
+    if matches!(
+        kind,
+        FileKind::Empty | FileKind::WebPage | FileKind::LfsPointer
+    ) {
+        return Err(foreign(source, kind).help(kind.help()));
+    }
     let mut graph = match extension(source).as_str() {
         "onnx" => onnx(source, choices)?,
         "tflite" => tflite(source, &bytes, choices)?,
@@ -239,6 +246,14 @@ pub(crate) fn imported(source: &Path, choices: &Choices) -> Outcome<Graph> {
         graph.meta.source.insert("repository".into(), origin);
     }
     Ok(graph)
+}
+
+/// A file of a kind that is not imported.
+fn foreign(source: &Path, kind: FileKind) -> Failure {
+    Failure::new(format_args!(
+        "{}: found {kind}, expected a checkpoint (.pth, .safetensors), an ONNX file (.onnx), a TFLite file (.tflite) or a graph (.phg)",
+        source.display()
+    ))
 }
 
 /// The weights in a folder; `None` for a file.
@@ -306,11 +321,7 @@ fn checkpoint(source: &Path, bytes: &[u8], choices: &Choices) -> Outcome<Graph> 
         kind,
         FileKind::Safetensors | FileKind::Checkpoint | FileKind::Unknown
     ) {
-        return Err(Failure::new(format_args!(
-            "{}: found {kind}, expected a checkpoint (.pth, .safetensors), an ONNX file (.onnx), a TFLite file (.tflite) or a graph (.phg)",
-            source.display()
-        ))
-        .help("pinhole inspect FILE says what a file is"));
+        return Err(foreign(source, kind).help("pinhole inspect FILE says what a file is"));
     }
     let checkpoint = Checkpoint::load(source)?;
     let (mut graph, tower) = if efficientnet_lite::recognises(&checkpoint) {

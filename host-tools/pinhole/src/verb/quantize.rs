@@ -207,7 +207,9 @@ struct WorstInput {
 /// Which layers stay in floats and why.
 #[derive(Serialize)]
 struct MixedReport {
-    goal: f64,
+    /// Of the cosine; without one accuracy alone was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    goal: Option<f64>,
     reached: bool,
     int8_cosine: f64,
     cosine: f64,
@@ -241,13 +243,16 @@ impl Quantization {
                 goal,
                 ..
             }) => Err(Failure::check(format_args!(
-                "{:.2} points are lost to f32 at a cosine of {cosine:.5}, expected {points} at most and {goal} within the budgets; what came nearest is written",
-                found.float - found.mixed
+                "{:.2} points are lost to f32 at a cosine of {cosine:.5}, expected {points} at most{} within the budgets; what came nearest is written",
+                found.float - found.mixed,
+                goal.map_or(String::new(), |goal| format!(" and a cosine of {goal}"))
             ))
             .help("ask for less, or give more --max-flash, --max-arena or --max-float-macs")),
             Some(mixed) if !mixed.reached => Err(Failure::check(format_args!(
                 "the cosine of the {} set apart is {:.5}, expected {} within the budgets; what came nearest is written",
-                self.report.of, mixed.cosine, mixed.goal
+                self.report.of,
+                mixed.cosine,
+                mixed.goal.unwrap_or(0.0)
             ))
             .help("ask for a lower --cosine, or give more --max-flash or --max-arena")),
             _ => Ok(()),
@@ -265,14 +270,18 @@ impl Quantization {
         #[cfg(feature = "train")]
         out.extend(self.repair.iter().map(repair::RepairReport::line));
         if let Some(mixed) = &self.mixed {
+            let floats = match mixed.float_layers.len() {
+                0 => "no layer stays in floats".to_owned(),
+                count => format!("{count} of {} layers stay in floats", mixed.candidates),
+            };
+            let goal = mixed
+                .goal
+                .map_or(String::new(), |goal| format!(", goal {goal}"));
             out += &format!(
-                "{} of {} layers stay in floats; cosine of the {} set apart {:.5}, of int8 alone {:.5}, goal {}{}\n",
-                mixed.float_layers.len(),
-                mixed.candidates,
+                "{floats}; cosine of the {} set apart {:.5}, of int8 alone {:.5}{goal}{}\n",
                 self.report.of,
                 mixed.cosine,
                 mixed.int8_cosine,
-                mixed.goal,
                 if mixed.reached { "" } else { ": NOT reached" }
             );
             if let (Some(found), Some(points)) = (&mixed.accuracy, mixed.max_drop) {
@@ -281,9 +290,14 @@ impl Quantization {
                     found.pictures, found.float, found.int8, found.mixed
                 );
             }
+            if !mixed.float_layers.is_empty() {
+                out += "in floats, with what the cosine loses by each alone in int8, biases not corrected:\n";
+            }
+            let names = mixed.float_layers.iter().map(|choice| choice.node.len());
+            let width = names.max().unwrap_or(0);
             for choice in &mixed.float_layers {
                 out += &format!(
-                    "  {:<44} {:<18} alone in int8 it costs {:.6}\n",
+                    "  {:<width$} {:<18} {:.6}\n",
                     choice.node, choice.op, choice.error_alone
                 );
             }

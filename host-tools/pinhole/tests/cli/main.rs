@@ -7,6 +7,7 @@ mod bad_input;
 mod clip;
 mod diff;
 mod export;
+mod foreign;
 mod golden;
 #[cfg(feature = "hub")]
 mod hub;

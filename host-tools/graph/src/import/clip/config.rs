@@ -5,6 +5,7 @@ use serde_json::Value as Json;
 use super::{Keys, fastvit};
 use crate::import::ImportError;
 use crate::import::checkpoint::{Checkpoint, read_file};
+use crate::import::config::{epsilon, pixels};
 use crate::op::Unary;
 
 /// Largest configuration.
@@ -117,9 +118,8 @@ impl TowerConfig {
         if json["act_kwargs"]["approximate"].as_str() == Some("tanh") {
             self.activation = Unary::GeluTanh;
         }
-        let epsilon = &json["layer_norm_eps"];
-        if let Some(epsilon) = epsilon.as_f64().or(json["norm_kwargs"]["eps"].as_f64()) {
-            self.epsilon = epsilon as f32;
+        for json in [&json["norm_kwargs"]["eps"], &json["layer_norm_eps"]] {
+            self.epsilon = epsilon(json)?.unwrap_or(self.epsilon);
         }
         let count = &json["num_attention_heads"];
         if let Some(count) = count.as_u64().or(json["heads"].as_u64()) {
@@ -288,19 +288,10 @@ impl Config {
             Json::Null => (&json["image_mean"], &json["image_std"]),
             open_clip => (&open_clip["mean"], &open_clip["std"]),
         };
-        if let (Some(mean), Some(std)) = (three(processor.0), three(processor.1)) {
-            (self.mean, self.std) = (mean, std);
+        if let Some(found) = pixels(processor)? {
+            (self.mean, self.std) = found;
             self.settled("pixels");
         }
         Ok(())
     }
-}
-
-fn three(json: &Json) -> Option<[f32; 3]> {
-    let numbers: Vec<f32> = json
-        .as_array()?
-        .iter()
-        .map(|number| number.as_f64().map(|number| number as f32))
-        .collect::<Option<_>>()?;
-    numbers.try_into().ok()
 }

@@ -347,6 +347,13 @@ impl Builder<'_> {
                 "quantise each tensor or each channel, not blocks",
             ));
         }
+        let unsound = |scale: &&f32| !(scale.is_finite() && **scale >= 0.0);
+        if let Some(scale) = scales.iter().find(unsound) {
+            return Err(refuse(
+                format!("one of its scales is {scale}, expected a positive number"),
+                "quantise the model again; its file is damaged, or calibration saw numbers that are not finite",
+            ));
+        }
         let inner: usize = integers.shape.iter().skip(along + 1).product();
         let channel = |index: usize| index / inner.max(1) % size.max(1);
         let of = |index: usize, count: usize| channel(index).min(count - 1);
@@ -357,12 +364,21 @@ impl Builder<'_> {
         let real = steps.iter().enumerate();
         let real = real.map(|(index, &step)| scales[of(index, scales.len())] * step as f32);
         let real = Constant::float(&integers.shape, real.collect());
+        // Weights of a channel that all are 0 may have steps of 0 too, which nothing can be divided by.
+        let steps = steps.into_iter().enumerate();
+        let steps = steps.map(|(index, step)| match scales[of(index, scales.len())] {
+            0.0 => 0,
+            _ => step,
+        });
+        let steps = steps.collect();
+        let scales = scales.into_iter();
+        let scales = scales.map(|scale| if scale == 0.0 { 1.0 } else { scale });
         self.quantised.unnamed = Some(Steps {
             integers: Constant {
                 shape: integers.shape.clone(),
                 elements: Elements::Int(Arc::new(steps)),
             },
-            scales,
+            scales: scales.collect(),
             axis: along,
         });
         Ok(Known::Constant(real))

@@ -221,8 +221,12 @@ fn inside(path: &Path, location: &str) -> Result<PathBuf, String> {
     let folder = folder
         .canonicalize()
         .map_err(|error| format!("cannot read {}: {error}", folder.display()))?;
-    let found = folder.join(relative).canonicalize().map_err(|error| {
-        format!("cannot read {location}, which holds weights of the model: {error}")
+    let found = folder.join(relative);
+    let found = found.canonicalize().map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => format!(
+            "found no {location} beside the model, expected the file of its weights; copy both into one folder"
+        ),
+        _ => format!("cannot read {location}, which holds weights of the model: {error}"),
     })?;
     if !found.starts_with(&folder) || !found.is_file() {
         return Err(refused());

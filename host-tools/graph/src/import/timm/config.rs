@@ -8,6 +8,7 @@ use super::tiny_vit;
 use super::{recognises, stages, torchvision};
 use crate::import::ImportError;
 use crate::import::checkpoint::{Checkpoint, read_file};
+use crate::import::config::pixels;
 
 /// Largest configuration.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -174,18 +175,13 @@ impl Config {
             }
             self.crop = crop;
         }
-        let three = |key: &str| -> Option<[f32; 3]> {
-            let numbers = numbers(&pictures[key])?;
-            let numbers: [f64; 3] = numbers.try_into().ok()?;
-            Some(numbers.map(|number| number as f32))
-        };
         self.interpolation = pictures["interpolation"].as_str().map(str::to_owned);
-        Ok(match (three("mean"), three("std")) {
-            (Some(mean), Some(std)) => {
-                (self.mean, self.std) = (mean, std);
+        Ok(match pixels((&pictures["mean"], &pictures["std"]))? {
+            Some(found) => {
+                (self.mean, self.std) = found;
                 Pixels::Said
             }
-            _ => Pixels::Assumed,
+            None => Pixels::Assumed,
         })
     }
 

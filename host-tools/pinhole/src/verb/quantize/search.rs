@@ -76,7 +76,7 @@ pub(super) fn mixed(
         None => drop(std::fs::remove_file(&path)),
     }
     let report = MixedReport {
-        goal: goal.cosine,
+        goal: (goal.cosine > 0.0).then_some(goal.cosine),
         reached,
         int8_cosine,
         cosine,
