@@ -1,8 +1,9 @@
 //! Expected calibration error and the reliability diagram behind it.
 //!
-//! Guo et al., "On Calibration of Modern Neural Networks", ICML 2017: predictions are put into bins by their confidence, and the
-//! error is Σ (bin's share) · |accuracy − mean confidence|. Bins are of equal width, (m/M, (m+1)/M], or of equal mass (Nixon et
-//! al., "Measuring Calibration in Deep Learning", 2019): as many predictions in each, by confidence.
+//! Guo et al., "On Calibration of Modern Neural Networks", ICML 2017: predictions are put into bins by their
+//! confidence, and the error is Σ (bin's share) · |accuracy − mean confidence|. Bins are of equal width, (m/M,
+//! (m+1)/M], or of equal mass (Nixon et al., "Measuring Calibration in Deep Learning", 2019): as many predictions in
+//! each, by confidence.
 
 /// Bins of the literature.
 pub const BINS: usize = 15;
@@ -104,7 +105,8 @@ mod tests {
 
     #[test]
     fn the_error_of_two_bins_by_hand() {
-        // Bin (0, 0.5]: 0.4 right, 0.5 wrong: |0.5 − 0.45| of 2/5. Bin (0.5, 1]: 0.9 r, 0.9 r, 0.6 w: |2/3 − 0.8| of 3/5.
+        // Bin (0, 0.5]: 0.4 right, 0.5 wrong: |0.5 − 0.45| of 2/5. Bin (0.5, 1]: 0.9 r, 0.9 r, 0.6 w: |2/3 − 0.8| of
+        // 3/5.
         let predictions = [
             (0.4, true),
             (0.5, false),

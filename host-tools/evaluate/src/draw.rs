@@ -1,5 +1,5 @@
-//! Drawings as SVG. Lines and letters have `currentColor` and no ground lies behind them, so that a page that holds one decides
-//! whether it is light or dark; [`standalone`] makes a file of one.
+//! Drawings as SVG. Lines and letters have `currentColor` and no ground lies behind them, so that a page that holds
+//! one decides whether it is light or dark; [`standalone`] makes a file of one.
 
 mod confusion;
 mod map;

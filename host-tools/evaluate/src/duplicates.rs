@@ -68,8 +68,8 @@ fn alike(rows: &Rows, first: usize, bound: f32) -> Vec<Pair> {
         .collect()
 }
 
-/// Groups of two rows and more that pairs connect, the largest first, the rows of each in order (union-find; Tarjan, JACM 22,
-/// 1975).
+/// Groups of two rows and more that pairs connect, the largest first, the rows of each in order (union-find; Tarjan,
+/// JACM 22, 1975).
 pub fn groups(count: usize, pairs: &[Pair]) -> Vec<Vec<usize>> {
     let mut parents: Vec<usize> = (0..count).collect();
     for pair in pairs {

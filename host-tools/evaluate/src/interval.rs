@@ -1,9 +1,10 @@
 //! 95 % intervals: Wilson's for shares, the bootstrap's for everything else.
 //!
-//! E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22, 1927: the shares p whose
-//! normal approximation, with the variance p (1 − p) / n of p itself, does not reject what was seen. Unlike p̂ ± 1.96 σ it
-//! stays in 0..=1 and is not empty at 0 and 1. B. Efron, "Bootstrap Methods: Another Look at the Jackknife", Ann. Statist. 7,
-//! 1979: the 2.5th and 97.5th percentile of the statistic over samples drawn with replacement.
+//! E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22, 1927: the shares p
+//! whose normal approximation, with the variance p (1 − p) / n of p itself, does not reject what was seen. Unlike p̂
+//! ± 1.96 σ it stays in 0..=1 and is not empty at 0 and 1. B. Efron, "Bootstrap Methods: Another Look at the
+//! Jackknife", Ann. Statist. 7, 1979: the 2.5th and 97.5th percentile of the statistic over samples drawn with
+//! replacement.
 
 use rayon::prelude::*;
 

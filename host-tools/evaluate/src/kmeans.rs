@@ -1,9 +1,9 @@
 //! Spherical k-means: clusters of unit vectors by cosine.
 //!
-//! Dhillon and Modha, "Concept Decompositions for Large Sparse Text Data using Clustering", Machine Learning 42, 2001: a row
-//! belongs to the centre with the largest cosine, a centre is the normalised sum of its rows. Started as k-means++ is (Arthur
-//! and Vassilvitskii, SODA 2007): centres are rows, drawn in proportion to 1 − cosine, half the squared distance of unit vectors,
-//! to the nearest centre before. The best of several starts is kept.
+//! Dhillon and Modha, "Concept Decompositions for Large Sparse Text Data using Clustering", Machine Learning 42,
+//! 2001: a row belongs to the centre with the largest cosine, a centre is the normalised sum of its rows. Started as
+//! k-means++ is (Arthur and Vassilvitskii, SODA 2007): centres are rows, drawn in proportion to 1 − cosine, half the
+//! squared distance of unit vectors, to the nearest centre before. The best of several starts is kept.
 
 use rayon::prelude::*;
 

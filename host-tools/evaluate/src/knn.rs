@@ -1,8 +1,9 @@
 //! k nearest neighbours with votes weighted by temperature, as DINO measures features.
 //!
-//! Caron et al., "Emerging Properties in Self-Supervised Vision Transformers", ICCV 2021, after Wu et al., "Unsupervised Feature
-//! Learning via Non-Parametric Instance Discrimination", CVPR 2018: each of the k training rows nearest by cosine votes for its
-//! class with weight exp(cosine / T), T = 0.07; DINO takes k = 20. Nothing is trained.
+//! Caron et al., "Emerging Properties in Self-Supervised Vision Transformers", ICCV 2021, after Wu et al.,
+//! "Unsupervised Feature Learning via Non-Parametric Instance Discrimination", CVPR 2018: each of the k training rows
+//! nearest by cosine votes for its class with weight exp(cosine / T), T = 0.07; DINO takes k = 20. Nothing is
+//! trained.
 
 use rayon::prelude::*;
 
@@ -14,7 +15,8 @@ pub const K: usize = 20;
 /// DINO's temperature.
 pub const TEMPERATURE: f64 = 0.07;
 
-/// Votes of the neighbours of each query, as shares of all votes: (queries, classes). `done` is called after each query.
+/// Votes of the neighbours of each query, as shares of all votes: (queries, classes). `done` is called after each
+/// query.
 ///
 /// Of equally near rows the earlier comes first; with fewer than `k` training rows all of them vote.
 ///

@@ -1,7 +1,8 @@
 //! L-BFGS: a quasi-Newton method that keeps the last few steps instead of a Hessian.
 //!
-//! Nocedal and Wright, "Numerical Optimization", 2006, algorithms 7.4 and 7.5. Steps satisfy the weak Wolfe conditions, found
-//! by doubling and bisection (Lewis and Overton, "Nonsmooth optimization via quasi-Newton methods", Math. Program. 141, 2013).
+//! Nocedal and Wright, "Numerical Optimization", 2006, algorithms 7.4 and 7.5. Steps satisfy the weak Wolfe
+//! conditions, found by doubling and bisection (Lewis and Overton, "Nonsmooth optimization via quasi-Newton methods",
+//! Math. Program. 141, 2013).
 
 use std::collections::VecDeque;
 
@@ -36,8 +37,8 @@ pub struct Minimum {
     pub converged: bool,
 }
 
-/// Minimises a smooth function from `start`; `evaluate` writes the gradient at its first argument into its second and gives
-/// the value.
+/// Minimises a smooth function from `start`; `evaluate` writes the gradient at its first argument into its second and
+/// gives the value.
 pub fn minimise(
     start: Vec<f64>,
     stop: Stop,

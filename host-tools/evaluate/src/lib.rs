@@ -1,8 +1,8 @@
 //! Measures of embeddings, as evaluations of CLIP-like models report them.
 //!
-//! What it is: pure functions over embeddings, scores and labels, one measure a file with its definition and its source, and
-//! drawings of what they give ([`draw`]). Where numbers are drawn at random a seed decides, and the same arguments give the
-//! same bits on any number of threads.
+//! What it is: pure functions over embeddings, scores and labels, one measure a file with its definition and its
+//! source, and drawings of what they give ([`draw`]). Where numbers are drawn at random a seed decides, and the same
+//! arguments give the same bits on any number of threads.
 //!
 //! What it is not: no pictures, models, files or printing. `pinhole eval` brings those.
 

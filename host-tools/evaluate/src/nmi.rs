@@ -1,8 +1,8 @@
 //! Normalised mutual information of two partitions.
 //!
-//! Strehl and Ghosh, JMLR 3, 2002; normalised by the mean of both entropies, as scikit-learn's `normalized_mutual_info_score`
-//! does by default: 2 I(A; B) / (H(A) + H(B)). 1 where one partition tells the other, about 0 where they are independent. With many
-//! clusters of few rows it is above 0 by chance.
+//! Strehl and Ghosh, JMLR 3, 2002; normalised by the mean of both entropies, as scikit-learn's
+//! `normalized_mutual_info_score` does by default: 2 I(A; B) / (H(A) + H(B)). 1 where one partition tells the other,
+//! about 0 where they are independent. With many clusters of few rows it is above 0 by chance.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! Principal components, by subspace iteration.
 //!
-//! Halko, Martinsson and Tropp, "Finding Structure with Randomness", SIAM Review 53, 2011, algorithms 4.4 and 5.3: a random
-//! subspace a little larger than asked is multiplied by the covariance and made orthogonal again, many times; within it the
-//! eigenvectors are found by Jacobi's rotations (Golub and Van Loan, "Matrix Computations", 8.5).
+//! Halko, Martinsson and Tropp, "Finding Structure with Randomness", SIAM Review 53, 2011, algorithms 4.4 and 5.3: a
+//! random subspace a little larger than asked is multiplied by the covariance and made orthogonal again, many times;
+//! within it the eigenvectors are found by Jacobi's rotations (Golub and Van Loan, "Matrix Computations", 8.5).
 
 use rayon::prelude::*;
 
@@ -26,8 +26,8 @@ pub struct Projection {
     pub total_variance: f64,
 }
 
-/// Projects centred rows on at most `components` components. The sign of a component is that of its largest coefficient,
-/// made positive.
+/// Projects centred rows on at most `components` components. The sign of a component is that of its largest
+/// coefficient, made positive.
 pub fn project(rows: &Rows, components: usize, seed: u64) -> Projection {
     let width = rows.width();
     let centred = centred(rows);
@@ -112,7 +112,8 @@ fn multiply(matrix: &[f64], vector: &[f64]) -> Vec<f64> {
         .collect()
 }
 
-/// Modified Gram-Schmidt, twice, which is as good as Householder's reflections here. What has no direction left becomes zero.
+/// Modified Gram-Schmidt, twice, which is as good as Householder's reflections here. What has no direction left
+/// becomes zero.
 fn orthonormalise(vectors: &mut [Vec<f64>]) {
     for index in 0..vectors.len() {
         let (before, rest) = vectors.split_at_mut(index);

@@ -1,8 +1,9 @@
 //! The linear probe: logistic regression on frozen embeddings, its penalty chosen on training pictures alone.
 //!
-//! As for CLIP (Radford et al., arXiv:2103.00020, appendix A.3): L-BFGS, the penalty by a sweep over powers of ten on held-out
-//! training pictures, then a fit to all of them. Here the sweep goes in half powers from strong to weak, each fit starting from
-//! the one before; a fifth of every class is held out. Of equal accuracies the stronger penalty is taken.
+//! As for CLIP (Radford et al., arXiv:2103.00020, appendix A.3): L-BFGS, the penalty by a sweep over powers of ten on
+//! held-out training pictures, then a fit to all of them. Here the sweep goes in half powers from strong to weak,
+//! each fit starting from the one before; a fifth of every class is held out. Of equal accuracies the stronger
+//! penalty is taken.
 
 use crate::Rows;
 use crate::lbfgs::Stop;

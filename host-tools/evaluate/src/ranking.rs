@@ -1,8 +1,8 @@
 //! Ranks and the shares of them that top-k accuracy and recall@k are.
 //!
-//! The rank of a target is the number of candidates that score higher; of equal scores the earlier candidate is first, as in a
-//! class bank. Top-k accuracy (Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV 2015) is the share of
-//! pictures whose class has a rank below k.
+//! The rank of a target is the number of candidates that score higher; of equal scores the earlier candidate is
+//! first, as in a class bank. Top-k accuracy (Russakovsky et al., "ImageNet Large Scale Visual Recognition
+//! Challenge", IJCV 2015) is the share of pictures whose class has a rank below k.
 
 /// How many candidates come before `target`.
 ///

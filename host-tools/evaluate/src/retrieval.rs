@@ -1,9 +1,9 @@
 //! Recall@k between pictures and captions, both ways, with several captions a picture.
 //!
-//! As for Flickr30k and COCO (Karpathy and Fei-Fei, CVPR 2015; CLIP, Radford et al. 2021, table 13). Text retrieval: the share
-//! of pictures that have one of their captions among the k captions nearest to them. Image retrieval: the share of captions
-//! whose picture, one of them where a text is the caption of several, is among the k pictures nearest. Equal texts are one caption:
-//! two copies could not both be first.
+//! As for Flickr30k and COCO (Karpathy and Fei-Fei, CVPR 2015; CLIP, Radford et al. 2021, table 13). Text retrieval:
+//! the share of pictures that have one of their captions among the k captions nearest to them. Image retrieval: the
+//! share of captions whose picture, one of them where a text is the caption of several, is among the k pictures
+//! nearest. Equal texts are one caption: two copies could not both be first.
 
 use rayon::prelude::*;
 
@@ -20,7 +20,8 @@ pub struct Ranks {
     pub image: Vec<usize>,
 }
 
-/// Ranks the right answers; `pairs` are (picture, caption). Pictures and captions in no pair are candidates and no queries.
+/// Ranks the right answers; `pairs` are (picture, caption). Pictures and captions in no pair are candidates and no
+/// queries.
 ///
 /// # Panics
 /// Where a pair names a row that is not there, or the two kinds of rows differ in width.

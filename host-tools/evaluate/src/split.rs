@@ -11,8 +11,8 @@ pub struct Split {
     pub held_out: Vec<usize>,
 }
 
-/// Holds out `share` of every class, rounded to the nearest, of a class with two rows or more at least one and not all; a class
-/// with one row is fitted to.
+/// Holds out `share` of every class, rounded to the nearest, of a class with two rows or more at least one and not
+/// all; a class with one row is fitted to.
 pub fn stratified(labels: &[usize], share: f64, seed: u64) -> Split {
     let classes = labels.iter().max().map_or(0, |most| most + 1);
     let mut of_class = vec![Vec::new(); classes];

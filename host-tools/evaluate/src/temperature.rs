@@ -1,7 +1,7 @@
 //! Temperature scaling: one number that makes confidences honest and changes no prediction.
 //!
-//! Guo et al., "On Calibration of Modern Neural Networks", ICML 2017: logits are divided by the T with the least mean negative
-//! log-likelihood. It is convex in 1/T, and the zero of its slope, Σ (E[z] − z[y]), is found by bisection.
+//! Guo et al., "On Calibration of Modern Neural Networks", ICML 2017: logits are divided by the T with the least mean
+//! negative log-likelihood. It is convex in 1/T, and the zero of its slope, Σ (E[z] − z[y]), is found by bisection.
 
 use rayon::prelude::*;
 
@@ -12,8 +12,8 @@ const LIMIT: f64 = 1e4;
 /// Bisections: enough for every bit.
 const STEPS: usize = 100;
 
-/// The temperature of logits (n, classes) with labels; an end of the range where the slope has no zero in it, as when every
-/// prediction is right.
+/// The temperature of logits (n, classes) with labels; an end of the range where the slope has no zero in it, as when
+/// every prediction is right.
 ///
 /// # Panics
 /// Where there is not one label for each row of logits, or one is out of range.

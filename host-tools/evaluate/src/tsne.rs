@@ -1,11 +1,12 @@
 //! t-SNE, exact: a map of points on which near ones stay near.
 //!
-//! Van der Maaten and Hinton, "Visualizing Data using t-SNE", JMLR 9, 2008. Neighbourhoods are Gaussian with a width of their
-//! own, so that each has the asked perplexity; on the map they are Student-t, and the Kullback-Leibler divergence between both is
-//! lowered by gradient descent with momentum and gains. The schedule is scikit-learn's: the forces of attraction are 12 times as
-//! strong for 250 steps, the rate is n / 48 and at least 50 (Belkina et al., Nature Communications 10, 2019), the start is the PCA
-//! (Kobak and Linderman, Nature Biotechnology 39, 2021). Every step looks at all pairs: meant for a few thousand points.
-//! Distances on the map between groups, and sizes of groups, mean little.
+//! Van der Maaten and Hinton, "Visualizing Data using t-SNE", JMLR 9, 2008. Neighbourhoods are Gaussian with a width
+//! of their own, so that each has the asked perplexity; on the map they are Student-t, and the Kullback-Leibler
+//! divergence between both is lowered by gradient descent with momentum and gains. The schedule is scikit-learn's:
+//! the forces of attraction are 12 times as strong for 250 steps, the rate is n / 48 and at least 50 (Belkina et al.,
+//! Nature Communications 10, 2019), the start is the PCA (Kobak and Linderman, Nature Biotechnology 39, 2021). Every
+//! step looks at all pairs: meant for a few thousand points. Distances on the map between groups, and sizes of
+//! groups, mean little.
 
 use rayon::prelude::*;
 
@@ -27,8 +28,9 @@ pub struct Map {
     pub divergence: f64,
 }
 
-/// Maps points (n, any width) in `steps` steps; `start` are coordinates of which the first two are taken, as of a PCA. `done` is
-/// called after each step. The perplexity is lowered to a third of the other points where there are few.
+/// Maps points (n, any width) in `steps` steps; `start` are coordinates of which the first two are taken, as of a
+/// PCA. `done` is called after each step. The perplexity is lowered to a third of the other points where there are
+/// few.
 ///
 /// # Panics
 /// Where `start` has not two coordinates for each point.
@@ -258,7 +260,7 @@ mod tests {
         let mut random = Random::new(3);
         let points: Vec<Vec<f64>> = (0..60)
             .map(|i| {
-                let mut point = vec![0.0; 3];
+                let mut point = [0.0; 3];
                 point[i % 3] = 10.0;
                 point.iter().map(|x| x + random.unit()).collect()
             })
