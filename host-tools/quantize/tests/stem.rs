@@ -4,6 +4,7 @@
 use pinhole_graph::op::{Activation, Unary};
 use pinhole_graph::{Graph, Op, QuantDType, Tensor, ValueId};
 use pinhole_pack::{PackOptions, lower::lower};
+use pinhole_quantize::sources::{Source, sources, table};
 use pinhole_quantize::{Input, Options, Quantized, Rounding, quantize, report::report};
 
 const SIDE: usize = 32;
@@ -151,6 +152,36 @@ fn a_stem_of_many_small_numbers_gets_16_bits() {
             after < 0.8 * before,
             "{function:?}: {before} became {after}"
         );
+    }
+}
+
+#[test]
+fn the_parts_of_the_error_stand_beside_the_packed_model() {
+    let graph = network(Some(Unary::HardSwish), Activation::None);
+    for wide_stems in [false, true] {
+        let result = quantized(&graph, wide_stems);
+        let found = sources(&result, &pictures(16, 3), true).unwrap();
+        let part = |name: &str| -> &Source {
+            let found = found.iter().find(|source| source.part == name);
+            found.unwrap_or_else(|| panic!("no {name}"))
+        };
+        let (packed, all) = (part("the packed model"), part("all of these"));
+        assert!((packed.alone - (1.0 - cosine(&result))).abs() < 1e-6);
+        assert!((packed.without, all.without) == (None, None));
+        // 16 bits count as exact, and arithmetic in integers rounds a little otherwise.
+        let ratio = packed.alone / all.alone;
+        assert!(
+            (0.8..1.25).contains(&ratio),
+            "{wide_stems}: {ratio}\n{}",
+            table(&found)
+        );
+        let (weights, activations) = (part("weights"), part("activations"));
+        assert_eq!(weights.values + activations.values, all.values);
+        assert_eq!(weights.without, Some(activations.alone));
+        assert_eq!(activations.without, Some(weights.alone));
+        for name in ["filters", "taps", "matrix", "input"] {
+            assert_eq!(part(name).values, 1, "{name}");
+        }
     }
 }
 
