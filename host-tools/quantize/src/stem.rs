@@ -1,14 +1,14 @@
 //! Where 16 bits pay between a convolution and the depthwise convolutions behind it.
 //!
-//! The first layers of some networks have few large numbers among many small ones, of which 8 bits keep too little. Between a convolution, the functions that alone read it, and
-//! the depthwise convolutions that alone read those, values may have 16 bits (`conv_s8` or `gemm_s8` writes them,
-//! `lut_s16` or `lut_channels_s16`, and `depthwise_conv_s16` read them). They cost memory and time, so each such place is tried in turn,
-//! from the input on, and keeps its 16 bits where the output comes nearer to floats on calibration inputs by more
-//! than a margin.
+//! The first layers of some networks have few large numbers among many small ones, of which 8 bits keep too little.
+//! Between a convolution, the functions that alone read it, and the depthwise convolutions that alone read those, values
+//! may have 16 bits (`conv_s8` or `gemm_s8` writes them, `lut_s16` or `lut_channels_s16`, and `depthwise_conv_s16` read
+//! them). They cost memory and time, so each such place is tried in turn, from the input on, and keeps its 16 bits where
+//! the output comes nearer to floats on calibration inputs by more than a margin.
 //!
-//! Channels keep the factors that bring them to a common range: a depthwise convolution may look for small differences of
-//! numbers a hundred times as large, and where the largest channel is a hundred times the smallest, 16 bits are not too
-//! many. Functions that would need more than `MOST_TABLES` tables stay in 8 bits.
+//! Channels keep the factors that bring them to a common range: a depthwise convolution may look for differences much
+//! smaller than the numbers themselves, and for a small channel beside a large one 16 bits are not too many. Functions
+//! that would need more than `MOST_TABLES` tables stay in 8 bits.
 
 use std::collections::BTreeSet;
 
