@@ -21,7 +21,13 @@ from sklearn.calibration import calibration_curve
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.manifold._t_sne import _joint_probabilities, _kl_divergence
-from sklearn.metrics import confusion_matrix, normalized_mutual_info_score, pairwise_distances, top_k_accuracy_score
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    confusion_matrix,
+    normalized_mutual_info_score,
+    pairwise_distances,
+    top_k_accuracy_score,
+)
 from sklearn.neighbors import KNeighborsClassifier
 
 RNG = np.random.default_rng(11)
@@ -110,6 +116,7 @@ def main(path):
         "knn": {"k": 7, "temperature": 0.07, "votes": knn(x[train], y[train], x[test], 7, 0.07)},
         "top": {str(k): float(top_k_accuracy_score(y, logits, k=k)) for k in [1, 2, 3]},
         "confusion": confusion_matrix(y, predictions).tolist(),
+        "mean_per_class": float(balanced_accuracy_score(y, predictions)),
         "nmi": float(normalized_mutual_info_score(y, clusters)),
         "calibration": calibration(logits, y),
         "temperature": temperature(logits, y),

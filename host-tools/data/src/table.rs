@@ -67,7 +67,7 @@ impl Table {
             let listed = Listed {
                 path: folder.join(&line.path),
                 captions: Vec::new(),
-                label: table.classnames.iter().position(|name| *name == line.label),
+                label: table.classnames.binary_search(&line.label).ok(),
                 split: line.split,
             };
             let place = *places

@@ -52,6 +52,22 @@ impl Confusion {
         (0..self.classes).map(|class| self.row(class)[class]).sum()
     }
 
+    /// The mean of the classes' own shares of right names, over classes that have pictures; 0 where none has. Every
+    /// class counts alike, however many pictures it has.
+    pub fn mean_per_class(&self) -> f64 {
+        let shares: Vec<f64> = (0..self.classes)
+            .map(|class| {
+                (
+                    self.row(class)[class],
+                    self.row(class).iter().sum::<usize>(),
+                )
+            })
+            .filter(|(_, count)| *count > 0)
+            .map(|(right, count)| right as f64 / count as f64)
+            .collect();
+        shares.iter().sum::<f64>() / shares.len().max(1) as f64
+    }
+
     /// What a class is most often mistaken for; `None` where it never is.
     pub fn most_confused(&self, class: usize) -> Option<Confused> {
         self.of_class(class)
@@ -112,5 +128,12 @@ mod tests {
         assert_eq!(confusion.most_confused(2).map(|c| c.predicted), Some(0));
         assert_eq!(confusion.hardest(2), [0, 1]);
         assert_eq!(Confusion::new(&[1], &[1], 2).most_confused(1), None);
+    }
+
+    #[test]
+    fn classes_count_alike_however_many_pictures_they_have() {
+        let confusion = Confusion::new(&[0, 0, 0, 0, 2], &[0, 0, 0, 0, 1], 3);
+        assert_eq!((confusion.right(), confusion.mean_per_class()), (4, 0.5));
+        assert_eq!(Confusion::new(&[], &[], 2).mean_per_class(), 0.0);
     }
 }

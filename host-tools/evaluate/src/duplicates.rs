@@ -23,8 +23,8 @@ pub struct TooMany {
     pub limit: usize,
 }
 
-/// Rows whose partners are looked for between two looks at the limit.
-const BLOCK: usize = 512;
+/// Rows whose partners are looked for, and held, between two looks at the limit.
+const BLOCK: usize = 64;
 
 /// All pairs of unit rows with a cosine of at least `bound`, by row; `done` is called after each row.
 ///

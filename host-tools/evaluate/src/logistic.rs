@@ -12,6 +12,8 @@ use crate::rows::{argmax, softmax};
 
 /// Rows that are summed one after the other.
 const BLOCK: usize = 256;
+/// Blocks whose gradients, each as large as the weights, are held at once.
+const BLOCKS_HELD: usize = 32;
 
 /// A fitted model.
 #[derive(Clone, Debug)]
@@ -133,19 +135,21 @@ struct Data<'a> {
 impl Data<'_> {
     /// The mean cross-entropy; writes its gradient.
     fn loss(&self, weights: &[f64], gradient: &mut [f64]) -> f64 {
-        let blocks: Vec<(f64, Vec<f64>)> = self
-            .features
-            .par_chunks(BLOCK * self.width)
-            .zip(self.labels.par_chunks(BLOCK))
-            .map(|(features, labels)| self.block(weights, features, labels))
-            .collect();
         gradient.fill(0.0);
         let scale = 1.0 / self.labels.len().max(1) as f64;
         let mut sum = 0.0;
-        for (loss, of_block) in blocks {
-            sum += loss;
-            for (gradient, of_block) in gradient.iter_mut().zip(of_block) {
-                *gradient += scale * of_block;
+        let features = self.features.chunks(BLOCKS_HELD * BLOCK * self.width);
+        for (features, labels) in features.zip(self.labels.chunks(BLOCKS_HELD * BLOCK)) {
+            let blocks: Vec<(f64, Vec<f64>)> = features
+                .par_chunks(BLOCK * self.width)
+                .zip(labels.par_chunks(BLOCK))
+                .map(|(features, labels)| self.block(weights, features, labels))
+                .collect();
+            for (loss, of_block) in blocks {
+                sum += loss;
+                for (gradient, of_block) in gradient.iter_mut().zip(of_block) {
+                    *gradient += scale * of_block;
+                }
             }
         }
         scale * sum

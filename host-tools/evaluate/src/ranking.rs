@@ -1,8 +1,10 @@
 //! Ranks and the shares of them that top-k accuracy and recall@k are.
 //!
 //! The rank of a target is the number of candidates that score higher; of equal scores the earlier candidate is
-//! first, as in a class bank. Top-k accuracy (Russakovsky et al., "ImageNet Large Scale Visual Recognition
+//! first, as in a class bank. What is no number scores lower than every number. Top-k accuracy (Russakovsky et al., "ImageNet Large Scale Visual Recognition
 //! Challenge", IJCV 2015) is the share of pictures whose class has a rank below k.
+
+use std::cmp::Ordering;
 
 /// How many candidates come before `target`.
 ///
@@ -10,10 +12,17 @@
 /// Where `target` is not below the number of scores.
 pub fn rank<T: PartialOrd + Copy>(scores: &[T], target: usize) -> usize {
     let own = scores[target];
+    let is_number = |score: T| score.partial_cmp(&score).is_some();
+    let is_before = |index: usize, score: T| match score.partial_cmp(&own) {
+        Some(Ordering::Greater) => true,
+        Some(Ordering::Equal) => index < target,
+        Some(Ordering::Less) => false,
+        None if is_number(score) => true,
+        None => !is_number(own) && index < target,
+    };
+    let scores = scores.iter().enumerate();
     scores
-        .iter()
-        .enumerate()
-        .filter(|(index, score)| **score > own || (**score == own && *index < target))
+        .filter(|(index, score)| is_before(*index, **score))
         .count()
 }
 
@@ -43,5 +52,12 @@ mod tests {
         assert_eq!((hits(&ranks, 1), hits(&ranks, 3)), (1, 3));
         assert_eq!(median_rank(&ranks), 2);
         assert_eq!(median_rank(&[]), 0);
+    }
+
+    #[test]
+    fn a_score_that_is_no_number_comes_last() {
+        let scores = [f64::NAN, 0.1, f64::NAN, 0.9];
+        let ranks: Vec<usize> = (0..4).map(|target| rank(&scores, target)).collect();
+        assert_eq!(ranks, [2, 1, 3, 0]);
     }
 }

@@ -116,6 +116,11 @@ fn accuracies_and_confusions_are_those_of_scikit_learn() {
     for class in 0..4 {
         assert_eq!(confusion.row(class), indices(&golden["confusion"][class]));
     }
+    near(
+        confusion.mean_per_class(),
+        number(&golden["mean_per_class"]),
+        1e-12,
+    );
 }
 
 #[test]
