@@ -42,7 +42,7 @@ Examples:
     --data imagefolder:photos --float --limit 500
   pinhole eval --model image.phm --text-encoder text.phm --data photos \\
     --tasks all --out results --html report.html
-  pinhole eval --model image.phm --data photos --tasks linear-probe,knn,duplicates
+  pinhole eval --model image.phm --data photos --tasks knn,duplicates
 
 cifar10: the test split, and the training split for tasks that learn.
 imagefolder: one folder of pictures a class, named by the class; with --tasks
@@ -54,7 +54,8 @@ several lines. The path of a folder is an imagefolder, that of a .csv a table.
 
 Tasks: zero-shot, retrieval, linear-probe, knn, nmi, duplicates, calibration,
 confusion, map; all is every one that the data and the encoders allow. Nothing
-is fitted to a picture that is measured. docs/eval.md defines every number.")]
+is fitted to a picture that is measured. Broken pictures are left out, named
+and counted. docs/eval.md defines every number.")]
 pub(crate) struct Args {
     /// Packed image encoder (.phm) or a graph (.phg).
     #[arg(long, value_name = "FILE")]

@@ -91,14 +91,15 @@ fn folders_train_and_test_are_the_splits() {
     let result = json(&eval(&sandbox, "data", &tasks).done());
     assert_eq!(
         (result["test"].as_u64(), result["train"].as_u64()),
-        (Some(4), Some(10))
+        (Some(4), Some(6))
     );
-    // Every test picture is a training picture as well.
+    // Every test picture is a training picture as well, from which nothing is learned.
+    assert_eq!(result["train_measured"], 4);
     assert!(
         result["duplicates"]["across_splits"].as_u64() >= Some(4),
         "{result}"
     );
-    assert_eq!(result["knn"]["top1"]["value"], 1.0);
+    assert_eq!(result["knn"]["train"], 6);
     std::fs::rename(
         sandbox.path("data/test/red"),
         sandbox.path("data/test/green"),
@@ -182,6 +183,63 @@ fn a_table_gives_captions_labels_and_splits_and_a_report_that_needs_no_other_fil
     assert_eq!(written, names);
     eval(&sandbox, "data.csv", &["--tasks", "zero-shot"])
         .refused(&["zero-shot: found no text encoder"]);
+}
+
+/// A picture of which half is missing, and a file that is none.
+#[test]
+fn broken_pictures_are_left_out_named_and_counted() {
+    let sandbox = two_classes();
+    let whole = std::fs::read(sandbox.path("photos/red/0.png")).expect("a picture");
+    sandbox.file("photos/red/cut.png", &whole[..whole.len() / 2]);
+    sandbox.file("photos/blue/none.png", b"no picture");
+    let html = sandbox.path("report.html");
+    let tasks = ["--tasks", "nmi", "--html", &html, "--json"];
+    let ran = eval(&sandbox, "photos", &tasks);
+    assert!(ran.stderr.contains("cut.png"), "{ran:?}");
+    let result = json(&ran.done());
+    assert_eq!(result["test"], 12);
+    let broken = result["broken"].as_array().expect("a list");
+    let names: Vec<&str> = broken
+        .iter()
+        .map(|of| of["picture"].as_str().expect("a name"))
+        .collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    assert!(names[0].ends_with("none.png") && names[1].ends_with("cut.png"));
+    let report = std::fs::read_to_string(&html).expect("a report");
+    assert!(report.contains("2 broken pictures"));
+    let lines = eval(&sandbox, "photos", &["--tasks", "nmi"]).done();
+    assert!(lines.contains("2 broken pictures"), "{lines}");
+    sandbox.file("data.csv", "path\nphotos/red/cut.png\n");
+    eval(&sandbox, "data.csv", &["--tasks", "map"])
+        .refused(&["found no picture that can be decoded", "cut.png"]);
+}
+
+#[test]
+fn training_pictures_that_are_measured_teach_nothing() {
+    let sandbox = two_classes();
+    for name in ["red", "blue"] {
+        std::fs::copy(
+            sandbox.path(&format!("photos/{name}/0.png")),
+            sandbox.path(&format!("{name}.png")),
+        )
+        .expect("a copy");
+    }
+    // The copies have the wrong labels: whoever learned from them would be wrong.
+    let table = "path,label,split\n\
+        photos/red/0.png,red,test\nphotos/blue/0.png,blue,test\n\
+        red.png,blue,train\nblue.png,red,train\n\
+        photos/red/1.png,red,train\nphotos/blue/1.png,blue,train\n";
+    sandbox.file("data.csv", table);
+    let result = json(&eval(&sandbox, "data.csv", &["--tasks", "knn", "--json"]).done());
+    assert_eq!(
+        (&result["train"], &result["train_measured"]),
+        (&2.into(), &2.into())
+    );
+    assert_eq!(result["knn"]["top1"]["value"], 1.0);
+    let copies_alone = table.split("photos/red/1.png").next().expect("a table");
+    sandbox.file("data.csv", copies_alone);
+    eval(&sandbox, "data.csv", &["--tasks", "knn"])
+        .refused(&["found each of the 2 training pictures among the measured ones"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Embeddings on disk, so that a picture is embedded once for each model.
 //!
 //! A folder a model; its name is the SHA-256 of the packed model (as it runs, with its preprocessing), the kernel set
-//! and the version of this layout. In it, files of up to [`BLOCK`] embeddings, each with the SHA-256 of the picture's
+//! and the versions of this layout and of the command. In it, files of up to [`BLOCK`] embeddings, each with the SHA-256 of the picture's
 //! bytes. A file is written whole or not at all and named after its content, so that an interrupted run goes on where
 //! it stopped, and two runs at once do not disturb each other.
 //!
@@ -107,6 +107,7 @@ impl Cache {
 fn model_key(encoder: &ImageEncoder, float: bool) -> String {
     let mut hash = Sha256::new();
     hash.update(MAGIC);
+    hash.update(env!("CARGO_PKG_VERSION"));
     hash.update(Sha256::digest(encoder.loaded.model.bytes()));
     hash.update(encoder.loaded.kernels.name());
     hash.update(if float { " f32" } else { " i8" });

@@ -1,5 +1,6 @@
 //! Pictures and captions as unit vectors, in the precision of the run.
 
+use image::RgbImage;
 use pinhole_evaluate::Rows;
 use rayon::prelude::*;
 
@@ -9,8 +10,20 @@ use crate::encoder::{Embedding, ImageEncoder, ImageSession, TextEncoder};
 use crate::failure::{Failure, Outcome};
 use crate::progress;
 
-/// Unit embeddings of pictures, on all cores, in order; int8 unless `float`. What is in the cache is not embedded
-/// again.
+/// The pictures of a split that could be embedded.
+pub(super) struct Embedded {
+    /// Unit embeddings, in the order of the items.
+    pub(super) rows: Rows,
+    /// What each picture is known by.
+    pub(super) keys: Vec<Key>,
+    /// Items that are no readable picture, in order, and why.
+    pub(super) broken: Vec<(usize, String)>,
+}
+
+/// Unit embeddings of pictures, on all cores; int8 unless `float`. What is in the cache is not embedded again.
+///
+/// # Errors
+/// A file that cannot be read, and items of which none can be decoded; fewer are [`Embedded::broken`].
 pub(super) fn pictures(
     encoder: &ImageEncoder,
     data: &Dataset,
@@ -18,10 +31,10 @@ pub(super) fn pictures(
     float: bool,
     cache: &mut Cache,
     what: &str,
-) -> Outcome<Rows> {
+) -> Outcome<Embedded> {
     let bar = progress::bar(what, items.len());
-    let mut rows = Vec::with_capacity(items.len());
-    for block in items.chunks(cache::BLOCK) {
+    let (mut rows, mut found, mut broken) = (Vec::new(), Vec::new(), Vec::new());
+    for (number, block) in items.chunks(cache::BLOCK).enumerate() {
         let keys: Vec<Key> = block
             .par_iter()
             .map(|item| Ok(cache::key(&data.bytes(item)?)))
@@ -30,41 +43,72 @@ pub(super) fn pictures(
             .filter(|&i| cache.find(&keys[i]).is_none())
             .collect();
         bar.inc((block.len() - unknown.len()) as u64);
-        let embedded: Vec<(Key, Vec<u8>)> = unknown
+        let embedded: Vec<(usize, Outcome<Embedding>)> = unknown
             .into_par_iter()
             .map_init(
                 || encoder.session(),
                 |session, index| {
-                    let embedding = embed(session, data, &block[index], float)?;
+                    let embedding = match data.picture(&block[index]) {
+                        Ok(picture) => Ok(embed(session, &picture, &block[index], float)?),
+                        Err(broken) => Err(broken),
+                    };
                     bar.inc(1);
-                    Ok((keys[index], to_bytes(&embedding)))
+                    Ok((index, embedding))
                 },
             )
             .collect::<Outcome<_>>()?;
-        cache.add(embedded)?;
-        let found = keys
-            .iter()
-            .map(|key| from_bytes(cache.find(key).unwrap_or_default(), float));
-        rows.extend(found);
+        let mut new = Vec::with_capacity(embedded.len());
+        for (index, embedding) in embedded {
+            match embedding {
+                Ok(embedding) => new.push((keys[index], to_bytes(&embedding))),
+                Err(error) => broken.push((number * cache::BLOCK + index, error.to_string())),
+            }
+        }
+        cache.add(new)?;
+        for key in keys {
+            if let Some(embedding) = cache.find(&key) {
+                rows.push(from_bytes(embedding, float));
+                found.push(key);
+            }
+        }
     }
     bar.finish_and_clear();
-    Rows::from_vecs(&rows).ok_or_else(|| {
+    if let (true, Some((_, reason))) = (rows.is_empty(), broken.first()) {
+        return Err(Failure::new(format_args!(
+            "{what}: found no picture that can be decoded, expected some; the first: {reason}"
+        ))
+        .help("give pictures that an image viewer can open"));
+    }
+    let rows = Rows::from_vecs(&rows).ok_or_else(|| {
         Failure::new("found embeddings of different lengths in the cache, expected one length")
             .help("--no-cache embeds all pictures again")
+    })?;
+    Ok(Embedded {
+        rows,
+        keys: found,
+        broken,
     })
 }
 
 fn embed(
     session: &mut ImageSession,
-    data: &Dataset,
+    picture: &RgbImage,
     item: &Item,
     float: bool,
 ) -> Outcome<Embedding> {
-    let embedding = session.encode(&data.picture(item)?)?;
-    Ok(match float {
-        true => Embedding::F32(embedding.to_unit_f32()),
-        false => Embedding::I8(embedding.to_i8()),
-    })
+    let embedding = session.encode(picture)?;
+    if !float {
+        return Ok(Embedding::I8(embedding.to_i8()));
+    }
+    let numbers = embedding.to_unit_f32();
+    if numbers.iter().all(|x| x.is_finite()) {
+        return Ok(Embedding::F32(numbers));
+    }
+    Err(Failure::new(format_args!(
+        "{}: found an embedding with NaN, expected finite numbers",
+        item.name()
+    ))
+    .help("pinhole diff compares the layers of the graph with those of another"))
 }
 
 fn to_bytes(embedding: &Embedding) -> Vec<u8> {

@@ -65,6 +65,8 @@ pub(super) struct OfClass {
 pub(super) struct Classified {
     pub(super) top1: Share,
     pub(super) top5: Share,
+    /// Mean of the top-1 shares of the classes that are measured.
+    pub(super) mean_per_class: f64,
     pub(super) per_class: Vec<OfClass>,
     #[serde(skip)]
     pub(super) predictions: Vec<usize>,
@@ -94,6 +96,7 @@ impl Classified {
         Self {
             top1: Share::new(ranking::hits(&ranks, 1), ranks.len()),
             top5: Share::new(ranking::hits(&ranks, 5), ranks.len()),
+            mean_per_class: confusion.mean_per_class(),
             per_class: classnames.iter().enumerate().map(of_class).collect(),
             predictions,
             confusion,

@@ -32,6 +32,16 @@ pub(super) fn results(of: &Results) {
         of.train,
         of.split
     );
+    if !of.broken.is_empty() {
+        say!("{:<14} {} broken pictures", "left out", of.broken.len());
+    }
+    if of.train_measured > 0 {
+        say!(
+            "{:<14} {} training pictures that are measured, byte for byte",
+            "not learned",
+            of.train_measured
+        );
+    }
     if let Some(zero_shot) = &of.zero_shot {
         let note = format!(", {} templates a class", zero_shot.prompts);
         classified("zero-shot", &zero_shot.classified, &note);
@@ -41,8 +51,12 @@ pub(super) fn results(of: &Results) {
         recall("text to image", &retrieval.text_to_image);
     }
     if let Some(probe) = &of.linear_probe {
+        let end = match probe.converged {
+            true => "",
+            false => ", not converged",
+        };
         let note = format!(
-            ", penalty {:.1e} chosen on {} training pictures",
+            ", penalty {:.1e} chosen on {} training pictures{end}",
             probe.l2, probe.held_out
         );
         classified("linear probe", &probe.classified, &note);
@@ -115,9 +129,10 @@ pub(super) fn results(of: &Results) {
 
 fn classified(name: &str, of: &Classified, note: &str) {
     say!(
-        "{name:<14} top-1 {}, top-5 {}{note}",
+        "{name:<14} top-1 {}, top-5 {}, mean of classes {:.2} %{note}",
         share(&of.top1),
-        share(&of.top5)
+        share(&of.top5),
+        100.0 * of.mean_per_class
     );
 }
 

@@ -99,6 +99,7 @@ fn facts(page: &mut Page, of: &Results) {
             format!("{} pictures, {} classes", of.test, of.classes),
         ),
         ("Learned from", format!("{} pictures", of.train)),
+        ("Left out", left_out(of)),
         ("Split", of.split.clone()),
         ("Seed", of.seed.to_string()),
         ("Tasks", of.tasks.join(", ")),
@@ -107,7 +108,22 @@ fn facts(page: &mut Page, of: &Results) {
     page.heading("Which pictures were used for what");
     page.text(&used(of));
     page.heading("Command");
-    page.code(&markup::command(std::env::args()));
+    page.code(&markup::command(std::env::args_os()));
+}
+
+/// What is in no number.
+fn left_out(of: &Results) -> String {
+    /// Broken pictures that are named; the JSON has all.
+    const NAMED: usize = 5;
+    let names = of.broken.iter().take(NAMED);
+    let mut names: Vec<&str> = names.map(|broken| broken.picture.as_str()).collect();
+    match of.broken.len() {
+        0 => return "nothing".to_string(),
+        count if count > NAMED => names.push("…"),
+        _ => {}
+    }
+    let count = of.broken.len();
+    format!("{count} broken pictures: {}", names.join(", "))
 }
 
 /// What was fitted to what, in words.
@@ -139,6 +155,12 @@ fn used(of: &Results) -> String {
         said.push(format!(
             "Duplicates were looked for among {} pictures of both splits.",
             found.pictures
+        ));
+    }
+    if of.train_measured > 0 {
+        said.push(format!(
+            "{} training pictures are test pictures too, byte for byte, and were not learned from.",
+            of.train_measured
         ));
     }
     said.push("No label of a test picture was used for anything but measuring.".into());
@@ -173,6 +195,12 @@ fn numbers(page: &mut Page, of: &Results) {
                 &format!("{name}, top-5"),
                 share(&found.top5),
                 format!("{} pictures", found.top5.of),
+            );
+            let measured = found.per_class.iter().filter(|class| class.top1.of > 0);
+            add(
+                &format!("{name}, mean of the classes' top-1"),
+                format!("{:.2} %", 100.0 * found.mean_per_class),
+                format!("{} classes", measured.count()),
             );
         }
     }

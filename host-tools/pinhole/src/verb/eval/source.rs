@@ -1,7 +1,7 @@
 //! The pictures of an evaluation: which are measured, which are learned from, what is known of each.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
@@ -11,6 +11,7 @@ use pinhole_data::{
     Cifar10, DataSpec, ImageFolder, Split, Stamps, Table, imagefolder, load_picture,
 };
 use pinhole_evaluate::split;
+use serde::Serialize;
 
 use super::Args;
 use crate::failure::{Failure, Outcome};
@@ -48,6 +49,13 @@ impl Item {
     }
 }
 
+/// A file that is meant as a picture and cannot be read as one.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Broken {
+    pub(super) picture: String,
+    pub(super) reason: String,
+}
+
 /// All pictures and what is known of them.
 #[derive(Debug, Default)]
 pub(super) struct Dataset {
@@ -59,6 +67,8 @@ pub(super) struct Dataset {
     pub(super) test: Vec<Item>,
     /// What is learned from.
     pub(super) train: Vec<Item>,
+    /// What is neither, since it cannot be read.
+    pub(super) broken: Vec<Broken>,
     /// How the two came about, for the report.
     pub(super) split: String,
     has_splits: bool,
@@ -102,15 +112,13 @@ impl Dataset {
 
     fn folder(dir: &Path) -> Outcome<Self> {
         let Some((train_dir, test_dir)) = imagefolder::splits(dir)? else {
-            let (classnames, test) = class_folders(dir)?;
-            return Ok(Self {
-                classnames,
-                test,
-                ..Self::default()
-            });
+            let mut data = Self::default();
+            (data.classnames, data.test) = class_folders(dir, &mut data.broken)?;
+            return Ok(data);
         };
-        let (classnames, train) = class_folders(&train_dir)?;
-        let (found, test) = class_folders(&test_dir)?;
+        let mut broken = Vec::new();
+        let (classnames, train) = class_folders(&train_dir, &mut broken)?;
+        let (found, test) = class_folders(&test_dir, &mut broken)?;
         if found != classnames {
             return Err(Failure::new(format_args!(
                 "{}: found the classes {}, expected {} as in {}",
@@ -125,6 +133,7 @@ impl Dataset {
             classnames,
             test,
             train,
+            broken,
             split: format!(
                 "the folders {} and {}",
                 files::name(&train_dir),
@@ -247,6 +256,20 @@ impl Dataset {
         keep(&mut self.train, args.train_limit, args.seed);
     }
 
+    /// Takes pictures out of a split that turned out to be broken: their indices, in order, and why.
+    pub(super) fn leave_out(&mut self, split: Split, found: Vec<(usize, String)>) {
+        let items = match split {
+            Split::Test => &mut self.test,
+            Split::Train => &mut self.train,
+        };
+        let is_broken: HashSet<usize> = found.iter().map(|(index, _)| *index).collect();
+        for (index, reason) in found {
+            leave_out(&mut self.broken, items[index].name(), reason);
+        }
+        let mut index = 0..;
+        items.retain(|_| index.next().is_none_or(|index| !is_broken.contains(&index)));
+    }
+
     /// The bytes that a picture is known by: its file, or its pixels.
     pub(super) fn bytes(&self, item: &Item) -> Outcome<Cow<'_, [u8]>> {
         match &item.place {
@@ -290,10 +313,17 @@ fn keep(items: &mut Vec<Item>, limit: Option<usize>, seed: u64) {
     }
 }
 
-fn class_folders(dir: &Path) -> Outcome<(Vec<String>, Vec<Item>)> {
+/// Adds a broken picture and says so.
+fn leave_out(broken: &mut Vec<Broken>, picture: String, reason: String) {
+    note!("left out {picture}: {reason}");
+    broken.push(Broken { picture, reason });
+}
+
+/// The classes and pictures of a folder; those that cannot be read are added to `broken`.
+fn class_folders(dir: &Path, broken: &mut Vec<Broken>) -> Outcome<(Vec<String>, Vec<Item>)> {
     let folder = ImageFolder::open(dir)?;
-    for (path, reason) in &folder.broken {
-        note!("left out {}: {reason}", path.display());
+    for (path, reason) in folder.broken {
+        leave_out(broken, path.display().to_string(), reason);
     }
     let samples = folder.samples.into_iter();
     let items = samples.map(|sample| Item {

@@ -1,8 +1,10 @@
 //! `--tasks`: embeds every picture once and runs the tasks over what that gave.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use pinhole_data::DataSpec;
+use pinhole_data::{DataSpec, Split};
 use pinhole_evaluate::{Rows, draw};
 use pinhole_runtime::kernel::Kernels;
 use pinhole_text::classes::ClassList;
@@ -11,12 +13,13 @@ use serde::Serialize;
 use super::cache::Cache;
 use super::calibration::{Calibration, calibration};
 use super::duplicates::{self, Duplicates};
+use super::embeddings::{self, Embedded};
 use super::labelled::{self, Classified, Clustering, Labelled, LinearProbe, Neighbours};
 use super::map::{Map, map};
 use super::retrieval::{Retrieval, retrieval};
-use super::source::{Dataset, labels};
+use super::source::{Broken, Dataset, Item, labels};
 use super::task::{self, Asked};
-use super::{Args, embeddings, print, report, templates};
+use super::{Args, print, report, templates};
 use crate::encoder::{ImageEncoder, TextEncoder};
 use crate::failure::{Failure, Outcome};
 use crate::output::json;
@@ -43,6 +46,10 @@ pub(super) struct Results {
     pub(super) test: usize,
     /// Pictures that were learned from.
     pub(super) train: usize,
+    /// Training pictures that were not, since they are measured: byte for byte the same.
+    pub(super) train_measured: usize,
+    /// Pictures that cannot be read and are in no number.
+    pub(super) broken: Vec<Broken>,
     pub(super) split: String,
     pub(super) classes: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,20 +114,22 @@ pub(super) fn run(
     }
     let learns = tasks.iter().any(|task| task.learns(text.is_some()));
     data.prepare(args, learns, tasks.contains(&Asked::Duplicates));
-    let mut cache = Cache::open(args, encoder)?;
-    let mut embed =
-        |items, what| embeddings::pictures(encoder, &data, items, args.float, &mut cache, what);
-    let test = embed(&data.test, "embedding pictures")?;
-    let train = match data.train.is_empty() {
-        true => None,
-        false => Some(embed(&data.train, "embedding training")?),
+    if let Some(folder) = &args.out {
+        std::fs::create_dir_all(folder).map_err(|error| files::cannot_write(folder, &error))?;
+    }
+    let (test, train) = embed(args, encoder, &mut data)?;
+    let lessons = match (&train, learns) {
+        (Some(train), true) => lessons(&test, train)?,
+        _ => Vec::new(),
     };
     let suite = Suite {
         args,
         data: &data,
         text,
-        test,
-        train,
+        test: test.rows,
+        train: train.map(|train| train.rows),
+        lessons,
+        learns,
     };
     let results = suite.measure(&tasks, kernels.name())?;
     if let Some(folder) = &args.out {
@@ -134,6 +143,43 @@ pub(super) fn run(
     }
     print::results(&results);
     Ok(())
+}
+
+/// Embeds both splits; `data` loses the pictures that are broken.
+fn embed(
+    args: &Args,
+    encoder: &ImageEncoder,
+    data: &mut Dataset,
+) -> Outcome<(Embedded, Option<Embedded>)> {
+    let mut cache = Cache::open(args, encoder)?;
+    let mut embed = |items: &[Item], what| {
+        embeddings::pictures(encoder, data, items, args.float, &mut cache, what)
+    };
+    let mut test = embed(&data.test, "embedding pictures")?;
+    let mut train = match data.train.is_empty() {
+        true => None,
+        false => Some(embed(&data.train, "embedding training")?),
+    };
+    data.leave_out(Split::Test, std::mem::take(&mut test.broken));
+    if let Some(train) = &mut train {
+        data.leave_out(Split::Train, std::mem::take(&mut train.broken));
+    }
+    Ok((test, train))
+}
+
+/// The indices of training pictures that are not measured as well; equal bytes are one picture.
+fn lessons(test: &Embedded, train: &Embedded) -> Outcome<Vec<usize>> {
+    let measured: HashSet<_> = test.keys.iter().collect();
+    let is_new = |index: &usize| !measured.contains(&train.keys[*index]);
+    let found: Vec<usize> = (0..train.keys.len()).filter(is_new).collect();
+    if found.is_empty() {
+        return Err(Failure::new(format_args!(
+            "found each of the {} training pictures among the measured ones, expected others",
+            train.keys.len()
+        ))
+        .help("give training pictures that are not measured"));
+    }
+    Ok(found)
 }
 
 /// `--classes` gives the classes of the data other names, for prompts and reports.
@@ -168,6 +214,9 @@ struct Suite<'a> {
     text: Option<&'a TextEncoder>,
     test: Rows,
     train: Option<Rows>,
+    /// Training pictures to learn from.
+    lessons: Vec<usize>,
+    learns: bool,
 }
 
 impl Suite<'_> {
@@ -225,7 +274,12 @@ impl Suite<'_> {
             seed: args.seed,
             tasks: tasks.iter().map(|task| task.name()).collect(),
             test: data.test.len(),
-            train: data.train.len(),
+            train: self.lessons.len(),
+            train_measured: match self.learns {
+                true => data.train.len() - self.lessons.len(),
+                false => 0,
+            },
+            broken: data.broken.clone(),
             split: data.split.clone(),
             classes: data.classnames.len(),
             zero_shot: zero_shot
@@ -290,11 +344,17 @@ impl Suite<'_> {
     /// What `learn` makes of both splits, where it is wanted.
     fn with_train<T>(&self, wanted: bool, learn: impl FnOnce(&Labelled<'_>) -> T) -> Option<T> {
         let train = self.train.as_ref().filter(|_| wanted)?;
+        let train = match self.lessons.len() == train.len() {
+            true => Cow::Borrowed(train),
+            false => Cow::Owned(train.select(&self.lessons)),
+        };
+        let all = labels(&self.data.train);
+        let train_labels: Vec<usize> = self.lessons.iter().map(|&index| all[index]).collect();
         Some(learn(&Labelled {
             test: &self.test,
             test_labels: &labels(&self.data.test),
-            train,
-            train_labels: &labels(&self.data.train),
+            train: &train,
+            train_labels: &train_labels,
             classnames: &self.data.classnames,
         }))
     }
@@ -322,9 +382,8 @@ fn logit_scale(text: &TextEncoder) -> f64 {
     }
 }
 
-/// Writes results and drawings into a folder, which is made where it is missing.
+/// Writes results and drawings into a folder.
 fn write_folder(folder: &Path, results: &Results) -> Outcome {
-    std::fs::create_dir_all(folder).map_err(|error| files::cannot_write(folder, &error))?;
     let write = |name: &str, text: &str| files::write(&folder.join(name), text.as_bytes());
     let json = serde_json::to_string_pretty(results).map_err(Failure::new)?;
     write("results.json", &(json + "\n"))?;

@@ -1,5 +1,6 @@
 //! HTML: everything that comes from outside is escaped here.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 
 /// Text between tags or in an attribute.
@@ -41,14 +42,16 @@ pub(super) fn table<const COLUMNS: usize>(
     table + "</table></div>\n"
 }
 
-/// Words as a shell takes them.
-pub(super) fn command(words: impl Iterator<Item = String>) -> String {
+/// Words as a shell takes them; what is no UTF-8 becomes U+FFFD.
+pub(super) fn command(words: impl Iterator<Item = OsString>) -> String {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./:=,+@%".contains(letter);
     let quoted = |word: String| match !word.is_empty() && word.chars().all(is_plain) {
         true => word,
         false => format!("'{}'", word.replace('\'', "'\\''")),
     };
-    let words: Vec<String> = words.map(quoted).collect();
+    let words: Vec<String> = words
+        .map(|word| quoted(word.to_string_lossy().into_owned()))
+        .collect();
     words.join(" ")
 }
 
@@ -127,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_command_can_be_typed_again() {
-        let words = ["pinhole", "it's", "", "a b", "x=1"].map(String::from);
+        let words = ["pinhole", "it's", "", "a b", "x=1"].map(OsString::from);
         assert_eq!(
             command(words.into_iter()),
             r"pinhole 'it'\''s' '' 'a b' x=1"
