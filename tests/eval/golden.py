@@ -90,6 +90,23 @@ def tsne(x, perplexity):
     }
 
 
+def retrieval(x):
+    """Ranks of right answers between 30 pictures and 80 captions; caption 0 has two pictures, picture 29 no caption."""
+    cosines = x[:30].astype(np.float64) @ x[30:110].T.astype(np.float64)
+    pairs = [(caption % 29, caption) for caption in range(80)] + [(5, 0)]
+    right = np.zeros(cosines.shape, dtype=bool)
+    right[tuple(np.transpose(pairs))] = True
+
+    def best(cosines, right):
+        order = np.argsort(-cosines, axis=1)
+        hits = np.take_along_axis(right, order, axis=1)
+        return hits.argmax(axis=1)[hits.any(axis=1)]
+
+    text, image = best(cosines, right), best(cosines.T, right.T)
+    shares = [[float((ranks < k).mean()) for k in (1, 5, 10)] for ranks in (text, image)]
+    return {"pairs": pairs, "text": text.tolist(), "image": image.tolist(), "recall": shares}
+
+
 def main(path):
     y = RNG.integers(0, 4, 120)
     x = unit_rows(y, 6, 1.2)
@@ -120,6 +137,7 @@ def main(path):
         "nmi": float(normalized_mutual_info_score(y, clusters)),
         "calibration": calibration(logits, y),
         "temperature": temperature(logits, y),
+        "retrieval": retrieval(x),
         "duplicates": {"bound": 0.95, "pairs": pairs.tolist(), "groups": groups},
         "pca": {
             "variances": pca.explained_variance_.tolist(),

@@ -1,4 +1,4 @@
-//! Every measure against scikit-learn and SciPy on small problems: `tests/eval/golden.py` wrote `golden/sklearn.json`.
+//! Every measure against scikit-learn, SciPy and NumPy on small problems: `tests/eval/golden.py` wrote `golden/sklearn.json`.
 
 use pinhole_evaluate::calibration::{Binning, reliability};
 use pinhole_evaluate::confusion::Confusion;
@@ -8,7 +8,7 @@ use pinhole_evaluate::logistic::Logistic;
 use pinhole_evaluate::nmi::normalised_mutual_information;
 use pinhole_evaluate::ranking::{hits, rank};
 use pinhole_evaluate::rows::{argmax, softmax};
-use pinhole_evaluate::{Rows, duplicates, knn, pca, temperature, tsne};
+use pinhole_evaluate::{Rows, duplicates, knn, pca, retrieval, temperature, tsne};
 use serde_json::Value;
 
 /// Training rows of the problems that have a split.
@@ -121,6 +121,26 @@ fn accuracies_and_confusions_are_those_of_scikit_learn() {
         number(&golden["mean_per_class"]),
         1e-12,
     );
+}
+
+#[test]
+fn recall_both_ways_is_that_of_sorted_cosines() {
+    let golden = golden();
+    let rows = rows(&golden);
+    let expected = &golden["retrieval"];
+    let pairs = expected["pairs"].as_array().expect("pairs");
+    let pairs: Vec<(usize, usize)> = pairs.iter().map(indices).map(|p| (p[0], p[1])).collect();
+    let found = retrieval::ranks(&part(&rows, 0, 30), &part(&rows, 30, 110), &pairs);
+    assert_eq!(found.text, indices(&expected["text"]));
+    assert_eq!(found.image, indices(&expected["image"]));
+    for (ranks, expected) in [&found.text, &found.image]
+        .iter()
+        .zip(matrix(&expected["recall"]))
+    {
+        for (k, expected) in [1, 5, 10].into_iter().zip(expected) {
+            near(hits(ranks, k) as f64 / ranks.len() as f64, expected, 1e-12);
+        }
+    }
 }
 
 #[test]

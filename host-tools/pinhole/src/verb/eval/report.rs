@@ -29,23 +29,9 @@ pub(super) fn html(of: &Results, data: &Dataset) -> Outcome<String> {
     let mut page = Page::new("Evaluation of embeddings");
     facts(&mut page, of);
     numbers(&mut page, of);
-    let per_class = [
-        (
-            "Zero-shot by class",
-            of.zero_shot.as_ref().map(|found| &found.classified),
-        ),
-        (
-            "Linear probe by class",
-            of.linear_probe.as_ref().map(|found| &found.classified),
-        ),
-        (
-            "Nearest neighbours by class",
-            of.knn.as_ref().map(|found| &found.classified),
-        ),
-    ];
-    for (title, classified) in per_class {
+    for (name, classified) in classifiers(of) {
         if let Some(classified) = classified {
-            classes(&mut page, title, classified);
+            classes(&mut page, &format!("{name}, by class"), classified);
         }
     }
     if let Some(confusion) = &of.confusion {
@@ -167,24 +153,22 @@ fn used(of: &Results) -> String {
     said.join(" ")
 }
 
+/// What names classes, where it was asked for.
+fn classifiers(of: &Results) -> [(&'static str, Option<&Classified>); 3] {
+    let zero_shot = of.zero_shot.as_ref().map(|found| &found.classified);
+    let probe = of.linear_probe.as_ref().map(|found| &found.classified);
+    let knn = of.knn.as_ref().map(|found| &found.classified);
+    [
+        ("Zero-shot", zero_shot),
+        ("Linear probe", probe),
+        ("Nearest neighbours", knn),
+    ]
+}
+
 fn numbers(page: &mut Page, of: &Results) {
     let mut rows: Vec<[String; 3]> = Vec::new();
     let mut add = |name: &str, value: String, of: String| rows.push([name.to_string(), value, of]);
-    let classifiers = [
-        (
-            "Zero-shot",
-            of.zero_shot.as_ref().map(|found| &found.classified),
-        ),
-        (
-            "Linear probe",
-            of.linear_probe.as_ref().map(|found| &found.classified),
-        ),
-        (
-            "Nearest neighbours",
-            of.knn.as_ref().map(|found| &found.classified),
-        ),
-    ];
-    for (name, classified) in classifiers {
+    for (name, classified) in classifiers(of) {
         if let Some(found) = classified {
             add(
                 &format!("{name}, top-1"),
