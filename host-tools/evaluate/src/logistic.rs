@@ -1,6 +1,6 @@
 //! Multinomial logistic regression with an L2 penalty, by L-BFGS.
 //!
-//! Minimises −(1/n) Σ log softmax(W xᵢ + b)[yᵢ] + l2/2 · |W|² over W and b; the biases are not penalised. It is
+//! Minimises `−(1/n) Σ log softmax(W xᵢ + b)[yᵢ] + l2/2 · |W|²` over W and b; the biases are not penalised. It is
 //! scikit-learn's `LogisticRegression` with C = 1 / (l2 · n). Rows are summed in blocks of a fixed size, so that
 //! threads change no bit.
 

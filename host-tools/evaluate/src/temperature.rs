@@ -1,7 +1,7 @@
 //! Temperature scaling: one number that makes confidences honest and changes no prediction.
 //!
 //! Guo et al., "On Calibration of Modern Neural Networks", ICML 2017: logits are divided by the T with the least mean
-//! negative log-likelihood. It is convex in 1/T, and the zero of its slope, Σ (E[z] − z[y]), is found by bisection.
+//! negative log-likelihood. It is convex in 1/T, and the zero of its slope, `Σ (E[z] − z[y])`, is found by bisection.
 
 use rayon::prelude::*;
 

@@ -296,7 +296,8 @@ fn confusions(page: &mut Page, of: &Confusions, data: &Dataset) -> Outcome {
 fn reliability(page: &mut Page, of: &Calibration) -> Outcome {
     page.heading("Calibration");
     page.text(&format!(
-        "Blue: the share of right predictions of each bin of confidence. Red: what the confidence promises more or less. \
+        "Blue: the share of right predictions of each bin of confidence. Red: what the confidence promises beyond it; \
+         purple: what it is short of it. \
          Logits are cosines times {:.2}; the temperature is {:.3}.",
         of.logit_scale, of.temperature
     ));
