@@ -117,11 +117,12 @@ class Maker:
         data = random.integers(-128, 128, shape).astype(np.int8)
         return self.tensor(name, shape, "int8", [scale], [zero_point], 0, data)
 
-    def operator(self, kind, inputs, output, chosen=None):
-        """Adds an operator over named tensors."""
+    def operator(self, kind, inputs, output, chosen=None, custom=None):
+        """Adds an operator over named tensors; CUSTOM has a name."""
         number = getattr(schema.BuiltinOperator, kind)
         code = schema.OperatorCodeT()
         code.builtinCode, code.deprecatedBuiltinCode, code.version = number, min(number, 127), 1
+        code.customCode = custom
         operator = schema.OperatorT()
         operator.opcodeIndex = len(self.model.operatorCodes)
         self.model.operatorCodes.append(code)
@@ -286,7 +287,9 @@ def foreign():
     )
     bounded = m.layer("CONV_2D", double, "bounded", size, [3, 1, 1, 6], 0, conv_options(SAME, activation=2), 0.05, 0)
     tanh = m.operator("TANH", [bounded], m.activation("tanh", size, 1 / 128))
-    m.write(FOLDER / "tflite_foreign.tflite", [source], [tanh])
+    flex = m.operator("CUSTOM", [tanh], m.activation("erf", size), custom="FlexErf")
+    own = m.operator("CUSTOM", [flex], m.activation("own", size), custom="Sharpen")
+    m.write(FOLDER / "tflite_foreign.tflite", [source], [own])
 
 
 def shared():

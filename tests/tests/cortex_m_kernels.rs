@@ -32,7 +32,7 @@ fn check(cpu: &Cpu) {
         .lines()
         .filter(|line| line.starts_with("passed "))
         .count();
-    assert_eq!(tests, 75, "{text}");
+    assert_eq!(tests, 78, "{text}");
     println!(
         "{} on {}: {tests} tests in {seconds} s, kernel sets covered: {}",
         cpu.name,

@@ -174,9 +174,10 @@ fn works_by_rows(lowered: &Lowered, op: &LoweredOp) -> bool {
     let output = &lowered.values[op.output];
     let same_rows = |input: &usize| lowered.values[*input].shape[..3] == output.shape[..3];
     match op.kind {
-        K::GemmS8 | K::LutS8 | K::LutS16 | K::RescaleS16 | K::Convert => {
+        K::GemmS8 | K::LutS8 | K::LutS16 | K::LutChannelsS8 | K::LutChannelsS16 => {
             op.inputs.iter().all(same_rows)
         }
+        K::RescaleS16 | K::Convert => op.inputs.iter().all(same_rows),
         K::GemmF32 | K::UnaryF32 | K::GemmF16 | K::UnaryF16 => op.inputs.iter().all(same_rows),
         K::AddS8 | K::AddS16 | K::BinaryF32 | K::BinaryF16 => {
             let inputs = op.inputs.iter().map(|&input| &lowered.values[input]);

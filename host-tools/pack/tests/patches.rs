@@ -62,6 +62,20 @@ impl Network {
         self.quantised(value, QuantDType::I8, 0.05)
     }
 
+    /// SiLU, the steps of whose channels differ.
+    fn function_of_channels(&mut self, x: ValueId) -> ValueId {
+        let shape = self.graph.values[x].shape.clone();
+        let channels = shape[3];
+        let [before, after] = [[1.0, 0.25, 4.0], [1.0, 2.0, 0.5]].map(|factors: [f32; 3]| {
+            let data = factors.iter().cycle().take(channels).copied().collect();
+            let name = format!("factors {}", self.graph.values.len());
+            self.graph
+                .add_constant(name, Tensor::f32(&[channels], data))
+        });
+        let function = Unary::Silu;
+        self.node(Op::ChannelUnary { function }, &[x, before, after], &shape)
+    }
+
     /// A convolution with padding of half its kernel, or with that of TensorFlow, which puts the odd row below.
     fn conv(
         &mut self,
@@ -94,8 +108,16 @@ impl Network {
     }
 }
 
+/// What lies between the first convolution and the depthwise one behind it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Between {
+    Nothing,
+    /// A function of channels, of 8 bits or of 16.
+    Function(QuantDType),
+}
+
 /// A stem with a residual sum and a function in it, then what no stem holds.
-fn network(height: usize, width: usize) -> Graph {
+fn network(height: usize, width: usize, between: Between) -> Graph {
     let mut net = Network {
         graph: Graph::empty("patches"),
         random: 1,
@@ -103,7 +125,16 @@ fn network(height: usize, width: usize) -> Graph {
     let picture = net.graph.add_value("picture", &[1, height, width, 3]);
     net.quantised(picture, QuantDType::I8, 0.02);
     net.graph.inputs.push(picture);
-    let x = net.conv(picture, [3, 2, 16], false, true);
+    let mut x = net.conv(picture, [3, 2, 16], false, true);
+    if let Between::Function(dtype) = between {
+        let scale = match dtype {
+            QuantDType::I8 => 0.05,
+            QuantDType::I16 => 0.0004,
+        };
+        net.quantised(x, dtype, scale);
+        x = net.function_of_channels(x);
+        net.quantised(x, dtype, scale);
+    }
     let x = net.conv(x, [3, 1, 16], true, false);
     let narrow = net.conv(x, [1, 1, 8], false, false);
     let wide = net.conv(narrow, [1, 1, 32], false, false);
@@ -178,14 +209,23 @@ fn outputs(packed: &Packed) -> Vec<Vec<u8>> {
 
 #[test]
 fn bands_have_the_bits_of_the_whole() {
-    for (height, width) in [(64, 64), (61, 40), (33, 35)] {
-        let graph = network(height, width);
+    let functions = [QuantDType::I8, QuantDType::I16].map(Between::Function);
+    let sizes = [(64, 64), (61, 40), (33, 35)].map(|size| (size, Between::Nothing));
+    let cases = sizes
+        .into_iter()
+        .chain(functions.map(|between| ((61, 40), between)));
+    for ((height, width), between) in cases {
+        let graph = network(height, width, between);
         let whole = packed(&graph, StemPatches::Whole);
         let expected = outputs(&whole);
         let mut cut = 0;
         for patches in (2..=9).map(StemPatches::Bands).chain([StemPatches::Auto]) {
             let bands = packed(&graph, patches);
-            assert_eq!(outputs(&bands), expected, "{height} × {width}, {patches:?}");
+            assert_eq!(
+                outputs(&bands),
+                expected,
+                "{height} × {width}, {between:?}, {patches:?}"
+            );
             if bands.report.stem.bands > 0 {
                 cut += 1;
                 assert!(bands.report.arena_bytes < whole.report.arena_bytes);
@@ -200,20 +240,20 @@ fn bands_have_the_bits_of_the_whole() {
             }
             let report = &bands.report;
             println!(
-                "{height} × {width} {patches:?}: {:?}, arena {}, bound {}",
+                "{height} × {width} {between:?} {patches:?}: {:?}, arena {}, bound {}",
                 report.stem, report.arena_bytes, report.arena_lower_bound_bytes
             );
         }
         assert!(
             cut > 3,
-            "{height} × {width}: hardly any number of bands lowers the arena"
+            "{height} × {width} {between:?}: hardly any number of bands lowers the arena"
         );
     }
 }
 
 #[test]
 fn the_same_network_is_cut_alike_every_time() {
-    let graph = network(64, 64);
+    let graph = network(64, 64, Between::Nothing);
     let [a, b] = [(); 2].map(|()| packed(&graph, StemPatches::Auto).bytes);
     assert!(a == b);
 }

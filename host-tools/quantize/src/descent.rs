@@ -1,5 +1,5 @@
-//! Rounding by coordinate descent: from a first rounding, single weights, and pairs of them, go a step up or down as long as the
-//! layer's output comes nearer (Behdin et al. 2023, QuantEase, arXiv 2309.01885, has the single weights).
+//! Rounding by coordinate descent: from a first rounding, single weights, and pairs of them, go a step up or down as long
+//! as the layer's output comes nearer (Behdin et al. 2023, QuantEase, arXiv 2309.01885, has the single weights).
 //!
 //! It pays where a row has few weights that read much the same, as those of depthwise convolutions do: what is left of one
 //! weight then has hardly another that could take it over, and a sum of nine weights that should be zero is not.
@@ -15,7 +15,7 @@ const STRETCHES: std::ops::RangeInclusive<i32> = -10..=20;
 
 /// The error of a row's output, ‖X·(w − v) + (b − c)‖² with the best bias c, as a form in w − v.
 #[derive(Debug)]
-pub(crate) struct Error {
+pub(crate) struct OutputError {
     k: usize,
     /// Second moments about the mean where there is a bias, (k, k).
     moments: Vec<f64>,
@@ -23,7 +23,7 @@ pub(crate) struct Error {
     to_bias: Vec<f64>,
 }
 
-impl Error {
+impl OutputError {
     /// Of second moments (n, n), of k inputs and of the constant 1 where n = k + 1.
     pub(crate) fn new(squares: &[f64], k: usize, n: usize) -> Self {
         let samples = squares[n * n - 1];
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn a_sum_of_weights_that_should_be_zero_is() {
         let weights = [0.44, -0.26, -0.18f32];
-        let error = Error::new(&alike(3), 3, 3);
+        let error = OutputError::new(&alike(3), 3, 3);
         let mut steps = [4.0, -3.0, -2.0];
         let before = error.of(&[-0.04, -0.04, -0.02]);
         let after = error.descend(&weights, 0.1, &mut steps);
@@ -157,7 +157,7 @@ mod tests {
         let squares: Vec<f64> = (0..16)
             .map(|at| [3.0, 2.1, 1.2, 0.7][(at / 4usize).abs_diff(at % 4)])
             .collect();
-        let error = Error::new(&squares, 4, 4);
+        let error = OutputError::new(&squares, 4, 4);
         let mut steps = weights.map(|w| f64::from(w / 0.25).round());
         let found = error.descend(&weights, 0.25, &mut steps);
         let mut least = f64::INFINITY;
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn a_bias_takes_over_the_mean() {
         // One input that is always 2, of 10 samples.
-        let error = Error::new(&[40.0, 20.0, 20.0, 10.0], 1, 2);
+        let error = OutputError::new(&[40.0, 20.0, 20.0, 10.0], 1, 2);
         assert_eq!(error.of(&[0.3]), 0.0);
         assert_eq!(error.bias(&[0.3]), -0.6);
     }

@@ -11,7 +11,7 @@ use pinhole_graph::{Graph, Node, Op, Tensor, ValueId};
 use rayon::prelude::*;
 
 use crate::correct::levels;
-use crate::descent::{self, Error};
+use crate::descent::{self, OutputError};
 use crate::least_squares::{InverseFactor, moments};
 use crate::{Input, Progress, QuantizeError, Runner};
 
@@ -292,7 +292,7 @@ impl Layer<'_> {
             .collect();
         let mut squares = moments(&samples, n, &samples, n);
         let order = order(&squares, k, n);
-        let error = Error::new(&squares, k, n);
+        let error = OutputError::new(&squares, k, n);
         damp(&mut squares, k, n);
         let sorted: Vec<f64> = order
             .iter()
@@ -315,7 +315,13 @@ impl Layer<'_> {
     }
 
     /// One row with the scale, of those that are tried, that leaves the least error.
-    fn round_row(&self, row: usize, order: &[usize], factor: &InverseFactor, error: &Error) -> Row {
+    fn round_row(
+        &self,
+        row: usize,
+        order: &[usize],
+        factor: &InverseFactor,
+        error: &OutputError,
+    ) -> Row {
         let k = self.k;
         let weights = &self.weights[row * k..][..k];
         let mut best: Option<(f64, f32, Vec<f64>)> = None;

@@ -1,8 +1,10 @@
 //! Where the error of an int8 model comes from: each part of its quantisation alone, all else in floats.
 //!
 //! Rounding is simulated: a graph in floats, weights moved to their grid, and behind each value that takes part an operator
-//! that rounds it to the steps of its 8 bits. 16 bits count as exact here, and biases are those before correction. So a part can be switched on alone, which no
-//! mixture of integer and float operators could do, and the table says what is worth more bits or another scale.
+//! that rounds it to the steps of its 8 bits. 16 bits count as exact here; a layer whose weights are rounded has the bias that
+//! quantisation gave it, else that of floats. So a part can be switched on alone, which no mixture of integer and float
+//! operators could do, and the table says what is worth more bits or another scale. Its first line is the packed model: what
+//! it costs beyond all parts together is in its arithmetic, not in its rounding.
 
 use pinhole_graph::op::{Binary, Unary};
 use pinhole_graph::{Graph, Node, Op, QuantDType, Tensor, ValueId};
@@ -21,8 +23,8 @@ pub struct Source {
     pub values: usize,
     /// 1 − mean cosine of the model's output to f32 when only this part is rounded.
     pub alone: f64,
-    /// 1 − mean cosine when everything but this part is.
-    pub without: f64,
+    /// 1 − mean cosine when everything but this part is; none for the whole.
+    pub without: Option<f64>,
 }
 
 /// Measures weights, activations, and each kind of activation, the costliest kind first; with `each`, every value and every
@@ -63,21 +65,25 @@ pub fn sources(
     let part = |(part, values): (String, Vec<ValueId>)| {
         Ok::<_, QuantizeError>(Source {
             alone: lost(&|value| values.contains(&value))?,
-            without: lost(&|value| !values.contains(&value))?,
+            without: Some(lost(&|value| !values.contains(&value))?),
             values: values.len(),
             part,
         })
     };
     let packed = outputs(quantized, &inputs)?;
-    let all = weights.iter().chain(&activations).copied().collect();
     let mut found = vec![
         Source {
             part: "the packed model".into(),
             values: weights.len() + activations.len(),
             alone: 1.0 - mean_cosine(&expected, &packed),
-            without: 0.0,
+            without: None,
         },
-        part(("all of these".into(), all))?,
+        Source {
+            part: "all of these".into(),
+            values: weights.len() + activations.len(),
+            alone: lost(&|_| true)?,
+            without: None,
+        },
         part(("weights".into(), weights))?,
         part(("activations".into(), activations))?,
     ];
@@ -100,7 +106,8 @@ pub fn table(sources: &[Source]) -> String {
             alone,
             without,
         } = source;
-        format!("{alone:>10.6} {without:>10.6} {values:>6}  {part}")
+        let without = without.map_or_else(String::new, |without| format!("{without:.6}"));
+        format!("{alone:>10.6} {without:>10} {values:>6}  {part}")
     }));
     lines.join("\n")
 }

@@ -1,26 +1,24 @@
 //! Where 16 bits pay between a convolution and the depthwise convolutions behind it.
 //!
-//! The first layers of some networks have few large numbers among many small ones, of which 8 bits keep too little. Between a convolution, the functions that alone read it, and
-//! the depthwise convolutions that alone read those, values may have 16 bits (`conv_s8` or `gemm_s8` writes them,
-//! `lut_s16` or `lut_channels_s16`, and `depthwise_conv_s16` read them). They cost memory and time, so each such place is tried in turn,
-//! from the input on, and keeps its 16 bits where the output comes nearer to floats on calibration inputs by more
-//! than a margin.
+//! The first layers of some networks have few large numbers among many small ones, of which 8 bits keep too little.
+//! Between a convolution, the functions that alone read it, and the depthwise convolutions that alone read those, values
+//! may have 16 bits (`conv_s8` or `gemm_s8` writes them, `lut_s16` or `lut_channels_s16`, and `depthwise_conv_s16` read
+//! them). They cost memory and time, so each such place is tried in turn, from the input on, and keeps its 16 bits where
+//! the output comes nearer to floats on calibration inputs by more than a margin.
 //!
-//! Channels keep the factors that bring them to a common range, as long as the functions need no more than `MOST_TABLES`
-//! tables: a depthwise convolution may look for small differences of numbers a hundred times as large, and where the
-//! largest channel is a hundred times the smallest, 16 bits are not too many. With more, the factors go back into the
-//! weights on both sides, which changes nothing in floats.
+//! Channels keep the factors that bring them to a common range: a depthwise convolution may look for differences much
+//! smaller than the numbers themselves, and for a small channel beside a large one 16 bits are not too many. Functions
+//! that would need more than `MOST_TABLES` tables stay in 8 bits.
 
 use std::collections::BTreeSet;
 
 use pinhole_graph::op::Activation;
-use pinhole_graph::{Graph, Node, NodeId, Op, Tensor, ValueId};
+use pinhole_graph::{Graph, Node, NodeId, Op, ValueId};
 
-use crate::observe::{self, Statistics};
 use crate::scheme::{self, Options};
 use crate::widths::is_depthwise;
 use crate::{
-    Calibration, Input, OBSERVER_INPUTS, Progress, QuantizeError, Runner, correct, report, spread,
+    Calibration, Input, OBSERVER_INPUTS, Progress, QuantizeError, correct, report, spread,
 };
 
 /// The share of 1 − cosine that 16 bits must take off.
@@ -28,7 +26,7 @@ const LEAST_SHARE: f64 = 0.1;
 /// How much of 1 − cosine they must take off.
 const LEAST_GAIN: f64 = 0.0005;
 
-/// Factors of a function that may stay: a table takes 2 kB.
+/// Pairs of factors that a function of 16 bits may have: tables for one take 2 kB.
 const MOST_TABLES: usize = 32;
 
 /// A convolution, the functions that read it and the depthwise convolutions that read those.
@@ -45,8 +43,8 @@ impl Stem {
         nodes.into_iter().map(|id| graph.nodes[id].output).collect()
     }
 
-    /// Whether its functions may have a table for each pair of factors.
-    fn keeps_factors(&self, graph: &Graph) -> bool {
+    /// Whether its functions may have tables for each pair of factors.
+    fn has_room(&self, graph: &Graph) -> bool {
         self.functions.iter().all(|&id| {
             let node = &graph.nodes[id];
             let factors = node.inputs[1..].iter().map(|&input| numbers(graph, input));
@@ -58,33 +56,6 @@ impl Stem {
             let pairs = before.iter().map(bits).zip(after.iter().map(bits));
             pairs.collect::<BTreeSet<_>>().len() <= MOST_TABLES
         })
-    }
-
-    /// The same network; factors that may not stay are in the weights around the functions.
-    fn folded(&self, graph: &Graph) -> Graph {
-        let mut plain = graph.clone();
-        if self.keeps_factors(graph) {
-            return plain;
-        }
-        let consumers = graph.consumers();
-        for &id in &self.functions {
-            let Op::ChannelUnary { function } = graph.nodes[id].op else {
-                continue;
-            };
-            let factors = [1, 2].map(|input: usize| numbers(graph, graph.nodes[id].inputs[input]));
-            let [before, after] = factors.map(<[f32]>::to_vec);
-            let convolution = &graph.nodes[self.convolution];
-            for &constant in &convolution.inputs[1..] {
-                scale_rows(&mut plain, constant, &before);
-            }
-            for &reader in &consumers[graph.nodes[id].output] {
-                scale_rows(&mut plain, graph.nodes[reader].inputs[1], &after);
-            }
-            let node = &mut plain.nodes[id];
-            node.op = Op::Unary { function };
-            node.inputs.truncate(1);
-        }
-        plain
     }
 }
 
@@ -104,12 +75,10 @@ fn stems(graph: &Graph, float_nodes: &BTreeSet<String>) -> Vec<Stem> {
             .all(|&input| is_own_constant(graph, &consumers, input));
         integer(node) && plain && is_depthwise(graph, node.inputs.get(1), &node.op)
     };
-    let bends = |functions: &[NodeId], id: &NodeId| {
+    let bends = |id: &NodeId| {
         let node = &graph.nodes[*id];
-        // Factors of two functions of one convolution may differ, which its weights cannot hold.
-        let function = matches!(node.op, Op::Unary { .. })
-            || matches!(node.op, Op::ChannelUnary { .. }) && functions.len() == 1;
-        function && readers(node).is_some_and(|readers| readers.iter().all(ends))
+        matches!(node.op, Op::Unary { .. } | Op::ChannelUnary { .. })
+            && readers(node).is_some_and(|readers| readers.iter().all(ends))
     };
     let convolutions = graph.nodes.iter().enumerate().filter(|(_, node)| {
         let free = |&input: &ValueId| is_own_constant(graph, &consumers, input);
@@ -120,13 +89,11 @@ fn stems(graph: &Graph, float_nodes: &BTreeSet<String>) -> Vec<Stem> {
     convolutions
         .filter_map(|(convolution, node)| {
             let functions = readers(node)?;
-            functions
-                .iter()
-                .all(|id| bends(functions, id))
-                .then(|| Stem {
-                    convolution,
-                    functions: functions.to_vec(),
-                })
+            let stem = Stem {
+                convolution,
+                functions: functions.to_vec(),
+            };
+            (functions.iter().all(bends) && stem.has_room(graph)).then_some(stem)
         })
         .collect()
 }
@@ -140,17 +107,6 @@ fn is_own_constant(graph: &Graph, consumers: &[Vec<NodeId>], value: ValueId) -> 
 fn numbers(graph: &Graph, value: ValueId) -> &[f32] {
     let constant = graph.values[value].constant.as_ref();
     constant.and_then(|tensor| tensor.as_f32()).unwrap_or(&[])
-}
-
-/// Multiplies each row of a constant, along dimension 0, by a factor.
-fn scale_rows(graph: &mut Graph, value: ValueId, factors: &[f32]) {
-    let row = numbers(graph, value).len() / factors.len().max(1);
-    let rows = numbers(graph, value).chunks_exact(row.max(1)).zip(factors);
-    let scaled = rows
-        .flat_map(|(row, factor)| row.iter().map(move |x| x * factor))
-        .collect();
-    let shape = graph.values[value].shape.clone();
-    graph.values[value].constant = Some(Tensor::f32(&shape, scaled));
 }
 
 impl Calibration {
@@ -168,7 +124,6 @@ impl Calibration {
         if stems.is_empty() {
             return Ok(());
         }
-        let statistics = self.plain_statistics(&stems, inputs, progress)?;
         let few = spread(inputs, OBSERVER_INPUTS);
         let expected = report::outputs(&self.prepared, &few)?;
         // Without their biases corrected, shifted means would hide what bits give.
@@ -183,11 +138,7 @@ impl Calibration {
         let mut least = error(self)?;
         for (done, stem) in stems.iter().enumerate() {
             let mut tried = self.clone();
-            tried.prepared = stem.folded(&self.prepared);
-            for value in stem.values(&self.prepared) {
-                tried.statistics[value].clone_from(&statistics[value]);
-                tried.wide.insert(value);
-            }
+            tried.wide.extend(stem.values(&self.prepared));
             let found = error(&tried)?;
             if least - found >= (LEAST_SHARE * least).max(LEAST_GAIN) {
                 (*self, least) = (tried, found);
@@ -195,18 +146,5 @@ impl Calibration {
             progress(Progress::Widths(done + 1, stems.len()));
         }
         Ok(())
-    }
-
-    /// What is seen of every value when no stem has more factors than it may.
-    fn plain_statistics(
-        &self,
-        stems: &[Stem],
-        inputs: &[Input],
-        progress: &(dyn Fn(Progress) + Sync),
-    ) -> Result<Vec<Option<Statistics>>, QuantizeError> {
-        let graph = self.prepared.clone();
-        let plain = stems.iter().fold(graph, |graph, stem| stem.folded(&graph));
-        // All that was seen counts where there are 16 bits.
-        observe::observe(&Runner::new(&plain)?, &plain, inputs, false, progress)
     }
 }

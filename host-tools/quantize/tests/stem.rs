@@ -4,6 +4,7 @@
 use pinhole_graph::op::{Activation, Unary};
 use pinhole_graph::{Graph, Op, QuantDType, Tensor, ValueId};
 use pinhole_pack::{PackOptions, lower::lower};
+use pinhole_quantize::sources::{Source, sources, table};
 use pinhole_quantize::{Input, Options, Quantized, Rounding, quantize, report::report};
 
 const SIDE: usize = 32;
@@ -138,7 +139,12 @@ fn a_stem_of_many_small_numbers_gets_16_bits() {
         let [narrow, result] = [false, true].map(|wide_stems| quantized(&graph, wide_stems));
         assert_eq!(wide(&narrow.quantized), [""; 0], "{function:?}");
         assert_eq!(wide(&result.quantized), ["stem", "curve"], "{function:?}");
-        let expected = ["conv_s8", "lut_s16", "depthwise_conv_s16", "gemm_s8"];
+        let expected = [
+            "conv_s8",
+            "lut_channels_s16",
+            "depthwise_conv_s16",
+            "gemm_s8",
+        ];
         assert_eq!(kinds(&result.quantized), expected, "{function:?}");
         let [before, after] = [&narrow, &result].map(|result| 1.0 - cosine(result));
         println!("{function:?}: 1 - cosine {before:.6}, with 16 bits {after:.6}");
@@ -150,22 +156,33 @@ fn a_stem_of_many_small_numbers_gets_16_bits() {
 }
 
 #[test]
-fn factors_of_channels_go_back_into_the_weights() {
+fn the_parts_of_the_error_stand_beside_the_packed_model() {
     let graph = network(Some(Unary::HardSwish), Activation::None);
-    let result = quantized(&graph, true);
-    let curve = result
-        .prepared
-        .nodes
-        .iter()
-        .find(|node| node.name == "curve");
-    let function = Unary::HardSwish;
-    assert_eq!(curve.unwrap().op, Op::Unary { function });
-    let report = report(&graph, &result.prepared, &pictures(4, 4), &|_| ()).unwrap();
-    assert!(
-        report.output_cosine_min > 0.999_999,
-        "{}",
-        report.output_cosine_min
-    );
+    for wide_stems in [false, true] {
+        let result = quantized(&graph, wide_stems);
+        let found = sources(&result, &pictures(16, 3), true).unwrap();
+        let part = |name: &str| -> &Source {
+            let found = found.iter().find(|source| source.part == name);
+            found.unwrap_or_else(|| panic!("no {name}"))
+        };
+        let (packed, all) = (part("the packed model"), part("all of these"));
+        assert!((packed.alone - (1.0 - cosine(&result))).abs() < 1e-6);
+        assert!((packed.without, all.without) == (None, None));
+        // 16 bits count as exact, and arithmetic in integers rounds a little otherwise.
+        let ratio = packed.alone / all.alone;
+        assert!(
+            (0.8..1.25).contains(&ratio),
+            "{wide_stems}: {ratio}\n{}",
+            table(&found)
+        );
+        let (weights, activations) = (part("weights"), part("activations"));
+        assert_eq!(weights.values + activations.values, all.values);
+        assert_eq!(weights.without, Some(activations.alone));
+        assert_eq!(activations.without, Some(weights.alone));
+        for name in ["filters", "taps", "matrix", "input"] {
+            assert_eq!(part(name).values, 1, "{name}");
+        }
+    }
 }
 
 #[test]

@@ -40,7 +40,7 @@ type Failure = Box<dyn Error>;
 /// Pictures whose model inputs are written out.
 const REFERENCES: usize = 4;
 /// Pictures on which the sources of the error are told apart.
-const SOURCE_PICTURES: usize = 50;
+const SOURCE_PICTURES: usize = 25;
 
 struct Args {
     graph: PathBuf,

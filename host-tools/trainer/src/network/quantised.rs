@@ -1,11 +1,11 @@
 //! Rounding as quantisation rounds, with gradients as if it did not (the straight-through estimator; Jacob et al. 2018, arXiv
 //! 1712.05877). Ranges of activations may train too: LSQ+ without its offset (Esser et al. 2020, arXiv 1902.08153).
 //!
-//! Weights keep the scales of the graph, one an output channel: they may have been chosen with care, and a few hundred small
-//! steps leave them right. What an activation rounds to comes from a run of the packed model itself ([`Quantised::follow`]): a tie that falls
-//! to the other side, or the step of a 16-bit value, is enough to give the layers behind it other roundings altogether, and a
-//! network that trained with its own would not be the one that is packed. What the packed model does not show, because it was
-//! fused away, is rounded here.
+//! Weights keep the scales of the graph, one an output channel: they may have been chosen with care, and a few hundred
+//! small steps leave them right. What an activation rounds to comes from a run of the packed model itself
+//! ([`Quantised::follow`]): a tie that falls to the other side, or the step of a 16-bit value, is enough to give the layers
+//! behind it other roundings altogether, and a network that trained with its own would not be the one that is packed. What
+//! the packed model does not show, because it was fused away, is rounded here.
 
 use std::collections::BTreeMap;
 

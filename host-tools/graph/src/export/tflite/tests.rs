@@ -352,11 +352,21 @@ fn what_a_graph_keeps_in_floats_is_written_in_floats() {
 /// Both ends are rounded; what is between them is not, and is named.
 #[test]
 fn layers_with_16_bits_between_them_become_floats() {
+    let function = Unary::HardSwish;
+    for op in [Op::Unary { function }, Op::ChannelUnary { function }] {
+        become_floats(op);
+    }
+}
+
+fn become_floats(op: Op) {
     let (mut made, x) = Maker::new(&[1, 8, 8, 3], eight(0.1, 0));
     let weight = made.constant(&[4, 3, 3, 3], eight(0.01, 0));
     let stem = made.node(conv(2, 1, 1), &[x, weight], sixteen(0.001));
-    let function = Unary::HardSwish;
-    let curve = made.node(Op::Unary { function }, &[stem], sixteen(0.001));
+    let mut inputs = vec![stem];
+    if matches!(op, Op::ChannelUnary { .. }) {
+        inputs.extend([(); 2].map(|()| made.constant(&[4], None)));
+    }
+    let curve = made.node(op, &inputs, sixteen(0.001));
     let weight = made.constant(&[4, 3, 3, 1], eight(0.01, 0));
     let end = made.node(conv(1, 1, 4), &[curve, weight], eight(0.05, 0));
     let graph = made.finish(end);

@@ -54,12 +54,13 @@ pub(super) fn narrowed(graph: &Graph) -> Vec<Option<QuantParams>> {
 /// What may write 16 bits ahead of a depthwise convolution.
 fn is_of_stem(graph: &Graph, node: &Node) -> bool {
     let inside = !graph.outputs.contains(&node.output);
-    inside && matches!(node.op, Op::Conv2d { groups: 1, .. } | Op::Unary { .. })
+    let bends = matches!(node.op, Op::Unary { .. } | Op::ChannelUnary { .. });
+    inside && (bends || matches!(node.op, Op::Conv2d { groups: 1, .. }))
 }
 
 /// What may read them: functions, depthwise convolutions.
 fn ends_or_bends(node: &Node) -> bool {
-    matches!(node.op, Op::Unary { .. })
+    matches!(node.op, Op::Unary { .. } | Op::ChannelUnary { .. })
         || matches!(node.op, Op::Conv2d { groups, .. } if groups > 1)
 }
 

@@ -41,7 +41,22 @@ pub(super) fn lower(builder: &mut Builder<'_>, operator: &Operator<'_>) -> Resul
         code::PAD | code::PADV2 => pad(builder, &call),
         code::STRIDED_SLICE => strided_slice(builder, &call),
         code::CONCATENATION => concatenation(builder, &call),
+        code::CUSTOM => Err(custom(operator.custom)),
         _ => Err(refuse("the graph has no such operator", END_BEFORE)),
+    }
+}
+
+/// Why an operator that is none of TFLite's is refused.
+fn custom(name: &str) -> Refusal {
+    match name.strip_prefix("Flex") {
+        Some(tensorflow) => refuse(
+            format!("it is {tensorflow} of TensorFlow, which TFLite runs by its Flex delegate"),
+            "convert the model again with TFLITE_BUILTINS alone, without SELECT_TF_OPS",
+        ),
+        None => refuse(
+            format!("it is the custom operator {name}, expected one of TFLite's own"),
+            END_BEFORE,
+        ),
     }
 }
 

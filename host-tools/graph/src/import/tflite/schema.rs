@@ -54,6 +54,8 @@ pub(super) struct TensorInfo<'a> {
 /// An operator: tensors by index, −1 for an optional input that is left out.
 pub(super) struct Operator<'a> {
     pub(super) code: i32,
+    /// The name of a custom operator, empty for the others.
+    pub(super) custom: &'a str,
     pub(super) inputs: Vec<i32>,
     pub(super) outputs: Vec<i32>,
     pub(super) options: Option<Table<'a>>,
@@ -160,9 +162,10 @@ impl<'a> Model<'a> {
         let table = self.operators.get(index)?;
         let code = self.codes.get(table.u32(0)? as usize)?;
         // Files from before code 127 have the code in a byte of its own.
-        let code = code.i32(3, 0)?.max(i32::from(code.u8(0)?));
+        let number = code.i32(3, 0)?.max(i32::from(code.u8(0)?));
         let operator = Operator {
-            code,
+            code: number,
+            custom: code.text(1)?,
             inputs: self.indices(table, 1)?,
             outputs: self.indices(table, 2)?,
             options: table.table(4)?,
@@ -254,6 +257,7 @@ pub(crate) mod code {
     pub(crate) const AVERAGE_POOL_2D: i32 = 1;
     pub(crate) const CONCATENATION: i32 = 2;
     pub(crate) const CONV_2D: i32 = 3;
+    pub(crate) const CUSTOM: i32 = 32;
     pub(crate) const DEPTHWISE_CONV_2D: i32 = 4;
     pub(crate) const DEQUANTIZE: i32 = 6;
     pub(crate) const FULLY_CONNECTED: i32 = 9;

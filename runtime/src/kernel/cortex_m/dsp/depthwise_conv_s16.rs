@@ -100,24 +100,24 @@ unsafe fn add_row(
     unsafe {
         asm!(
             "2:",
-            "ldr {low}, [{src}]",
-            "ldr {high}, [{src}, #4]",
             "ldr {even}, [{weights}]",
-            "add {src}, {src}, {step}",
+            "ldr {pair}, [{src}]",
             "add {weights}, {weights}, {channels}",
             "sxtb16 {odd}, {even}, ror #8",
             "sxtb16 {even}, {even}",
             "subs {count}, {count}, #1",
-            "smlabb {a}, {low}, {even}, {a}",
-            "smlatb {b}, {low}, {odd}, {b}",
-            "smlabt {c}, {high}, {even}, {c}",
-            "smlatt {d}, {high}, {odd}, {d}",
+            "smlabb {a}, {pair}, {even}, {a}",
+            "smlatb {b}, {pair}, {odd}, {b}",
+            "ldr {pair}, [{src}, #4]",
+            "add {src}, {src}, {step}",
+            "smlabt {c}, {pair}, {even}, {c}",
+            "smlatt {d}, {pair}, {odd}, {d}",
             "bne 2b",
             a = inout(reg) a, b = inout(reg) b, c = inout(reg) c, d = inout(reg) d,
             src = inout(reg) src => _, weights = inout(reg) weights => _,
             count = inout(reg) count => _, step = in(reg) step * size_of::<i16>(),
             channels = in(reg) channels,
-            low = out(reg) _, high = out(reg) _, even = out(reg) _, odd = lateout(reg) _,
+            pair = out(reg) _, even = out(reg) _, odd = out(reg) _,
             options(nostack, readonly)
         );
     }
