@@ -4,6 +4,8 @@ use super::super::error::LoadError;
 
 /// More shards than this are a slip of the pen.
 const MAX_NAMES: usize = 100_000;
+/// Digits of `u64::MAX`; leading zeros count, so that no name is longer than the pattern lets expect.
+const MAX_DIGITS: usize = 20;
 
 /// Every name that a pattern with ranges stands for, in order; a pattern without braces stands for itself.
 ///
@@ -51,9 +53,10 @@ fn range(text: &str) -> Option<(usize, u64, u64)> {
     Some((first.len(), number(first)?, number(last)?))
 }
 
-/// A number of decimal digits alone.
+/// A number of decimal digits alone, of which there are not more than the largest number has.
 fn number(text: &str) -> Option<u64> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let digits =
+        (1..=MAX_DIGITS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten()
 }
 
@@ -80,6 +83,10 @@ mod tests {
             ("{a,b}", "found {a,b}"),
             ("{..3}", "found {..3}"),
             ("{+1..3}", "found {+1..3}"),
+            (
+                "{000000000000000000001..3}",
+                "found {000000000000000000001..3}",
+            ),
             ("{3..1}", "{3..1} counts down"),
             ("{0..999999}", "more than 100000 names"),
             ("{0..18446744073709551615}", "more than 100000 names"),

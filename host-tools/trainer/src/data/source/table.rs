@@ -5,7 +5,7 @@
 //! sentences about a picture never are each other's negatives.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use csv::{ByteRecord, ReaderBuilder};
 use image::RgbImage;
@@ -163,6 +163,16 @@ impl Indices {
     }
 }
 
+/// `a/b.png` of `./a//b.png`, so that a picture has one id however its path is spelled; an address stays as it is.
+fn plain_path(text: &str) -> String {
+    if text.contains("://") {
+        return text.to_owned();
+    }
+    let parts = Path::new(text).components();
+    let parts: PathBuf = parts.filter(|part| *part != Component::CurDir).collect();
+    parts.to_string_lossy().into_owned()
+}
+
 /// One picture of the table.
 struct Found {
     id: String,
@@ -197,7 +207,7 @@ impl Rows<'_> {
             .map(str::to_owned)
             .collect();
         let class = self.columns.class.map(|i| fields[i].trim().to_owned());
-        let id = fields[self.columns.picture].trim().to_owned();
+        let id = plain_path(fields[self.columns.picture].trim());
         if id.is_empty() {
             return self.left_out.without_picture.push(place);
         }

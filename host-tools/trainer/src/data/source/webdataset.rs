@@ -5,6 +5,9 @@
 //! remembers where each picture begins; a picture is then read from the middle of its shard, so that samples can be
 //! taken in any order and nothing is unpacked. A compressed shard has no middle to read from and is refused.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -172,7 +175,7 @@ fn read_shard(
         }
         let (offset, bytes) = (entry.raw_file_position(), entry.size());
         if offset.saturating_add(bytes) > shard_bytes {
-            let missing = offset + bytes - shard_bytes;
+            let missing = offset.saturating_add(bytes) - shard_bytes;
             return Err(format!("is cut off: {missing} bytes of {name} are missing"));
         }
         let Some((key, ending)) = key_and_ending(&name) else {
@@ -185,7 +188,7 @@ fn read_shard(
                 record.has_text = true;
                 read_text(&mut entry).and_then(|text| record.add_text(&ending, &text))
             }
-            _ if picture::is_named_like_a_picture(Path::new(&name)) => {
+            _ if is_ending_of_pictures(&ending) => {
                 let mut start = Vec::new();
                 let read = (&mut entry).take(START_BYTES).read_to_end(&mut start);
                 read.map_err(told)?;
@@ -236,6 +239,12 @@ fn key_and_ending(name: &str) -> Option<(&str, String)> {
     (dot > file).then(|| (&name[..dot], name[dot + 1..].to_ascii_lowercase()))
 }
 
+/// Whether a file with this ending is the picture of its sample: `jpg`, but not the `mask.png` beside it.
+fn is_ending_of_pictures(ending: &str) -> bool {
+    !ending.contains('.')
+        && picture::is_named_like_a_picture(&Path::new("x").with_extension(ending))
+}
+
 fn read_text(entry: &mut impl Read) -> Result<String, String> {
     let mut bytes = Vec::new();
     entry
@@ -259,7 +268,8 @@ impl Record {
                     Some(label.map_err(|_| format!("found `{trimmed}`, expected a class index"))?);
             }
             _ => {
-                let metadata: Metadata = serde_json::from_str(text).map_err(|e| e.to_string())?;
+                let metadata: Metadata =
+                    serde_json::from_str(trimmed).map_err(|e| e.to_string())?;
                 let captions = metadata.caption.or(metadata.text);
                 for caption in captions.iter().chain(&metadata.captions) {
                     self.add_caption(caption.trim());
