@@ -1,5 +1,7 @@
 //! What is said of a sample: one of its captions, or the name of its class, through a template.
 
+use std::path::Path;
+
 use pinhole_text::templates::Templates;
 use serde::Deserialize;
 
@@ -7,7 +9,8 @@ use super::error::LoadError;
 use super::seed::Draw;
 use super::source::Sample;
 
-/// The templates as a recipe names them: a built-in set, a file, or one template with `{}`.
+/// The templates as a recipe names them: a built-in set, one template with `{}`, or a file, whose path is relative to
+/// the folder given to [`TextSpec::load`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TextSpec {
@@ -29,12 +32,18 @@ impl TextSpec {
     ///
     /// # Errors
     /// [`LoadError::Templates`].
-    pub fn load(&self) -> Result<Texts, LoadError> {
-        let class_templates = self.class_templates.as_deref().unwrap_or("simple");
+    pub fn load(&self, base: &Path) -> Result<Texts, LoadError> {
+        let templates = |name: &str| {
+            let file = base.join(name);
+            match Templates::built_in(name).is_none() && file.is_file() {
+                true => Templates::load(&file),
+                false => Templates::from_arg(name),
+            }
+        };
         let caption_templates = self.caption_templates.as_deref();
         Ok(Texts {
-            class_templates: Templates::from_arg(class_templates)?,
-            caption_templates: caption_templates.map(Templates::from_arg).transpose()?,
+            class_templates: templates(self.class_templates.as_deref().unwrap_or("simple"))?,
+            caption_templates: caption_templates.map(templates).transpose()?,
         })
     }
 }
@@ -71,7 +80,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn texts(spec: &TextSpec, sample: &Sample) -> BTreeSet<Option<String>> {
-        let texts = spec.load().unwrap();
+        let texts = spec.load(Path::new("")).unwrap();
         let classnames = ["cat".to_owned(), "dog".to_owned()];
         let draw = |epoch| Draw {
             seed: 1,
@@ -143,6 +152,24 @@ mod tests {
             caption_templates: Some("{} and {}".into()),
             ..TextSpec::default()
         };
-        assert!(spec.load().unwrap_err().to_string().contains("2 times"));
+        assert!(
+            spec.load(Path::new(""))
+                .unwrap_err()
+                .to_string()
+                .contains("2 times")
+        );
+    }
+
+    #[test]
+    fn a_file_of_templates_is_found_beside_the_recipe() {
+        let dir = tempfile::TempDir::new().unwrap();
+        std::fs::write(dir.path().join("mine.txt"), "one {}\ntwo {}\n").unwrap();
+        let spec = TextSpec {
+            class_templates: Some("mine.txt".into()),
+            ..TextSpec::default()
+        };
+        let texts = spec.load(dir.path()).unwrap();
+        assert_eq!(texts.class_templates.as_slice().len(), 2);
+        assert!(spec.load(Path::new("")).is_err());
     }
 }

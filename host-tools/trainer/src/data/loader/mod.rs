@@ -195,7 +195,8 @@ impl Loader {
         self.shared.job.source.left_out()
     }
 
-    /// Pictures that turned out broken when they were decoded, each replaced by another sample, in the source's order.
+    /// Pictures that turned out broken when they were decoded, each replaced by another sample, in the source's order:
+    /// those of the batches that were taken, and so far of those in the making.
     pub fn broken(&self) -> Vec<Broken> {
         self.shared.lock().broken.values().cloned().collect()
     }

@@ -1,9 +1,11 @@
 //! Tests of the loader: order and bytes, resuming, errors, the end of its threads.
 
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::Weak;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use image::RgbImage;
 use pinhole_data::DataError;
@@ -33,7 +35,8 @@ struct Fixture {
     left_out: LeftOut,
     reading: Read,
     delay: Duration,
-    alive: Option<Arc<AtomicUsize>>,
+    /// Counts the pictures that were begun.
+    reads: Option<Arc<AtomicUsize>>,
 }
 
 impl Fixture {
@@ -49,7 +52,7 @@ impl Fixture {
             left_out: LeftOut::default(),
             reading: |_| Reading::Good,
             delay: Duration::ZERO,
-            alive: None,
+            reads: None,
         }
     }
 }
@@ -72,11 +75,11 @@ impl Source for Fixture {
     }
 
     fn picture(&self, index: usize) -> Result<RgbImage, LoadError> {
-        if let Some(alive) = &self.alive {
-            alive.fetch_add(1, Ordering::SeqCst);
+        if let Some(reads) = &self.reads {
+            reads.fetch_add(1, Ordering::SeqCst);
         }
         // Later samples are ready sooner, so that an order by completion would differ.
-        std::thread::sleep(self.delay * (index % 3) as u32);
+        thread::sleep(self.delay * (index % 3) as u32);
         match (self.reading)(index) {
             Reading::Good => Ok(picture(12 + index as u32, 15)),
             Reading::Broken => Err(LoadError::Data(DataError::Picture {
@@ -99,7 +102,7 @@ fn options() -> LoaderOptions {
         seed: 5,
         views: 2,
         augmentations: Augmentations::new(Augmentation::all()).unwrap(),
-        texts: Some(TextSpec::default().load().unwrap()),
+        texts: Some(TextSpec::default().load("".as_ref()).unwrap()),
         transforms: true,
         drop_last: false,
         threads: 2,
@@ -345,60 +348,75 @@ fn errors_and_panics_of_a_worker_are_errors_of_the_loader() {
     }
 }
 
+/// Runs a test that would wait for ever where the loader or its fixture fails; panics after a minute.
+fn within_a_minute(test: impl FnOnce() + Send + 'static) {
+    let (sender, done) = mpsc::channel();
+    let test = thread::spawn(move || {
+        test();
+        // The receiver waits, or has given up.
+        let _ = sender.send(());
+    });
+    match done.recv_timeout(Duration::from_secs(60)) {
+        Err(RecvTimeoutError::Timeout) => panic!("the test was not done after a minute"),
+        // A sender that is gone without a word is a test that panicked.
+        _ => test.join().unwrap_or_else(|panic| resume_unwind(panic)),
+    }
+}
+
+fn wait_for(reads: &AtomicUsize, count: usize) {
+    while reads.load(Ordering::SeqCst) < count {
+        thread::yield_now();
+    }
+}
+
 #[test]
 fn a_dropped_loader_stops_its_threads_at_the_picture_they_are_at() {
-    let read = Arc::new(AtomicUsize::new(0));
-    let fixture = Fixture {
-        delay: Duration::from_millis(20),
-        alive: Some(read.clone()),
-        ..Fixture::new(300)
-    };
-    let options = LoaderOptions {
-        batch: 100,
-        threads: 4,
-        epochs: None,
-        ..options()
-    };
-    let loader = Loader::new(Box::new(fixture), options, Position::default()).unwrap();
-    let shared: Weak<Shared> = Arc::downgrade(&loader.shared);
-    while read.load(Ordering::SeqCst) < 8 {
-        std::thread::yield_now();
-    }
-    let start = Instant::now();
-    drop(loader);
-    // Four pictures of 40 ms at most, not the 200 of the window.
-    assert!(
-        start.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        start.elapsed()
-    );
-    assert!(read.load(Ordering::SeqCst) < 100);
-    // Every thread held what it shared.
-    assert_eq!(shared.strong_count(), 0);
+    within_a_minute(|| {
+        let reads = Arc::new(AtomicUsize::new(0));
+        let fixture = Fixture {
+            delay: Duration::from_millis(20),
+            reads: Some(reads.clone()),
+            ..Fixture::new(300)
+        };
+        let options = LoaderOptions {
+            batch: 100,
+            threads: 4,
+            epochs: None,
+            ..options()
+        };
+        let loader = Loader::new(Box::new(fixture), options, Position::default()).unwrap();
+        let shared: Weak<Shared> = Arc::downgrade(&loader.shared);
+        wait_for(&reads, 8);
+        drop(loader);
+        // Far from the 200 of the window.
+        assert!(reads.load(Ordering::SeqCst) < 100);
+        // Every thread held what it shared.
+        assert_eq!(shared.strong_count(), 0);
+    });
 }
 
 #[test]
 fn the_window_bounds_what_is_read_ahead() {
-    let read = Arc::new(AtomicUsize::new(0));
-    let fixture = Fixture {
-        alive: Some(read.clone()),
-        ..Fixture::new(100)
-    };
-    let options = LoaderOptions {
-        prefetch: 3,
-        threads: 4,
-        ..options()
-    };
-    let mut loader = Loader::new(Box::new(fixture), options, Position::default()).unwrap();
-    for taken in 0..3 {
-        let most = (taken + 3) * 4;
-        while read.load(Ordering::SeqCst) < most {
-            std::thread::yield_now();
+    within_a_minute(|| {
+        let reads = Arc::new(AtomicUsize::new(0));
+        let fixture = Fixture {
+            reads: Some(reads.clone()),
+            ..Fixture::new(100)
+        };
+        let options = LoaderOptions {
+            prefetch: 3,
+            threads: 4,
+            ..options()
+        };
+        let mut loader = Loader::new(Box::new(fixture), options, Position::default()).unwrap();
+        for taken in 0..3 {
+            let most = (taken + 3) * 4;
+            wait_for(&reads, most);
+            thread::sleep(Duration::from_millis(20));
+            assert_eq!(reads.load(Ordering::SeqCst), most);
+            assert!(loader.next().is_some());
         }
-        std::thread::sleep(Duration::from_millis(20));
-        assert_eq!(read.load(Ordering::SeqCst), most);
-        assert!(loader.next().is_some());
-    }
+    });
 }
 
 #[test]
