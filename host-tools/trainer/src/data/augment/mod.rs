@@ -8,8 +8,15 @@
 //! ```
 //! use pinhole_trainer::data::Augmentations;
 //!
-//! let text = "[[augmentation]]\nkind = \"horizontal_flip\"\n\n[[augmentation]]\nkind = \"blur\"\nsigma = [0.1,
-//! 2.0]\n"; assert_eq!(Augmentations::parse(text, "augmentations.toml".as_ref())?.len(), 2);
+//! let text = r#"
+//!     [[augmentation]]
+//!     kind = "horizontal_flip"
+//!
+//!     [[augmentation]]
+//!     kind = "blur"
+//!     sigma = [0.1, 2.0]
+//! "#;
+//! assert_eq!(Augmentations::parse(text, "augmentations.toml".as_ref())?.len(), 2);
 //! # Ok::<(), pinhole_trainer::data::LoadError>(())
 //! ```
 
