@@ -41,7 +41,7 @@ pub use order::{Position, Shard};
 pub use pixels::Pixels;
 pub use seed::Draw;
 pub use source::{
-    Broken, CaptionedStamps, Cifar10Rows, Columns, Folder, LeftOut, Sample, Source, SourceSpec,
-    Table, WebDataset, expand_braces,
+    Broken, CaptionedStamps, Cifar10Rows, Columns, Folder, LeftOut, Listing, Sample, Source,
+    SourceSpec, Table, WebDataset, expand_braces,
 };
 pub use text::{TextSpec, Texts};

@@ -12,7 +12,7 @@ use pinhole_data::DataError;
 
 use super::super::augment::Augmentation;
 use super::super::pixels::tests::{geometry, picture};
-use super::super::source::Sample;
+use super::super::source::{Listing, Sample};
 use super::super::text::TextSpec;
 use super::*;
 
@@ -30,9 +30,7 @@ type Read = fn(usize) -> Reading;
 
 /// Pictures made in memory, some of them bad.
 struct Fixture {
-    samples: Vec<Sample>,
-    classnames: Vec<String>,
-    left_out: LeftOut,
+    listing: Listing,
     reading: Read,
     delay: Duration,
     /// Counts the pictures that were begun.
@@ -47,9 +45,11 @@ impl Fixture {
             label: Some(index % 2),
         });
         Self {
-            samples: samples.collect(),
-            classnames: vec!["even".into(), "odd".into()],
-            left_out: LeftOut::default(),
+            listing: Listing {
+                samples: samples.collect(),
+                classnames: vec!["even".into(), "odd".into()],
+                left_out: LeftOut::default(),
+            },
             reading: |_| Reading::Good,
             delay: Duration::ZERO,
             reads: None,
@@ -58,16 +58,8 @@ impl Fixture {
 }
 
 impl Source for Fixture {
-    fn samples(&self) -> &[Sample] {
-        &self.samples
-    }
-
-    fn classnames(&self) -> &[String] {
-        &self.classnames
-    }
-
-    fn left_out(&self) -> &LeftOut {
-        &self.left_out
+    fn listing(&self) -> &Listing {
+        &self.listing
     }
 
     fn place(&self, index: usize) -> String {
@@ -443,7 +435,7 @@ fn options_that_cannot_be_are_refused_with_the_key() {
 fn only_samples_with_a_text_take_part_where_texts_are_asked_for() {
     let fixture = || {
         let mut fixture = Fixture::new(9);
-        for sample in &mut fixture.samples[..5] {
+        for sample in &mut fixture.listing.samples[..5] {
             sample.captions.clear();
             sample.label = None;
         }
@@ -458,7 +450,7 @@ fn only_samples_with_a_text_take_part_where_texts_are_asked_for() {
     indices.sort_unstable();
     assert_eq!(indices, [5, 6, 7, 8]);
     let mut none = fixture();
-    none.samples.truncate(5);
+    none.listing.samples.truncate(5);
     let error = load(none, options).unwrap_err().to_string();
     assert!(
         error.starts_with("5 samples, none with a caption"),

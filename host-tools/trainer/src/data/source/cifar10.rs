@@ -7,15 +7,13 @@ use pinhole_data::Cifar10;
 use pinhole_data::cifar10::CLASSNAMES;
 
 use super::super::error::LoadError;
-use super::{LeftOut, Sample, Source};
+use super::{LeftOut, Listing, Sample, Source};
 
 /// The training pictures in memory; the test split is for evaluation and is not read here.
 #[derive(Debug)]
 pub struct Cifar10Rows {
     rows: Cifar10,
-    samples: Vec<Sample>,
-    classnames: Vec<String>,
-    left_out: LeftOut,
+    listing: Listing,
 }
 
 impl Cifar10Rows {
@@ -43,27 +41,21 @@ impl Cifar10Rows {
         let has_labels = samples.iter().any(|sample| sample.label.is_some());
         Self {
             rows,
-            samples,
-            classnames: match has_labels {
-                true => CLASSNAMES.map(str::to_owned).to_vec(),
-                false => Vec::new(),
+            listing: Listing {
+                samples,
+                classnames: match has_labels {
+                    true => CLASSNAMES.map(str::to_owned).to_vec(),
+                    false => Vec::new(),
+                },
+                left_out: LeftOut::default(),
             },
-            left_out: LeftOut::default(),
         }
     }
 }
 
 impl Source for Cifar10Rows {
-    fn samples(&self) -> &[Sample] {
-        &self.samples
-    }
-
-    fn classnames(&self) -> &[String] {
-        &self.classnames
-    }
-
-    fn left_out(&self) -> &LeftOut {
-        &self.left_out
+    fn listing(&self) -> &Listing {
+        &self.listing
     }
 
     fn place(&self, index: usize) -> String {

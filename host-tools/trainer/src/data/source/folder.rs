@@ -11,7 +11,7 @@ use image::RgbImage;
 use pinhole_data::{DataError, load_picture, picture};
 
 use super::super::error::LoadError;
-use super::{LeftOut, Sample, Source};
+use super::{LeftOut, Listing, Sample, Source};
 
 /// Folders nested deeper than this are not walked.
 const MAX_DEPTH: usize = 32;
@@ -20,9 +20,7 @@ const MAX_DEPTH: usize = 32;
 #[derive(Debug)]
 pub struct Folder {
     paths: Vec<PathBuf>,
-    samples: Vec<Sample>,
-    classnames: Vec<String>,
-    left_out: LeftOut,
+    listing: Listing,
 }
 
 impl Folder {
@@ -77,24 +75,18 @@ impl Folder {
         left_out.check(dir.display(), samples.len())?;
         Ok(Self {
             paths,
-            samples,
-            classnames,
-            left_out,
+            listing: Listing {
+                samples,
+                classnames,
+                left_out,
+            },
         })
     }
 }
 
 impl Source for Folder {
-    fn samples(&self) -> &[Sample] {
-        &self.samples
-    }
-
-    fn classnames(&self) -> &[String] {
-        &self.classnames
-    }
-
-    fn left_out(&self) -> &LeftOut {
-        &self.left_out
+    fn listing(&self) -> &Listing {
+        &self.listing
     }
 
     fn place(&self, index: usize) -> String {

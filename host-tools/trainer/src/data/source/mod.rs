@@ -38,18 +38,36 @@ pub struct Sample {
     pub label: Option<usize>,
 }
 
+/// What opening a source found.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// All samples, in an order that depends on the files alone.
+    pub samples: Vec<Sample>,
+    /// The names of the classes, empty where there are none.
+    pub classnames: Vec<String>,
+    /// What was left out.
+    pub left_out: LeftOut,
+}
+
 /// Samples that any number of threads may read in any order.
 pub trait Source: Send + Sync {
-    /// All samples, in an order that depends on the files alone.
-    fn samples(&self) -> &[Sample];
+    /// What opening found.
+    fn listing(&self) -> &Listing;
 
-    /// The names of the classes, empty where there are none.
-    fn classnames(&self) -> &[String] {
-        &[]
+    /// The samples of the listing.
+    fn samples(&self) -> &[Sample] {
+        &self.listing().samples
     }
 
-    /// What was left out at opening.
-    fn left_out(&self) -> &LeftOut;
+    /// The classes of the listing.
+    fn classnames(&self) -> &[String] {
+        &self.listing().classnames
+    }
+
+    /// What the listing says was left out.
+    fn left_out(&self) -> &LeftOut {
+        &self.listing().left_out
+    }
 
     /// Where the sample at `index` lies, for a person.
     fn place(&self, index: usize) -> String;

@@ -7,14 +7,13 @@ use pinhole_data::{Stamps, load_picture, picture, stamps};
 
 use super::super::error::LoadError;
 use super::folder::id_below;
-use super::{LeftOut, Sample, Source};
+use super::{LeftOut, Listing, Sample, Source};
 
 /// Stamps with one caption each.
 #[derive(Debug)]
 pub struct CaptionedStamps {
     stamps: Vec<stamps::Stamp>,
-    samples: Vec<Sample>,
-    left_out: LeftOut,
+    listing: Listing,
 }
 
 impl CaptionedStamps {
@@ -57,19 +56,18 @@ impl CaptionedStamps {
         left_out.check(dir.display(), samples.len())?;
         Ok(Self {
             stamps: kept,
-            samples,
-            left_out,
+            listing: Listing {
+                samples,
+                left_out,
+                ..Listing::default()
+            },
         })
     }
 }
 
 impl Source for CaptionedStamps {
-    fn samples(&self) -> &[Sample] {
-        &self.samples
-    }
-
-    fn left_out(&self) -> &LeftOut {
-        &self.left_out
+    fn listing(&self) -> &Listing {
+        &self.listing
     }
 
     fn place(&self, index: usize) -> String {

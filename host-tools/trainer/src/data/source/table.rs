@@ -13,7 +13,7 @@ use pinhole_data::{DataError, load_picture, picture};
 use serde::Deserialize;
 
 use super::super::error::LoadError;
-use super::{LeftOut, Sample, Source};
+use super::{LeftOut, Listing, Sample, Source};
 
 /// Which column is what.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -44,9 +44,7 @@ impl Default for Columns {
 #[derive(Debug)]
 pub struct Table {
     paths: Vec<PathBuf>,
-    samples: Vec<Sample>,
-    classnames: Vec<String>,
-    left_out: LeftOut,
+    listing: Listing,
 }
 
 impl Table {
@@ -99,16 +97,8 @@ impl Table {
 }
 
 impl Source for Table {
-    fn samples(&self) -> &[Sample] {
-        &self.samples
-    }
-
-    fn classnames(&self) -> &[String] {
-        &self.classnames
-    }
-
-    fn left_out(&self) -> &LeftOut {
-        &self.left_out
+    fn listing(&self) -> &Listing {
+        &self.listing
     }
 
     fn place(&self, index: usize) -> String {
@@ -286,9 +276,11 @@ impl Rows<'_> {
         self.left_out.check(table.display(), samples.len())?;
         Ok(Table {
             paths,
-            samples,
-            classnames: classes.into_keys().collect(),
-            left_out: self.left_out,
+            listing: Listing {
+                samples,
+                classnames: classes.into_keys().collect(),
+                left_out: self.left_out,
+            },
         })
     }
 }

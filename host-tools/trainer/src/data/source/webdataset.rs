@@ -18,7 +18,7 @@ use pinhole_data::{DataError, decode_picture, picture};
 use serde::Deserialize;
 
 use super::super::error::LoadError;
-use super::{LeftOut, Sample, Source, expand_braces};
+use super::{LeftOut, Listing, Sample, Source, expand_braces};
 
 /// A text longer than this is no caption.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
@@ -32,8 +32,7 @@ const START_BYTES: u64 = 64;
 pub struct WebDataset {
     shards: Vec<PathBuf>,
     entries: Vec<Entry>,
-    samples: Vec<Sample>,
-    left_out: LeftOut,
+    listing: Listing,
 }
 
 /// Where a picture lies.
@@ -58,38 +57,44 @@ impl WebDataset {
         let mut found = Self {
             shards: Vec::new(),
             entries: Vec::new(),
-            samples: Vec::new(),
-            left_out: LeftOut::default(),
+            listing: Listing::default(),
         };
         for (index, shard) in shards.iter().enumerate() {
             let mut records = BTreeMap::new();
             // What a cut shard has before the cut is good.
-            if let Err(reason) = read_shard(index, shard, &mut records, &mut found.left_out) {
-                found.left_out.broken(shard.display(), reason);
+            if let Err(reason) = read_shard(index, shard, &mut records, &mut found.listing.left_out)
+            {
+                found.listing.left_out.broken(shard.display(), reason);
             }
             found.take(shard, records);
         }
         found.shards = shards;
-        found.left_out.check(pattern, found.samples.len())?;
+        let Listing {
+            samples, left_out, ..
+        } = &found.listing;
+        left_out.check(pattern, samples.len())?;
         Ok(found)
     }
 
     fn take(&mut self, shard: &Path, records: BTreeMap<String, Record>) {
+        let Listing {
+            samples, left_out, ..
+        } = &mut self.listing;
         let file = shard.file_name().unwrap_or_default().to_string_lossy();
         for (key, record) in records {
             let place = format!("{}: {key}", shard.display());
             let Some(entry) = record.picture else {
                 // A record whose picture is broken has been listed.
                 if record.has_text && !record.is_broken {
-                    self.left_out.without_picture.push(place);
+                    left_out.without_picture.push(place);
                 }
                 continue;
             };
             if record.captions.is_empty() {
-                self.left_out.without_caption.push(place);
+                left_out.without_caption.push(place);
             }
             self.entries.push(entry);
-            self.samples.push(Sample {
+            samples.push(Sample {
                 id: format!("{file}/{key}"),
                 captions: record.captions,
                 label: record.label,
@@ -99,12 +104,8 @@ impl WebDataset {
 }
 
 impl Source for WebDataset {
-    fn samples(&self) -> &[Sample] {
-        &self.samples
-    }
-
-    fn left_out(&self) -> &LeftOut {
-        &self.left_out
+    fn listing(&self) -> &Listing {
+        &self.listing
     }
 
     fn place(&self, index: usize) -> String {
