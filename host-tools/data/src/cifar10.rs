@@ -86,6 +86,32 @@ impl Cifar10 {
         Self::read(dir.as_ref(), &TRAIN, true, BATCH_LEN)
     }
 
+    /// Pictures that lie in memory, `rows` being (len, 32, 32, 3), with a class index each or none at all.
+    ///
+    /// # Errors
+    /// [`DataError::Layout`] where `rows` is empty or no whole number of pictures, or the labels do not fit them.
+    pub fn from_rows(rows: Vec<u8>, labels: Option<Vec<u8>>) -> Result<Self, DataError> {
+        let here = Path::new("rows in memory");
+        let batch_len = rows.len() / PICTURE_BYTES;
+        if batch_len == 0 || !rows.len().is_multiple_of(PICTURE_BYTES) {
+            let expected = format!("a whole number of pictures of {PICTURE_BYTES} bytes");
+            return Err(layout(here, format!("{} bytes", rows.len()), expected));
+        }
+        if let Some(labels) = &labels {
+            let most = labels.iter().max().map_or(0, |most| usize::from(*most));
+            if labels.len() != batch_len || most >= CLASSNAMES.len() {
+                let found = format!("{} labels of up to {most}", labels.len());
+                let expected = format!("{batch_len} labels below {}", CLASSNAMES.len());
+                return Err(layout(here, found, expected));
+            }
+        }
+        Ok(Self {
+            batches: vec![rows],
+            labels,
+            batch_len,
+        })
+    }
+
     fn read(
         dir: &Path,
         files: &Files,
@@ -328,5 +354,21 @@ mod tests {
             .expect_err("empty")
             .to_string();
         assert!(error.contains("no test_batch.png"), "{error}");
+    }
+
+    #[test]
+    fn rows_in_memory_are_pictures_and_wrong_ones_are_refused() {
+        let rows: Vec<u8> = (0..2 * PICTURE_BYTES).map(|i| (i % 251) as u8).collect();
+        let data = Cifar10::from_rows(rows.clone(), Some(vec![3, 9])).expect("rows");
+        assert_eq!((data.len(), data.label(1)), (2, Some(9)));
+        assert_eq!(data.pixels(1), &rows[PICTURE_BYTES..]);
+        for (rows, labels) in [
+            (Vec::new(), None),
+            (vec![0; PICTURE_BYTES + 1], None),
+            (vec![0; PICTURE_BYTES], Some(vec![0, 0])),
+            (vec![0; PICTURE_BYTES], Some(vec![10])),
+        ] {
+            assert!(Cifar10::from_rows(rows, labels).is_err());
+        }
     }
 }

@@ -114,7 +114,8 @@ impl ImageFolder {
             match picture::check_header(&path) {
                 Ok(()) => self.samples.push(Sample { path, label }),
                 Err(error)
-                    if picture::format_of(&path).is_ok() || is_named_like_a_picture(&path) =>
+                    if picture::format_of(&path).is_ok()
+                        || picture::is_named_like_a_picture(&path) =>
                 {
                     self.broken.push((path, error.to_string()));
                 }
@@ -167,19 +168,6 @@ fn sorted_entries(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
     }
     paths.sort_unstable();
     Ok(paths)
-}
-
-fn is_named_like_a_picture(path: &Path) -> bool {
-    const ENDINGS: [&str; 10] = [
-        "png", "jpg", "jpeg", "webp", "bmp", "gif", "pnm", "ppm", "pgm", "pbm",
-    ];
-    let ending = path
-        .extension()
-        .and_then(|ending| ending.to_str())
-        .unwrap_or_default();
-    ENDINGS
-        .iter()
-        .any(|known| known.eq_ignore_ascii_case(ending))
 }
 
 fn layout(path: &Path, found: String, expected: String) -> DataError {

@@ -51,26 +51,61 @@ pub fn load_picture(path: impl AsRef<Path>) -> Result<RgbImage, DataError> {
     reader
         .read_to_end(&mut bytes)
         .map_err(|e| DataError::io("read", path, e))?;
+    decode_jpeg(path, &bytes)
+}
+
+/// Decodes a picture that lies in memory, as [`load_picture`] does one in a file; `place` names it in errors.
+///
+/// # Errors
+/// [`DataError::Picture`] as [`load_picture`].
+pub fn decode_picture(place: impl AsRef<Path>, bytes: &[u8]) -> Result<RgbImage, DataError> {
+    let place = place.as_ref();
+    match format_of_bytes(place, bytes)? {
+        ImageFormat::Jpeg => decode_jpeg(place, bytes),
+        format => decode(place, Cursor::new(bytes), format),
+    }
+}
+
+fn decode_jpeg(path: &Path, bytes: &[u8]) -> Result<RgbImage, DataError> {
     // The JPEG decoder fills the missing part of a cut file with grey and calls it success.
-    if !jpeg_is_complete(&bytes) {
+    if !jpeg_is_complete(bytes) {
         let found = format!("a JPEG file cut off after {} bytes", bytes.len());
         return Err(refused(path, &found, "its end marker"));
     }
-    decode(path, Cursor::new(bytes), format)
+    decode(path, Cursor::new(bytes), ImageFormat::Jpeg)
 }
 
 /// The format that the first bytes of a file tell, if it is one that can be decoded.
-pub(crate) fn format_of(path: &Path) -> Result<ImageFormat, DataError> {
+///
+/// # Errors
+/// [`DataError::Picture`] where it is not, [`DataError::Io`] where the file cannot be read.
+pub fn format_of(path: &Path) -> Result<ImageFormat, DataError> {
     sniff(path, &mut open(path)?.0)
 }
 
 /// Reads the header only: the format and the size are fine, the rest may still be broken.
-pub(crate) fn check_header(path: &Path) -> Result<(), DataError> {
+///
+/// # Errors
+/// As [`load_picture`], of what the header tells.
+pub fn check_header(path: &Path) -> Result<(), DataError> {
     let (mut reader, _) = open(path)?;
     let format = sniff(path, &mut reader)?;
     let size = ImageReader::with_format(reader, format).into_dimensions();
     let (width, height) = size.map_err(|e| broken(path, format, &e))?;
     check_size(path, width, height)
+}
+
+/// Whether a file name ends as those of pictures do.
+pub fn is_named_like_a_picture(path: &Path) -> bool {
+    const ENDINGS: [&str; 10] = [
+        "png", "jpg", "jpeg", "webp", "bmp", "gif", "pnm", "ppm", "pgm", "pbm",
+    ];
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    ending.is_some_and(|ending| {
+        ENDINGS
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(ending))
+    })
 }
 
 /// Opens a plain file and tells its length; a pipe would block for ever, a device may have no end.
@@ -92,6 +127,14 @@ fn sniff(path: &Path, reader: &mut BufReader<File>) -> Result<ImageFormat, DataE
     let start = reader
         .fill_buf()
         .map_err(|e| DataError::io("read", path, e))?;
+    format_of_bytes(path, start)
+}
+
+/// The format that the first bytes of a picture tell, if it is one that can be decoded; `path` names it in errors.
+///
+/// # Errors
+/// [`DataError::Picture`] where it is not.
+pub fn format_of_bytes(path: &Path, start: &[u8]) -> Result<ImageFormat, DataError> {
     if start.is_empty() {
         return Err(refused(path, "an empty file", EXPECTED));
     }

@@ -245,3 +245,21 @@ fn a_thumbnail_with_its_own_end_marker_does_not_hide_a_cut() {
     assert!(jpeg_is_complete(&bytes));
     assert!(!jpeg_is_complete(&bytes[..bytes.len() - 2]));
 }
+
+#[test]
+fn a_picture_in_memory_is_decoded_as_one_in_a_file() {
+    let dir = TempDir::new().expect("temp dir");
+    for (ending, format) in FORMATS {
+        let bytes = encoded(&noise(9, 5), format);
+        let path = written(&dir, &format!("a.{ending}"), &bytes);
+        let in_memory = decode_picture("shard.tar: a", &bytes).expect(ending);
+        assert_eq!(in_memory, load_picture(&path).expect(ending), "{ending}");
+    }
+    let jpeg = encoded(&noise(9, 5), ImageFormat::Jpeg);
+    for bytes in [&[][..], b"text", &jpeg[..jpeg.len() - 9]] {
+        let error = decode_picture("shard.tar: a", bytes)
+            .expect_err("broken")
+            .to_string();
+        assert!(error.starts_with("shard.tar: a is not"), "{error}");
+    }
+}

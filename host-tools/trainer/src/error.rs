@@ -1,6 +1,7 @@
 //! What can go wrong in training, said so that the next step is clear.
 //!
-//! One enum for the crate: reading the recipe, reading features, the checkpoint and the outputs. Every variant names the
+//! One enum for the crate: reading the recipe, reading features, loading training data, the
+//! checkpoint and the outputs. Every variant names the
 //! file; where a number is wrong it says which was found and which was expected.
 
 use std::path::{Path, PathBuf};
@@ -76,6 +77,9 @@ pub enum TrainError {
     /// The inputs of a loss.
     #[error(transparent)]
     Loss(#[from] crate::loss::LossError),
+    /// Training data cannot be opened or loaded.
+    #[error(transparent)]
+    Data(#[from] crate::data::LoadError),
     /// The graph does not run.
     #[error(transparent)]
     Graph(#[from] pinhole_quantize::QuantizeError),

@@ -8,6 +8,8 @@
 //! [`mod@repair`] fine-tunes an int8 encoder towards its own f32 embeddings; `network` runs a graph of an encoder as a function
 //! that Burn differentiates. Nothing here reads a label of any picture.
 //!
+//! [`data`] is the way from pictures and captions on disk to batches of an encoder's input.
+//!
 //! The same recipe, inputs and machine give the same bytes, also when the run was killed and resumed on the way.
 //!
 //! ```no_run
@@ -22,6 +24,7 @@
 
 mod checkpoint;
 mod curve;
+pub mod data;
 mod error;
 pub mod features;
 #[cfg(test)]
