@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use pinhole_data::cifar10::CLASSNAMES;
 use pinhole_data::stamps::distinct_captions;
-use pinhole_data::{Cifar10, DataError, DataSpec, ImageFolder, Split, Stamps, load_picture};
+use pinhole_data::{Cifar10, DataError, DataSpec, ImageFolder, Split, Stamps, Table, load_picture};
 
 fn survey(text: &str) -> Result<String, DataError> {
     if std::path::Path::new(text).exists() {
@@ -33,6 +33,19 @@ fn survey(text: &str) -> Result<String, DataError> {
                 "{} pictures, {} classes, {skipped} skipped, {broken} broken",
                 folder.len(),
                 folder.classnames.len()
+            ))
+        }
+        DataSpec::Csv(file) => {
+            let table = Table::open(&file)?;
+            let captions: usize = table
+                .pictures
+                .iter()
+                .map(|picture| picture.captions.len())
+                .sum();
+            Ok(format!(
+                "{} pictures, {} classes, {captions} captions",
+                table.pictures.len(),
+                table.classnames.len()
             ))
         }
         DataSpec::Stamps(dir) => {

@@ -1,8 +1,8 @@
 //! `imagefolder:DIR`: a folder of class folders, the layout that torchvision's `ImageFolder` made common.
 //!
 //! Each folder directly below DIR is a class and its name is the class name; the pictures of a class may lie at any
-//! depth below it. Classes are sorted by name, pictures by path, so that the same files give the same order. A file is a
-//! picture by its first bytes, not by its name; others are skipped and listed, broken pictures are listed apart.
+//! depth below it. Classes are sorted by name, pictures by path, so that the same files give the same order. A file
+//! is a picture by its first bytes, not by its name; others are skipped and listed, broken pictures are listed apart.
 //! Hidden files and links to folders are passed over.
 
 use std::fs;
@@ -136,6 +136,27 @@ impl ImageFolder {
     }
 }
 
+/// The folders of a training and of a test split: `train` and `test` (or `val`) where `dir` has these two folders and
+/// no other.
+///
+/// # Errors
+/// [`DataError::Io`] where `dir` cannot be read.
+pub fn splits(dir: &Path) -> Result<Option<(PathBuf, PathBuf)>, DataError> {
+    let mut folders = sorted_entries(dir)?;
+    folders.retain(|path| path.is_dir());
+    let [a, b] = &folders[..] else {
+        return Ok(None);
+    };
+    let is = |path: &Path, name: &str| path.file_name().is_some_and(|found| found == name);
+    Ok(if is(a, "test") && is(b, "train") {
+        Some((b.clone(), a.clone()))
+    } else if is(a, "train") && is(b, "val") {
+        Some((a.clone(), b.clone()))
+    } else {
+        None
+    })
+}
+
 fn sorted_entries(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
     let read_error = |e| DataError::io("read", dir, e);
     let mut paths = Vec::new();
@@ -259,5 +280,18 @@ mod tests {
         save(&dir, "cat/a.png");
         std::os::unix::fs::symlink(dir.path(), dir.path().join("cat/up")).expect("link");
         assert_eq!(ImageFolder::open(dir.path()).expect("open").len(), 1);
+    }
+
+    #[test]
+    fn train_and_test_alone_are_splits() {
+        let dir = TempDir::new().expect("temp dir");
+        let folder = |name: &str| fs::create_dir(dir.path().join(name)).expect("a folder");
+        folder("train");
+        assert_eq!(splits(dir.path()).expect("readable"), None);
+        folder("test");
+        let expected = (dir.path().join("train"), dir.path().join("test"));
+        assert_eq!(splits(dir.path()).expect("readable"), Some(expected));
+        folder("cat");
+        assert_eq!(splits(dir.path()).expect("readable"), None);
     }
 }

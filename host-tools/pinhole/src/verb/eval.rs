@@ -1,22 +1,34 @@
-//! `pinhole eval`: zero-shot accuracy on labelled pictures, recall on captioned ones.
+//! `pinhole eval`: what embeddings are good for, measured on labelled and captioned pictures.
+//!
+//! Without `--tasks` one number of the data ([`plain`]); with them a suite of measures ([`suite`]) whose definitions
+//! are in `pinhole-evaluate`, over pictures ([`source`]) that are embedded once and kept ([`cache`]).
+
+mod cache;
+mod calibration;
+mod duplicates;
+mod embeddings;
+mod labelled;
+mod map;
+mod plain;
+mod print;
+mod report;
+mod retrieval;
+mod source;
+mod suite;
+mod task;
 
 use std::path::PathBuf;
 
-use image::RgbImage;
-use pinhole_data::cifar10::CLASSNAMES;
-use pinhole_data::stamps::{Stamp, distinct_captions};
-use pinhole_data::{Cifar10, DataSpec, ImageFolder, Split, Stamps, load_picture};
-use pinhole_text::classes::ClassList;
-use rayon::prelude::*;
-use serde::{Serialize, Serializer};
+use pinhole_data::DataSpec;
+use pinhole_text::templates::Templates;
 
-use crate::encoder::{Embedding, ImageEncoder, TextEncoder, kernels};
+use crate::encoder::{ImageEncoder, TextEncoder, kernels};
 use crate::failure::{Failure, Outcome};
-use crate::output::{json, note, say};
+use crate::files;
 use crate::verb::classify::{self, at_least_one};
-use crate::{bank, files, progress};
+use task::Asked;
 
-/// Measure zero-shot accuracy.
+/// Measure embeddings: accuracy, retrieval, calibration, duplicates.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -28,21 +40,42 @@ Examples:
     --data stamps:$(pinhole data get stamps) --json
   pinhole eval --model image.phm --text-encoder text.phm \\
     --data imagefolder:photos --float --limit 500
+  pinhole eval --model image.phm --text-encoder text.phm --data photos \\
+    --tasks all --out results --html report.html
+  pinhole eval --model image.phm --data photos --tasks knn,duplicates
 
-cifar10: the test split. imagefolder: one folder of pictures a class, named by
-the class. stamps: captioned pictures; each picture looks for its caption among
-all distinct captions.")]
+cifar10: the test split, and the training split for tasks that learn.
+imagefolder: one folder of pictures a class, named by the class; with --tasks
+also train/ and test/ with such folders, or else half of every class, drawn by
+--seed, is for training where a task learns. stamps: captioned pictures; each
+picture looks for its caption among all distinct captions. csv: the columns
+path, and any of caption, label and split (train or test); a picture may have
+several lines. The path of a folder is an imagefolder, that of a .csv a table.
+
+Tasks: zero-shot, retrieval, linear-probe, knn, nmi, duplicates, calibration,
+confusion, map; all is every one that the data and the encoders allow. Nothing
+is fitted to a picture that is measured. Broken pictures are left out, named
+and counted. docs/eval.md defines every number.")]
 pub(crate) struct Args {
     /// Packed image encoder (.phm) or a graph (.phg).
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// Packed text encoder (.phm).
-    #[arg(long, value_name = "FILE")]
-    text_encoder: PathBuf,
-    /// cifar10:DIR, imagefolder:DIR or stamps:DIR.
+    /// Packed text encoder (.phm); tasks without text need none.
+    #[arg(long, value_name = "FILE", required_unless_present = "tasks")]
+    text_encoder: Option<PathBuf>,
+    /// cifar10:DIR, imagefolder:DIR, stamps:DIR or csv:FILE.
     #[arg(long, value_name = "SPEC")]
     data: String,
-    /// Names for the classes of the data, in its order: a file, a list or a built-in list; the data's own when left out.
+    /// What to measure, separated by commas; all is everything possible.
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        hide_possible_values = true
+    )]
+    tasks: Vec<Asked>,
+    /// Names for the classes of the data, in its order: a file, a list or a built-in list; the data's own when left
+    /// out.
     #[arg(long, value_name = "LIST")]
     classes: Option<String>,
     /// A file with one template a line, or a built-in set; templates.txt beside the text encoder when left out.
@@ -51,9 +84,35 @@ pub(crate) struct Args {
     /// Run the f32 graph (the .phg beside a .phm) and f32 scores.
     #[arg(long)]
     float: bool,
-    /// Only the first N pictures; all of them when left out.
+    /// Only the first N pictures, with --tasks N drawn by --seed; all of them when left out.
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     limit: Option<usize>,
+    /// At most N training pictures, drawn by --seed; all of them when left out.
+    #[arg(long, value_name = "N", value_parser = at_least_one, requires = "tasks")]
+    train_limit: Option<usize>,
+    /// Pictures at least this alike, as a cosine, are duplicates.
+    #[arg(long, value_name = "C", default_value_t = 0.98, requires = "tasks")]
+    duplicate_cosine: f32,
+    /// Seed of every draw: splits, limits, clusters, resampling.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "tasks")]
+    seed: u64,
+    /// A folder for the results: results.json, pictures as SVG, duplicates.csv.
+    #[arg(long, value_name = "DIR", requires = "tasks")]
+    out: Option<PathBuf>,
+    /// Write a report for people: one file that needs no other.
+    #[arg(long, value_name = "FILE", requires = "tasks")]
+    html: Option<PathBuf>,
+    /// Where embeddings are kept with --tasks; embeddings/ in the cache of pinhole data when left out.
+    #[arg(
+        long,
+        value_name = "DIR",
+        requires = "tasks",
+        conflicts_with = "no_cache"
+    )]
+    cache: Option<PathBuf>,
+    /// Keep no embeddings and use none.
+    #[arg(long, requires = "tasks")]
+    no_cache: bool,
     /// Kernel set; the fastest when left out.
     #[arg(long, value_name = "NAME")]
     kernels: Option<String>,
@@ -65,344 +124,52 @@ pub(crate) struct Args {
 /// Runs the verb.
 pub(crate) fn run(args: Args) -> Outcome {
     let spec = DataSpec::parse(&args.data)?;
+    if !(-1.0..=1.0).contains(&args.duplicate_cosine) {
+        return Err(Failure::new(format_args!(
+            "--duplicate-cosine: found {}, expected a number from -1 to 1",
+            args.duplicate_cosine
+        ))
+        .help("--duplicate-cosine 0.98"));
+    }
+    if let Some(path) = &args.html {
+        files::check_target(path)?;
+    }
     let kernels = kernels(args.kernels.as_deref())?;
-    let text = TextEncoder::open(&args.text_encoder, kernels)?;
+    let text = match &args.text_encoder {
+        Some(path) => Some(TextEncoder::open(path, kernels)?),
+        None => None,
+    };
     let encoder = ImageEncoder::open(&args.model, args.float, kernels)?;
+    if let Some(text) = &text {
+        check_halves(&args, &encoder, text)?;
+    }
+    match &text {
+        Some(text) if args.tasks.is_empty() => plain::run(&args, &spec, &encoder, text, kernels),
+        _ => suite::run(&args, &spec, &encoder, text.as_ref(), kernels),
+    }
+}
+
+/// Refuses encoders of two spaces.
+fn check_halves(args: &Args, encoder: &ImageEncoder, text: &TextEncoder) -> Outcome {
     let (image_space, text_space) = (
         encoder.loaded.model.embedding_space(),
         text.loaded.model.embedding_space(),
     );
-    if image_space != text_space {
-        return Err(Failure::new(format_args!(
-            "{}: found embedding space {}, expected {} as in {}: they are not halves of one dual encoder",
-            args.text_encoder.display(),
-            files::hex(&text_space),
-            files::hex(&image_space),
-            args.model.display()
-        ))
-        .help("name the text encoder that was trained with this image encoder"));
+    if image_space == text_space {
+        return Ok(());
     }
-    let about = About {
-        model_sha256: files::sha256(&files::read(&args.model)?),
-        model: args.model.clone(),
-        data: args.data.clone(),
-        float: args.float,
-        kernels: kernels.name(),
-    };
-    match &spec {
-        DataSpec::Cifar10(dir) => {
-            let data = Cifar10::open(dir, Split::Test)?;
-            let labelled = Labelled {
-                names: CLASSNAMES.iter().map(ToString::to_string).collect(),
-                count: data.len(),
-                picture: &|i| Ok(data.picture(i)),
-                label: &|i| data.label(i),
-            };
-            print_accuracy(&args, &accuracy(&args, &encoder, &text, &labelled, about)?)
-        }
-        DataSpec::ImageFolder(dir) => {
-            let data = ImageFolder::open(dir)?;
-            for (path, reason) in &data.broken {
-                note!("left out {}: {reason}", path.display());
-            }
-            let labelled = Labelled {
-                names: data.classnames.clone(),
-                count: data.len(),
-                picture: &|i| Ok(load_picture(&data.samples[i].path)?),
-                label: &|i| Some(data.samples[i].label),
-            };
-            print_accuracy(&args, &accuracy(&args, &encoder, &text, &labelled, about)?)
-        }
-        DataSpec::Stamps(dir) => {
-            let stamps = Stamps::open(dir)?;
-            print_retrieval(&args, &retrieval(&args, &encoder, &text, &stamps, about)?)
-        }
-    }
+    Err(Failure::new(format_args!(
+        "{}: found embedding space {}, expected {} as in {}: they are not halves of one dual encoder",
+        args.text_encoder.as_deref().unwrap_or(&args.model).display(),
+        files::hex(&text_space),
+        files::hex(&image_space),
+        args.model.display()
+    ))
+    .help("name the text encoder that was trained with this image encoder"))
 }
 
-/// What was measured, with what.
-#[derive(Serialize)]
-struct About {
-    model_sha256: String,
-    model: PathBuf,
-    data: String,
-    float: bool,
-    kernels: &'static str,
-}
-
-/// Of labelled pictures; the order of keys is part of the output.
-#[derive(Serialize)]
-struct Accuracy {
-    top1: f64,
-    top5: f64,
-    count: usize,
-    classes: usize,
-    #[serde(flatten)]
-    about: About,
-    templates: String,
-    #[serde(serialize_with = "in_order")]
-    per_class_top1: Vec<(String, f64)>,
-}
-
-/// Of captioned pictures; the order of keys is part of the output.
-#[derive(Serialize)]
-struct Retrieval {
-    recall1: f64,
-    recall5: f64,
-    count: usize,
-    captions: usize,
-    #[serde(flatten)]
-    about: About,
-    /// The pictures that are no drawings.
-    photos: Recall,
-    pictures_in_all: usize,
-}
-
-/// Of some of the captioned pictures.
-#[derive(Serialize)]
-struct Recall {
-    recall1: f64,
-    recall5: f64,
-    count: usize,
-}
-
-/// Pairs as an object that keeps their order.
-fn in_order<S: Serializer>(pairs: &[(String, f64)], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
-}
-
-/// Embeds pictures 0..count on all cores, in order.
-fn embed(
-    encoder: &ImageEncoder,
-    float: bool,
-    count: usize,
-    picture: &(dyn Fn(usize) -> Outcome<RgbImage> + Sync),
-) -> Outcome<Vec<Vec<f32>>> {
-    let bar = progress::bar("embedding pictures", count);
-    let embeddings = (0..count)
-        .into_par_iter()
-        .map_init(
-            || encoder.session(),
-            |session, index| {
-                let embedding = session.encode(&picture(index)?)?;
-                bar.inc(1);
-                Ok(if float {
-                    embedding
-                } else {
-                    Embedding::I8(embedding.to_i8())
-                }
-                .to_unit_f32())
-            },
-        )
-        .collect();
-    bar.finish_and_clear();
-    embeddings
-}
-
-/// As a bank would hold it: int8 unless `float`.
-fn as_scored(embeddings: Vec<Vec<f32>>, float: bool) -> Vec<Vec<f32>> {
-    if float {
-        return embeddings;
-    }
-    embeddings
-        .into_iter()
-        .map(|embedding| Embedding::I8(Embedding::F32(embedding).to_i8()).to_unit_f32())
-        .collect()
-}
-
-/// How many candidates score higher than `target`; earlier ones win ties, as in a bank.
-fn rank(picture: &[f32], candidates: &[Vec<f32>], target: usize) -> usize {
-    let dot =
-        |candidate: &[f32]| -> f32 { candidate.iter().zip(picture).map(|(a, b)| a * b).sum() };
-    let own = dot(&candidates[target]);
-    let beats = |(index, candidate): (usize, &Vec<f32>)| {
-        let score = dot(candidate);
-        score > own || (score == own && index < target)
-    };
-    candidates
-        .iter()
-        .enumerate()
-        .filter(|pair| beats(*pair))
-        .count()
-}
-
-/// Share of `ranks` below `k`.
-fn recall(ranks: &[usize], k: usize) -> f64 {
-    ranks.iter().filter(|&&rank| rank < k).count() as f64 / ranks.len().max(1) as f64
-}
-
-/// Pictures with the index of their class.
-struct Labelled<'a> {
-    names: Vec<String>,
-    count: usize,
-    picture: &'a (dyn Fn(usize) -> Outcome<RgbImage> + Sync),
-    label: &'a dyn Fn(usize) -> Option<usize>,
-}
-
-fn accuracy(
-    args: &Args,
-    encoder: &ImageEncoder,
-    text: &TextEncoder,
-    data: &Labelled<'_>,
-    about: About,
-) -> Outcome<Accuracy> {
-    let names = &data.names;
-    let count = data.count.min(args.limit.unwrap_or(usize::MAX));
-    let classes = match &args.classes {
-        Some(list) => ClassList::from_arg(list)?,
-        None => ClassList::from_names(&args.data, names)?,
-    };
-    let found = classes.as_slice().len();
-    if found != names.len() {
-        return Err(Failure::new(format_args!(
-            "--classes: found {found} classes, expected the {} of the data",
-            names.len()
-        ))
-        .help(format_args!(
-            "the data has, in this order: {}",
-            names.join(", ")
-        )));
-    }
-    let templates = classify::templates(args.templates.as_deref(), &args.text_encoder)?;
-    let class_embeddings = as_scored(
-        bank::class_embeddings(text, &classes, &templates)?,
-        args.float,
-    );
-    let label = |index| {
-        (data.label)(index)
-            .ok_or_else(|| Failure::new(format_args!("{}: has no labels", args.data)))
-    };
-    let labels: Vec<usize> = (0..count).map(label).collect::<Outcome<_>>()?;
-    let embeddings = embed(encoder, args.float, count, data.picture)?;
-    let ranks: Vec<usize> = embeddings
-        .iter()
-        .zip(&labels)
-        .map(|(embedding, &label)| rank(embedding, &class_embeddings, label))
-        .collect();
-    let per_class_top1 = classes
-        .as_slice()
-        .iter()
-        .enumerate()
-        .map(|(class, listed)| {
-            let ranks: Vec<usize> = ranks
-                .iter()
-                .zip(&labels)
-                .filter(|(_, label)| **label == class)
-                .map(|(r, _)| *r)
-                .collect();
-            (listed.name().to_string(), recall(&ranks, 1))
-        })
-        .collect();
-    Ok(Accuracy {
-        top1: recall(&ranks, 1),
-        top5: recall(&ranks, 5),
-        count,
-        classes: names.len(),
-        about,
-        templates: templates.name().to_string(),
-        per_class_top1,
-    })
-}
-
-fn retrieval(
-    args: &Args,
-    encoder: &ImageEncoder,
-    text: &TextEncoder,
-    stamps: &Stamps,
-    about: About,
-) -> Outcome<Retrieval> {
-    let captions = distinct_captions(&stamps.stamps);
-    let single: Vec<&Stamp> = stamps.single_objects();
-    let count = single.len().min(args.limit.unwrap_or(usize::MAX));
-    if count == 0 {
-        return Err(Failure::new(format_args!(
-            "{}: found no caption that is a sentence of one object, expected some",
-            args.data
-        ))
-        .help("pinhole data get stamps prints a folder that has them"));
-    }
-    let prompts: Vec<Vec<u32>> = captions
-        .iter()
-        .map(|caption| text.tokenizer.encode(caption))
-        .collect();
-    let bar = progress::bar("embedding captions", prompts.len());
-    let candidates = as_scored(text.encode(&prompts, &|| bar.inc(1))?, args.float);
-    bar.finish_and_clear();
-    let embeddings = embed(encoder, args.float, count, &|index| {
-        Ok(load_picture(&single[index].path)?)
-    })?;
-    let ranks: Vec<usize> = embeddings
-        .iter()
-        .zip(&single)
-        .map(|(embedding, stamp)| {
-            let target = captions
-                .iter()
-                .position(|caption| *caption == stamp.caption)
-                .unwrap_or(0);
-            rank(embedding, &candidates, target)
-        })
-        .collect();
-    let photos: Vec<usize> = ranks
-        .iter()
-        .zip(&single)
-        .filter(|(_, stamp)| !stamp.is_cartoon)
-        .map(|(r, _)| *r)
-        .collect();
-    Ok(Retrieval {
-        recall1: recall(&ranks, 1),
-        recall5: recall(&ranks, 5),
-        count,
-        captions: captions.len(),
-        about,
-        photos: Recall {
-            recall1: recall(&photos, 1),
-            recall5: recall(&photos, 5),
-            count: photos.len(),
-        },
-        pictures_in_all: stamps.stamps.len(),
-    })
-}
-
-/// How the numbers came about, for people.
-fn kind(args: &Args) -> &'static str {
-    if args.float { "f32" } else { "int8" }
-}
-
-fn print_accuracy(args: &Args, result: &Accuracy) -> Outcome {
-    /// Classes that are listed for people; `--json` has all.
-    const LISTED: usize = 20;
-    if args.json {
-        return json(result);
-    }
-    say!(
-        "{}: top-1 {:.2} %, top-5 {:.2} % of {} pictures, {} classes",
-        kind(args),
-        100.0 * result.top1,
-        100.0 * result.top5,
-        result.count,
-        result.classes
-    );
-    for (name, share) in result.per_class_top1.iter().take(LISTED) {
-        say!("    {name:<20} {:.1} %", 100.0 * share);
-    }
-    match result.per_class_top1.len().saturating_sub(LISTED) {
-        0 => {}
-        more => say!("    and {more} more classes: --json"),
-    }
-    Ok(())
-}
-
-fn print_retrieval(args: &Args, result: &Retrieval) -> Outcome {
-    if args.json {
-        return json(result);
-    }
-    say!(
-        "{}: recall@1 {:.2} %, recall@5 {:.2} % of {} pictures among {} captions",
-        kind(args),
-        100.0 * result.recall1,
-        100.0 * result.recall5,
-        result.count,
-        result.captions
-    );
-    Ok(())
+/// The templates that were asked for, or those of the text encoder.
+fn templates(args: &Args) -> Outcome<Templates> {
+    let text_encoder = args.text_encoder.as_deref().unwrap_or(&args.model);
+    classify::templates(args.templates.as_deref(), text_encoder)
 }

@@ -500,7 +500,7 @@ fn a_wrong_data_spec_or_an_empty_data_set_is_refused() {
         (format!("cifar100:{folder}"), "found kind `cifar100`"),
         (
             "photos".to_owned(),
-            "expected cifar10:DIR, imagefolder:DIR or stamps:DIR",
+            "expected cifar10:DIR, imagefolder:DIR, stamps:DIR or csv:FILE",
         ),
         (
             "imagefolder:/no/such/folder".to_owned(),

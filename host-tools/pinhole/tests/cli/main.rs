@@ -6,6 +6,7 @@
 mod bad_input;
 mod clip;
 mod diff;
+mod eval;
 mod export;
 mod foreign;
 mod golden;
