@@ -67,7 +67,7 @@ pub(crate) fn supports(state: &Lowering<'_>, node: &Node) -> bool {
             ..
         } => computed(0) && over_tokens(state, node, axes),
         Op::Binary {
-            function: Binary::Add,
+            function: Binary::Add | Binary::Sub,
             ..
         } if is_wide_sum(state, node) => true,
         Op::Binary {
@@ -204,7 +204,11 @@ pub(crate) fn lower(state: &mut Lowering<'_>, node: &Node) -> Result<(), Reason>
         Op::Binary {
             function: Binary::Add,
             activation,
-        } if is_wide_sum(state, node) => transformer::add(state, node, *activation),
+        } if is_wide_sum(state, node) => transformer::add(state, node, [1, 1], *activation),
+        Op::Binary {
+            function: Binary::Sub,
+            activation,
+        } => transformer::add(state, node, [1, -1], *activation),
         Op::Binary {
             function: Binary::Add,
             activation,

@@ -34,10 +34,11 @@ pub(crate) fn quant_of(state: &Lowering<'_>, lowered: usize) -> ActivationQuant 
     }
 }
 
-/// A sum in 16 bits; either operand may be a constant, and one that is smaller repeats.
+/// A sum of operands with these signs in 16 bits; either may be a constant, and one that is smaller repeats.
 pub(crate) fn add(
     state: &mut Lowering<'_>,
     node: &Node,
+    signs: [i32; 2],
     activation: Activation,
 ) -> Result<(), Reason> {
     let output = activation_quant(state, node.output)?;
@@ -46,7 +47,11 @@ pub(crate) fn add(
         *operand = term(state, id, node.output)?;
     }
     let factors = operands.map(|operand| factor(&quant_of(state, operand), &output));
-    let (multiplier, shift) = common_shift(factors)?;
+    let (mut multiplier, shift) = common_shift(factors)?;
+    multiplier
+        .iter_mut()
+        .zip(signs)
+        .for_each(|(m, sign)| *m *= sign);
     let (clamp_min, clamp_max) = clamp(activation, &output);
     let params = AddS16Params {
         multiplier: multiplier.map(Into::into),

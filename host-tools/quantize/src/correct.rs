@@ -6,7 +6,7 @@ use pinhole_graph::op::Activation;
 use pinhole_graph::{Graph, Node, Op, Tensor, ValueId};
 use rayon::prelude::*;
 
-use crate::{Input, Progress, QuantizeError, Runner};
+use crate::{Input, Progress, QuantizeError, Runner, fine};
 
 /// Outputs that a packed model may have.
 const LAYERS_AT_ONCE: usize = 4;
@@ -70,6 +70,7 @@ fn is_linear(graph: &Graph, node: &Node) -> bool {
         }
     );
     linear
+        && !fine::reads_coarse_part(graph, node)
         && graph.values[node.output].quant.is_some()
         && node
             .inputs

@@ -20,8 +20,9 @@ use crate::observe::Channels;
 /// Channels that may have a table each.
 const EXACT_TABLES: usize = 32;
 
-/// A copy of `graph` whose tied tensors have balanced channel ranges; `channels[value]` is what calibration saw.
-pub(crate) fn equalize(graph: &Graph, channels: &[Channels]) -> Graph {
+/// A copy of `graph` whose tied tensors have balanced channel ranges, but for those with one of `kept`; `channels[value]` is
+/// what calibration saw.
+pub(crate) fn equalize(graph: &Graph, channels: &[Channels], kept: &BTreeSet<ValueId>) -> Graph {
     let mut equalized = graph.clone();
     let groups = groups(graph);
     let producers = graph.producers();
@@ -33,7 +34,7 @@ pub(crate) fn equalize(graph: &Graph, channels: &[Channels]) -> Graph {
             .collect();
         let all_fit = members
             .iter()
-            .all(|&value| fits(graph, value, &producers, &consumers));
+            .all(|&value| !kept.contains(&value) && fits(graph, value, &producers, &consumers));
         if members.is_empty() || !all_fit {
             continue;
         }

@@ -14,6 +14,7 @@ mod correct;
 mod descent;
 pub mod diff;
 mod equalize;
+mod fine;
 mod gptq;
 mod input;
 mod least_squares;
@@ -137,8 +138,12 @@ impl Calibration {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Self, QuantizeError> {
         let mut prepared = split::split(graph);
+        let wide = match options.wide {
+            true => fine::take_products_apart(&mut prepared, inputs, options, progress)?,
+            false => BTreeSet::new(),
+        };
         if options.equalize {
-            prepared = equalized(&prepared, inputs, progress)?;
+            prepared = equalized(&prepared, &wide, inputs, progress)?;
         }
         let runner = Runner::new(&prepared)?;
         let histograms = options.observer != Some(Observer::MinMax);
@@ -147,15 +152,13 @@ impl Calibration {
             prepared,
             statistics,
             observer: options.observer.unwrap_or(Observer::MinMax),
-            wide: BTreeSet::new(),
+            wide,
         };
         if options.observer.is_none() {
             calibration.choose_observer(inputs, &options.float_nodes, progress)?;
         }
-        if options.wide_stems {
-            calibration.widen(inputs, options, progress)?;
-        }
-        if options.observer.is_none() && !calibration.wide.is_empty() {
+        let found = options.wide && calibration.widen(inputs, options, progress)?;
+        if options.observer.is_none() && found {
             calibration.choose_observer(inputs, &options.float_nodes, progress)?;
         }
         Ok(calibration)
@@ -233,15 +236,16 @@ fn spread<T>(inputs: &[T], count: usize) -> Vec<&T> {
 /// Calibration inputs that observers are compared on.
 const OBSERVER_INPUTS: usize = 32;
 
-/// The graph with equal channel ranges.
+/// The graph with equal channel ranges but of `wide` values, which have bits enough.
 fn equalized(
     graph: &Graph,
+    wide: &BTreeSet<ValueId>,
     inputs: &[Input],
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Graph, QuantizeError> {
     let channels = observe::channels(&Runner::new(graph)?, graph, inputs, progress)?;
     Ok(smooth::smooth(
-        &equalize::equalize(graph, &channels),
+        &equalize::equalize(graph, &channels, wide),
         &channels,
     ))
 }

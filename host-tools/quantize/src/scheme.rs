@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use pinhole_graph::op::{Activation, Binary, Unary};
 use pinhole_graph::{EMBEDDING_MARGIN, Graph, Node, Op, QuantDType, QuantParams, ValueId};
 
+use crate::fine;
 use crate::observe::{Observer, Statistics};
 use crate::rounding::Rounding;
 use crate::widths::{self, Groups, is_mean_over_tokens};
@@ -28,8 +29,9 @@ pub struct Options {
     pub equalize: bool,
     /// How weights are rounded; none tries both and takes what keeps the model's output nearest.
     pub weights: Option<Rounding>,
-    /// Give 16 bits to what depthwise convolutions read by way of functions, where that pays (`stem.rs`).
-    pub wide_stems: bool,
+    /// Give 16 bits to what depthwise convolutions read by way of functions where that pays (`stem.rs`), and to what products read
+    /// where calibration cannot bound it (`fine.rs`).
+    pub wide: bool,
     /// Move biases so that channel means agree with f32.
     pub correct_biases: bool,
     /// Names of nodes that stay in f32.
@@ -42,7 +44,7 @@ impl Default for Options {
             observer: None,
             equalize: true,
             weights: None,
-            wide_stems: true,
+            wide: true,
             correct_biases: true,
             float_nodes: BTreeSet::new(),
         }
@@ -77,6 +79,9 @@ pub(crate) fn apply(
             .iter()
             .for_each(|&input| wanted[input] |= graph.values[input].constant.is_none());
     }
+    let coarse = |node: &Node| fine::coarse_part(graph, node);
+    let coarse: BTreeSet<ValueId> = graph.nodes.iter().filter_map(coarse).collect();
+    let products = fine::products(graph);
     let names = || graph.nodes.iter().map(|node| &node.name);
     quantized.meta.float_nodes = names()
         .filter(|name| float_nodes.contains(*name))
@@ -100,6 +105,8 @@ pub(crate) fn apply(
                     false => bound(graph, value).unwrap_or(0.0).max(STREAM_MARGIN * seen),
                 };
                 symmetric_i16(largest, 1.0)
+            } else if coarse.contains(&value) {
+                asymmetric_i8(fine::MARGIN * statistics.min, fine::MARGIN * statistics.max)
             } else if groups.is_symmetric(value) {
                 symmetric_i8(min.abs().max(max.abs()))
             } else {
@@ -129,8 +136,18 @@ pub(crate) fn apply(
             Op::Conv2d { .. } | Op::Linear { .. } => weights(&mut quantized, node),
             Op::Embedding => table(&mut quantized, node),
             Op::Reduce { .. } => mean(&mut quantized, node),
+            Op::Binary {
+                function: Binary::Sub,
+                ..
+            } => {
+                let coarse = quantized.values[node.inputs[1]].quant.as_ref();
+                quantized.values[node.output].quant = coarse.map(fine::fine_params);
+            }
             _ => {}
         }
+    }
+    for (of_coarse, of_fine) in products {
+        quantized.values[of_fine].quant = quantized.values[of_coarse].quant.clone();
     }
     quantized
 }
@@ -152,6 +169,10 @@ pub(crate) fn is_integer(graph: &Graph, node: &Node, float_nodes: &BTreeSet<Stri
         | Op::AvgPool { .. }
         | Op::MaxPool { .. }
         | Op::GlobalAvgPool => true,
+        Op::Binary {
+            function: Binary::Sub,
+            ..
+        } => fine::coarse_part(graph, node).is_some(),
         Op::Binary { function, .. } => matches!(function, Binary::Add | Binary::Mul),
         Op::Unary { function } => !matches!(
             function,

@@ -110,7 +110,7 @@ fn numbers(graph: &Graph, value: ValueId) -> &[f32] {
 }
 
 impl Calibration {
-    /// Gives 16 bits to the values ahead of depthwise convolutions where that pays.
+    /// Gives 16 bits to the values ahead of depthwise convolutions where that pays; whether it did anywhere.
     ///
     /// # Errors
     /// When a graph does not run.
@@ -119,10 +119,10 @@ impl Calibration {
         inputs: &[Input],
         options: &Options,
         progress: &(dyn Fn(Progress) + Sync),
-    ) -> Result<(), QuantizeError> {
+    ) -> Result<bool, QuantizeError> {
         let stems = stems(&self.prepared, &options.float_nodes);
         if stems.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let few = spread(inputs, OBSERVER_INPUTS);
         let expected = report::outputs(&self.prepared, &few)?;
@@ -135,7 +135,7 @@ impl Calibration {
             let cosine = report::mean_cosine(&expected, &report::outputs(&quantized, &few)?);
             Ok::<_, QuantizeError>(1.0 - cosine)
         };
-        let mut least = error(self)?;
+        let (mut least, before) = (error(self)?, self.wide.len());
         for (done, stem) in stems.iter().enumerate() {
             let mut tried = self.clone();
             tried.wide.extend(stem.values(&self.prepared));
@@ -145,6 +145,6 @@ impl Calibration {
             }
             progress(Progress::Widths(done + 1, stems.len()));
         }
-        Ok(())
+        Ok(self.wide.len() > before)
     }
 }

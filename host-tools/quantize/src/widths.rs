@@ -62,6 +62,8 @@ impl Groups {
                     bytes[input] = true;
                 }
                 Op::Unary { .. } | Op::ChannelUnary { .. } if chosen.contains(&node.output) => {}
+                // The coarse part of such a function.
+                Op::Unary { .. } if chosen.contains(&node.inputs[0]) => bytes[output] = true,
                 Op::Attention { .. } => {
                     for &value in node.inputs.iter().take(3) {
                         bytes[root[value]] = true;
@@ -73,6 +75,11 @@ impl Groups {
                     function: Binary::Add,
                     ..
                 } => {}
+                // A fine part.
+                Op::Binary {
+                    function: Binary::Sub,
+                    ..
+                } => bytes[output] = true,
                 op if is_depthwise(graph, node.inputs[1..].first(), op) => {}
                 op if op.only_moves() => {}
                 _ => {
@@ -137,7 +144,8 @@ fn narrow_ends(
         let ends = [node.inputs[0], node.output].map(|value| root[value]);
         let wide = ends.map(|end| wanted[end] && !bytes[end]);
         let ends_stem = depthwise && of_stem && wide == [true, false];
-        if wide[0] != wide[1] && !ends_stem {
+        let is_coarse = function && !chosen.contains(&node.output) && wide == [true, false];
+        if wide[0] != wide[1] && !ends_stem && !is_coarse {
             ends.iter().for_each(|&end| bytes[end] = true);
             changed = true;
         }

@@ -98,10 +98,10 @@ fn pictures(count: usize, seed: u64) -> Vec<Input> {
     (0..count).map(|_| picture()).collect()
 }
 
-fn quantized(graph: &Graph, wide_stems: bool) -> Quantized {
+fn quantized(graph: &Graph, wide: bool) -> Quantized {
     let options = Options {
         weights: Some(Rounding::Nearest),
-        wide_stems,
+        wide,
         ..Options::default()
     };
     quantize(graph, &pictures(16, 2), &options, &|_| ()).unwrap()
@@ -136,7 +136,7 @@ fn cosine(result: &Quantized) -> f64 {
 fn a_stem_of_many_small_numbers_gets_16_bits() {
     for function in [Unary::HardSwish, Unary::Silu, Unary::Gelu] {
         let graph = network(Some(function), Activation::None);
-        let [narrow, result] = [false, true].map(|wide_stems| quantized(&graph, wide_stems));
+        let [narrow, result] = [false, true].map(|wide| quantized(&graph, wide));
         assert_eq!(wide(&narrow.quantized), [""; 0], "{function:?}");
         assert_eq!(wide(&result.quantized), ["stem", "curve"], "{function:?}");
         let expected = [
@@ -158,8 +158,8 @@ fn a_stem_of_many_small_numbers_gets_16_bits() {
 #[test]
 fn the_parts_of_the_error_stand_beside_the_packed_model() {
     let graph = network(Some(Unary::HardSwish), Activation::None);
-    for wide_stems in [false, true] {
-        let result = quantized(&graph, wide_stems);
+    for wide in [false, true] {
+        let result = quantized(&graph, wide);
         let found = sources(&result, &pictures(16, 3), true).unwrap();
         let part = |name: &str| -> &Source {
             let found = found.iter().find(|source| source.part == name);
@@ -172,7 +172,7 @@ fn the_parts_of_the_error_stand_beside_the_packed_model() {
         let ratio = packed.alone / all.alone;
         assert!(
             (0.8..1.25).contains(&ratio),
-            "{wide_stems}: {ratio}\n{}",
+            "{wide}: {ratio}\n{}",
             table(&found)
         );
         let (weights, activations) = (part("weights"), part("activations"));

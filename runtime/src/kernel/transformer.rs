@@ -47,7 +47,7 @@ pub struct AddS16<'a> {
     pub rhs: SrcS16<'a>,
     /// Of each input; 0 for 16 bits.
     pub input_zero_point: [i32; 2],
-    /// Of each input, in 0..=32767, so that 2¹⁵ · (both) + 2^(shift − 1) fits 32 bits.
+    /// Of each input, in −32767..=32767, so that 2¹⁵ · (both magnitudes) + 2^(shift − 1) fits 32 bits.
     pub multiplier: [i32; 2],
     /// In 1..=30.
     pub shift: u32,

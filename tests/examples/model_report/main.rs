@@ -52,7 +52,7 @@ struct Args {
     layers: bool,
     /// Print where the error comes from; of every value when it is asked for.
     sources: Option<bool>,
-    wide_stems: bool,
+    wide: bool,
     correct_biases: bool,
     /// How weights are rounded; none for the best.
     weights: Option<Rounding>,
@@ -84,7 +84,7 @@ fn main() -> Result<(), Failure> {
     let options = Options {
         correct_biases: args.correct_biases,
         weights: args.weights,
-        wide_stems: args.wide_stems,
+        wide: args.wide,
         ..Options::default()
     };
     let result = quantize(&graph, &calibration, &options, &|_| ())?;
@@ -264,7 +264,7 @@ fn arguments() -> Result<Args, Failure> {
         count: 50,
         layers: false,
         sources: None,
-        wide_stems: true,
+        wide: true,
         correct_biases: true,
         weights: None,
         cosine: None,
@@ -289,7 +289,7 @@ fn arguments() -> Result<Args, Failure> {
             "--layers" => args.layers = true,
             "--sources" => args.sources = Some(args.sources.is_some()),
             "--no-bias-correction" => args.correct_biases = false,
-            "--no-wide" => args.wide_stems = false,
+            "--no-wide" => args.wide = false,
             _ => args.graph = flag.into(),
         }
     }

@@ -95,7 +95,7 @@ pub(crate) struct Calibration {
     /// Leave the channels of each tensor as unequal as they are.
     #[arg(long)]
     pub(crate) no_equalize: bool,
-    /// Keep stems in 8 bits where 16 would bring the output nearer.
+    /// Keep 8 bits where 16 would bring the output nearer.
     #[arg(long)]
     pub(crate) no_wide: bool,
     /// Leave the biases as they are.
@@ -411,7 +411,7 @@ pub(crate) fn calibrated(
             "gptq" => Some(Rounding::Gptq),
             _ => None,
         },
-        wide_stems: !choices.no_wide,
+        wide: !choices.no_wide,
         correct_biases: !choices.no_bias_correction,
         float_nodes: choices.keep_float.iter().cloned().collect(),
     };

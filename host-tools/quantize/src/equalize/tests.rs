@@ -91,7 +91,7 @@ fn same_function(before: &Graph, after: &Graph) {
 fn channels_around_a_function_get_one_range_and_nothing_else_changes() {
     let graph = gated();
     let channels = channels(&graph, &["conv", "gelu", "mean", "gated"]);
-    let equalized = equalize(&graph, &channels);
+    let equalized = equalize(&graph, &channels, &BTreeSet::new());
     pass::validate(&equalized).unwrap();
     let gelu = &equalized.nodes[1];
     assert_eq!(
@@ -147,7 +147,7 @@ fn branches() -> Graph {
 fn branches_through_the_same_weights_share_their_factors() {
     let graph = branches();
     let channels = channels(&graph, &["conv.a", "gelu.a", "conv.b"]);
-    let equalized = equalize(&graph, &channels);
+    let equalized = equalize(&graph, &channels, &BTreeSet::new());
     pass::validate(&equalized).unwrap();
     let functions = equalized.nodes.iter().filter(|node| has_table(node));
     let factors: Vec<[&[f32]; 2]> = functions

@@ -7,9 +7,10 @@
 //! behind it other roundings altogether, and a network that trained with its own would not be the one that is packed. What
 //! the packed model does not show, because it was fused away, is rounded here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::{Device, Tensor, TensorData};
+use pinhole_graph::op::Binary;
 use pinhole_graph::{Graph, Node, Op, QuantDType, QuantParams, ValueId};
 use pinhole_quantize::scheme::scale_groups;
 use pinhole_quantize::{Input, Runner};
@@ -352,10 +353,27 @@ fn moves_numbers(op: &Op) -> bool {
     op.only_moves() || matches!(op, Op::MaxPool { .. } | Op::NormalizeEmbedding)
 }
 
-/// Whether a scale is what it is by definition: of pixels, probabilities, directions.
+/// Whether a scale is what it is by definition: of pixels, probabilities, directions, and of the parts of a value in 16 bits,
+/// the fine one of which has steps that the coarse one leaves.
 fn is_fixed(graph: &Graph, groups: &[ValueId], root: ValueId) -> bool {
     let producers = graph.producers();
-    let fixed = |op: &Op| matches!(op, Op::Softmax { .. } | Op::NormalizeEmbedding);
+    let fixed = |node: &Node| {
+        matches!(node.op, Op::Softmax { .. } | Op::NormalizeEmbedding) || is_difference(node)
+    };
+    let parts = graph.nodes.iter().filter(|node| is_difference(node));
+    let parts: BTreeSet<ValueId> = parts.flat_map(|node| node.inputs.clone()).collect();
     let mut members = (0..graph.values.len()).filter(|&value| groups[value] == root);
-    members.any(|value| producers[value].is_none_or(|node| fixed(&graph.nodes[node].op)))
+    members.any(|value| {
+        parts.contains(&value) || producers[value].is_none_or(|node| fixed(&graph.nodes[node]))
+    })
+}
+
+fn is_difference(node: &Node) -> bool {
+    matches!(
+        node.op,
+        Op::Binary {
+            function: Binary::Sub,
+            ..
+        }
+    )
 }

@@ -55,9 +55,9 @@ macro_rules! each_type {
 
 /// Whether one input is in 16 bits after its shift, and its product in 31 with the others.
 fn bounded(zero_points: &[i32], multipliers: &[i32], shift: u32) -> bool {
-    let sum: i64 = multipliers.iter().map(|&m| i64::from(m) << 15).sum();
+    let sum: i64 = multipliers.iter().map(|&m| i64::from(m).abs() << 15).sum();
     zero_points.iter().all(|z| (-128..=127).contains(z))
-        && multipliers.iter().all(|m| (0..=32767).contains(m))
+        && multipliers.iter().all(|m| (-32767..=32767).contains(m))
         && (1..=30).contains(&shift)
         && sum + (1 << (shift - 1)) < 1 << 31
 }

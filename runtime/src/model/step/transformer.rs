@@ -81,12 +81,13 @@ pub(super) fn add<'m>(operands: &Operands<'m>) -> Result<Step<'m>, OpFault> {
         .map(|multiplier| i64::from(multiplier.get()));
     let shift = i64::from(params.shift.get());
     for factor in factors {
-        in_range("multiplier", factor, 0, MAX_FACTOR)?;
+        in_range("multiplier", factor, -MAX_FACTOR, MAX_FACTOR)?;
     }
     in_range("shift", shift, WIDE_SHIFTS.0, WIDE_SHIFTS.1)?;
     let half = 1 << (shift - 1);
     let most = (i64::from(i32::MAX) - half) >> 15;
-    in_range("sum of the multipliers", factors[0] + factors[1], 0, most)?;
+    let sum = factors[0].abs() + factors[1].abs();
+    in_range("sum of the multipliers", sum, 0, most)?;
     clamp(wide[2], params.clamp_min.get(), params.clamp_max.get())?;
     Ok(Step::AddS16 {
         params,

@@ -84,15 +84,15 @@ struct Factors {
 }
 
 impl Factors {
-    /// `None` for multipliers that are no 16-bit numbers of 0 or more.
+    /// `None` for multipliers that are no 16-bit numbers.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     fn new(multipliers: [i32; 2], shift: u32) -> Option<Self> {
         let legal = multipliers
             .iter()
-            .all(|multiplier| (0..=32767).contains(multiplier));
+            .all(|multiplier| (-32767..=32767).contains(multiplier));
         let [lhs, rhs] = multipliers;
         legal.then(|| Self {
-            multipliers: _mm512_set1_epi32(rhs << 16 | lhs),
+            multipliers: _mm512_set1_epi32(rhs << 16 | lhs & 0xFFFF),
             half: _mm512_set1_epi32(1 << (shift - 1)),
             shift: _mm_cvtsi32_si128(shift as i32),
         })
