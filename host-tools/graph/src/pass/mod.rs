@@ -14,6 +14,7 @@ mod fuse_attention;
 mod fuse_bias;
 mod identity;
 mod recognise;
+mod resize;
 mod shape;
 mod validate;
 
@@ -31,6 +32,7 @@ pub use fuse_attention::{fuse_attention, fuse_mean, join_reshapes};
 pub use fuse_bias::fuse_bias;
 pub use identity::remove_identities;
 pub use recognise::recognise;
+pub use resize::resize_input;
 pub use shape::infer_shapes;
 pub(crate) use validate::structure;
 pub use validate::validate;

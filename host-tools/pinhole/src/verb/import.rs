@@ -31,6 +31,7 @@ Examples:
   pinhole import minilm/model.safetensors \\
     --projection projection.safetensors --max-tokens 64 --out text.phg
   pinhole import mobilenet.onnx --out mobilenet.phg
+  pinhole import mobilenet.onnx --input-size 96 --out mobilenet-96.phg
   pinhole import efficientnet_lite0.tflite --features --out lite0-int8.phg
   pinhole import open_clip_model.safetensors --out image.phg
   pinhole import hf:openai/clip-vit-base-patch32 --out image.phg
@@ -107,6 +108,10 @@ pub(crate) struct Choices {
     /// table of static embeddings says: 512 as a rule]
     #[arg(long, value_name = "N")]
     max_tokens: Option<usize>,
+    /// Side of the pictures in pixels, for a network that takes any: a multiple of its stride, 32 as a rule. [default: what
+    /// it was trained with]
+    #[arg(long, value_name = "PIXELS")]
+    input_size: Option<usize>,
 }
 
 #[cfg(feature = "train")]
@@ -123,6 +128,7 @@ impl Choices {
             tower: None,
             tokenizer: None,
             max_tokens: Some(max_tokens),
+            input_size: None,
         }
     }
 }
@@ -229,6 +235,12 @@ pub(crate) fn imported(source: &Path, choices: &Choices) -> Outcome<Graph> {
     }
     pass::standard(&mut graph)
         .map_err(|faults| Failure::new(format_args!("{}: {faults}", source.display())))?;
+    if let Some(side) = choices.input_size {
+        pass::resize_input(&mut graph, side).map_err(|error| {
+            Failure::new(format_args!("{}: {error}", source.display()))
+                .help("leave out --input-size")
+        })?;
+    }
     graph.meta.source.insert(
         "file".into(),
         source
