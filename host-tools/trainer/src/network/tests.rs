@@ -112,9 +112,9 @@ fn gradients_are_finite_differences() {
 }
 
 /// Rounding that keeps what it gave.
-struct Watched<'a>(&'a Quantised, RefCell<BTreeMap<ValueId, Vec<f32>>>);
+struct Watched<'a, R: Rules>(&'a R, RefCell<BTreeMap<ValueId, Vec<f32>>>);
 
-impl Rules for Watched<'_> {
+impl<R: Rules> Rules for Watched<'_, R> {
     fn constant(&self, node: &Node, value: ValueId) -> Batch {
         self.0.constant(node, value)
     }
@@ -182,13 +182,13 @@ fn a_network_that_follows_the_packed_model_has_its_numbers() {
     let quantized = quantize(&graph, &inputs(24), &Options::default(), &|_| ())
         .unwrap()
         .quantized;
-    let mut network = Quantised::new(&quantized, true);
+    let network = Quantised::new(&quantized, true);
     let pictures = pictures(4);
-    network.follow(&quantized, &pictures).unwrap();
+    let runner = network.runner(&quantized).unwrap();
+    let following = network.follow(&quantized, &runner, &pictures).unwrap();
     let x = network.input(&quantized, pictures.concat());
-    let watched = Watched(&network, RefCell::default());
+    let watched = Watched(&following, RefCell::default());
     forward(&quantized, &watched, x).unwrap();
-    let runner = Runner::new(&network.write(&quantized)).unwrap();
     let mut packed: BTreeMap<ValueId, Vec<f32>> = BTreeMap::new();
     for (index, input) in inputs(4).iter().enumerate() {
         runner
