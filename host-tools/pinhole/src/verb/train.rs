@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use pinhole_trainer::fit::FIT_VERSION;
+use pinhole_trainer::recipe::RECIPE_VERSION;
 use pinhole_trainer::{TrainError, TrainOptions, recipe_version};
 
 use crate::failure::{Failure, Outcome};
@@ -57,8 +58,13 @@ pub(crate) fn run(args: Args) -> Outcome {
         stop: Some(interrupt::stop_flag()),
     };
     match version {
+        RECIPE_VERSION => projections(&args, options),
         FIT_VERSION => encoder(&args, options),
-        _ => projections(&args, options),
+        other => Err(Failure::new(format_args!(
+            "{}: `version` is {other}, this program reads {RECIPE_VERSION} and {FIT_VERSION}",
+            args.recipe.display()
+        ))
+        .help("a recipe of a newer version needs a newer pinhole")),
     }
 }
 
@@ -156,10 +162,16 @@ fn with_help(error: TrainError, recipe: &Path) -> Failure {
             failure.help("pinhole features --help says how feature files are made")
         }
         TrainError::Recipe { .. } => failure.help(format_args!(
-            "edit {recipe}; models/lite0/recipe.toml is a whole one"
+            "edit {recipe}; models/lite0/recipe.toml is a whole one of version 1, docs/training.md has one of version 2"
         )),
+        TrainError::Exploded { .. } => failure.help(format_args!(
+            "edit {recipe}: a lower learning_rate, a longer warmup, clip_norm = 1.0"
+        )),
+        TrainError::Model { .. } => {
+            failure.help("pinhole import makes graphs, pinhole pack models; paths are relative to the recipe")
+        }
         TrainError::Io { action: "read", .. } => failure.help(
-            "name the folder of the feature files with --inputs; pinhole features --help says how they are made",
+            "name the folder of the inputs with --inputs; pinhole features --help says how feature files are made",
         ),
         TrainError::Io { .. } => {
             failure.help("name a folder with room that you may write in with --output")

@@ -7,6 +7,8 @@ mod bad_input;
 mod clip;
 mod diff;
 mod export;
+#[cfg(feature = "train")]
+mod fit;
 mod foreign;
 mod golden;
 #[cfg(feature = "hub")]

@@ -8,7 +8,7 @@
 //! | the encoder and what trains beside it | `student`, `extras` |
 //! | what teachers say, on disk | `teacher_cache` |
 //! | the loss, a step, a run | `objective`, `step`, `run` |
-//! | what is kept and told | `state`, `watch`, `log`, `evaluate` |
+//! | what is kept and told | `state`, `watch`, `log`, `evaluate`, `report` |
 //!
 //! The same recipe, files and machine give the same bytes, also when the run was killed and resumed on the way. Batch
 //! normalisation was folded by the import, so that a network with it is fine-tuned here, not trained from nothing.
@@ -24,6 +24,7 @@ mod head;
 mod log;
 mod objective;
 mod recipe;
+mod report;
 mod run;
 mod setup;
 mod source;
@@ -40,4 +41,5 @@ pub use recipe::{
     Data, Distance, Evaluate, FIT_VERSION, FitRecipe, HeadStart, Image, Loss, Optimiser, Output,
     Quantise, Reinforced, Teacher, Text, Trainable,
 };
-pub use run::{Estimate, FitReport, fit};
+pub use report::{Estimate, FitReport};
+pub use run::fit;

@@ -33,6 +33,11 @@ impl Watch {
         }
     }
 
+    /// Whether the last loss was high, so that the state may not be a good one.
+    pub(super) fn is_rising(&self) -> bool {
+        self.rising > 0.0
+    }
+
     /// Takes in the loss of `step`, from 1; where it has exploded or is no number, the step at which that began.
     pub(super) fn see(&mut self, step: usize, loss: f32) -> Option<usize> {
         let is_high = self.seen >= EARLY && loss > RISING * self.early.max(f32::MIN_POSITIVE);
@@ -66,6 +71,7 @@ mod tests {
             assert_eq!(watch.see(step, 1.0 / step as f32), None);
         }
         assert_eq!(watch.see(11, 2.5), None);
+        assert!(watch.is_rising());
         assert_eq!(watch.see(12, 0.5), None);
         assert_eq!(watch.see(13, 2.5), None);
         let mut copy = Watch::from_numbers(&watch.numbers());
