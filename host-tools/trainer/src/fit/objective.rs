@@ -1,7 +1,7 @@
 //! The weighted sum of a recipe's losses over the embeddings of a batch.
 //!
-//! Rows of the student are views, one behind the other, and behind them the turned pictures where there are some. Losses
-//! between pictures and texts, and those against teachers, are averaged over views. Shares of teachers sum to 1.
+//! Rows of the student are views, one behind the other, and behind them the turned pictures where there are some.
+//! Losses between pictures and texts, and those against teachers, are averaged over views. Shares of teachers sum to 1.
 
 use burn::tensor::Tensor;
 

@@ -35,7 +35,8 @@ pub struct FitReport {
     pub evaluated: usize,
     /// Whether the graph is quantised.
     pub quantised: bool,
-    /// Steps that the loader replaced pictures in, for they were broken.
+    /// Pictures that turned out broken in this call, each replaced by another.
+    #[serde(skip)]
     pub broken: usize,
     /// SHA-256 of the recipe.
     pub recipe_sha256: String,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -17,6 +17,7 @@ use super::setup::{START, Setup, rows, save};
 use super::state::{Identity, State};
 use super::step::{Gradients, Optimiser, gradients};
 use super::student::Student;
+use super::teacher_cache::CHUNK;
 use super::watch::Watch;
 use crate::data::{Batch, Loader, Position};
 use crate::model::elements;
@@ -140,18 +141,20 @@ impl Run {
         if self.state.step == self.steps {
             return Ok(());
         }
-        self.reinforce(options)?;
         let output = self.setup.loaded.recipe.output.clone();
         let checkpoint = self.folder.join(CHECKPOINT);
         if self.state.step == 0 {
             // Before the first step, so that whatever goes wrong leaves a state, and never that of an earlier run.
-            if let Some(top1) = self.top1()? {
+            if self.state.log.rows.is_empty()
+                && let Some(top1) = self.top1()?
+            {
                 self.state
                     .log
                     .push(&[("step", 0.0), ("epoch", 0.0), ("top1", top1)]);
             }
             self.state.save(&checkpoint, &self.identity)?;
         }
+        self.reinforce(options.quiet, &stop)?;
         let source = Box::new(self.setup.source.clone());
         let mut loader = Loader::new(source, self.setup.options.clone(), self.state.position)?;
         let template = "train {bar:24} {pos}/{len} steps  {per_sec}  {eta} left  {msg}";
@@ -337,7 +340,7 @@ impl Run {
     }
 
     /// Computes what the teachers have not yet said of the pictures to come.
-    fn reinforce(&mut self, options: &TrainOptions) -> Result<(), TrainError> {
+    fn reinforce(&mut self, quiet: bool, stop: &AtomicBool) -> Result<(), TrainError> {
         if self.setup.teachers.is_empty() {
             return Ok(());
         }
@@ -352,13 +355,24 @@ impl Run {
                 }
             }
         }
-        let count = jobs.iter().map(|(.., missing)| missing.len()).sum();
+        let count: usize = jobs.iter().map(|(.., missing)| missing.len()).sum();
         let template = "teachers {bar:24} {pos}/{len} views  {per_sec}  {eta} left";
-        let progress = bar(options.quiet || count == 0, template, count);
+        let progress = bar(quiet || count == 0, template, count);
+        let mut done = 0;
         for (index, epoch, view, missing) in jobs {
-            self.setup.teachers[index]
-                .cache
-                .fill(epoch, view, &missing, &progress)?;
+            for chunk in missing.chunks(CHUNK) {
+                let cache = &mut self.setup.teachers[index].cache;
+                cache.fill(epoch, view, chunk, &progress)?;
+                done += chunk.len();
+                // What was computed is on the disk.
+                if done < count && stop.load(Ordering::Relaxed) {
+                    progress.abandon();
+                    return Err(TrainError::Interrupted {
+                        step: self.state.step,
+                        checkpoint: self.folder.join(CHECKPOINT),
+                    });
+                }
+            }
         }
         progress.finish();
         Ok(())

@@ -106,12 +106,14 @@ impl Setup {
                 classes.as_ref(),
             )?);
         }
+        let said = spec.clone();
         let probe = Student::new(imported.clone(), super::recipe::Trainable::All, false)?;
         let options = options(&loaded, &probe, spec);
         let plan = Plan::new(&source, &options)?;
         let mut hasher = Sha256::new();
         hasher.update(imported.to_bytes().map_err(TrainError::Setup)?);
         hasher.update(source.fingerprint());
+        hasher.update(format!("{list:?} {said:?}"));
         hasher.update(texts.as_ref().map_or("", |texts| texts.sha256()));
         for teacher in &teachers {
             hasher.update(&teacher.cache.encoder.sha256);
@@ -169,7 +171,8 @@ impl Setup {
                 && texts != of_teacher
             {
                 let found = format!(
-                    "{name} gives {of_teacher} numbers and its texts have {texts}; name the text encoder of its space with `text`"
+                    "{name} gives {of_teacher} numbers and its texts have {texts}; name the text encoder of \
+                     its space with `text`"
                 );
                 return Err(self.loaded.fault("teacher.model", found));
             }
@@ -184,7 +187,8 @@ impl Setup {
             ("triplet", loss.triplet > 0.0),
         ] {
             if asked && !has_labels && !(name == "triplet" && recipe.data.views > 1) {
-                let message = "needs labels, and no source has any; `views = 2` under [data] makes views of a picture a class";
+                let message = "needs labels, and no source has any; `views = 2` under [data] makes views of a \
+                               picture a class";
                 return Err(self.loaded.fault(&format!("loss.{name}"), message));
             }
         }

@@ -27,7 +27,7 @@ use crate::recipe::hex;
 /// Bytes of a checksum.
 const CHECK_BYTES: usize = 8;
 /// Pictures that are embedded between two writes.
-const CHUNK: usize = 32;
+pub(super) const CHUNK: usize = 32;
 
 /// What views are made of.
 #[derive(Clone)]
@@ -52,13 +52,12 @@ pub(super) struct TeacherCache {
 }
 
 impl TeacherCache {
-    /// A cache of `encoder` in `folder`, which is made when it is missing.
+    /// A cache of `encoder` in `folder`, which is made when something is asked for.
     ///
     /// # Errors
-    /// A model that takes no pictures, or a folder that cannot be made.
+    /// A model that takes no pictures.
     pub(super) fn new(encoder: Encoder, views: Views, folder: &Path) -> Result<Self, TrainError> {
         let geometry = encoder.geometry()?;
-        std::fs::create_dir_all(folder).map_err(TrainError::io("create", folder))?;
         let parts = format!(
             "1 {} {} {:?} {}",
             encoder.sha256,
@@ -171,6 +170,8 @@ impl TeacherCache {
     fn slots(&mut self, epoch: usize, view: usize) -> Result<&mut Slots, TrainError> {
         let place = (epoch % self.views.epochs, view);
         if !self.files.contains_key(&place) {
+            let made = std::fs::create_dir_all(&self.folder);
+            made.map_err(TrainError::io("create", &self.folder))?;
             let key = hex(&Sha256::digest(format!(
                 "{} {} {}",
                 self.key, place.0, place.1
