@@ -337,6 +337,13 @@ def clip_kd(feature_weight, relational_weight, interactive_weight, **towers):
     )
 
 
+def relation(student, teacher):
+    def shares(x):
+        return F.normalize(x @ x.T, dim=1)
+
+    return (shares(student) - shares(teacher)).pow(2).sum() / len(student) ** 2
+
+
 def contrastive_distill(negatives_are):
     def loss(student, teacher, logit_scale, negatives=None):
         return info_nce("dot", negatives_are)(student, teacher, logit_scale, negatives)
@@ -450,10 +457,17 @@ def other_cases(n, d):
     case(f"logit_distill_loss/{shape}", logit_distill, {"student": rows(n, d)}, teachers, temperature=3.0)
 
 
+def relation_cases(n, d):
+    case(f"relation_loss/{n}x{d}", relation, {"student": rows(n, d)}, {"teacher": rows(n, d + 2)})
+
+
 def main():
-    for n, d in ((1, 4), (3, 5), (7, 12)):
+    shapes = ((1, 4), (3, 5), (7, 12))
+    for n, d in shapes:
         contrast_cases(n, d)
         other_cases(n, d)
+    for n, d in shapes:
+        relation_cases(n, d)
     save_file(OUT, sys.argv[1])
     cases = sum(key.endswith(":loss") for key in OUT)
     compared = "compared" if losses else "not installed, nothing compared"

@@ -88,27 +88,66 @@ pub(crate) fn write_csv(path: &Path, rows: &[Row]) -> Result<(), TrainError> {
 /// # Errors
 /// When there is nothing to draw on the disk.
 pub(crate) fn write_svg(path: &Path, rows: &[Row], weights: &Loss) -> Result<(), TrainError> {
+    let lines: [Line; 5] = [
+        ("sum", 1.0, |row| row.loss),
+        ("clip", weights.clip, |row| row.clip),
+        ("pictures", weights.pictures, |row| row.pictures),
+        ("groups", weights.groups, |row| row.groups),
+        ("related", weights.related, |row| row.related),
+    ];
+    let drawn = lines.into_iter().filter(|(_, weight, _)| *weight > 0.0);
+    let curves: Vec<Curve> = drawn
+        .map(|(name, _, value)| Curve {
+            name: name.to_owned(),
+            points: rows
+                .iter()
+                .map(|row| (row.step as f32, value(row)))
+                .collect(),
+        })
+        .collect();
+    write_curves(path, &curves)
+}
+
+/// A line of the picture: its name, the weight of its loss and its value.
+type Line = (&'static str, f32, fn(&Row) -> f32);
+
+/// What is drawn over the steps.
+pub(crate) struct Curve {
+    /// For the legend.
+    pub(crate) name: String,
+    /// Step and value.
+    pub(crate) points: Vec<(f32, f32)>,
+}
+
+/// Colours of curves, in turn.
+const COLOURS: [RGBColor; 8] = [
+    BLACK,
+    BLUE,
+    RED,
+    GREEN,
+    MAGENTA,
+    CYAN,
+    RGBColor(200, 120, 0),
+    RGBColor(120, 120, 120),
+];
+
+/// Draws `curves` to `path` as SVG; the first one says how high the picture is.
+///
+/// # Errors
+/// When there is nothing to draw on the disk.
+pub(crate) fn write_curves(path: &Path, curves: &[Curve]) -> Result<(), TrainError> {
     let mut svg = String::new();
-    draw(&mut svg, rows, weights).map_err(|error| TrainError::Curve {
+    draw(&mut svg, curves).map_err(|error| TrainError::Curve {
         path: path.to_path_buf(),
         message: error.to_string(),
     })?;
     write_atomically(path, svg.as_bytes())
 }
 
-/// A line of the picture: its name, the weight of its loss, its value and its colour.
-type Line = (&'static str, f32, fn(&Row) -> f32, RGBColor);
-
-fn draw(svg: &mut String, rows: &[Row], weights: &Loss) -> Result<(), Box<dyn std::error::Error>> {
-    let lines: [Line; 5] = [
-        ("sum", 1.0, |row| row.loss, BLACK),
-        ("clip", weights.clip, |row| row.clip, BLUE),
-        ("pictures", weights.pictures, |row| row.pictures, RED),
-        ("groups", weights.groups, |row| row.groups, GREEN),
-        ("related", weights.related, |row| row.related, MAGENTA),
-    ];
-    let last = rows.last().map_or(1, |row| row.step.max(1)) as f32;
-    let top = rows.iter().map(|row| row.loss).fold(1e-3f32, f32::max) * 1.05;
+fn draw(svg: &mut String, curves: &[Curve]) -> Result<(), Box<dyn std::error::Error>> {
+    let first = curves.first().map_or(&[][..], |curve| &curve.points);
+    let last = first.last().map_or(1.0, |(step, _)| step.max(1.0));
+    let top = first.iter().map(|(_, y)| *y).fold(1e-3f32, f32::max) * 1.05;
     let root = SVGBackend::with_string(svg, (900, 540)).into_drawing_area();
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)
@@ -121,14 +160,12 @@ fn draw(svg: &mut String, rows: &[Row], weights: &Loss) -> Result<(), Box<dyn st
         .x_desc("step")
         .y_desc("loss")
         .draw()?;
-    for (name, weight, value, colour) in lines {
-        if weight > 0.0 {
-            let points = rows.iter().map(move |row| (row.step as f32, value(row)));
-            chart
-                .draw_series(LineSeries::new(points, colour))?
-                .label(name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour));
-        }
+    for (curve, colour) in curves.iter().zip(COLOURS.into_iter().cycle()) {
+        let points = curve.points.iter().copied();
+        chart
+            .draw_series(LineSeries::new(points, colour))?
+            .label(&curve.name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour));
     }
     chart
         .configure_series_labels()

@@ -58,6 +58,35 @@ pub enum TrainError {
         /// The learning rate of the recipe.
         learning_rate: f32,
     },
+    /// The loss grew beyond what training comes back from.
+    #[error(
+        "the loss is {loss} at step {step}, it began to grow at step {began}; {}lower `optimiser.learning_rate` \
+         (now {learning_rate})",
+        good(checkpoint.as_deref())
+    )]
+    Exploded {
+        /// The step that was stopped at.
+        step: usize,
+        /// The step at which it began.
+        began: usize,
+        /// The loss.
+        loss: f32,
+        /// The learning rate of the recipe.
+        learning_rate: f32,
+        /// The last good state, where there is one.
+        checkpoint: Option<PathBuf>,
+    },
+    /// A model that a recipe names is not what it has to be.
+    #[error("{path}: {message}", path = path.display())]
+    Model {
+        /// The graph or the packed model.
+        path: PathBuf,
+        /// What was found and what was expected.
+        message: String,
+    },
+    /// What a recipe names does not fit together.
+    #[error("{0}")]
+    Setup(String),
     /// The loss curve could not be drawn.
     #[error("draw {path}: {message}", path = path.display())]
     Curve {
@@ -106,6 +135,14 @@ fn place(line: usize) -> String {
     match line {
         0 => String::new(),
         line => format!(", line {line}"),
+    }
+}
+
+/// `the last good state is in X; `, and nothing where there is none.
+fn good(checkpoint: Option<&Path>) -> String {
+    match checkpoint {
+        Some(path) => format!("the last good state is in {}; ", path.display()),
+        None => String::new(),
     }
 }
 

@@ -27,6 +27,7 @@ mod curve;
 pub mod data;
 mod error;
 pub mod features;
+pub mod fit;
 #[cfg(test)]
 mod fixture;
 mod linalg;
@@ -45,6 +46,7 @@ mod train;
 
 pub use error::TrainError;
 pub use features::Features;
-pub use recipe::Recipe;
+pub use fit::{FitReport, fit};
+pub use recipe::{Recipe, recipe_version};
 pub use texts::TextList;
 pub use train::{TrainOptions, TrainReport, train};

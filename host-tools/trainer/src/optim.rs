@@ -49,14 +49,20 @@ impl Moments {
     }
 }
 
-/// The learning rate of `step`, counted from 0: rises linearly over the warm-up, then falls to 0 along a half cosine.
+/// The learning rate of `step`, counted from 0.
 pub(crate) fn learning_rate(recipe: &Optimiser, step: usize) -> f32 {
-    if step < recipe.warmup {
-        return recipe.learning_rate * (step + 1) as f32 / recipe.warmup as f32;
+    warm_cosine(recipe.learning_rate, recipe.warmup, recipe.steps, step)
+}
+
+/// The learning rate of `step`, counted from 0: rises linearly to `top` over `warmup` steps, then falls to 0 along a half
+/// cosine until `steps`.
+pub(crate) fn warm_cosine(top: f32, warmup: usize, steps: usize, step: usize) -> f32 {
+    if step < warmup {
+        return top * (step + 1) as f32 / warmup as f32;
     }
-    let left = recipe.steps.saturating_sub(recipe.warmup).max(1);
-    let done = (step - recipe.warmup) as f32 / left as f32;
-    recipe.learning_rate * 0.5 * (1.0 + (std::f32::consts::PI * done.min(1.0)).cos())
+    let left = steps.saturating_sub(warmup).max(1);
+    let done = (step - warmup) as f32 / left as f32;
+    top * 0.5 * (1.0 + (std::f32::consts::PI * done.min(1.0)).cos())
 }
 
 /// Scales `gradients` so that the norm of all of them together is at most `limit` (Pascanu, Mikolov and Bengio, 2013,
@@ -112,6 +118,11 @@ impl Average {
         for (mean, &x) in average.iter_mut().zip(value) {
             *mean += (1.0 - self.decay) * (x - *mean);
         }
+    }
+
+    /// The decay that it was made with.
+    pub fn decay(&self) -> f32 {
+        self.decay
     }
 
     /// The averages of each parameter.

@@ -27,10 +27,14 @@
 //! folder = "out"
 //! ```
 
+mod toml_text;
+
 use crate::TrainError;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
+
+pub use toml_text::recipe_version;
+pub(crate) use toml_text::{hex, line_of_key, parse_toml, read_text, refuse};
 
 /// The version of the recipe format that this crate reads.
 pub const RECIPE_VERSION: u32 = 1;
@@ -265,14 +269,8 @@ impl Recipe {
     /// # Errors
     /// When the file cannot be read, is not TOML, has an unknown or missing key, or a number outside its range.
     pub fn load(path: &Path) -> Result<(Self, String), TrainError> {
-        let bytes = std::fs::read(path).map_err(TrainError::io("read", path))?;
-        let text = String::from_utf8(bytes).map_err(|error| TrainError::Recipe {
-            path: path.to_path_buf(),
-            line: 0,
-            message: format!("not UTF-8 text: {error}"),
-        })?;
-        let recipe = Self::parse(&text, path)?;
-        Ok((recipe, hex(&Sha256::digest(text.as_bytes()))))
+        let (text, sha256) = read_text(path)?;
+        Ok((Self::parse(&text, path)?, sha256))
     }
 
     /// Checks the recipe `text`; `path` is for the error messages.
@@ -280,30 +278,9 @@ impl Recipe {
     /// # Errors
     /// As [`Recipe::load`], but for the reading.
     pub fn parse(text: &str, path: &Path) -> Result<Self, TrainError> {
-        let recipe: Self = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(0, |span| {
-                1 + text[..span.start.min(text.len())].matches('\n').count()
-            });
-            TrainError::Recipe {
-                path: path.to_path_buf(),
-                line,
-                message: with_nearest_key(error.message()),
-            }
-        })?;
-        let faults = recipe.faults();
-        if faults.is_empty() {
-            return Ok(recipe);
-        }
-        let (key, _) = &faults[0];
-        Err(TrainError::Recipe {
-            path: path.to_path_buf(),
-            line: line_of_key(text, key),
-            message: faults
-                .iter()
-                .map(|(key, fault)| format!("`{key}` {fault}"))
-                .collect::<Vec<_>>()
-                .join("; "),
-        })
+        let recipe: Self = parse_toml(text, path)?;
+        refuse(recipe.faults(), text, path)?;
+        Ok(recipe)
     }
 
     /// Every number outside its range: its key and what is wrong.
@@ -403,49 +380,6 @@ impl Recipe {
         }
         faults
     }
-}
-
-/// The line of the first `key = …` or `[key]` in `text`, counted from 1; 0 when there is none. Of `section.key` only the one
-/// in that section counts.
-pub(crate) fn line_of_key(text: &str, key: &str) -> usize {
-    let (wanted, key) = match key.split_once('.') {
-        Some((section, key)) => (Some(section), key),
-        None => (None, key),
-    };
-    let mut section = "";
-    for (line, number) in text.lines().zip(1..) {
-        let line = line.trim_start();
-        if let Some((name, _)) = line.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            section = name.trim();
-            if wanted.is_none() && section == key {
-                return number;
-            }
-        }
-        let is_here = line
-            .strip_prefix(key)
-            .is_some_and(|rest| rest.trim_start().starts_with('='));
-        if is_here && wanted.is_none_or(|wanted| wanted == section) {
-            return number;
-        }
-    }
-    0
-}
-
-/// Adds the nearest known key to an "unknown field" message of the TOML reader, which lists all of them.
-fn with_nearest_key(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let (Some(unknown), true) = (quoted.next(), message.starts_with("unknown field")) else {
-        return message.to_owned();
-    };
-    match quoted.min_by_key(|known| strsim::levenshtein(unknown, known)) {
-        Some(nearest) => format!("unknown key `{unknown}`, the nearest known one is `{nearest}`"),
-        None => format!("unknown key `{unknown}`"),
-    }
-}
-
-/// Bytes in lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -205,9 +205,10 @@ impl State {
             .collect();
         let teacher = run(prepared, &batch)?;
         let width = teacher[0].len();
-        self.network.follow(quantized, &batch)?;
+        let runner = self.network.runner(quantized)?;
+        let network = self.network.follow(quantized, &runner, &batch)?;
         let x = self.network.input(quantized, batch.concat());
-        let student = forward(quantized, &self.network, x)?.reshape([options.batch, width]);
+        let student = forward(quantized, &network, x)?.reshape([options.batch, width]);
         let loss = distance(student, self.network.rows(teacher.concat(), width));
         let gradients = loss.backward();
         let loss = elements(loss)[0];

@@ -251,7 +251,7 @@ fn run(
 }
 
 /// A flag that Ctrl-C sets, where the program has not set a handler of its own.
-fn stop_on_interrupt() -> Arc<AtomicBool> {
+pub(crate) fn stop_on_interrupt() -> Arc<AtomicBool> {
     let flag = Arc::new(AtomicBool::new(false));
     let for_handler = Arc::clone(&flag);
     // An error means that the program has its own handler, which then decides.

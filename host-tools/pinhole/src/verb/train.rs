@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use pinhole_trainer::{TrainError, TrainOptions};
+use pinhole_trainer::fit::FIT_VERSION;
+use pinhole_trainer::recipe::RECIPE_VERSION;
+use pinhole_trainer::{TrainError, TrainOptions, recipe_version};
 
 use crate::failure::{Failure, Outcome};
 use crate::interrupt;
 use crate::output::{json, say};
 
-/// Train the projections of a dual encoder from a recipe.
+/// Train an image encoder, or the projections of a dual encoder, from a recipe.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -16,6 +18,10 @@ Examples:
   pinhole train models/lite0/recipe.toml --inputs features/ --output out/ \\
     --resume
   pinhole train models/lite0/recipe.toml --inputs features/ --dry-run
+  pinhole train distil.toml
+
+A recipe of version 1 trains projections over features, one of version 2 an
+image encoder end to end; docs/training.md has the keys of both.
 
 Ctrl-C stops after the current step, keeps a checkpoint and ends with exit code
 2; --resume goes on and ends with the bytes of a run that was not interrupted.")]
@@ -23,7 +29,7 @@ pub(crate) struct Args {
     /// Recipe (TOML).
     #[arg(value_name = "RECIPE")]
     recipe: PathBuf,
-    /// Folder of the feature files; the recipe's folder when left out.
+    /// Folder that the recipe's inputs are in; its own folder when left out.
     #[arg(long, value_name = "DIR")]
     inputs: Option<PathBuf>,
     /// Folder of the products; the recipe's output.folder when left out.
@@ -42,14 +48,28 @@ pub(crate) struct Args {
 
 /// Runs the verb.
 pub(crate) fn run(args: Args) -> Outcome {
+    let version = recipe_version(&args.recipe).map_err(|error| with_help(error, &args.recipe))?;
     let options = TrainOptions {
         resume: args.resume,
         dry_run: args.dry_run,
         quiet: args.json,
-        inputs: args.inputs,
-        output: args.output,
+        inputs: args.inputs.clone(),
+        output: args.output.clone(),
         stop: Some(interrupt::stop_flag()),
     };
+    match version {
+        RECIPE_VERSION => projections(&args, options),
+        FIT_VERSION => encoder(&args, options),
+        other => Err(Failure::new(format_args!(
+            "{}: `version` is {other}, this program reads {RECIPE_VERSION} and {FIT_VERSION}",
+            args.recipe.display()
+        ))
+        .help("a recipe of a newer version needs a newer pinhole")),
+    }
+}
+
+/// A recipe of version 1.
+fn projections(args: &Args, options: TrainOptions) -> Outcome {
     let report = pinhole_trainer::train(&args.recipe, options)
         .map_err(|error| with_help(error, &args.recipe))?;
     if args.json {
@@ -78,6 +98,54 @@ pub(crate) fn run(args: Args) -> Outcome {
     Ok(())
 }
 
+/// A recipe of version 2.
+fn encoder(args: &Args, options: TrainOptions) -> Outcome {
+    let report = pinhole_trainer::fit(&args.recipe, options)
+        .map_err(|error| with_help(error, &args.recipe))?;
+    if args.json {
+        return json(&report);
+    }
+    let [trainable, all] = report.parameters;
+    if let Some(estimate) = report.estimate {
+        say!("{trainable} of {all} parameters train");
+        say!(
+            "{} samples, {} steps an epoch, {} steps",
+            report.samples,
+            report.steps_per_epoch,
+            report.steps
+        );
+        say!(
+            "about {} MiB of memory and {:.2} s a step, without loading and teachers; nothing was trained",
+            estimate.memory_bytes >> 20,
+            estimate.seconds_per_step
+        );
+        return Ok(());
+    }
+    let (elapsed, steps) = report.elapsed;
+    say!(
+        "{} after {} steps, loss {:.4} to {:.4}, {:.2} steps a second",
+        report.image.display(),
+        report.steps,
+        report.loss[0],
+        report.loss[1],
+        steps as f64 / elapsed.as_secs_f64().max(1e-9)
+    );
+    if let Some([before, after]) = report.top1 {
+        say!(
+            "zero-shot top-1 {:.1} % to {:.1} % of {} pictures",
+            100.0 * before,
+            100.0 * after,
+            report.evaluated
+        );
+    }
+    say!(
+        "loss curve {}, log {}",
+        report.curve.display(),
+        report.log.display()
+    );
+    Ok(())
+}
+
 /// A failed run and the next thing to type.
 fn with_help(error: TrainError, recipe: &Path) -> Failure {
     let failure = Failure::new(&error);
@@ -94,10 +162,16 @@ fn with_help(error: TrainError, recipe: &Path) -> Failure {
             failure.help("pinhole features --help says how feature files are made")
         }
         TrainError::Recipe { .. } => failure.help(format_args!(
-            "edit {recipe}; models/lite0/recipe.toml is a whole one"
+            "edit {recipe}; models/lite0/recipe.toml is a whole one of version 1, docs/training.md has one of version 2"
         )),
+        TrainError::Exploded { .. } => failure.help(format_args!(
+            "edit {recipe}: a lower learning_rate, a longer warmup, clip_norm = 1.0"
+        )),
+        TrainError::Model { .. } => {
+            failure.help("pinhole import makes graphs, pinhole pack models; paths are relative to the recipe")
+        }
         TrainError::Io { action: "read", .. } => failure.help(
-            "name the folder of the feature files with --inputs; pinhole features --help says how they are made",
+            "name the folder of the inputs with --inputs; pinhole features --help says how feature files are made",
         ),
         TrainError::Io { .. } => {
             failure.help("name a folder with room that you may write in with --output")

@@ -8,6 +8,8 @@ mod clip;
 mod diff;
 mod eval;
 mod export;
+#[cfg(feature = "train")]
+mod fit;
 mod foreign;
 mod golden;
 #[cfg(feature = "hub")]

@@ -15,6 +15,11 @@ const ATTEMPTS: usize = 16;
 /// As many as [`crate::loss::TransformHead`] tells apart.
 const QUARTERS: usize = 4;
 
+/// The epoch whose views are those of `epoch`, where they come again after `epochs`.
+pub(crate) fn view_epoch(epoch: usize, epochs: Option<usize>) -> usize {
+    epochs.map_or(epoch, |epochs| epoch % epochs)
+}
+
 /// What one step trains on; of `n` samples.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
@@ -151,7 +156,12 @@ impl Job {
         let options = &self.options;
         let mut views = Vec::with_capacity(options.views);
         for view in 0..options.views {
-            let draw = Draw { view, ..draw };
+            let epoch = view_epoch(draw.epoch, options.view_epochs);
+            let draw = Draw {
+                view,
+                epoch,
+                ..draw
+            };
             let pixels = options
                 .augmentations
                 .view(picture, &options.geometry, draw)?;

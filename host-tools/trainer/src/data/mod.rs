@@ -36,6 +36,7 @@ pub use augment::{
 };
 pub use batch::{Batch, Transformed};
 pub use error::LoadError;
+pub(crate) use loader::Plan;
 pub use loader::{Loader, LoaderOptions};
 pub use order::{Position, Shard};
 pub use pixels::Pixels;

@@ -49,6 +49,11 @@ impl TextSpec {
 }
 
 impl Texts {
+    /// Those for class names.
+    pub fn class_templates(&self) -> &Templates {
+        &self.class_templates
+    }
+
     /// Whether the sample has a text: a caption, or else a class with a name.
     pub fn has_text(&self, sample: &Sample, classnames: &[String]) -> bool {
         !sample.captions.is_empty() || sample.label.is_some_and(|label| label < classnames.len())

@@ -234,6 +234,7 @@ impl Case {
             }
             "affinity_loss" => affinity_loss(both().0, both().1),
             "interactive_loss" => interactive_loss(both().0, both().1),
+            "relation_loss" => relation_loss(matrix("student"), matrix("teacher")),
             "clip_kd_loss" => {
                 let weights = ClipKdWeights {
                     feature: self.setting("feature_weight"),

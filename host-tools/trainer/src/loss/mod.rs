@@ -37,7 +37,7 @@ pub use clip::clip_loss;
 pub use contrastive::contrastive_loss;
 pub use distill::{
     ClipKdWeights, FeatureDistance, Towers, affinity_loss, clip_kd_loss, contrastive_distill_loss,
-    crd_loss, feature_loss, interactive_loss, logit_distill_loss,
+    crd_loss, feature_loss, interactive_loss, logit_distill_loss, relation_loss,
 };
 pub use energy::{EnergyForm, energy_loss, free_energy};
 pub use error::LossError;

@@ -19,9 +19,11 @@ pub(super) fn apply(graph: &Graph, node: &Node, inputs: Vec<Batch>) -> Result<Ba
     // Dimension `d` of the graph's values, which may have fewer than five.
     let rank = graph.values[node.inputs[0]].shape.len();
     let dim = |d: usize| d + RANK - rank;
+    // A constant may come first, as a class token does before patches.
+    let batch = inputs.iter().map(|input| input.dims()[0]).max();
+    let batch = batch.expect("operators have inputs");
     let mut inputs = inputs.into_iter();
     let x = inputs.next().expect("operators have inputs");
-    let batch = x.dims()[0];
     let rest: Vec<Batch> = inputs.collect();
     let output = match &node.op {
         Op::Conv2d {

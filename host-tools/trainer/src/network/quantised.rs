@@ -46,18 +46,26 @@ pub(crate) struct Leaf {
     pub(crate) units: Vec<f32>,
     /// `data` as Burn has it.
     pub(crate) tensor: Tensor<1>,
+    /// Whether it is a constant after all.
+    pub(crate) is_frozen: bool,
 }
 
 /// A quantised graph whose weights, biases and ranges train.
+#[derive(Clone)]
 pub(crate) struct Quantised {
     pub(crate) leaves: Vec<Leaf>,
     by_value: BTreeMap<ValueId, usize>,
     constants: BTreeMap<ValueId, Batch>,
     /// For each value of 8 bits that is rounded: the leaf of its range, its parameters.
     rounded: BTreeMap<ValueId, (Option<usize>, QuantParams)>,
+    device: Device,
+}
+
+/// A network that rounds on one batch as the packed model does.
+pub(crate) struct Following<'a> {
+    network: &'a Quantised,
     /// What the packed model gives for the batch, `[batch, …]`; 16-bit values too.
     packed: BTreeMap<ValueId, Batch>,
-    device: Device,
 }
 
 impl Quantised {
@@ -69,7 +77,6 @@ impl Quantised {
             by_value: BTreeMap::new(),
             constants: BTreeMap::new(),
             rounded: BTreeMap::new(),
-            packed: BTreeMap::new(),
             device,
         };
         for node in &graph.nodes {
@@ -139,6 +146,7 @@ impl Quantised {
             data,
             units,
             tensor,
+            is_frozen: false,
         });
     }
 
@@ -175,17 +183,32 @@ impl Quantised {
     pub(crate) fn set(&mut self, index: usize, data: Vec<f32>) {
         let leaf = &mut self.leaves[index];
         let count = data.len();
-        leaf.tensor =
-            Tensor::from_data(TensorData::new(data.clone(), [count]), &self.device).require_grad();
+        let tensor = Tensor::from_data(TensorData::new(data.clone(), [count]), &self.device);
+        leaf.tensor = match leaf.is_frozen {
+            true => tensor,
+            false => tensor.require_grad(),
+        };
         leaf.data = data;
     }
 
-    /// Packs a copy of `graph` with what the leaves are now, and has the next forward round as it does on `inputs`.
+    /// The model that `graph` packs to with what the leaves are now.
     ///
     /// # Errors
-    /// When it cannot be packed or does not run.
-    pub(crate) fn follow(&mut self, graph: &Graph, inputs: &[Vec<f32>]) -> Result<(), TrainError> {
-        let runner = Runner::new(&self.write(graph))?;
+    /// When it cannot be packed.
+    pub(crate) fn runner(&self, graph: &Graph) -> Result<Runner, TrainError> {
+        Ok(Runner::new(&self.write(graph))?)
+    }
+
+    /// This network with the roundings of `runner`, its [`Quantised::runner`], on `inputs`.
+    ///
+    /// # Errors
+    /// When the model does not run.
+    pub(crate) fn follow<S: AsRef<[f32]> + Sync>(
+        &self,
+        graph: &Graph,
+        runner: &Runner,
+        inputs: &[S],
+    ) -> Result<Following<'_>, TrainError> {
         let is_wanted = |value: ValueId| {
             let quant = graph.values[value].quant.as_ref();
             let is_wide = quant.is_some_and(|quant| quant.dtype == QuantDType::I16);
@@ -193,7 +216,8 @@ impl Quantised {
         };
         let runs = inputs.par_iter().enumerate().map(|(index, input)| {
             let mut seen = BTreeMap::new();
-            runner.run(index, &Input::Reals(input.clone()), &mut |value, reals| {
+            let input = Input::Reals(input.as_ref().to_vec());
+            runner.run(index, &input, &mut |value, reals| {
                 if is_wanted(value) {
                     seen.insert(value, reals.to_vec());
                 }
@@ -206,7 +230,7 @@ impl Quantised {
                 batch.entry(value).or_default().extend(reals);
             }
         }
-        self.packed = batch
+        let packed = batch
             .into_iter()
             .map(|(value, reals)| {
                 let dims = batched(inputs.len(), &graph.values[value].shape);
@@ -216,7 +240,17 @@ impl Quantised {
                 (value, reals)
             })
             .collect();
-        Ok(())
+        Ok(Following {
+            network: self,
+            packed,
+        })
+    }
+
+    /// Makes leaf `index` a constant.
+    pub(crate) fn freeze(&mut self, index: usize) {
+        let leaf = &mut self.leaves[index];
+        leaf.tensor = leaf.tensor.clone().detach();
+        leaf.is_frozen = true;
     }
 
     /// Inputs `[batch, …]`, one after another in `data`.
@@ -279,7 +313,24 @@ impl Rules for Quantised {
     }
 
     fn activation(&self, value: ValueId, x: Batch) -> Batch {
+        self.round_as(value, x, None)
+    }
+}
+
+impl Rules for Following<'_> {
+    fn constant(&self, node: &Node, value: ValueId) -> Batch {
+        self.network.constant(node, value)
+    }
+
+    fn activation(&self, value: ValueId, x: Batch) -> Batch {
         let packed = self.packed.get(&value).cloned();
+        self.network.round_as(value, x, packed)
+    }
+}
+
+impl Quantised {
+    /// `x` rounded, to the numbers `packed` where there are some.
+    fn round_as(&self, value: ValueId, x: Batch, packed: Option<Batch>) -> Batch {
         let Some((leaf, quant)) = self.rounded.get(&value) else {
             return match packed {
                 Some(packed) => through(x, packed),
@@ -314,9 +365,7 @@ impl Rules for Quantised {
             }
         }
     }
-}
 
-impl Quantised {
     fn weight(&self, leaf: &Leaf) -> Batch {
         let rows = leaf.units.len();
         let columns = leaf.data.len() / rows;

@@ -63,6 +63,31 @@ fn a_batch_gives_what_the_runtime_gives_one_by_one() {
 }
 
 #[test]
+fn a_class_token_comes_before_the_tokens_of_every_picture() {
+    let mut graph = Graph::empty("tokens");
+    let input = graph.add_value("tokens", &[2, 3]);
+    graph.inputs = vec![input];
+    let token = pinhole_graph::Tensor::f32(&[1, 3], vec![7.0, 8.0, 9.0]);
+    let token = graph.add_constant("class", token);
+    let all = graph.add_node("all", Op::Concat { axis: 0 }, &[token, input], &[3, 3]);
+    graph.outputs = vec![all];
+    let device = Device::flex();
+    let rules = Floats {
+        graph: &graph,
+        device: device.clone(),
+        leaf: None,
+    };
+    let tokens: Vec<f32> = (0..12).map(|x| x as f32).collect();
+    let x = batch_of(tokens.clone(), 2, &[2, 3], &device);
+    let found = elements(forward(&graph, &rules, x).unwrap());
+    let expected: Vec<f32> = tokens
+        .chunks(6)
+        .flat_map(|picture| [&[7.0, 8.0, 9.0], picture].concat())
+        .collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn gradients_are_finite_differences() {
     let graph = encoder();
     let device = Device::flex().autodiff();
@@ -112,9 +137,9 @@ fn gradients_are_finite_differences() {
 }
 
 /// Rounding that keeps what it gave.
-struct Watched<'a>(&'a Quantised, RefCell<BTreeMap<ValueId, Vec<f32>>>);
+struct Watched<'a, R: Rules>(&'a R, RefCell<BTreeMap<ValueId, Vec<f32>>>);
 
-impl Rules for Watched<'_> {
+impl<R: Rules> Rules for Watched<'_, R> {
     fn constant(&self, node: &Node, value: ValueId) -> Batch {
         self.0.constant(node, value)
     }
@@ -182,13 +207,13 @@ fn a_network_that_follows_the_packed_model_has_its_numbers() {
     let quantized = quantize(&graph, &inputs(24), &Options::default(), &|_| ())
         .unwrap()
         .quantized;
-    let mut network = Quantised::new(&quantized, true);
+    let network = Quantised::new(&quantized, true);
     let pictures = pictures(4);
-    network.follow(&quantized, &pictures).unwrap();
+    let runner = network.runner(&quantized).unwrap();
+    let following = network.follow(&quantized, &runner, &pictures).unwrap();
     let x = network.input(&quantized, pictures.concat());
-    let watched = Watched(&network, RefCell::default());
+    let watched = Watched(&following, RefCell::default());
     forward(&quantized, &watched, x).unwrap();
-    let runner = Runner::new(&network.write(&quantized)).unwrap();
     let mut packed: BTreeMap<ValueId, Vec<f32>> = BTreeMap::new();
     for (index, input) in inputs(4).iter().enumerate() {
         runner

@@ -185,3 +185,40 @@ fn identity_settings_keep_the_bytes() {
     let view = parse(&text).unwrap().view(&picture, &geometry(12), DRAW);
     assert_eq!(view.unwrap().to_rgb8(), picture);
 }
+
+/// A picture without detail, so that any resampling of it is nearly the same.
+fn smooth(width: u32, height: u32) -> RgbImage {
+    let wave = |at: f32| (127.0 + 100.0 * (at * 6.0).sin()) as u8;
+    RgbImage::from_fn(width, height, |x, y| {
+        let (x, y) = (x as f32 / width as f32, y as f32 / height as f32);
+        image::Rgb([wave(x), wave(y), wave(x + y)])
+    })
+}
+
+#[test]
+fn one_draw_is_the_same_view_at_any_size_of_input() {
+    let relative = |augmentation: &Augmentation| {
+        !matches!(
+            augmentation,
+            Augmentation::Blur(_) | Augmentation::CameraNoise(_)
+        )
+    };
+    let list = Augmentation::all().into_iter().filter(relative).collect();
+    let augmentations = Augmentations::new(list).unwrap();
+    let picture = smooth(150, 110);
+    for epoch in 0..20 {
+        let draw = Draw { epoch, ..DRAW };
+        let [large, small] = [64u16, 32].map(|side| {
+            let view = augmentations.view(&picture, &geometry(side), draw);
+            view.unwrap().values
+        });
+        let at = |y: usize, x: usize, c: usize| large[(y * 64 + x) * 3 + c];
+        let differences = small.iter().enumerate().map(|(i, found)| {
+            let (y, x, c) = (2 * (i / 96), 2 * (i / 3 % 32), i % 3);
+            let mean = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(dy, dx)| at(y + dy, x + dx, c));
+            (found - mean.iter().sum::<f32>() / 4.0).abs()
+        });
+        let mean = differences.sum::<f32>() / small.len() as f32;
+        assert!(mean < 0.01, "{mean} in epoch {epoch}");
+    }
+}

@@ -38,6 +38,9 @@ pub struct LoaderOptions {
     pub views: usize,
     /// What makes views differ.
     pub augmentations: Augmentations,
+    /// Epochs until the views of the first one come again, at least 1; never for `None`. What was computed of a view
+    /// can then be used again.
+    pub view_epochs: Option<usize>,
     /// How samples get their texts; with it, samples that have none do not take part.
     pub texts: Option<Texts>,
     /// Whether the first view comes once more, turned by quarters and flipped; needs a square input.
@@ -70,6 +73,7 @@ impl Default for LoaderOptions {
             seed: 0,
             views: 1,
             augmentations: Augmentations::default(),
+            view_epochs: None,
             texts: None,
             transforms: false,
             shuffle: true,
@@ -89,6 +93,7 @@ impl LoaderOptions {
         for (key, found) in [
             ("views", self.views),
             ("threads", self.threads),
+            ("view_epochs", self.view_epochs.unwrap_or(1)),
             ("prefetch", self.prefetch),
         ] {
             if found == 0 {
@@ -141,17 +146,7 @@ impl Loader {
         start: Position,
     ) -> Result<Self, LoadError> {
         options.check()?;
-        let usable = usable(&*source, &options)?;
-        let order = Order {
-            seed: options.seed,
-            samples: usable.len(),
-            batch: options.batch,
-            shard: options.shard,
-            shuffle: options.shuffle,
-            drop_last: options.drop_last,
-            epochs: options.epochs,
-        };
-        order.check()?;
+        let Plan { order, usable } = Plan::new(&*source, &options)?;
         order.check_position(start)?;
         let (threads, prefetch) = (options.threads, options.prefetch);
         let job = Job {
@@ -199,6 +194,50 @@ impl Loader {
     /// those of the batches that were taken, and so far of those in the making.
     pub fn broken(&self) -> Vec<Broken> {
         self.shared.lock().broken.values().cloned().collect()
+    }
+}
+
+/// Which samples take part, and in which order.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    order: Order,
+    usable: Vec<usize>,
+}
+
+impl Plan {
+    /// What a loader of `source` with `options` does.
+    ///
+    /// # Errors
+    /// As [`Loader::new`].
+    pub(crate) fn new(source: &dyn Source, options: &LoaderOptions) -> Result<Self, LoadError> {
+        let usable = usable(source, options)?;
+        let order = Order {
+            seed: options.seed,
+            samples: usable.len(),
+            batch: options.batch,
+            shard: options.shard,
+            shuffle: options.shuffle,
+            drop_last: options.drop_last,
+            epochs: options.epochs,
+        };
+        order.check()?;
+        Ok(Self { order, usable })
+    }
+
+    /// Steps of an epoch.
+    pub(crate) fn steps(&self) -> usize {
+        self.order.steps()
+    }
+
+    /// Samples that take part.
+    pub(crate) fn samples(&self) -> usize {
+        self.usable.len()
+    }
+
+    /// The samples of an epoch in their order.
+    pub(crate) fn epoch(&self, epoch: usize) -> Vec<usize> {
+        let places = self.order.epoch(epoch).into_iter();
+        places.map(|place| self.usable[place]).collect()
     }
 }
 

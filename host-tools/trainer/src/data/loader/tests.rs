@@ -457,3 +457,28 @@ fn only_samples_with_a_text_take_part_where_texts_are_asked_for() {
         "{error}"
     );
 }
+
+#[test]
+fn views_come_again_after_so_many_epochs_and_orders_do_not() {
+    let options = LoaderOptions {
+        view_epochs: Some(2),
+        epochs: Some(4),
+        drop_last: true,
+        batch: 11,
+        texts: None,
+        ..options()
+    };
+    let batches = load(Fixture::new(11), options).unwrap();
+    let view = |epoch: usize, sample: usize| {
+        let batch = &batches[epoch];
+        let row = batch.indices.iter().position(|index| *index == sample);
+        let len = batch.views[1].len() / 11;
+        &batch.views[1][row.unwrap() * len..][..len]
+    };
+    for sample in 0..11 {
+        assert_eq!(view(0, sample), view(2, sample));
+        assert_eq!(view(1, sample), view(3, sample));
+        assert_ne!(view(0, sample), view(1, sample));
+    }
+    assert_ne!(batches[0].indices, batches[2].indices);
+}

@@ -9,6 +9,7 @@ mod contrastive;
 mod feature;
 mod interactive;
 mod logits;
+mod relation;
 
 use burn::tensor::Tensor;
 
@@ -18,6 +19,7 @@ pub use contrastive::{contrastive_distill_loss, crd_loss};
 pub use feature::{FeatureDistance, feature_loss};
 pub use interactive::interactive_loss;
 pub use logits::logit_distill_loss;
+pub use relation::relation_loss;
 
 use super::error::{Inputs, LossError};
 

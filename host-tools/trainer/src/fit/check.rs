@@ -1,0 +1,232 @@
+//! What is wrong with a recipe of version 2 before any file that it names is opened.
+
+use super::recipe::{FIT_VERSION, FitRecipe, HeadStart, Trainable};
+
+/// Keys and what is wrong with them.
+pub(super) type Faults = Vec<(String, String)>;
+
+/// Every fault of `recipe`.
+pub(super) fn faults(recipe: &FitRecipe) -> Faults {
+    let mut faults = Vec::new();
+    if recipe.version != FIT_VERSION {
+        let message = format!("is {}, expected {FIT_VERSION}", recipe.version);
+        faults.push(("version".to_owned(), message));
+    }
+    counts(recipe, &mut faults);
+    numbers(recipe, &mut faults);
+    schedule(recipe, &mut faults);
+    losses(recipe, &mut faults);
+    head(recipe, &mut faults);
+    let augmentations = recipe.data.augmentation.faults();
+    let told = |fault| ("data.augmentation".to_owned(), format!("is wrong: {fault}"));
+    faults.extend(augmentations.into_iter().map(told));
+    faults
+}
+
+fn tell(faults: &mut Faults, key: &str, message: impl Into<String>) {
+    faults.push((key.to_owned(), message.into()));
+}
+
+fn counts(recipe: &FitRecipe, faults: &mut Faults) {
+    let optimiser = &recipe.optimiser;
+    let or = |number: Option<usize>| number.unwrap_or(usize::MAX);
+    let last = match recipe.image.trainable {
+        Trainable::All => usize::MAX,
+        Trainable::Last(layers) => layers,
+    };
+    let counts = [
+        ("image.embedding", or(recipe.image.embedding), 2),
+        ("image.ridge_pictures", recipe.image.ridge_pictures, 2),
+        ("image.trainable", last, 1),
+        ("reinforced.epochs", recipe.reinforced.epochs, 1),
+        ("data.train", recipe.data.train.len(), 1),
+        ("data.views", recipe.data.views, 1),
+        ("data.threads", or(recipe.data.threads), 1),
+        ("loss.transform_hidden", recipe.loss.transform_hidden, 1),
+        ("optimiser.steps", or(optimiser.steps), 1),
+        ("optimiser.epochs", or(optimiser.epochs), 1),
+        ("optimiser.batch", optimiser.batch, 1),
+        ("optimiser.chunk", or(optimiser.chunk), 1),
+        ("output.checkpoint_every", recipe.output.checkpoint_every, 1),
+        ("output.log_every", recipe.output.log_every, 1),
+        ("output.evaluate_every", recipe.output.evaluate_every, 1),
+    ];
+    for (key, found, least) in counts {
+        if found < least {
+            tell(
+                faults,
+                key,
+                format!("is {found}, at least {least} is needed"),
+            );
+        }
+    }
+    let of_quantise = recipe.quantise.as_ref().map(|quantise| quantise.pictures);
+    let of_evaluate = recipe.data.evaluate.as_ref().map(|evaluate| evaluate.limit);
+    for (key, found) in [
+        ("quantise.pictures", of_quantise),
+        ("data.evaluate.limit", of_evaluate),
+    ] {
+        if found == Some(0) {
+            tell(faults, key, "is 0, at least 1 is needed");
+        }
+    }
+}
+
+fn numbers(recipe: &FitRecipe, faults: &mut Faults) {
+    let (loss, optimiser) = (&recipe.loss, &recipe.optimiser);
+    let least = f32::MIN_POSITIVE;
+    let mut numbers: Vec<(String, f32, f32, f32)> = loss
+        .weights()
+        .iter()
+        .map(|(name, weight)| (format!("loss.{name}"), *weight, 0.0, 1e6))
+        .collect();
+    let mut number =
+        |key: &str, found, least, most| numbers.push((key.to_owned(), found, least, most));
+    number("loss.temperature", loss.temperature, least, 1000.0);
+    number("loss.margin", loss.margin, 0.0, 4.0);
+    number("loss.sup_con_scale", loss.sup_con_scale, least, 1000.0);
+    number(
+        "loss.contrastive_scale",
+        loss.contrastive_scale,
+        least,
+        1000.0,
+    );
+    number("image.ridge", recipe.image.ridge, least, 1000.0);
+    number(
+        "optimiser.learning_rate",
+        optimiser.learning_rate,
+        least,
+        10.0,
+    );
+    number("optimiser.weight_decay", optimiser.weight_decay, 0.0, 10.0);
+    number("optimiser.layer_decay", optimiser.layer_decay, 0.01, 1.0);
+    number(
+        "optimiser.clip_norm",
+        optimiser.clip_norm.unwrap_or(1.0),
+        least,
+        1e9,
+    );
+    number(
+        "optimiser.ema",
+        optimiser.ema.unwrap_or(0.5),
+        0.0,
+        0.999_999,
+    );
+    if let Some(text) = &recipe.text {
+        number("text.logit_scale", text.logit_scale, least, 100.0);
+        number("text.logit_bias", text.logit_bias, -100.0, 100.0);
+    }
+    if let Some(quantise) = &recipe.quantise {
+        number("quantise.range_rate", quantise.range_rate, 0.0, 1000.0);
+    }
+    for teacher in &recipe.teacher {
+        number("teacher.weight", teacher.weight, least, 1e6);
+        number(
+            "teacher.logit_scale",
+            teacher.logit_scale.unwrap_or(1.0),
+            least,
+            1000.0,
+        );
+    }
+    for (key, found, least, most) in numbers {
+        if !(least..=most).contains(&found) {
+            faults.push((key, format!("is {found}, expected {least} to {most}")));
+        }
+    }
+}
+
+fn schedule(recipe: &FitRecipe, faults: &mut Faults) {
+    let optimiser = &recipe.optimiser;
+    match (optimiser.steps, optimiser.epochs) {
+        (None, None) => tell(faults, "optimiser", "needs `steps` or `epochs`"),
+        (Some(_), Some(_)) => tell(
+            faults,
+            "optimiser.epochs",
+            "is given beside `steps`, expected one of them",
+        ),
+        _ => {}
+    }
+}
+
+fn losses(recipe: &FitRecipe, faults: &mut Faults) {
+    let loss = &recipe.loss;
+    if loss.weights().iter().all(|(_, weight)| *weight == 0.0) {
+        tell(faults, "loss", "has no weight above 0");
+    }
+    let of = |names: &[&str]| -> Vec<&'static str> {
+        let asked = loss.weights();
+        let asked = asked
+            .iter()
+            .filter(|(name, weight)| *weight > 0.0 && names.contains(name));
+        asked.map(|(name, _)| *name).collect()
+    };
+    let texts = ["clip", "siglip", "affinity", "interactive", "logits"];
+    if recipe.text.is_none() {
+        for name in of(&texts) {
+            tell(
+                faults,
+                &format!("loss.{name}"),
+                "needs texts, and there is no `[text]`",
+            );
+        }
+    }
+    let teachers = [
+        "feature",
+        "affinity",
+        "interactive",
+        "contrastive_distill",
+        "relation",
+        "logits",
+    ];
+    if recipe.teacher.is_empty() {
+        for name in of(&teachers) {
+            let message = "needs a teacher, and there is no `[[teacher]]`";
+            tell(faults, &format!("loss.{name}"), message);
+        }
+    }
+    let in_batch = [
+        "clip",
+        "siglip",
+        "sup_con",
+        "triplet",
+        "affinity",
+        "interactive",
+        "contrastive_distill",
+        "relation",
+    ];
+    if recipe.optimiser.batch == 1 && recipe.data.views == 1 {
+        for name in of(&in_batch) {
+            let message = format!(
+                "compares pictures of a batch, and `optimiser.batch` is 1; needed for `{name}`"
+            );
+            tell(faults, &format!("loss.{name}"), message);
+        }
+    }
+    if recipe.data.evaluate.is_some() && recipe.text.is_none() {
+        tell(
+            faults,
+            "data.evaluate",
+            "is zero-shot and needs texts, and there is no `[text]`",
+        );
+    }
+}
+
+fn head(recipe: &FitRecipe, faults: &mut Faults) {
+    let image = &recipe.image;
+    if image.head == HeadStart::Ridge {
+        if image.embedding.is_none() {
+            tell(
+                faults,
+                "image.head",
+                "starts a new layer, and there is no `embedding`",
+            );
+        }
+        if recipe.teacher.is_empty() {
+            tell(
+                faults,
+                "image.head",
+                "regresses onto teachers, and there is no `[[teacher]]`",
+            );
+        }
+    }
+}

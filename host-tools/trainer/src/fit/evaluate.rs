@@ -1,0 +1,96 @@
+//! Zero-shot accuracy of the model that would be written now, on pictures that are never trained on.
+
+use std::path::Path;
+
+use image::RgbImage;
+use pinhole_graph::Graph;
+use pinhole_runtime::preprocess::InputGeometry;
+use pinhole_text::classes::ClassList;
+use rayon::prelude::*;
+
+use super::encoder::Encoder;
+use super::texts::FrozenTexts;
+use crate::TrainError;
+use crate::data::{LoadError, Pixels, Source, Texts};
+
+/// Pictures in memory at once.
+const CHUNK: usize = 64;
+
+/// What is measured on.
+pub(super) struct Measure {
+    source: Box<dyn Source>,
+    /// Samples with a label, spread evenly.
+    indices: Vec<usize>,
+    /// Unit rows `[classes, width]`, one behind the other.
+    classes: Vec<f32>,
+}
+
+impl Measure {
+    /// At most `limit` pictures of `source`, whose class names go through the templates of `texts`.
+    ///
+    /// # Errors
+    /// Class names that cannot be embedded.
+    pub(super) fn new(
+        source: Box<dyn Source>,
+        limit: usize,
+        encoder: &FrozenTexts,
+        texts: &Texts,
+    ) -> Result<Self, TrainError> {
+        let classes = ClassList::from_names("data.evaluate", source.classnames());
+        let classes = classes.map_err(|error| TrainError::Setup(error.to_string()))?;
+        let classes = encoder.classes(&classes, texts.class_templates())?;
+        let samples = source.samples();
+        let labelled: Vec<usize> = (0..samples.len())
+            .filter(|&index| samples[index].label.is_some())
+            .collect();
+        let count = limit.min(labelled.len());
+        let indices = (0..count)
+            .map(|index| labelled[index * labelled.len() / count])
+            .collect();
+        Ok(Self {
+            source,
+            indices,
+            classes,
+        })
+    }
+
+    /// Pictures that are measured.
+    pub(super) fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// The share of pictures whose nearest class is theirs.
+    ///
+    /// # Errors
+    /// A graph that cannot be packed, or a picture that cannot be read.
+    pub(super) fn top1(&self, graph: &Graph, geometry: &InputGeometry) -> Result<f32, TrainError> {
+        let encoder = Encoder::of_graph(Path::new(&graph.name), graph)?;
+        let mut right = 0;
+        for chunk in self.indices.chunks(CHUNK) {
+            let inputs = chunk
+                .par_iter()
+                .map(|&index| plain(&self.source.picture(index)?, geometry));
+            let inputs: Vec<Vec<f32>> = inputs.collect::<Result<_, LoadError>>()?;
+            let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+            for (&index, embedding) in chunk.iter().zip(encoder.pictures(&inputs)?) {
+                right +=
+                    usize::from(self.source.samples()[index].label == self.nearest(&embedding));
+            }
+        }
+        Ok(right as f32 / self.indices.len() as f32)
+    }
+
+    fn nearest(&self, embedding: &[f32]) -> Option<usize> {
+        let score = |class: &[f32]| class.iter().zip(embedding).map(|(x, y)| x * y).sum::<f32>();
+        let scores = self.classes.chunks_exact(embedding.len()).map(score);
+        scores
+            .enumerate()
+            .max_by(|a, b| a.1.total_cmp(&b.1))
+            .map(|(class, _)| class)
+    }
+}
+
+/// The encoder's input of a picture as it is.
+pub(super) fn plain(picture: &RgbImage, geometry: &InputGeometry) -> Result<Vec<f32>, LoadError> {
+    Ok(Pixels::fitted(picture, geometry)?.normalised(geometry))
+}

@@ -1,0 +1,128 @@
+//! What is told of a run, and of one that is only tried.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::run::Run;
+use crate::TrainError;
+
+/// What a run did.
+#[derive(Clone, Debug, Serialize)]
+pub struct FitReport {
+    /// The recipe's name.
+    pub name: String,
+    /// The trained graph, `image.phg`; not written by a dry run.
+    pub image: PathBuf,
+    /// The log, `log.csv`.
+    pub log: PathBuf,
+    /// The picture of the losses, `loss.svg`.
+    pub curve: PathBuf,
+    /// Steps done, those before a resume among them; of a dry run those that would be.
+    pub steps: usize,
+    /// Training samples, and steps of one pass over them.
+    pub samples: usize,
+    /// Steps of one pass over the samples.
+    pub steps_per_epoch: usize,
+    /// Parameters that train, and all of the graph.
+    pub parameters: [usize; 2],
+    /// The first and the last logged loss; 0 without one.
+    pub loss: [f32; 2],
+    /// Zero-shot top-1 before the first and after the last step, where it is measured.
+    pub top1: Option<[f32; 2]>,
+    /// Pictures that it is measured on.
+    pub evaluated: usize,
+    /// Whether the graph is quantised.
+    pub quantised: bool,
+    /// Pictures that turned out broken in this call, each replaced by another.
+    #[serde(skip)]
+    pub broken: usize,
+    /// SHA-256 of the recipe.
+    pub recipe_sha256: String,
+    /// What a dry run estimates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<Estimate>,
+    /// Time of this call, and steps done in it.
+    #[serde(skip)]
+    pub elapsed: (Duration, usize),
+}
+
+/// What a run would take.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Estimate {
+    /// Bytes of memory: parameters, their moments, activations of a chunk, batches.
+    pub memory_bytes: usize,
+    /// Of one step, from one chunk that was timed, without loading and teachers.
+    pub seconds_per_step: f64,
+}
+
+impl Run {
+    /// What was done so far.
+    pub(super) fn report(&self, elapsed: (Duration, usize)) -> FitReport {
+        let Self { setup, state, .. } = self;
+        let leaves = state.student.leaves.iter().enumerate();
+        let trains = leaves
+            .filter(|(_, leaf)| leaf.trains)
+            .map(|(index, _)| state.student.data(index).len());
+        let ends = |name: &str| {
+            let column = state.log.column(name);
+            Some([column.first()?.1, column.last()?.1])
+        };
+        let file = |name| self.folder.join(name);
+        FitReport {
+            name: setup.loaded.recipe.name.clone(),
+            image: file("image.phg"),
+            log: file("log.csv"),
+            curve: file("loss.svg"),
+            steps: state.step,
+            samples: setup.plan.samples(),
+            steps_per_epoch: setup.plan.steps(),
+            parameters: [trains.sum(), state.student.graph.parameter_count()],
+            loss: ends("loss").unwrap_or_default(),
+            top1: ends("top1"),
+            evaluated: setup
+                .measure
+                .as_ref()
+                .map_or(0, super::evaluate::Measure::len),
+            quantised: state.student.is_quantised(),
+            broken: self.broken,
+            recipe_sha256: setup.loaded.sha256.clone(),
+            estimate: None,
+            elapsed,
+        }
+    }
+
+    /// Times one chunk, and counts what is in memory.
+    pub(super) fn estimate(&mut self) -> Result<Estimate, TrainError> {
+        let recipe = &self.setup.loaded.recipe;
+        let options = &self.setup.options;
+        let rows = options.batch * (options.views + usize::from(options.transforms));
+        let chunk = recipe.optimiser.chunk.unwrap_or(rows).min(rows);
+        let student = &mut self.state.student;
+        student.prepare()?;
+        let input = vec![0.1; chunk * student.picture_len()];
+        let started = Instant::now();
+        let embedded = student.embed(&input)?;
+        let forward = started.elapsed().as_secs_f64();
+        drop(embedded.square().sum().backward());
+        let both = started.elapsed().as_secs_f64();
+        let passes = if chunk < rows { both + forward } else { both };
+        let numbers: usize = (0..student.leaves.len())
+            .map(|index| student.data(index).len())
+            .sum();
+        let copies = 6 + 2 * usize::from(recipe.optimiser.ema.is_some());
+        let graph = &student.graph;
+        let activations: usize = graph
+            .nodes
+            .iter()
+            .map(|node| graph.values[node.output].shape.iter().product::<usize>())
+            .sum();
+        let kept = if student.is_quantised() { 4 } else { 2 };
+        let pictures = rows * student.picture_len() * (1 + options.prefetch);
+        Ok(Estimate {
+            memory_bytes: 4 * (copies * numbers + kept * chunk * activations + pictures),
+            seconds_per_step: passes * rows as f64 / chunk as f64,
+        })
+    }
+}

@@ -1,0 +1,464 @@
+//! The run: teachers first, then steps, measurements, checkpoints, products.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use sha2::{Digest, Sha256};
+
+use super::extras::Extras;
+use super::log::Log;
+use super::objective::{Opinion, Targets};
+use super::recipe::Loaded;
+use super::report::FitReport;
+use super::setup::{START, Setup, rows, save};
+use super::state::{Identity, State};
+use super::step::{Gradients, Optimiser, gradients};
+use super::student::Student;
+use super::teacher_cache::CHUNK;
+use super::watch::Watch;
+use crate::data::{Batch, Loader, Position};
+use crate::model::elements;
+use crate::optim::warm_cosine;
+use crate::output::write_atomically;
+use crate::recipe::hex;
+use crate::rng::Rng;
+use crate::train::stop_on_interrupt;
+use crate::{TrainError, TrainOptions};
+
+/// Trains as the recipe of version 2 at `recipe_path` says.
+///
+/// # Errors
+/// When recipe, files or checkpoint are not as they should be, the loss explodes, the disk refuses, or the run was
+/// interrupted, in which case the state was saved first.
+pub fn fit(recipe_path: &Path, options: TrainOptions) -> Result<FitReport, TrainError> {
+    let started = Instant::now();
+    let loaded = Loaded::open(recipe_path)?;
+    let home = recipe_path.parent().unwrap_or(Path::new(""));
+    let base = options.inputs.clone().unwrap_or_else(|| home.to_path_buf());
+    let folder = options
+        .output
+        .clone()
+        .unwrap_or_else(|| home.join(&loaded.recipe.output.folder));
+    let setup = Setup::new(loaded, &base, home)?;
+    let mut run = Run::new(setup, &folder, &options)?;
+    if options.dry_run {
+        let estimate = run.estimate()?;
+        return Ok(FitReport {
+            steps: run.steps,
+            estimate: Some(estimate),
+            ..run.report((started.elapsed(), 0))
+        });
+    }
+    let before = run.state.step;
+    run.run(&options)?;
+    let done = run.state.step - before;
+    run.finish()?;
+    let report = run.report((started.elapsed(), done));
+    let name = |path: &Path| path.file_name().map_or(PathBuf::new(), PathBuf::from);
+    let written = FitReport {
+        image: name(&report.image),
+        log: name(&report.log),
+        curve: name(&report.curve),
+        ..report.clone()
+    };
+    let text = serde_json::to_string_pretty(&written).unwrap_or_default() + "\n";
+    write_atomically(&folder.join("report.json"), text.as_bytes())?;
+    Ok(report)
+}
+
+pub(super) struct Run {
+    pub(super) setup: Setup,
+    pub(super) state: State,
+    identity: Identity,
+    pub(super) folder: PathBuf,
+    /// In all.
+    pub(super) steps: usize,
+    /// Pictures that turned out broken in this call.
+    pub(super) broken: usize,
+}
+
+impl Run {
+    fn new(setup: Setup, folder: &Path, options: &TrainOptions) -> Result<Self, TrainError> {
+        let recipe = &setup.loaded.recipe;
+        if !options.dry_run {
+            std::fs::create_dir_all(folder).map_err(TrainError::io("create", folder))?;
+        }
+        let spinner = bar(options.quiet, "{msg} {spinner}", 0);
+        spinner.enable_steady_tick(Duration::from_millis(200));
+        let kept = folder.join("start.phg");
+        let kept = (!options.dry_run).then_some(kept.as_path());
+        let graph = setup.start(kept, &|doing| spinner.set_message(doing.to_owned()))?;
+        spinner.finish_and_clear();
+        let start_sha256 = hex(&Sha256::digest(
+            graph.to_bytes().map_err(TrainError::Setup)?,
+        ));
+        let ranges = recipe
+            .quantise
+            .as_ref()
+            .is_some_and(|quantise| quantise.range_rate > 0.0);
+        let student = Student::new(graph, recipe.image.trainable, ranges)?;
+        let extras = Extras::new(recipe, student.width, &setup.teacher_widths());
+        let optimiser = Optimiser::new(recipe, &student, &extras);
+        let per_epoch = setup.plan.steps();
+        let steps = recipe
+            .optimiser
+            .steps
+            .unwrap_or(recipe.optimiser.epochs.unwrap_or(1) * per_epoch);
+        let identity = [
+            ("recipe_sha256", setup.loaded.sha256.clone()),
+            ("inputs_sha256", setup.inputs_sha256.clone()),
+            ("start_sha256", start_sha256),
+        ];
+        let mut state = State {
+            step: 0,
+            position: Position::default(),
+            student,
+            extras,
+            optimiser,
+            watch: Watch::default(),
+            log: Log::new(&recipe.loss),
+            rng: Rng::new(recipe.seed),
+        };
+        let checkpoint = folder.join(CHECKPOINT);
+        if options.resume && checkpoint.exists() && !options.dry_run {
+            state.load(&checkpoint, &identity)?;
+        }
+        Ok(Self {
+            setup,
+            state,
+            identity,
+            folder: folder.to_path_buf(),
+            steps,
+            broken: 0,
+        })
+    }
+
+    fn run(&mut self, options: &TrainOptions) -> Result<(), TrainError> {
+        let stop = options.stop.clone().unwrap_or_else(stop_on_interrupt);
+        if self.state.step == self.steps {
+            return Ok(());
+        }
+        let output = self.setup.loaded.recipe.output.clone();
+        let checkpoint = self.folder.join(CHECKPOINT);
+        if self.state.step == 0 {
+            // Before the first step, so that whatever goes wrong leaves a state, and never that of an earlier run.
+            if self.state.log.rows.is_empty()
+                && let Some(top1) = self.top1()?
+            {
+                self.state
+                    .log
+                    .push(&[("step", 0.0), ("epoch", 0.0), ("top1", top1)]);
+            }
+            self.state.save(&checkpoint, &self.identity)?;
+        }
+        self.reinforce(options.quiet, &stop)?;
+        let source = Box::new(self.setup.source.clone());
+        let mut loader = Loader::new(source, self.setup.options.clone(), self.state.position)?;
+        let template = "train {bar:24} {pos}/{len} steps  {per_sec}  {eta} left  {msg}";
+        let progress = bar(options.quiet, template, self.steps);
+        progress.set_position(self.state.step as u64);
+        progress.reset_eta();
+        while self.state.step < self.steps {
+            let batch = loader
+                .next()
+                .ok_or_else(|| TrainError::Setup("the loader ended early".to_owned()))??;
+            let loss = self.step(&batch)?;
+            let step = self.state.step;
+            let last = step == self.steps;
+            if (last || step.is_multiple_of(output.evaluate_every))
+                && let Some(top1) = self.top1()?
+            {
+                self.state.log.push(&[
+                    ("step", step as f32),
+                    ("epoch", self.state.position.epoch as f32),
+                    ("top1", top1),
+                ]);
+            }
+            let top1 = self
+                .state
+                .log
+                .column("top1")
+                .last()
+                .map_or(String::new(), |(_, top1)| {
+                    format!("  top-1 {:.1} %", 100.0 * top1)
+                });
+            progress.set_message(format!("loss {loss:.4}{top1}"));
+            progress.inc(1);
+            let stopped = stop.load(Ordering::Relaxed);
+            let is_due = step.is_multiple_of(output.checkpoint_every);
+            if last || stopped || (is_due && !self.state.watch.is_rising()) {
+                self.state.save(&checkpoint, &self.identity)?;
+                self.state.log.write_csv(&self.folder.join("log.csv"))?;
+            }
+            if stopped && !last {
+                progress.abandon();
+                return Err(TrainError::Interrupted { step, checkpoint });
+            }
+        }
+        self.broken = loader.broken().len();
+        progress.finish();
+        Ok(())
+    }
+
+    /// One step; its loss.
+    fn step(&mut self, batch: &Batch) -> Result<f32, TrainError> {
+        let targets = self.targets(batch)?;
+        let recipe = &self.setup.loaded.recipe;
+        let mut pictures = batch.views.concat();
+        if let Some(transformed) = &batch.transformed {
+            pictures.extend_from_slice(&transformed.pictures);
+        }
+        let chunk = recipe.optimiser.chunk.unwrap_or(usize::MAX);
+        let state = &mut self.state;
+        let found = gradients(
+            &mut state.student,
+            &state.extras,
+            &recipe.loss,
+            (&pictures, chunk),
+            &targets,
+        )?;
+        let Gradients {
+            loss,
+            parts,
+            mut gradients,
+        } = found;
+        let mut watch = state.watch;
+        let exploded = |began: usize, step: usize| TrainError::Exploded {
+            step: step + 1,
+            began,
+            loss,
+            learning_rate: recipe.optimiser.learning_rate,
+            checkpoint: Some(self.folder.join(CHECKPOINT)),
+        };
+        if let Some(began) = watch.see(state.step + 1, loss) {
+            return Err(exploded(began, state.step));
+        }
+        let [scale, bias] =
+            [state.extras.logit_scale(), state.extras.logit_bias()].map(|x| elements(x)[0]);
+        let both = (&mut state.student, &mut state.extras);
+        let norm = state.optimiser.step(
+            &recipe.optimiser,
+            (state.step, self.steps),
+            both,
+            &mut gradients,
+        );
+        if !norm.is_finite() {
+            return Err(exploded(state.step + 1, state.step));
+        }
+        let rate = warm_cosine(
+            recipe.optimiser.learning_rate,
+            recipe.optimiser.warmup,
+            self.steps,
+            state.step,
+        );
+        state.watch = watch;
+        state.step += 1;
+        state.position = batch.next;
+        if state.step == self.steps
+            || state.step == 1
+            || state.step.is_multiple_of(recipe.output.log_every)
+        {
+            let mut row = vec![
+                ("step", state.step as f32),
+                ("epoch", batch.position.epoch as f32),
+                ("loss", loss),
+                ("gradient_norm", norm),
+                ("learning_rate", rate),
+            ];
+            if recipe.text.is_some() {
+                row.extend([("logit_scale", scale), ("logit_bias", bias)]);
+            }
+            row.extend(
+                recipe
+                    .loss
+                    .weights()
+                    .iter()
+                    .zip(parts)
+                    .map(|((name, _), part)| (*name, part)),
+            );
+            state.log.push(&row);
+        }
+        Ok(loss)
+    }
+
+    /// What the embeddings of a batch are compared with.
+    fn targets(&mut self, batch: &Batch) -> Result<Targets, TrainError> {
+        let setup = &mut self.setup;
+        let captions: Vec<&str> = batch
+            .captions
+            .iter()
+            .flatten()
+            .map(String::as_str)
+            .collect();
+        let said = |texts: &mut super::texts::FrozenTexts| -> Result<_, TrainError> {
+            let width = texts.width();
+            Ok(match captions.is_empty() {
+                true => None,
+                false => Some(rows(texts.rows(&captions)?, width)),
+            })
+        };
+        let texts = match &mut setup.texts {
+            Some(texts) => said(texts)?,
+            None => None,
+        };
+        let views = setup.options.views;
+        let mut teachers = Vec::new();
+        for teacher in &mut setup.teachers {
+            let width = teacher.cache.encoder.width;
+            let images = (0..views).map(|view| {
+                let found = teacher
+                    .cache
+                    .rows(batch.position.epoch, view, &batch.indices)?;
+                Ok(rows(found, width))
+            });
+            teachers.push(Opinion {
+                images: images.collect::<Result<_, TrainError>>()?,
+                texts: match &mut teacher.texts {
+                    Some(texts) => said(texts)?,
+                    None => texts.clone(),
+                },
+                classes: teacher.classes.clone(),
+                logit_scale: teacher.logit_scale,
+                weight: teacher.weight,
+            });
+        }
+        Ok(Targets {
+            samples: batch.len(),
+            views,
+            texts,
+            classes: setup.classes.clone(),
+            labels: batch.labels.clone(),
+            teachers,
+            transforms: batch
+                .transformed
+                .as_ref()
+                .map_or(Vec::new(), |x| x.transforms.clone()),
+        })
+    }
+
+    /// Computes what the teachers have not yet said of the pictures to come.
+    fn reinforce(&mut self, quiet: bool, stop: &AtomicBool) -> Result<(), TrainError> {
+        if self.setup.teachers.is_empty() {
+            return Ok(());
+        }
+        let asked = self.samples_to_come();
+        let views = self.setup.options.views;
+        let mut jobs = Vec::new();
+        for (index, teacher) in self.setup.teachers.iter_mut().enumerate() {
+            for (&epoch, samples) in &asked {
+                for view in 0..views {
+                    let missing = teacher.cache.missing(epoch, view, samples)?;
+                    jobs.push((index, epoch, view, missing));
+                }
+            }
+        }
+        let count: usize = jobs.iter().map(|(.., missing)| missing.len()).sum();
+        let template = "teachers {bar:24} {pos}/{len} views  {per_sec}  {eta} left";
+        let progress = bar(quiet || count == 0, template, count);
+        let mut done = 0;
+        for (index, epoch, view, missing) in jobs {
+            for chunk in missing.chunks(CHUNK) {
+                let cache = &mut self.setup.teachers[index].cache;
+                cache.fill(epoch, view, chunk, &progress)?;
+                done += chunk.len();
+                // What was computed is on the disk.
+                if done < count && stop.load(Ordering::Relaxed) {
+                    progress.abandon();
+                    return Err(TrainError::Interrupted {
+                        step: self.state.step,
+                        checkpoint: self.folder.join(CHECKPOINT),
+                    });
+                }
+            }
+        }
+        progress.finish();
+        Ok(())
+    }
+
+    /// The samples of each epoch of augmentation that steps to come ask for.
+    fn samples_to_come(&self) -> BTreeMap<usize, BTreeSet<usize>> {
+        let (per_epoch, batch) = (self.setup.plan.steps(), self.setup.options.batch);
+        let mut asked: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+        let mut step = self.state.step;
+        while step < self.steps {
+            let (epoch, first) = (step / per_epoch, step % per_epoch);
+            let last = per_epoch.min(first + self.steps - step);
+            let samples = &self.setup.plan.epoch(epoch)[first * batch..last * batch];
+            asked
+                .entry(epoch % self.setup.loaded.recipe.reinforced.epochs)
+                .or_default()
+                .extend(samples);
+            step += last - first;
+        }
+        asked
+    }
+
+    fn top1(&self) -> Result<Option<f32>, TrainError> {
+        let Some(measure) = &self.setup.measure else {
+            return Ok(None);
+        };
+        let graph = self
+            .state
+            .student
+            .write(&self.state.optimiser.products(&self.state.student));
+        measure.top1(&graph, &self.state.student.geometry).map(Some)
+    }
+
+    /// Writes the products.
+    fn finish(&self) -> Result<(), TrainError> {
+        let state = &self.state;
+        let mut graph = state
+            .student
+            .write(&state.optimiser.products(&state.student));
+        let recipe = &self.setup.loaded.recipe;
+        graph.name.clone_from(&recipe.name);
+        graph.meta.source.remove(START);
+        for (key, value) in &self.identity[..2] {
+            graph
+                .meta
+                .source
+                .insert(format!("trained.{key}"), value.clone());
+        }
+        graph.meta.embedding_space = Some(self.setup.embedding_space());
+        if recipe.text.is_some() {
+            graph.meta.logit_scale = Some(elements(state.extras.logit_scale())[0]);
+            graph.meta.logit_bias = Some(elements(state.extras.logit_bias())[0]);
+        }
+        save(&graph, &self.folder.join("image.phg"))?;
+        state.log.write_csv(&self.folder.join("log.csv"))?;
+        state.log.write_svg(&self.folder.join("loss.svg"))
+    }
+}
+
+impl Setup {
+    /// That of the texts; else that of the teacher whose embeddings the student is to give; else one of its own.
+    fn embedding_space(&self) -> [u8; 16] {
+        let recipe = &self.loaded.recipe;
+        let of_texts = self
+            .texts
+            .as_ref()
+            .map(super::texts::FrozenTexts::embedding_space);
+        let stands_in =
+            recipe.loss.feature > 0.0 && recipe.teacher.len() == 1 && !recipe.teacher[0].projection;
+        let of_teacher = || stands_in.then(|| self.teachers[0].cache.encoder.embedding_space());
+        let own = || {
+            let digest = Sha256::digest(format!("{} {}", self.loaded.sha256, self.inputs_sha256));
+            std::array::from_fn(|i| digest[i])
+        };
+        of_texts.or_else(of_teacher).unwrap_or_else(own)
+    }
+}
+
+/// The file in the output folder that a run goes on from.
+const CHECKPOINT: &str = "checkpoint.safetensors";
+
+fn bar(quiet: bool, template: &str, len: usize) -> ProgressBar {
+    if quiet {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template(template).expect("the template is well formed");
+    ProgressBar::new(len as u64).with_style(style)
+}

@@ -1,0 +1,139 @@
+//! What is between two steps, in a checkpoint that a kill at any moment leaves whole.
+
+use std::path::Path;
+
+use super::extras::Extras;
+use super::log::Log;
+use super::step::Optimiser;
+use super::student::Student;
+use super::watch::Watch;
+use crate::TrainError;
+use crate::checkpoint::Saved;
+use crate::data::Position;
+use crate::optim::{Average, Moments};
+use crate::rng::Rng;
+
+/// Everything that a step changes.
+pub(super) struct State {
+    /// Steps done.
+    pub(super) step: usize,
+    /// The batch to come.
+    pub(super) position: Position,
+    pub(super) student: Student,
+    pub(super) extras: Extras,
+    pub(super) optimiser: Optimiser,
+    pub(super) watch: Watch,
+    pub(super) log: Log,
+    /// Of what is drawn once a run; steps draw by their place in it.
+    pub(super) rng: Rng,
+}
+
+/// What has to be equal for a checkpoint to be continued: names and SHA-256.
+pub(super) type Identity = [(&'static str, String); 3];
+
+fn entries(identity: &Identity) -> Vec<(&str, &str)> {
+    identity
+        .iter()
+        .map(|(key, value)| (*key, value.as_str()))
+        .collect()
+}
+
+impl State {
+    /// Writes the state to `path`, whole or not at all.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) fn save(&self, path: &Path, identity: &Identity) -> Result<(), TrainError> {
+        let mut tensors = Vec::new();
+        let mut add = |name: String, data: Vec<f32>| tensors.push((name, vec![data.len()], data));
+        for (index, moments) in self.optimiser.moments.iter().enumerate() {
+            if let Some(data) = self.data(index) {
+                add(format!("{index}/now"), data.to_vec());
+                add(format!("{index}/first"), moments.first.clone());
+                add(format!("{index}/second"), moments.second.clone());
+            }
+        }
+        if let Some(average) = &self.optimiser.average {
+            for (index, data) in average.values().iter().enumerate() {
+                add(format!("{index}/average"), data.clone());
+            }
+        }
+        let Position { epoch, step } = self.position;
+        add("position".to_owned(), vec![epoch as f32, step as f32]);
+        add("watch".to_owned(), self.watch.numbers().to_vec());
+        let rows = self.log.rows.len();
+        tensors.push((
+            "log".to_owned(),
+            vec![rows, self.log.width()],
+            self.log.rows.concat(),
+        ));
+        let saved = Saved {
+            step: self.step,
+            tensors,
+        };
+        saved.write(path, &entries(identity), &self.rng)
+    }
+
+    /// The numbers of parameter `index`, the student's leaves first; `None` for one that does not train.
+    fn data(&self, index: usize) -> Option<&[f32]> {
+        match index.checked_sub(self.student.leaves.len()) {
+            None => self.student.leaves[index]
+                .trains
+                .then(|| self.student.data(index)),
+            Some(extra) => Some(&self.extras.0[extra].data),
+        }
+    }
+
+    /// Reads the state at `path` into this one, which is at its start.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is damaged, or is of another recipe or other inputs.
+    pub(super) fn load(&mut self, path: &Path, identity: &Identity) -> Result<(), TrainError> {
+        let (mut saved, rng) = Saved::read(path, &entries(identity))?;
+        self.take(&mut saved)
+            .map_err(|message| TrainError::Checkpoint {
+                path: path.to_path_buf(),
+                message,
+            })?;
+        (self.step, self.rng) = (saved.step, rng);
+        Ok(())
+    }
+
+    fn take(&mut self, saved: &mut Saved) -> Result<(), String> {
+        let of_student = self.student.leaves.len();
+        for index in 0..self.optimiser.moments.len() {
+            let Some(len) = self.data(index).map(<[f32]>::len) else {
+                continue;
+            };
+            let now = saved.take(&format!("{index}/now"), &[len])?;
+            match index.checked_sub(of_student) {
+                None => self.student.set(index, now),
+                Some(extra) => self.extras.set(extra, now),
+            }
+            self.optimiser.moments[index] = Moments {
+                first: saved.take(&format!("{index}/first"), &[len])?,
+                second: saved.take(&format!("{index}/second"), &[len])?,
+            };
+        }
+        if let Some(average) = &mut self.optimiser.average {
+            let lens: Vec<usize> = average.values().iter().map(Vec::len).collect();
+            let values = lens.into_iter().enumerate();
+            let values = values.map(|(index, len)| saved.take(&format!("{index}/average"), &[len]));
+            *average = Average::new(values.collect::<Result<_, _>>()?, average.decay());
+        }
+        let position = saved.take("position", &[2])?;
+        self.position = Position {
+            epoch: position[0] as usize,
+            step: position[1] as usize,
+        };
+        self.watch = Watch::from_numbers(&saved.take("watch", &[Watch::LEN])?);
+        let logged = saved.tensors.iter().find(|(name, ..)| name == "log");
+        let rows = logged.map_or(0, |(_, shape, _)| shape.first().copied().unwrap_or(0));
+        let log = saved.take("log", &[rows, self.log.width()])?;
+        self.log.rows = log
+            .chunks_exact(self.log.width())
+            .map(<[f32]>::to_vec)
+            .collect();
+        Ok(())
+    }
+}
