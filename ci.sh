@@ -96,6 +96,16 @@ part_weights() {
   cargo test --workspace --test real_weights -- --ignored --nocapture
   "$built/examples/float_parity" \
     "$PINHOLE_WEIGHTS"/efficientnet-lite{0,1,2}/*.pth "$PINHOLE_WEIGHTS/minilm/model.safetensors"
+  # What models/lite0/build.sh begins with, on a few texts and pictures.
+  local few
+  few=$(mktemp -d)
+  head -n 60 models/lite0/texts.tsv >"$few/texts.tsv"
+  "$built/pinhole" features \
+    --image-encoder "$PINHOLE_WEIGHTS/efficientnet-lite0/efficientnet-lite0.pth" \
+    --teacher "$PINHOLE_WEIGHTS/efficientnet-lite1/efficientnet-lite1.pth" \
+    --text-encoder "$PINHOLE_WEIGHTS/minilm/model.safetensors" \
+    --texts "$few/texts.tsv" --groups models/lite0/groups.tsv --pictures models/demo --count 3 --out "$few"
+  rm -r "$few"
 }
 
 part_demo() {

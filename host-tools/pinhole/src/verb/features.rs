@@ -165,7 +165,7 @@ impl Tower {
     fn open(path: &Path, args: &Args, kernels: &'static dyn Kernels) -> Outcome<Self> {
         let checkpoint = Checkpoint::load(path).map_err(Failure::new)?;
         let variant = efficientnet_lite::variant_of(&checkpoint).map_err(Failure::new)?;
-        let mut graph = import::imported(path, &import::Choices::features(64))?;
+        let mut graph = import::imported(path, &import::Choices::features(None))?;
         if !args.calibrate.is_empty() {
             let choices = Calibration::of(args.calibrate.clone(), args.calibration_count);
             graph = quantize::calibrated(&graph, path, &choices, path, &PackOptions::default())?.0;
@@ -300,7 +300,7 @@ fn sentence_features(
     kernels: &'static dyn Kernels,
 ) -> Outcome<Matrix> {
     let path = &args.text_encoder;
-    let graph = import::imported(path, &import::Choices::features(args.max_tokens))?;
+    let graph = import::imported(path, &import::Choices::features(Some(args.max_tokens)))?;
     // As text encoders are shipped.
     let options = PackOptions {
         float_weights: FloatWeights::I8,

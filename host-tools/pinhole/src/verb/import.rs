@@ -116,8 +116,8 @@ pub(crate) struct Choices {
 
 #[cfg(feature = "train")]
 impl Choices {
-    /// A checkpoint up to its pooled features.
-    pub(crate) fn features(max_tokens: usize) -> Self {
+    /// A checkpoint up to its pooled features; `max_tokens` of a text encoder alone.
+    pub(crate) fn features(max_tokens: Option<usize>) -> Self {
         Self {
             projection: None,
             head: false,
@@ -127,7 +127,7 @@ impl Choices {
             quick_gelu: false,
             tower: None,
             tokenizer: None,
-            max_tokens: Some(max_tokens),
+            max_tokens,
             input_size: None,
         }
     }

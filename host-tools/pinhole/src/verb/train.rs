@@ -8,7 +8,7 @@ use pinhole_trainer::{TrainError, TrainOptions, recipe_version};
 
 use crate::failure::{Failure, Outcome};
 use crate::interrupt;
-use crate::output::{json, say};
+use crate::output::{json, note, say};
 
 /// Train an image encoder, or the projections of a dual encoder, from a recipe.
 #[derive(clap::Args)]
@@ -48,7 +48,8 @@ pub(crate) struct Args {
 
 /// Runs the verb.
 pub(crate) fn run(args: Args) -> Outcome {
-    let version = recipe_version(&args.recipe).map_err(|error| with_help(error, &args.recipe))?;
+    let version = recipe_version(&args.recipe)
+        .map_err(|error| with_help(error, &args.recipe, RECIPE_VERSION))?;
     let options = TrainOptions {
         resume: args.resume,
         dry_run: args.dry_run,
@@ -71,7 +72,7 @@ pub(crate) fn run(args: Args) -> Outcome {
 /// A recipe of version 1.
 fn projections(args: &Args, options: TrainOptions) -> Outcome {
     let report = pinhole_trainer::train(&args.recipe, options)
-        .map_err(|error| with_help(error, &args.recipe))?;
+        .map_err(|error| with_help(error, &args.recipe, RECIPE_VERSION))?;
     if args.json {
         json(&report)?;
     } else if args.dry_run {
@@ -101,9 +102,25 @@ fn projections(args: &Args, options: TrainOptions) -> Outcome {
 /// A recipe of version 2.
 fn encoder(args: &Args, options: TrainOptions) -> Outcome {
     let report = pinhole_trainer::fit(&args.recipe, options)
-        .map_err(|error| with_help(error, &args.recipe))?;
+        .map_err(|error| with_help(error, &args.recipe, FIT_VERSION))?;
     if args.json {
         return json(&report);
+    }
+    const LISTED: usize = 5;
+    for record in report.left_out.iter().take(LISTED) {
+        note!("left out: {record}");
+    }
+    if report.left_out.len() > LISTED {
+        note!(
+            "left out: {} more, all of them in the report",
+            report.left_out.len() - LISTED
+        );
+    }
+    if report.broken > 0 {
+        note!(
+            "{} pictures were broken and replaced by others",
+            report.broken
+        );
     }
     let [trainable, all] = report.parameters;
     if let Some(estimate) = report.estimate {
@@ -147,7 +164,7 @@ fn encoder(args: &Args, options: TrainOptions) -> Outcome {
 }
 
 /// A failed run and the next thing to type.
-fn with_help(error: TrainError, recipe: &Path) -> Failure {
+fn with_help(error: TrainError, recipe: &Path, version: u32) -> Failure {
     let failure = Failure::new(&error);
     let recipe = recipe.display();
     match error {
@@ -170,6 +187,9 @@ fn with_help(error: TrainError, recipe: &Path) -> Failure {
         TrainError::Model { .. } => {
             failure.help("pinhole import makes graphs, pinhole pack models; paths are relative to the recipe")
         }
+        TrainError::Io { action: "read", .. } if version == FIT_VERSION => failure.help(format_args!(
+            "paths are relative to {recipe}, or to the folder of --inputs"
+        )),
         TrainError::Io { action: "read", .. } => failure.help(
             "name the folder of the inputs with --inputs; pinhole features --help says how feature files are made",
         ),

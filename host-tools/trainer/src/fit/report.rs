@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::run::Run;
 use crate::TrainError;
+use crate::data::{LeftOut, Source};
 
 /// What a run did.
 #[derive(Clone, Debug, Serialize)]
@@ -35,6 +36,8 @@ pub struct FitReport {
     pub evaluated: usize,
     /// Whether the graph is quantised.
     pub quantised: bool,
+    /// Records that no sample was made of, with the reason, and captions without a picture.
+    pub left_out: Vec<String>,
     /// Pictures that turned out broken in this call, each replaced by another.
     #[serde(skip)]
     pub broken: usize,
@@ -55,6 +58,15 @@ pub struct Estimate {
     pub memory_bytes: usize,
     /// Of one step, from one chunk that was timed, without loading and teachers.
     pub seconds_per_step: f64,
+}
+
+fn left_out(found: &LeftOut) -> Vec<String> {
+    let broken = found.broken.iter();
+    let broken = broken.map(|broken| format!("{}: {}", broken.place, broken.reason));
+    let lone = found.without_picture.iter();
+    broken
+        .chain(lone.map(|place| format!("{place}: a caption without a picture")))
+        .collect()
 }
 
 impl Run {
@@ -86,6 +98,7 @@ impl Run {
                 .as_ref()
                 .map_or(0, super::evaluate::Measure::len),
             quantised: state.student.is_quantised(),
+            left_out: left_out(setup.source.left_out()),
             broken: self.broken,
             recipe_sha256: setup.loaded.sha256.clone(),
             estimate: None,
