@@ -165,6 +165,16 @@ pub(crate) fn products(graph: &Graph) -> Vec<(ValueId, ValueId)> {
     graph.nodes.iter().filter_map(of).collect()
 }
 
+/// Coarse and fine parts, and their products: what one of them loses the other has, and in floats the fine ones are zero.
+pub(crate) fn parts(graph: &Graph) -> BTreeSet<ValueId> {
+    let differences = graph.nodes.iter().filter_map(|node| {
+        let coarse = coarse_part(graph, node)?;
+        Some([coarse, node.output])
+    });
+    let products = products(graph).into_iter().map(<[ValueId; 2]>::from);
+    differences.chain(products).flatten().collect()
+}
+
 /// The parameters of a fine part.
 pub(crate) fn fine_params(coarse: &QuantParams) -> QuantParams {
     QuantParams {

@@ -1,9 +1,12 @@
 //! What each layer lost: f32 and int8 side by side on the same pictures.
 
+use std::collections::BTreeSet;
+
 use pinhole_graph::{Graph, Op, ValueId};
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::fine;
 use crate::{Input, Progress, QuantizeError, Runner, inputs_of};
 
 /// One layer's output over all pictures.
@@ -101,13 +104,14 @@ pub fn report(
         output_cosines.push(cosine(&output, &found));
         progress(Progress::Report(index + 1, inputs.len()));
     }
-    let added = added_noise(graph, &sums);
+    let parts = fine::parts(graph);
+    let added = added_noise(graph, &sums, &parts);
     let all: f64 = added.iter().sum();
     let layers = graph
         .nodes
         .iter()
         .zip(&added)
-        .filter(|(node, _)| sums[node.output].count > 0)
+        .filter(|(node, _)| sums[node.output].count > 0 && !parts.contains(&node.output))
         .map(|(node, added)| {
             let (value, sums) = (&quantized.values[node.output], sums[node.output]);
             let quant = value.quant.as_ref();
@@ -150,8 +154,9 @@ fn rms(sums: &Sums) -> f32 {
     (sums.signal / sums.elements.max(1) as f64).sqrt() as f32
 }
 
-/// For each node, how much more noise over signal its output has than its noisiest input.
-fn added_noise(graph: &Graph, sums: &[Sums]) -> Vec<f64> {
+/// For each node, how much more noise over signal its output has than its noisiest input. The sum of the products of `parts`
+/// answers for all of them.
+fn added_noise(graph: &Graph, sums: &[Sums], parts: &BTreeSet<ValueId>) -> Vec<f64> {
     let mut noise = vec![0f64; graph.values.len()];
     let added = |node: &pinhole_graph::Node| {
         let before = node.inputs.iter().map(|&input| noise[input]);
@@ -162,7 +167,7 @@ fn added_noise(graph: &Graph, sums: &[Sums]) -> Vec<f64> {
             count,
             ..
         } = sums[node.output];
-        let after = if count == 0 {
+        let after = if count == 0 || parts.contains(&node.output) {
             before
         } else {
             error / signal.max(f64::MIN_POSITIVE)

@@ -162,6 +162,18 @@ fn both_parts_share_weights_and_steps() {
 }
 
 #[test]
+fn a_report_has_the_product_and_not_its_parts() {
+    let result = quantized(&network(), &surprising(), true);
+    let test = inputs(8, 3, |index| Some(index % RARE));
+    let report = report(&result.prepared, &result.quantized, &test, &|_| ()).unwrap();
+    let names: Vec<&str> = report.layers.iter().map(|layer| &layer.node[..]).collect();
+    assert_eq!(names, ["fc1", "gelu", "fc2", "sum", "norm"]);
+    assert!(report.layers.iter().all(|layer| layer.sqnr_db > 20.0));
+    let share: f64 = report.layers.iter().map(|layer| layer.share).sum();
+    assert!((share - 1.0).abs() < 1e-9, "{share}");
+}
+
+#[test]
 fn products_of_what_calibration_knows_stay_whole() {
     // Four inputs in a row have one feature, and the last of them is set apart.
     let calibration = inputs(32, 2, |index| Some(index / 4 % RARE));
