@@ -1,28 +1,19 @@
 //! Products that are taken apart into a coarse and a fine one, where single inputs go beyond what the others show.
 
+#[path = "support/random.rs"]
+mod random;
+
 use pinhole_graph::op::{Activation, Binary, Unary};
 use pinhole_graph::{Graph, Op, QuantDType, Tensor, ValueId, pass::evaluate};
 use pinhole_pack::{PackOptions, lower::lower};
 use pinhole_quantize::{Input, Options, Quantized, Rounding, quantize, report::report};
+use random::Random;
 
 const TOKENS: usize = 8;
 const WIDTH: usize = 16;
 const HIDDEN: usize = 48;
 /// Features that few inputs have, each with a hidden unit of its own.
 const RARE: usize = 8;
-
-/// Numbers in ±1.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> f32 {
-        self.0 = self
-            .0
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    }
-}
 
 /// A perceptron beside a residual stream, and the normalisation of their sum. Hidden unit `i < RARE` reads feature `i`.
 fn network() -> Graph {
@@ -31,8 +22,7 @@ fn network() -> Graph {
     let tokens = graph.add_value("tokens", &[TOKENS, WIDTH]);
     graph.inputs.push(tokens);
     let mut constant = |graph: &mut Graph, name: &str, shape: &[usize], scale: f32| -> ValueId {
-        let count = shape.iter().product();
-        let mut data: Vec<f32> = (0..count).map(|_| scale * random.next()).collect();
+        let mut data = random.numbers(shape.iter().product(), scale);
         if name == "up" {
             let rare = data.chunks_mut(WIDTH).take(RARE).enumerate();
             rare.for_each(|(unit, row)| row[unit] = 1.0);
@@ -171,6 +161,23 @@ fn a_report_has_the_product_and_not_its_parts() {
     assert!(report.layers.iter().all(|layer| layer.sqnr_db > 20.0));
     let share: f64 = report.layers.iter().map(|layer| layer.share).sum();
     assert!((share - 1.0).abs() < 1e-9, "{share}");
+}
+
+#[test]
+fn any_of_the_parts_may_stay_in_floats() {
+    let whole = quantized(&network(), &surprising(), true);
+    let test = inputs(16, 3, |index| Some(index % RARE));
+    for node in &whole.quantized.nodes {
+        let options = Options {
+            weights: Some(Rounding::Nearest),
+            float_nodes: [node.name.clone()].into(),
+            ..Options::default()
+        };
+        let mixed = quantize(&network(), &surprising(), &options, &|_| ()).unwrap();
+        let report = report(&mixed.prepared, &mixed.quantized, &test, &|_| ()).unwrap();
+        let cosine = report.output_cosine_mean;
+        assert!(cosine > 0.98, "{} in floats: {cosine}", node.name);
+    }
 }
 
 #[test]

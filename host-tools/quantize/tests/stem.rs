@@ -1,30 +1,18 @@
 //! Convolution, function and depthwise convolution with 16 bits between them: where that pays, and what operators it
 //! makes.
 
+#[path = "support/random.rs"]
+mod random;
+
 use pinhole_graph::op::{Activation, Unary};
 use pinhole_graph::{Graph, Op, QuantDType, Tensor, ValueId};
 use pinhole_pack::{PackOptions, lower::lower};
 use pinhole_quantize::sources::{Source, sources, table};
 use pinhole_quantize::{Input, Options, Quantized, Rounding, quantize, report::report};
+use random::Random;
 
 const SIDE: usize = 32;
 const CHANNELS: usize = 8;
-
-/// Numbers in ±1.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> f32 {
-        self.0 = self
-            .0
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    }
-    fn numbers(&mut self, count: usize, scale: f32) -> Vec<f32> {
-        (0..count).map(|_| scale * self.next()).collect()
-    }
-}
 
 fn convolution(stride: usize, groups: usize, activation: Activation) -> Op {
     Op::Conv2d {

@@ -226,10 +226,10 @@ fn default_classes() -> usize {
 fn default_groups() -> usize {
     128
 }
-fn default_checkpoint_every() -> usize {
+pub(crate) fn default_checkpoint_every() -> usize {
     100
 }
-fn default_log_every() -> usize {
+pub(crate) fn default_log_every() -> usize {
     10
 }
 

@@ -116,6 +116,12 @@ fn encoder(args: &Args, options: TrainOptions) -> Outcome {
             report.left_out.len() - LISTED
         );
     }
+    if report.without_text > 0 {
+        note!(
+            "{} pictures have no text and take no part",
+            report.without_text
+        );
+    }
     if report.broken > 0 {
         note!(
             "{} pictures were broken and replaced by others",

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use image::RgbImage;
+use pinhole_data::DataError;
 use pinhole_graph::Graph;
 use pinhole_runtime::preprocess::InputGeometry;
 use pinhole_text::classes::ClassList;
@@ -59,25 +59,28 @@ impl Measure {
         self.indices.len()
     }
 
-    /// The share of pictures whose nearest class is theirs.
+    /// The share of pictures whose nearest class is theirs, of those that are not broken.
     ///
     /// # Errors
-    /// A graph that cannot be packed, or a picture that cannot be read.
+    /// A graph that cannot be packed, or a disk that cannot be read.
     pub(super) fn top1(&self, graph: &Graph, geometry: &InputGeometry) -> Result<f32, TrainError> {
         let encoder = Encoder::of_graph(Path::new(&graph.name), graph)?;
-        let mut right = 0;
+        let (mut right, mut measured) = (0, 0);
         for chunk in self.indices.chunks(CHUNK) {
-            let inputs = chunk
-                .par_iter()
-                .map(|&index| plain(&self.source.picture(index)?, geometry));
-            let inputs: Vec<Vec<f32>> = inputs.collect::<Result<_, LoadError>>()?;
-            let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-            for (&index, embedding) in chunk.iter().zip(encoder.pictures(&inputs)?) {
-                right +=
-                    usize::from(self.source.samples()[index].label == self.nearest(&embedding));
+            let made = chunk.par_iter().map(|&index| {
+                let input = plain_unless_broken(self.source.as_ref(), index, geometry)?;
+                Ok(input.map(|input| (index, input)))
+            });
+            let made = made.collect::<Result<Vec<_>, LoadError>>()?;
+            let made: Vec<(usize, Vec<f32>)> = made.into_iter().flatten().collect();
+            let inputs: Vec<&[f32]> = made.iter().map(|(_, input)| input.as_slice()).collect();
+            for ((index, _), embedding) in made.iter().zip(encoder.pictures(&inputs)?) {
+                let label = self.source.samples()[*index].label;
+                right += usize::from(label == self.nearest(&embedding));
             }
+            measured += made.len();
         }
-        Ok(right as f32 / self.indices.len() as f32)
+        Ok(right as f32 / measured.max(1) as f32)
     }
 
     fn nearest(&self, embedding: &[f32]) -> Option<usize> {
@@ -90,7 +93,17 @@ impl Measure {
     }
 }
 
-/// The encoder's input of a picture as it is.
-pub(super) fn plain(picture: &RgbImage, geometry: &InputGeometry) -> Result<Vec<f32>, LoadError> {
-    Ok(Pixels::fitted(picture, geometry)?.normalised(geometry))
+/// The encoder's input of picture `index` as it is, `None` for a broken one.
+pub(super) fn plain_unless_broken(
+    source: &dyn Source,
+    index: usize,
+    geometry: &InputGeometry,
+) -> Result<Option<Vec<f32>>, LoadError> {
+    match source.picture(index) {
+        Ok(picture) => Ok(Some(
+            Pixels::fitted(&picture, geometry)?.normalised(geometry),
+        )),
+        Err(LoadError::Data(DataError::Picture { .. })) => Ok(None),
+        Err(error) => Err(error),
+    }
 }

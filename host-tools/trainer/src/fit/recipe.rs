@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 use crate::data::{Augmentations, SourceSpec, TextSpec};
-use crate::recipe::{parse_toml, read_text, refuse};
+use crate::recipe::{default_checkpoint_every, default_log_every, parse_toml, read_text, refuse};
 
 /// The version of the format that this module reads.
 pub const FIT_VERSION: u32 = 2;
@@ -377,12 +377,6 @@ fn one_usize() -> usize {
 }
 fn default_limit() -> usize {
     1000
-}
-fn default_checkpoint_every() -> usize {
-    100
-}
-fn default_log_every() -> usize {
-    10
 }
 fn default_evaluate_every() -> usize {
     100

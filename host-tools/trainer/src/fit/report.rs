@@ -38,6 +38,8 @@ pub struct FitReport {
     pub quantised: bool,
     /// Records that no sample was made of, with the reason, and captions without a picture.
     pub left_out: Vec<String>,
+    /// Samples that have no text, where a loss asks for one: they take no part.
+    pub without_text: usize,
     /// Pictures that turned out broken in this call, each replaced by another.
     #[serde(skip)]
     pub broken: usize,
@@ -99,6 +101,7 @@ impl Run {
                 .map_or(0, super::evaluate::Measure::len),
             quantised: state.student.is_quantised(),
             left_out: left_out(setup.source.left_out()),
+            without_text: setup.source.samples().len() - setup.plan.samples(),
             broken: self.broken,
             recipe_sha256: setup.loaded.sha256.clone(),
             estimate: None,

@@ -24,7 +24,6 @@ use crate::model::elements;
 use crate::optim::warm_cosine;
 use crate::output::write_atomically;
 use crate::recipe::hex;
-use crate::rng::Rng;
 use crate::train::stop_on_interrupt;
 use crate::{TrainError, TrainOptions};
 
@@ -120,7 +119,6 @@ impl Run {
             optimiser,
             watch: Watch::default(),
             log: Log::new(&recipe.loss),
-            rng: Rng::new(recipe.seed),
         };
         let checkpoint = folder.join(CHECKPOINT);
         if options.resume && checkpoint.exists() && !options.dry_run {

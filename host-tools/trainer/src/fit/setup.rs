@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::encoder::{Encoder, unit};
-use super::evaluate::{Measure, plain};
+use super::evaluate::{Measure, plain_unless_broken};
 use super::head;
 use super::recipe::{HeadStart, Loaded};
 use super::source::{Mixed, held_out};
@@ -298,11 +298,8 @@ impl Setup {
     ) -> Result<Vec<Vec<f32>>, TrainError> {
         let samples = self.source.samples().len();
         let count = count.min(samples);
-        let input = |place: usize| match self.source.picture(place * samples / count) {
-            Ok(picture) => plain(&picture, geometry).map(Some),
-            Err(LoadError::Data(pinhole_data::DataError::Picture { .. })) => Ok(None),
-            Err(error) => Err(error),
-        };
+        let input =
+            |place: usize| plain_unless_broken(&self.source, place * samples / count, geometry);
         let inputs: Result<Vec<_>, LoadError> = (0..count).into_par_iter().map(input).collect();
         Ok(inputs?.into_iter().flatten().collect())
     }

@@ -24,8 +24,6 @@ pub(super) struct State {
     pub(super) optimiser: Optimiser,
     pub(super) watch: Watch,
     pub(super) log: Log,
-    /// Of what is drawn once a run; steps draw by their place in it.
-    pub(super) rng: Rng,
 }
 
 /// What has to be equal for a checkpoint to be continued: names and SHA-256.
@@ -71,7 +69,8 @@ impl State {
             step: self.step,
             tensors,
         };
-        saved.write(path, &entries(identity), &self.rng)
+        // What a step draws is a function of its place in the run, not of what was drawn before.
+        saved.write(path, &entries(identity), &Rng::new(0))
     }
 
     /// The numbers of parameter `index`, the student's leaves first; `None` for one that does not train.
@@ -89,13 +88,13 @@ impl State {
     /// # Errors
     /// When the file cannot be read, is damaged, or is of another recipe or other inputs.
     pub(super) fn load(&mut self, path: &Path, identity: &Identity) -> Result<(), TrainError> {
-        let (mut saved, rng) = Saved::read(path, &entries(identity))?;
+        let (mut saved, _) = Saved::read(path, &entries(identity))?;
         self.take(&mut saved)
             .map_err(|message| TrainError::Checkpoint {
                 path: path.to_path_buf(),
                 message,
             })?;
-        (self.step, self.rng) = (saved.step, rng);
+        self.step = saved.step;
         Ok(())
     }
 
