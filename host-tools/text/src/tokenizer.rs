@@ -7,7 +7,9 @@
 //! normalised, split into words, and each word spelled by the model: WordPiece, byte pair encoding, or Unigram. The
 //! ids are cut to the maximum and framed, usually by a token before and one after.
 //!
-//! What is not here: training a vocabulary, decoding, pairs of texts.
+//! [`Decoder`] reads ids back.
+//!
+//! What is not here: training a vocabulary, pairs of texts.
 
 mod added;
 mod bert;
@@ -15,6 +17,7 @@ mod bpe;
 mod byte_fallback;
 mod byte_level;
 mod charsmap;
+mod decode;
 mod error;
 mod json;
 mod load;
@@ -31,6 +34,7 @@ mod vocab_txt;
 mod wordpiece;
 
 pub use crate::clean::Clean;
+pub use decode::Decoder;
 pub use error::TokenizerError;
 pub use load::{MAX_TOKENIZER_BYTES, MAX_VOCAB_TOKENS};
 pub use static_embeddings::marked as marked_for_static_embeddings;

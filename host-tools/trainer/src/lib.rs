@@ -23,6 +23,7 @@
 #![deny(unsafe_code)]
 
 mod checkpoint;
+mod coca;
 mod curve;
 pub mod data;
 mod error;

@@ -7,10 +7,11 @@
 #[cfg(test)]
 pub(crate) mod fixture;
 mod operator;
+pub(crate) use operator::hidden;
 pub(crate) mod quantised;
 
-use burn::tensor::Tensor;
-use pinhole_graph::{Graph, Node, ValueId};
+use burn::tensor::{Int, Tensor};
+use pinhole_graph::{Graph, Node, Op, ValueId};
 
 use crate::TrainError;
 
@@ -31,6 +32,14 @@ pub(crate) trait Rules {
     }
 }
 
+/// What goes into a graph.
+pub(crate) enum Feed {
+    /// A batch of the first input.
+    Numbers(Batch),
+    /// Token ids `[batch, tokens]`: texts of one length, which is the number of tokens of this run.
+    Ids(Tensor<2, Int>),
+}
+
 /// The first output for a batch of the first input, `[batch, …]`.
 ///
 /// # Errors
@@ -43,6 +52,24 @@ pub(crate) fn forward(
     rules: &impl Rules,
     input: Batch,
 ) -> Result<Batch, TrainError> {
+    let mut found = run(graph, rules, Feed::Numbers(input), &graph.outputs[..1])?;
+    Ok(found.remove(0))
+}
+
+/// The values `wanted` for what goes in, each `[batch, …]`. Of dynamic values dimension 0 is the number of tokens of
+/// this run, as in the runtime.
+///
+/// # Errors
+/// As [`forward`].
+///
+/// # Panics
+/// As [`forward`], or when a value is wanted that no node computes.
+pub(crate) fn run(
+    graph: &Graph,
+    rules: &impl Rules,
+    feed: Feed,
+    wanted: &[ValueId],
+) -> Result<Vec<Batch>, TrainError> {
     let has_room = |node: &&Node| graph.values[node.output].shape.len() < RANK;
     if let Some(node) = graph.nodes.iter().find(|node| !has_room(node)) {
         return Err(TrainError::Operator {
@@ -51,35 +78,76 @@ pub(crate) fn forward(
         });
     }
     let mut values: Vec<Option<Batch>> = vec![None; graph.values.len()];
-    let mut readers = readers(graph);
-    values[graph.inputs[0]] = Some(rules.activation(graph.inputs[0], input));
+    let mut readers = readers(graph, wanted);
+    let mut given = None;
+    let tokens = match feed {
+        Feed::Numbers(input) => {
+            values[graph.inputs[0]] = Some(rules.activation(graph.inputs[0], input));
+            None
+        }
+        Feed::Ids(ids) => {
+            let [_, tokens] = ids.dims();
+            given = Some(ids);
+            Some(tokens)
+        }
+    };
+    let shapes = Shapes { graph, tokens };
     for node in &graph.nodes {
         let read = |&value: &ValueId| match &values[value] {
             Some(batch) => batch.clone(),
             None => rules.constant(node, value),
         };
-        let inputs: Vec<Batch> = node.inputs.iter().map(read).collect();
+        let is_ids = |value: &ValueId| given.is_some() && *value == graph.inputs[0];
+        let numbers = node.inputs.iter().filter(|value| !is_ids(value));
+        let mut inputs: Vec<Batch> = numbers.map(read).collect();
         for &input in &node.inputs {
             readers[input] -= 1;
             if readers[input] == 0 {
                 values[input] = None;
             }
         }
-        let output = operator::apply(graph, node, inputs)?;
+        let output = match (&node.op, &given) {
+            (Op::Embedding, Some(ids)) if inputs.len() == 1 => {
+                operator::embedding(ids, inputs.remove(0))
+            }
+            _ => operator::apply(&shapes, node, inputs)?,
+        };
         values[node.output] = Some(rules.activation(node.output, output));
     }
-    let output = graph.outputs[0];
-    Ok(values[output]
-        .take()
-        .expect("a node or the input gives every output"))
+    let found = wanted.iter().map(|&value| values[value].clone());
+    Ok(found
+        .map(|value| value.expect("a node or the input gives it"))
+        .collect())
 }
 
-/// How often each value is read, the graph's outputs once more.
-fn readers(graph: &Graph) -> Vec<usize> {
+/// The shapes of a run.
+pub(crate) struct Shapes<'a> {
+    graph: &'a Graph,
+    /// Of dynamic values.
+    tokens: Option<usize>,
+}
+
+impl Shapes<'_> {
+    /// The shape of `value` in this run.
+    fn of(&self, value: ValueId) -> Vec<usize> {
+        let mut shape = self.graph.values[value].shape.clone();
+        if let (true, Some(tokens)) = (self.graph.values[value].dynamic, self.tokens) {
+            shape[0] = tokens;
+        }
+        shape
+    }
+
+    /// Whether dimension 0 of `value` is the number of tokens.
+    fn is_dynamic(&self, value: ValueId) -> bool {
+        self.tokens.is_some() && self.graph.values[value].dynamic
+    }
+}
+
+/// How often each value is read, those that are wanted once more.
+fn readers(graph: &Graph, wanted: &[ValueId]) -> Vec<usize> {
     let mut readers = vec![0; graph.values.len()];
     let read = graph.nodes.iter().flat_map(|node| &node.inputs);
-    read.chain(&graph.outputs)
-        .for_each(|&value| readers[value] += 1);
+    read.chain(wanted).for_each(|&value| readers[value] += 1);
     readers
 }
 

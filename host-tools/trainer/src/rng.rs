@@ -61,6 +61,14 @@ impl Rng {
         (self.next_u64() >> 40) as f32 / (1u64 << 24) as f32
     }
 
+    /// `count` numbers of mean 0, uniform, with a standard `deviation`.
+    pub(crate) fn spread(&mut self, count: usize, deviation: f32) -> Vec<f32> {
+        let bound = 3f32.sqrt() * deviation;
+        (0..count)
+            .map(|_| bound * (2.0 * self.unit() - 1.0))
+            .collect()
+    }
+
     /// `count` different numbers of `0..from`, in random order (the front of a Fisher-Yates shuffle).
     ///
     /// # Panics

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pinhole_trainer::fit::FIT_VERSION;
+use pinhole_trainer::fit::{CaptionReport, FIT_VERSION};
 use pinhole_trainer::recipe::RECIPE_VERSION;
 use pinhole_trainer::{TrainError, TrainOptions, recipe_version};
 
@@ -21,7 +21,8 @@ Examples:
   pinhole train distil.toml
 
 A recipe of version 1 trains projections over features, one of version 2 an
-image encoder end to end; docs/training.md has the keys of both.
+image encoder end to end, with a text encoder and a decoder of captions where
+it says so; docs/training.md has the keys of both.
 
 Ctrl-C stops after the current step, keeps a checkpoint and ends with exit code
 2; --resume goes on and ends with the bytes of a run that was not interrupted.")]
@@ -153,6 +154,17 @@ fn encoder(args: &Args, options: TrainOptions) -> Outcome {
         report.loss[1],
         steps as f64 / elapsed.as_secs_f64().max(1e-9)
     );
+    if report.losses.len() > 1 {
+        for (name, [first, last]) in &report.losses {
+            say!("{name} {first:.4} to {last:.4}");
+        }
+    }
+    if let Some(text) = &report.text {
+        say!("text encoder {}", text.display());
+    }
+    if let Some(found) = &report.captions {
+        captions(found);
+    }
     if let Some([before, after]) = report.top1 {
         say!(
             "zero-shot top-1 {:.1} % to {:.1} % of {} pictures",
@@ -167,6 +179,20 @@ fn encoder(args: &Args, options: TrainOptions) -> Outcome {
         report.log.display()
     );
     Ok(())
+}
+
+/// What captions of held-out pictures are worth.
+fn captions(found: &CaptionReport) {
+    let [right, another] = found.perplexity;
+    say!(
+        "{} held-out pictures: perplexity of the right caption {right:.2}, of another's {another:.2}",
+        found.pictures
+    );
+    for (name, [said, of_another, drawn]) in [("F1", found.f1), ("BLEU-1", found.bleu1)] {
+        say!(
+            "{name} of words {said:.3}, of what is said of another picture {of_another:.3}, of a training caption drawn at random {drawn:.3}"
+        );
+    }
 }
 
 /// A failed run and the next thing to type.

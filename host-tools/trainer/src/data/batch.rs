@@ -29,7 +29,7 @@ pub struct Batch {
     pub next: Position,
     /// The samples' indices in [`Source::samples`].
     pub indices: Vec<usize>,
-    /// The normalised pictures of each view, each (n, height, width, 3).
+    /// The normalised pictures of each view, each (n, height, width, 3); none where [`LoaderOptions::pictures`] says so.
     pub views: Vec<Vec<f32>>,
     /// The texts; all `None` where none were asked for.
     pub captions: Vec<Option<String>>,
@@ -129,6 +129,9 @@ impl Job {
             view: 0,
         };
         let mut index = self.usable[place];
+        if !self.options.pictures {
+            return Ok(self.row_with(index, Vec::new(), None, draw(index)));
+        }
         let mut replacement = draw(index).rng("replacement");
         let mut attempts = 0;
         loop {
@@ -167,19 +170,31 @@ impl Job {
                 .view(picture, &options.geometry, draw)?;
             views.push(pixels.normalised(&options.geometry));
         }
+        let transformed = match options.transforms {
+            true => Some(self.transformed(&views[0], draw)?),
+            false => None,
+        };
+        Ok(self.row_with(index, views, transformed, draw))
+    }
+
+    /// The row of a sample whose pictures were made.
+    fn row_with(
+        &self,
+        index: usize,
+        views: Vec<Vec<f32>>,
+        transformed: Option<(Vec<f32>, Transform)>,
+        draw: Draw,
+    ) -> Row {
         let sample = &self.source.samples()[index];
         let classnames = self.source.classnames();
-        let texts = options.texts.as_ref();
-        Ok(Row {
+        let texts = self.options.texts.as_ref();
+        Row {
             index,
             caption: texts.and_then(|texts| texts.text(sample, classnames, draw)),
             label: sample.label,
-            transformed: match options.transforms {
-                true => Some(self.transformed(&views[0], draw)?),
-                false => None,
-            },
+            transformed,
             views,
-        })
+        }
     }
 
     fn transformed(&self, view: &[f32], draw: Draw) -> Result<(Vec<f32>, Transform), LoadError> {

@@ -1,6 +1,6 @@
 //! What is wrong with a recipe of version 2 before any file that it names is opened.
 
-use super::recipe::{FIT_VERSION, FitRecipe, HeadStart, Trainable};
+use super::recipe::{FIT_VERSION, FitRecipe, HeadStart, NewText, Text, Trainable};
 
 /// Keys and what is wrong with them.
 pub(super) type Faults = Vec<(String, String)>;
@@ -17,6 +17,9 @@ pub(super) fn faults(recipe: &FitRecipe) -> Faults {
     schedule(recipe, &mut faults);
     losses(recipe, &mut faults);
     head(recipe, &mut faults);
+    text(recipe, &mut faults);
+    caption(recipe, &mut faults);
+    cached(recipe, &mut faults);
     let augmentations = recipe.data.augmentation.faults();
     let told = |fault| ("data.augmentation".to_owned(), format!("is wrong: {fault}"));
     faults.extend(augmentations.into_iter().map(told));
@@ -38,6 +41,11 @@ fn counts(recipe: &FitRecipe, faults: &mut Faults) {
         ("image.embedding", or(recipe.image.embedding), 2),
         ("image.ridge_pictures", recipe.image.ridge_pictures, 2),
         ("image.trainable", last, 1),
+        (
+            "text.embedding",
+            or(recipe.text.as_ref().and_then(|text| text.embedding)),
+            2,
+        ),
         ("reinforced.epochs", recipe.reinforced.epochs, 1),
         ("data.train", recipe.data.train.len(), 1),
         ("data.views", recipe.data.views, 1),
@@ -160,7 +168,14 @@ fn losses(recipe: &FitRecipe, faults: &mut Faults) {
             .filter(|(name, weight)| *weight > 0.0 && names.contains(name));
         asked.map(|(name, _)| *name).collect()
     };
-    let texts = ["clip", "siglip", "affinity", "interactive", "logits"];
+    let texts = [
+        "clip",
+        "siglip",
+        "affinity",
+        "interactive",
+        "logits",
+        "caption",
+    ];
     if recipe.text.is_none() {
         for name in of(&texts) {
             tell(
@@ -227,6 +242,167 @@ fn head(recipe: &FitRecipe, faults: &mut Faults) {
                 "image.head",
                 "regresses onto teachers, and there is no `[[teacher]]`",
             );
+        }
+    }
+}
+
+/// What a text tower that trains asks for, and what it cannot serve.
+fn text(recipe: &FitRecipe, faults: &mut Faults) {
+    let Some(text) = &recipe.text else {
+        return;
+    };
+    let given = [
+        ("text.model", text.model.is_some()),
+        ("text.graph", text.graph.is_some()),
+        ("text.new", text.new.is_some()),
+    ];
+    let expected = "expected one of `model` (frozen), `graph` (trains) and `new` (from nothing)";
+    let given: Vec<&str> = given
+        .iter()
+        .filter(|(_, given)| *given)
+        .map(|(key, _)| *key)
+        .collect();
+    match given[..] {
+        [] => tell(faults, "text", format!("names no encoder, {expected}")),
+        [_] => {}
+        [first, second, ..] => {
+            tell(
+                faults,
+                second,
+                format!("is given beside `{first}`, {expected}"),
+            );
+        }
+    }
+    if text.model.is_some() && text.trainable != Trainable::All {
+        let message = "says what trains of `graph`, and there is only `model`, which is frozen";
+        tell(faults, "text.trainable", message);
+    }
+    if !text.trains() && text.embedding.is_some() {
+        let message = "is a new layer, and nothing of the text encoder trains; name it with `graph`, with `trainable` above 0";
+        tell(faults, "text.embedding", message);
+    }
+    if text.head != HeadStart::Random {
+        let message = "starts at random for texts, expected \"random\"";
+        tell(faults, "text.head", message);
+    }
+    if let Some(new) = &text.new {
+        new_text(new, text.trainable, faults);
+    }
+    if !text.trains() {
+        return;
+    }
+    let loss = &recipe.loss;
+    if loss.clip + loss.siglip + loss.affinity + loss.interactive + loss.caption == 0.0 {
+        let message = "trains, and no loss sees texts; weigh `clip` or `siglip` under [loss]";
+        tell(faults, "text.graph", message);
+    }
+    if loss.logits > 0.0 {
+        let message = "needs classes that stay where they are, and the text encoder trains; `trainable = 0` or `model` under [text] freezes it";
+        tell(faults, "loss.logits", message);
+    }
+    let of_teachers = loss.affinity + loss.interactive > 0.0;
+    if of_teachers && recipe.teacher.iter().any(|teacher| teacher.text.is_none()) {
+        let message = "is needed where the text encoder under [text] trains: it names the one of the teacher's space";
+        tell(faults, "teacher.text", message);
+    }
+}
+
+fn new_text(new: &NewText, trainable: Trainable, faults: &mut Faults) {
+    for (key, found, least) in [
+        ("text.new.layers", new.layers, 1),
+        ("text.new.width", new.width, 2),
+        ("text.new.heads", new.heads, 1),
+        ("text.new.max_tokens", new.max_tokens, 3),
+    ] {
+        if found < least {
+            let message = format!("is {found}, at least {least} is needed");
+            tell(faults, key, message);
+        }
+    }
+    if new.heads > 0 && !new.width.is_multiple_of(new.heads) {
+        let message = format!(
+            "is {}, which does not divide the width {}",
+            new.heads, new.width
+        );
+        tell(faults, "text.new.heads", message);
+    }
+    if trainable == Trainable::Last(0) {
+        tell(
+            faults,
+            "text.trainable",
+            "is 0, and `new` has random weights, which have to train",
+        );
+    }
+}
+
+/// What the caption loss asks for.
+fn caption(recipe: &FitRecipe, faults: &mut Faults) {
+    let weight = recipe.loss.caption;
+    let Some(caption) = &recipe.caption else {
+        if weight > 0.0 {
+            tell(
+                faults,
+                "loss.caption",
+                "needs a decoder, and there is no `[caption]`",
+            );
+        }
+        return;
+    };
+    if weight == 0.0 {
+        tell(
+            faults,
+            "caption",
+            "trains a decoder, and `caption` under [loss] is 0",
+        );
+    }
+    for (key, found) in [
+        ("caption.layers", caption.layers),
+        ("caption.heads", caption.heads),
+        ("caption.queries", caption.queries),
+        ("caption.beams", caption.beams),
+    ] {
+        if found == 0 {
+            tell(faults, key, "is 0, at least 1 is needed");
+        }
+    }
+    if caption.held < 2 {
+        let message = format!(
+            "is {}, at least 2 is needed: some captions train",
+            caption.held
+        );
+        tell(faults, "caption.held", message);
+    }
+    if !(0.0..1.0).contains(&caption.label_smoothing) {
+        let message = format!("is {}, expected 0 to below 1", caption.label_smoothing);
+        tell(faults, "caption.label_smoothing", message);
+    }
+    if !recipe.text.as_ref().is_some_and(Text::trains) {
+        let message = "reads the tokens of a text encoder that trains; name one with `graph` or `new` under [text]";
+        tell(faults, "caption", message);
+    }
+}
+
+/// What speaks against features that are computed once.
+fn cached(recipe: &FitRecipe, faults: &mut Faults) {
+    if !recipe.image.cached {
+        return;
+    }
+    for (given, what) in [
+        (
+            !recipe.data.augmentation.is_empty(),
+            "there are augmentations",
+        ),
+        (recipe.data.views > 1, "`data.views` is above 1"),
+        (
+            recipe.loss.transform > 0.0,
+            "`loss.transform` turns pictures",
+        ),
+        (recipe.quantise.is_some(), "`[quantise]` rounds every layer"),
+    ] {
+        if given {
+            let message =
+                format!("keeps what the encoder gives for pictures as they are, and {what}");
+            tell(faults, "image.cached", message);
         }
     }
 }

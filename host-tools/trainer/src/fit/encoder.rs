@@ -183,7 +183,14 @@ impl TextEncoder {
     /// # Errors
     /// A file that is none, or has no vocabulary.
     pub(super) fn open(path: &Path) -> Result<Self, TrainError> {
-        let encoder = Encoder::open(path)?;
+        Self::new(Encoder::open(path)?)
+    }
+
+    /// That of an encoder.
+    ///
+    /// # Errors
+    /// One that is no text encoder, or has no vocabulary.
+    pub(super) fn new(encoder: Encoder) -> Result<Self, TrainError> {
         let (tokenizer, context) = {
             let model = encoder.model();
             let input = model.inputs().next().map(|input| model.value(input));

@@ -21,8 +21,10 @@ pub(super) struct Measure {
     source: Box<dyn Source>,
     /// Samples with a label, spread evenly.
     indices: Vec<usize>,
-    /// Unit rows `[classes, width]`, one behind the other.
-    classes: Vec<f32>,
+    list: ClassList,
+    texts: Texts,
+    /// Unit rows `[classes, width]`, one behind the other, where the texts are frozen.
+    classes: Option<Vec<f32>>,
 }
 
 impl Measure {
@@ -33,12 +35,14 @@ impl Measure {
     pub(super) fn new(
         source: Box<dyn Source>,
         limit: usize,
-        encoder: &FrozenTexts,
+        encoder: Option<&FrozenTexts>,
         texts: &Texts,
     ) -> Result<Self, TrainError> {
-        let classes = ClassList::from_names("data.evaluate", source.classnames());
-        let classes = classes.map_err(|error| TrainError::Setup(error.to_string()))?;
-        let classes = encoder.classes(&classes, texts.class_templates())?;
+        let list = ClassList::from_names("data.evaluate", source.classnames());
+        let list = list.map_err(|error| TrainError::Setup(error.to_string()))?;
+        let classes = encoder
+            .map(|encoder| encoder.classes(&list, texts.class_templates()))
+            .transpose()?;
         let samples = source.samples();
         let labelled: Vec<usize> = (0..samples.len())
             .filter(|&index| samples[index].label.is_some())
@@ -50,6 +54,8 @@ impl Measure {
         Ok(Self {
             source,
             indices,
+            list,
+            texts: texts.clone(),
             classes,
         })
     }
@@ -59,11 +65,23 @@ impl Measure {
         self.indices.len()
     }
 
-    /// The share of pictures whose nearest class is theirs, of those that are not broken.
+    /// The share of pictures whose nearest class is theirs, of those that are not broken. `text` is the text encoder of
+    /// now, where it trains.
     ///
     /// # Errors
     /// A graph that cannot be packed, or a disk that cannot be read.
-    pub(super) fn top1(&self, graph: &Graph, geometry: &InputGeometry) -> Result<f32, TrainError> {
+    pub(super) fn top1(
+        &self,
+        graph: &Graph,
+        text: Option<&Graph>,
+        geometry: &InputGeometry,
+    ) -> Result<f32, TrainError> {
+        let classes = match (text, &self.classes) {
+            (Some(text), _) => FrozenTexts::of_graph(Path::new(&text.name), text)?
+                .classes(&self.list, self.texts.class_templates())?,
+            (None, Some(classes)) => classes.clone(),
+            (None, None) => return Ok(f32::NAN),
+        };
         let encoder = Encoder::of_graph(Path::new(&graph.name), graph)?;
         let (mut right, mut measured) = (0, 0);
         for chunk in self.indices.chunks(CHUNK) {
@@ -76,21 +94,21 @@ impl Measure {
             let inputs: Vec<&[f32]> = made.iter().map(|(_, input)| input.as_slice()).collect();
             for ((index, _), embedding) in made.iter().zip(encoder.pictures(&inputs)?) {
                 let label = self.source.samples()[*index].label;
-                right += usize::from(label == self.nearest(&embedding));
+                right += usize::from(label == nearest(&classes, &embedding));
             }
             measured += made.len();
         }
         Ok(right as f32 / measured.max(1) as f32)
     }
+}
 
-    fn nearest(&self, embedding: &[f32]) -> Option<usize> {
-        let score = |class: &[f32]| class.iter().zip(embedding).map(|(x, y)| x * y).sum::<f32>();
-        let scores = self.classes.chunks_exact(embedding.len()).map(score);
-        scores
-            .enumerate()
-            .max_by(|a, b| a.1.total_cmp(&b.1))
-            .map(|(class, _)| class)
-    }
+fn nearest(classes: &[f32], embedding: &[f32]) -> Option<usize> {
+    let score = |class: &[f32]| class.iter().zip(embedding).map(|(x, y)| x * y).sum::<f32>();
+    let scores = classes.chunks_exact(embedding.len()).map(score);
+    scores
+        .enumerate()
+        .max_by(|a, b| a.1.total_cmp(&b.1))
+        .map(|(class, _)| class)
 }
 
 /// The encoder's input of picture `index` as it is, `None` for a broken one.

@@ -1,11 +1,18 @@
-//! What trains beside the encoder: the logit scale and bias, projections towards teachers, the head that reads turns.
+//! What trains beside the encoders: the logit scale and bias, projections towards teachers, the head that reads turns,
+//! what captions pictures.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
 use burn::tensor::Tensor;
 
 use super::recipe::FitRecipe;
-use super::student::{device, tensor};
+use super::tower::{device, tensor};
+use crate::TrainError;
+use crate::coca::{Parameter, Settings, Weights, parameters};
 use crate::loss::TransformHead;
 use crate::model::elements;
+use crate::output::write_tensors;
 use crate::rng::Rng;
 
 /// Largest logit scale, as CLIP's.
@@ -25,6 +32,17 @@ pub(super) struct Extra {
 /// All of them, by name.
 #[derive(Clone, Default)]
 pub(super) struct Extras(pub(super) Vec<Extra>);
+
+/// Whether a weight is one that [`parameters`] lists.
+fn is_of_captioner(name: &str) -> bool {
+    name.starts_with("visual.") || name.starts_with("text_decoder.")
+}
+
+impl Weights for Extras {
+    fn weight(&self, name: &str) -> Tensor<2> {
+        self.find(name).expect("the captioner's weights are there")
+    }
+}
 
 impl Extras {
     /// Those that the recipe's losses need, for a student of `width` and teachers of `teachers`.
@@ -68,6 +86,20 @@ impl Extras {
         extras
     }
 
+    /// Those of a captioner.
+    pub(super) fn with_captioner(mut self, settings: &Settings, seed: u64) -> Self {
+        for parameter in parameters(settings, seed ^ 0xc0_0000) {
+            let Parameter {
+                name,
+                shape,
+                data,
+                decays,
+            } = parameter;
+            self.add(&name, shape, data, decays);
+        }
+        self
+    }
+
     fn add(&mut self, name: &str, shape: [usize; 2], data: Vec<f32>, decays: bool) {
         self.0.push(Extra {
             name: name.to_owned(),
@@ -83,6 +115,41 @@ impl Extras {
         let extra = &mut self.0[index];
         extra.tensor = tensor(data.clone()).require_grad();
         extra.data = data;
+    }
+
+    /// The numbers of `values`, which are those of all extras, as tensors that do not train.
+    pub(super) fn fixed(&self, values: &[Vec<f32>]) -> BTreeMap<String, Tensor<2>> {
+        let extras = self.0.iter().zip(values);
+        extras
+            .map(|(extra, data)| {
+                let value = tensor(data.clone()).reshape(extra.shape);
+                (extra.name.clone(), value)
+            })
+            .collect()
+    }
+
+    /// Writes the captioner's weights with the numbers of `values`, named and shaped as open_clip has them.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) fn write_captioner(
+        &self,
+        path: &Path,
+        values: &[Vec<f32>],
+        metadata: HashMap<String, String>,
+    ) -> Result<(), TrainError> {
+        let all = self.0.iter().zip(values);
+        let parts = all.filter(|(extra, _)| is_of_captioner(&extra.name));
+        let tensors: Vec<_> = parts
+            .map(|(extra, data)| {
+                let shape = match extra.shape {
+                    [1, n] if !extra.name.ends_with(".query") => vec![n],
+                    shape => shape.to_vec(),
+                };
+                (extra.name.clone(), shape, data.clone())
+            })
+            .collect();
+        write_tensors(path, &tensors, metadata)
     }
 
     fn find(&self, name: &str) -> Option<Tensor<2>> {

@@ -11,7 +11,7 @@ use crate::rng::Rng;
 use crate::{FitReport, TrainError, TrainOptions, fit};
 
 /// Words of the text encoder.
-const WORDS: &str = "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nphoto\nof\nred\ngreen\nblue\n.\n";
+pub(super) const WORDS: &str = "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nphoto\nof\nred\ngreen\nblue\n.\n";
 /// Tokens of every text.
 const TOKENS: usize = 8;
 /// Numbers of an embedding.

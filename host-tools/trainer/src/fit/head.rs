@@ -15,13 +15,20 @@ use crate::TrainError;
 use crate::linalg::solve_positive;
 use crate::rng::Rng;
 
-/// The encoder without the step that only says that its output is a direction.
+/// The encoder without the step that only says that its output is a direction; of a text encoder also without the one
+/// that gives it length 1.
 pub(super) fn features(graph: &Graph) -> Graph {
     let mut graph = graph.clone();
     let output = graph.outputs[0];
     let last = graph.nodes.iter().position(|node| node.output == output);
+    let is_text = graph.meta.kind == ModelKind::TextEncoder;
+    let only_length = |op: &Op| match op {
+        Op::NormalizeEmbedding => true,
+        Op::L2Normalize => is_text,
+        _ => false,
+    };
     if let Some(last) = last
-        && graph.nodes[last].op == Op::NormalizeEmbedding
+        && only_length(&graph.nodes[last].op)
     {
         graph.outputs[0] = graph.nodes[last].inputs[0];
         graph.nodes.remove(last);
@@ -39,6 +46,7 @@ pub(super) fn with_head(
     (weight, bias): (Vec<f32>, Vec<f32>),
 ) -> Result<Graph, TrainError> {
     let mut graph = features(graph);
+    let is_text = graph.meta.kind == ModelKind::TextEncoder;
     let output = graph.outputs[0];
     let inputs = weight.len() / width;
     let name = graph.unique_name("flat");
@@ -57,9 +65,15 @@ pub(super) fn with_head(
     };
     let head = graph.add_node(name, linear, &[flat, weight, bias], &[1, width]);
     let name = graph.unique_name("direction");
-    let direction = graph.add_node(name, Op::NormalizeEmbedding, &[head], &[1, width]);
+    let op = match is_text {
+        true => Op::L2Normalize,
+        false => Op::NormalizeEmbedding,
+    };
+    let direction = graph.add_node(name, op, &[head], &[1, width]);
     graph.outputs = vec![direction];
-    graph.meta.kind = ModelKind::ImageEncoder;
+    if !is_text {
+        graph.meta.kind = ModelKind::ImageEncoder;
+    }
     let checked = pass::infer_shapes(&mut graph).and_then(|()| pass::validate(&graph));
     checked.map_err(|error| TrainError::Setup(format!("{}: {error}", graph.name)))?;
     Ok(graph)

@@ -6,8 +6,8 @@
 use burn::tensor::Tensor;
 
 use super::extras::Extras;
-use super::recipe::{Distance, Loss};
-use super::student::device;
+use super::recipe::{CAPTION, Distance, Loss};
+use super::tower::device;
 use crate::loss::{
     FeatureDistance, LossError, Mining, Negatives, PositiveSum, Score, Towers, Transform,
     affinity_loss, clip_loss, contrastive_distill_loss, feature_loss, interactive_loss,
@@ -24,6 +24,8 @@ pub(super) struct Targets {
     pub(super) views: usize,
     /// Unit rows of the texts, `[n, width]`.
     pub(super) texts: Option<Tensor<2>>,
+    /// Token ids of the `n` texts, for a text tower that trains and gives `texts`; else none.
+    pub(super) ids: Vec<Vec<u32>>,
     /// Unit rows of the classes, `[classes, width]`.
     pub(super) classes: Option<Tensor<2>>,
     pub(super) labels: Vec<Option<usize>>,
@@ -105,6 +107,8 @@ impl Rows<'_> {
     /// One loss; `None` where the batch has nothing for it.
     fn part(&self, name: &str) -> Result<Option<Tensor<1>>, LossError> {
         match name {
+            // No loss of embeddings: the step adds it.
+            CAPTION => Ok(None),
             "clip" => self.of_views(|rows| self.with_texts(rows, clip_loss)),
             "siglip" => self.of_views(|rows| {
                 self.with_texts(rows, |rows, texts, scale| {

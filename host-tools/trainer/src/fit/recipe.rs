@@ -26,7 +26,7 @@ pub struct FitRecipe {
     pub seed: u64,
     /// The encoder that trains.
     pub image: Image,
-    /// The frozen text encoder.
+    /// The text encoder.
     pub text: Option<Text>,
     /// Frozen image encoders to learn from.
     #[serde(default)]
@@ -40,6 +40,8 @@ pub struct FitRecipe {
     pub loss: Loss,
     /// The optimiser and its schedule.
     pub optimiser: Optimiser,
+    /// What captions pictures beside the encoders.
+    pub caption: Option<Caption>,
     /// Quantisation-aware training.
     pub quantise: Option<Quantise>,
     /// What is written, and how often.
@@ -66,6 +68,9 @@ pub struct Image {
     /// Which layers train.
     #[serde(default)]
     pub trainable: Trainable,
+    /// Whether the encoder up to its tokens is frozen, run once for each picture, and what it gave is kept in memory.
+    #[serde(default)]
+    pub cached: bool,
 }
 
 /// How a new head starts.
@@ -113,12 +118,25 @@ impl<'de> Deserialize<'de> for Trainable {
     }
 }
 
-/// A frozen text encoder: locked-text tuning, the mirror of LiT (Zhai et al., 2022, arXiv 2111.07991).
+/// The text encoder: `model` frozen, as in locked-text tuning (the mirror of LiT, Zhai et al., 2022, arXiv 2111.07991), or
+/// `graph`, which trains.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Text {
-    /// A text encoder, `.phg` or `.phm`, with its vocabulary.
-    pub model: PathBuf,
+    /// A text encoder that stays as it is, `.phg` or `.phm`, with its vocabulary.
+    pub model: Option<PathBuf>,
+    /// A text graph in f32 (`.phg`) with its vocabulary, which trains.
+    pub graph: Option<PathBuf>,
+    /// Which layers of `graph` train; none of them for 0.
+    #[serde(default)]
+    pub trainable: Trainable,
+    /// A text tower from nothing, which trains.
+    pub new: Option<NewText>,
+    /// Width of a new affine layer behind `graph`; of the embeddings of `new`, the student's without it.
+    pub embedding: Option<usize>,
+    /// How that layer starts.
+    #[serde(default)]
+    pub head: HeadStart,
     /// The classes of `logits`: a built-in list, a file, or names with commas; those of the sources without it.
     pub classes: Option<String>,
     /// The factor of cosines to start from, learned.
@@ -127,6 +145,69 @@ pub struct Text {
     /// SigLIP's bias to start from, learned.
     #[serde(default = "default_logit_bias")]
     pub logit_bias: f32,
+}
+
+impl Text {
+    /// The file of an encoder that stays as it is.
+    pub(super) fn frozen(&self) -> Option<&PathBuf> {
+        let graph = self.graph.as_ref();
+        self.model
+            .as_ref()
+            .or(graph.filter(|_| self.trainable == Trainable::Last(0)))
+    }
+
+    /// Whether it trains.
+    pub(super) fn trains(&self) -> bool {
+        let is_there = self.graph.is_some() || self.new.is_some();
+        is_there && self.trainable != Trainable::Last(0)
+    }
+}
+
+/// A causal transformer, as CLIP's, of random weights.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewText {
+    /// Blocks.
+    pub layers: usize,
+    /// Numbers of a token.
+    pub width: usize,
+    /// Heads of every attention.
+    pub heads: usize,
+    /// Tokens of the longest text, the two around it among them.
+    pub max_tokens: usize,
+    /// A WordPiece vocabulary, of which the tokens stay that training captions use; the words of those captions without it.
+    pub vocabulary: Option<PathBuf>,
+}
+
+/// The decoder of CoCa and its pooler (Yu et al., 2022, arXiv 2205.01917).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Caption {
+    /// Pairs of a causal and a cross attention.
+    pub layers: usize,
+    /// Heads of every attention.
+    pub heads: usize,
+    /// Tokens that the pooler makes of a picture.
+    pub queries: usize,
+    /// The share of a target that is spread over all tokens.
+    pub label_smoothing: f32,
+    /// Of how many captions one is held out with its pictures.
+    pub held: usize,
+    /// Captions that are followed at once when held-out pictures are captioned.
+    pub beams: usize,
+}
+
+impl Default for Caption {
+    fn default() -> Self {
+        Self {
+            layers: 2,
+            heads: 4,
+            queries: 16,
+            label_smoothing: 0.0,
+            held: 10,
+            beams: 1,
+        }
+    }
 }
 
 /// A frozen image encoder to learn from.
@@ -189,6 +270,9 @@ pub struct Evaluate {
     pub limit: usize,
 }
 
+/// The loss that is not one of embeddings, as the log names it.
+pub(super) const CAPTION: &str = "caption";
+
 /// The weights of the losses, each at least 0, and their parameters.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -215,6 +299,8 @@ pub struct Loss {
     pub logits: f32,
     /// [`crate::loss::transform_loss`] of turned and flipped pictures.
     pub transform: f32,
+    /// [`crate::loss::caption_loss`] of captions; needs `[caption]`.
+    pub caption: f32,
     /// How far features are apart.
     pub feature_distance: Distance,
     /// Of `logits`.
@@ -254,6 +340,7 @@ impl Default for Loss {
             relation: 0.0,
             logits: 0.0,
             transform: 0.0,
+            caption: 0.0,
             feature_distance: Distance::Cosine,
             temperature: 1.0,
             margin: 0.2,
@@ -266,7 +353,7 @@ impl Default for Loss {
 
 impl Loss {
     /// Names and weights, in the order of the log.
-    pub(super) fn weights(&self) -> [(&'static str, f32); 11] {
+    pub(super) fn weights(&self) -> [(&'static str, f32); 12] {
         [
             ("clip", self.clip),
             ("siglip", self.siglip),
@@ -279,6 +366,7 @@ impl Loss {
             ("relation", self.relation),
             ("logits", self.logits),
             ("transform", self.transform),
+            (CAPTION, self.caption),
         ]
     }
 }

@@ -1,10 +1,14 @@
 //! What is told of a run, and of one that is only tried.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use pinhole_graph::Graph;
 use serde::Serialize;
 
+use super::captions::CaptionReport;
+use super::products::TEXT;
 use super::run::Run;
 use crate::TrainError;
 use crate::data::{LeftOut, Source};
@@ -16,6 +20,9 @@ pub struct FitReport {
     pub name: String,
     /// The trained graph, `image.phg`; not written by a dry run.
     pub image: PathBuf,
+    /// The trained text graph, `text.phg`, where it trains.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<PathBuf>,
     /// The log, `log.csv`.
     pub log: PathBuf,
     /// The picture of the losses, `loss.svg`.
@@ -26,10 +33,15 @@ pub struct FitReport {
     pub samples: usize,
     /// Steps of one pass over the samples.
     pub steps_per_epoch: usize,
-    /// Parameters that train, and all of the graph.
+    /// Parameters that train, and all of the graphs.
     pub parameters: [usize; 2],
     /// The first and the last logged loss; 0 without one.
     pub loss: [f32; 2],
+    /// The first and the last logged value of each loss that has a weight.
+    pub losses: BTreeMap<String, [f32; 2]>,
+    /// What captions of held-out pictures are worth, where captions train.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub captions: Option<CaptionReport>,
     /// Zero-shot top-1 before the first and after the last step, where it is measured.
     pub top1: Option<[f32; 2]>,
     /// Pictures that it is measured on.
@@ -75,10 +87,6 @@ impl Run {
     /// What was done so far.
     pub(super) fn report(&self, elapsed: (Duration, usize)) -> FitReport {
         let Self { setup, state, .. } = self;
-        let leaves = state.student.leaves.iter().enumerate();
-        let trains = leaves
-            .filter(|(_, leaf)| leaf.trains)
-            .map(|(index, _)| state.student.data(index).len());
         let ends = |name: &str| {
             let column = state.log.column(name);
             Some([column.first()?.1, column.last()?.1])
@@ -87,19 +95,29 @@ impl Run {
         FitReport {
             name: setup.loaded.recipe.name.clone(),
             image: file("image.phg"),
+            text: state.learner.text.as_ref().map(|_| file(TEXT)),
             log: file("log.csv"),
             curve: file("loss.svg"),
             steps: state.step,
             samples: setup.plan.samples(),
             steps_per_epoch: setup.plan.steps(),
-            parameters: [trains.sum(), state.student.graph.parameter_count()],
+            parameters: state.learner.counts(),
             loss: ends("loss").unwrap_or_default(),
+            losses: setup
+                .loaded
+                .recipe
+                .loss
+                .weights()
+                .iter()
+                .filter_map(|(name, _)| Some(((*name).to_owned(), ends(name)?)))
+                .collect(),
+            captions: self.captions,
             top1: ends("top1"),
             evaluated: setup
                 .measure
                 .as_ref()
                 .map_or(0, super::evaluate::Measure::len),
-            quantised: state.student.is_quantised(),
+            quantised: state.learner.image.tower.is_quantised(),
             left_out: left_out(setup.source.left_out()),
             without_text: setup.source.samples().len() - setup.plan.samples(),
             broken: self.broken,
@@ -115,8 +133,9 @@ impl Run {
         let options = &self.setup.options;
         let rows = options.batch * (options.views + usize::from(options.transforms));
         let chunk = recipe.optimiser.chunk.unwrap_or(rows).min(rows);
-        let student = &mut self.state.student;
-        student.prepare()?;
+        let learner = &mut self.state.learner;
+        learner.image.tower.prepare()?;
+        let student = &learner.image;
         let input = vec![0.1; chunk * student.picture_len()];
         let started = Instant::now();
         let embedded = student.embed(&input)?;
@@ -124,21 +143,31 @@ impl Run {
         drop(embedded.square().sum().backward());
         let both = started.elapsed().as_secs_f64();
         let passes = if chunk < rows { both + forward } else { both };
-        let numbers: usize = (0..student.leaves.len())
-            .map(|index| student.data(index).len())
+        let mut seconds = passes * rows as f64 / chunk as f64;
+        let mut text_activations = 0;
+        if let Some(text) = &learner.text {
+            let texts = options.batch.min(chunk);
+            seconds += text.time(texts)? * options.batch as f64 / texts as f64;
+            text_activations = texts * activations(&text.tower.graph);
+        }
+        let numbers: usize = (0..learner.len())
+            .map(|index| learner.data(index).len())
             .sum();
         let copies = 6 + 2 * usize::from(recipe.optimiser.ema.is_some());
-        let graph = &student.graph;
-        let activations: usize = graph
-            .nodes
-            .iter()
-            .map(|node| graph.values[node.output].shape.iter().product::<usize>())
-            .sum();
-        let kept = if student.is_quantised() { 4 } else { 2 };
+        let kept = if student.tower.is_quantised() { 4 } else { 2 };
+        let of_chunk = kept * chunk * activations(&student.tower.graph) + 2 * text_activations;
         let pictures = rows * student.picture_len() * (1 + options.prefetch);
         Ok(Estimate {
-            memory_bytes: 4 * (copies * numbers + kept * chunk * activations + pictures),
-            seconds_per_step: passes * rows as f64 / chunk as f64,
+            memory_bytes: 4 * (copies * numbers + of_chunk + pictures),
+            seconds_per_step: seconds,
         })
     }
+}
+
+/// Numbers that the nodes of a graph give for one picture or one longest text.
+fn activations(graph: &Graph) -> usize {
+    let outputs = graph.nodes.iter().map(|node| node.output);
+    outputs
+        .map(|output| graph.values[output].shape.iter().product::<usize>())
+        .sum()
 }

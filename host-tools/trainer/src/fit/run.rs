@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 
-use super::extras::Extras;
+use super::captions::CaptionReport;
+use super::encoder::Encoder;
 use super::log::Log;
 use super::objective::{Opinion, Targets};
 use super::recipe::Loaded;
 use super::report::FitReport;
-use super::setup::{START, Setup, rows, save};
+use super::setup::{Setup, rows};
 use super::state::{Identity, State};
 use super::step::{Gradients, Optimiser, gradients};
 use super::student::Student;
@@ -59,6 +60,7 @@ pub fn fit(recipe_path: &Path, options: TrainOptions) -> Result<FitReport, Train
     let name = |path: &Path| path.file_name().map_or(PathBuf::new(), PathBuf::from);
     let written = FitReport {
         image: name(&report.image),
+        text: report.text.as_deref().map(name),
         log: name(&report.log),
         curve: name(&report.curve),
         ..report.clone()
@@ -71,12 +73,16 @@ pub fn fit(recipe_path: &Path, options: TrainOptions) -> Result<FitReport, Train
 pub(super) struct Run {
     pub(super) setup: Setup,
     pub(super) state: State,
-    identity: Identity,
+    pub(super) identity: Identity,
     pub(super) folder: PathBuf,
     /// In all.
     pub(super) steps: usize,
     /// Pictures that turned out broken in this call.
     pub(super) broken: usize,
+    /// What the frozen front of the encoder gave for each sample, where it is run once.
+    seen: BTreeMap<usize, Vec<f32>>,
+    /// What captions of held-out pictures are worth, once all steps are done.
+    pub(super) captions: Option<CaptionReport>,
 }
 
 impl Run {
@@ -98,9 +104,29 @@ impl Run {
             .quantise
             .as_ref()
             .is_some_and(|quantise| quantise.range_rate > 0.0);
-        let student = Student::new(graph, recipe.image.trainable, ranges)?;
-        let extras = Extras::new(recipe, student.width, &setup.teacher_widths());
-        let optimiser = Optimiser::new(recipe, &student, &extras);
+        let (image, front) = match recipe.image.cached {
+            true => {
+                let (image, front) = Student::behind_tokens(graph, recipe.image.trainable)?;
+                (image, Some(front))
+            }
+            false => (Student::new(graph, recipe.image.trainable, ranges)?, None),
+        };
+        let learner = setup.learner(image)?;
+        let seen = match front.filter(|_| !options.dry_run) {
+            Some(front) => {
+                let encoder = Encoder::of_graph(Path::new(&front.name), &front)?;
+                let progress = bar(options.quiet, "pictures {bar:24} {pos}/{len}", 0);
+                let told = |done: usize, all: usize| {
+                    progress.set_length(all as u64);
+                    progress.set_position(done as u64);
+                };
+                let seen = setup.seen(&encoder, &learner.image.geometry, &told)?;
+                progress.finish_and_clear();
+                seen
+            }
+            None => BTreeMap::new(),
+        };
+        let optimiser = Optimiser::new(recipe, &learner);
         let per_epoch = setup.plan.steps();
         let steps = recipe
             .optimiser
@@ -114,8 +140,7 @@ impl Run {
         let mut state = State {
             step: 0,
             position: Position::default(),
-            student,
-            extras,
+            learner,
             optimiser,
             watch: Watch::default(),
             log: Log::new(&recipe.loss),
@@ -131,6 +156,8 @@ impl Run {
             folder: folder.to_path_buf(),
             steps,
             broken: 0,
+            seen,
+            captions: None,
         })
     }
 
@@ -205,15 +232,22 @@ impl Run {
     fn step(&mut self, batch: &Batch) -> Result<f32, TrainError> {
         let targets = self.targets(batch)?;
         let recipe = &self.setup.loaded.recipe;
-        let mut pictures = batch.views.concat();
+        let mut pictures = match recipe.image.cached {
+            true => batch
+                .indices
+                .iter()
+                .flat_map(|index| &self.seen[index])
+                .copied()
+                .collect(),
+            false => batch.views.concat(),
+        };
         if let Some(transformed) = &batch.transformed {
             pictures.extend_from_slice(&transformed.pictures);
         }
         let chunk = recipe.optimiser.chunk.unwrap_or(usize::MAX);
         let state = &mut self.state;
         let found = gradients(
-            &mut state.student,
-            &state.extras,
+            &mut state.learner,
             &recipe.loss,
             (&pictures, chunk),
             &targets,
@@ -234,13 +268,15 @@ impl Run {
         if let Some(began) = watch.see(state.step + 1, loss) {
             return Err(exploded(began, state.step));
         }
-        let [scale, bias] =
-            [state.extras.logit_scale(), state.extras.logit_bias()].map(|x| elements(x)[0]);
-        let both = (&mut state.student, &mut state.extras);
+        let [scale, bias] = [
+            state.learner.extras.logit_scale(),
+            state.learner.extras.logit_bias(),
+        ]
+        .map(|x| elements(x)[0]);
         let norm = state.optimiser.step(
             &recipe.optimiser,
             (state.step, self.steps),
-            both,
+            &mut state.learner,
             &mut gradients,
         );
         if !norm.is_finite() {
@@ -302,6 +338,10 @@ impl Run {
             Some(texts) => said(texts)?,
             None => None,
         };
+        let ids = match &self.state.learner.text {
+            Some(text) => captions.iter().map(|caption| text.ids(caption)).collect(),
+            None => Vec::new(),
+        };
         let views = setup.options.views;
         let mut teachers = Vec::new();
         for teacher in &mut setup.teachers {
@@ -327,6 +367,7 @@ impl Run {
             samples: batch.len(),
             views,
             texts,
+            ids,
             classes: setup.classes.clone(),
             labels: batch.labels.clone(),
             teachers,
@@ -398,55 +439,13 @@ impl Run {
         let Some(measure) = &self.setup.measure else {
             return Ok(None);
         };
-        let graph = self
-            .state
-            .student
-            .write(&self.state.optimiser.products(&self.state.student));
-        measure.top1(&graph, &self.state.student.geometry).map(Some)
-    }
-
-    /// Writes the products.
-    fn finish(&self) -> Result<(), TrainError> {
-        let state = &self.state;
-        let mut graph = state
-            .student
-            .write(&state.optimiser.products(&state.student));
-        let recipe = &self.setup.loaded.recipe;
-        graph.name.clone_from(&recipe.name);
-        graph.meta.source.remove(START);
-        for (key, value) in &self.identity[..2] {
-            graph
-                .meta
-                .source
-                .insert(format!("trained.{key}"), value.clone());
-        }
-        graph.meta.embedding_space = Some(self.setup.embedding_space());
-        if recipe.text.is_some() {
-            graph.meta.logit_scale = Some(elements(state.extras.logit_scale())[0]);
-            graph.meta.logit_bias = Some(elements(state.extras.logit_bias())[0]);
-        }
-        save(&graph, &self.folder.join("image.phg"))?;
-        state.log.write_csv(&self.folder.join("log.csv"))?;
-        state.log.write_svg(&self.folder.join("loss.svg"))
-    }
-}
-
-impl Setup {
-    /// That of the texts; else that of the teacher whose embeddings the student is to give; else one of its own.
-    fn embedding_space(&self) -> [u8; 16] {
-        let recipe = &self.loaded.recipe;
-        let of_texts = self
-            .texts
-            .as_ref()
-            .map(super::texts::FrozenTexts::embedding_space);
-        let stands_in =
-            recipe.loss.feature > 0.0 && recipe.teacher.len() == 1 && !recipe.teacher[0].projection;
-        let of_teacher = || stands_in.then(|| self.teachers[0].cache.encoder.embedding_space());
-        let own = || {
-            let digest = Sha256::digest(format!("{} {}", self.loaded.sha256, self.inputs_sha256));
-            std::array::from_fn(|i| digest[i])
-        };
-        of_texts.or_else(of_teacher).unwrap_or_else(own)
+        let learner = &self.state.learner;
+        let values = self.state.optimiser.products(learner);
+        let text = learner.text_graph(&values);
+        let image = learner.image_graph(&values);
+        measure
+            .top1(&image, text.as_ref(), &learner.image.geometry)
+            .map(Some)
     }
 }
 

@@ -13,9 +13,11 @@ use super::evaluate::{Measure, plain_unless_broken};
 use super::head;
 use super::recipe::{HeadStart, Loaded};
 use super::source::{Mixed, held_out};
-use super::student::{Student, tensor};
+use super::student::Student;
 use super::teacher_cache::{TeacherCache, Views};
 use super::texts::FrozenTexts;
+use super::tower::tensor;
+use super::towers::{output_width, split, text_graph};
 use crate::TrainError;
 use crate::data::{LoadError, LoaderOptions, Plan, Source, Texts};
 use crate::recipe::hex;
@@ -35,7 +37,12 @@ pub(super) struct Teacher {
 pub(super) struct Setup {
     pub(super) loaded: Loaded,
     pub(super) source: Mixed,
+    /// Samples that captions are measured on, and that no step sees.
+    pub(super) held: Option<Mixed>,
+    /// The text encoder, where it is frozen.
     pub(super) texts: Option<FrozenTexts>,
+    /// That which trains, as it starts.
+    pub(super) text_graph: Option<Graph>,
     pub(super) classes: Option<Tensor<2>>,
     pub(super) teachers: Vec<Teacher>,
     pub(super) measure: Option<Measure>,
@@ -66,18 +73,21 @@ impl Setup {
             ));
         }
         let source = Mixed::open(&recipe.data.train, base)?;
+        let (source, held) = split(&loaded, source)?;
         let spec = recipe.data.texts.load(base)?;
         let texts = recipe
             .text
             .as_ref()
-            .map(|text| FrozenTexts::open(&base.join(&text.model)))
+            .and_then(|text| text.frozen())
+            .map(|path| FrozenTexts::open(&base.join(path)))
             .transpose()?;
-        let measure = match (&recipe.data.evaluate, &texts) {
-            (Some(evaluate), Some(texts)) => {
+        let text_graph = text_graph(&loaded, base, &source, output_width(recipe, &imported))?;
+        let measure = match &recipe.data.evaluate {
+            Some(evaluate) => {
                 let held = held_out(&loaded, evaluate, &source, base)?;
-                Some(Measure::new(held, evaluate.limit, texts, &spec)?)
+                Some(Measure::new(held, evaluate.limit, texts.as_ref(), &spec)?)
             }
-            _ => None,
+            None => None,
         };
         let list = class_list(&loaded, &source, base)?;
         let classes = match (&list, &texts) {
@@ -115,6 +125,9 @@ impl Setup {
         hasher.update(source.fingerprint());
         hasher.update(format!("{list:?} {said:?}"));
         hasher.update(texts.as_ref().map_or("", |texts| texts.sha256()));
+        if let Some(graph) = &text_graph {
+            hasher.update(graph.to_bytes().map_err(TrainError::Setup)?);
+        }
         for teacher in &teachers {
             hasher.update(&teacher.cache.encoder.sha256);
             hasher.update(teacher.texts.as_ref().map_or("", |texts| texts.sha256()));
@@ -122,7 +135,9 @@ impl Setup {
         let inputs_sha256 = hex(&hasher.finalize());
         let setup = Self {
             source,
+            held,
             texts,
+            text_graph,
             classes,
             teachers,
             measure,
@@ -139,17 +154,17 @@ impl Setup {
     /// Compares widths, and what losses ask with what data have.
     fn check(&self) -> Result<(), TrainError> {
         let (recipe, loss) = (&self.loaded.recipe, &self.loaded.recipe.loss);
-        let own: usize = self.imported.values[self.imported.outputs[0]]
-            .shape
-            .iter()
-            .product();
-        let width = recipe.image.embedding.unwrap_or(own);
+        let width = output_width(recipe, &self.imported);
         let advice = format!("the student has {width}; set `embedding` under [image]");
-        if let Some(texts) = &self.texts
-            && texts.width() != width
+        if let Some(found) = self.text_width()
+            && found != width
         {
-            let found = format!("gives {} numbers, {advice}", texts.width());
-            return Err(self.loaded.fault("text.model", found));
+            let (key, or) = match self.text_graph {
+                Some(_) => ("text.graph", " or under [text]"),
+                None => ("text.model", ""),
+            };
+            let message = format!("gives {found} numbers, {advice}{or}");
+            return Err(self.loaded.fault(key, message));
         }
         for (spec, teacher) in recipe.teacher.iter().zip(&self.teachers) {
             let of_teacher = teacher.cache.encoder.width;
@@ -161,11 +176,8 @@ impl Setup {
                 );
                 return Err(self.loaded.fault("teacher.model", found));
             }
-            let text_width = teacher
-                .texts
-                .as_ref()
-                .or(self.texts.as_ref())
-                .map(FrozenTexts::width);
+            let of_own = teacher.texts.as_ref().map(FrozenTexts::width);
+            let text_width = of_own.or(self.text_width());
             let needs_texts = loss.affinity + loss.interactive + loss.logits > 0.0;
             if let (true, Some(texts)) = (needs_texts, text_width)
                 && texts != of_teacher
@@ -193,6 +205,13 @@ impl Setup {
             }
         }
         Ok(())
+    }
+
+    /// Numbers of a text's embedding.
+    fn text_width(&self) -> Option<usize> {
+        let of_graph = |graph: &Graph| graph.values[graph.outputs[0]].shape.iter().product();
+        let frozen = self.texts.as_ref().map(FrozenTexts::width);
+        frozen.or(self.text_graph.as_ref().map(of_graph))
     }
 
     /// Widths of the teachers' embeddings.
@@ -384,7 +403,9 @@ fn options(loaded: &Loaded, student: &Student, texts: Texts) -> LoaderOptions {
         views: recipe.data.views,
         augmentations: recipe.data.augmentation.clone(),
         view_epochs: (!recipe.teacher.is_empty()).then_some(recipe.reinforced.epochs),
-        texts: (loss.clip + loss.siglip + loss.affinity + loss.interactive > 0.0).then_some(texts),
+        texts: (loss.clip + loss.siglip + loss.affinity + loss.interactive + loss.caption > 0.0)
+            .then_some(texts),
+        pictures: !recipe.image.cached,
         transforms: loss.transform > 0.0,
         threads: recipe.data.threads.unwrap_or(defaults.threads),
         ..defaults

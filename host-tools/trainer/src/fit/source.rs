@@ -18,7 +18,7 @@ use crate::recipe::hex;
 pub(super) struct Mixed(Arc<Parts>);
 
 struct Parts {
-    sources: Vec<Box<dyn Source>>,
+    sources: Arc<Vec<Box<dyn Source>>>,
     /// The source and the index in it of each sample.
     origin: Vec<(usize, usize)>,
     listing: Listing,
@@ -60,9 +60,31 @@ impl Mixed {
             all.other += left_out.other;
         }
         Self(Arc::new(Parts {
+            sources: Arc::new(sources),
+            origin,
+            listing,
+        }))
+    }
+
+    /// The samples that `keep` is true of; what was left out is told of the whole.
+    pub(super) fn part(&self, keep: impl Fn(&Sample) -> bool) -> Self {
+        let Parts {
             sources,
             origin,
             listing,
+        } = &*self.0;
+        let kept = listing.samples.iter().zip(origin);
+        let (samples, origin) = kept
+            .filter(|(sample, _)| keep(sample))
+            .map(|(sample, origin)| (sample.clone(), *origin))
+            .unzip();
+        Self(Arc::new(Parts {
+            sources: sources.clone(),
+            origin,
+            listing: Listing {
+                samples,
+                ..listing.clone()
+            },
         }))
     }
 

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use super::extras::Extras;
+use super::learner::Learner;
 use super::log::Log;
 use super::step::Optimiser;
-use super::student::Student;
 use super::watch::Watch;
 use crate::TrainError;
 use crate::checkpoint::Saved;
@@ -19,8 +18,7 @@ pub(super) struct State {
     pub(super) step: usize,
     /// The batch to come.
     pub(super) position: Position,
-    pub(super) student: Student,
-    pub(super) extras: Extras,
+    pub(super) learner: Learner,
     pub(super) optimiser: Optimiser,
     pub(super) watch: Watch,
     pub(super) log: Log,
@@ -73,14 +71,9 @@ impl State {
         saved.write(path, &entries(identity), &Rng::new(0))
     }
 
-    /// The numbers of parameter `index`, the student's leaves first; `None` for one that does not train.
+    /// The numbers of parameter `index`; `None` for one that does not train.
     fn data(&self, index: usize) -> Option<&[f32]> {
-        match index.checked_sub(self.student.leaves.len()) {
-            None => self.student.leaves[index]
-                .trains
-                .then(|| self.student.data(index)),
-            Some(extra) => Some(&self.extras.0[extra].data),
-        }
+        self.learner.trains(index).then(|| self.learner.data(index))
     }
 
     /// Reads the state at `path` into this one, which is at its start.
@@ -99,16 +92,12 @@ impl State {
     }
 
     fn take(&mut self, saved: &mut Saved) -> Result<(), String> {
-        let of_student = self.student.leaves.len();
         for index in 0..self.optimiser.moments.len() {
             let Some(len) = self.data(index).map(<[f32]>::len) else {
                 continue;
             };
             let now = saved.take(&format!("{index}/now"), &[len])?;
-            match index.checked_sub(of_student) {
-                None => self.student.set(index, now),
-                Some(extra) => self.extras.set(extra, now),
-            }
+            self.learner.set(index, now);
             self.optimiser.moments[index] = Moments {
                 first: saved.take(&format!("{index}/first"), &[len])?,
                 second: saved.take(&format!("{index}/second"), &[len])?,

@@ -1,145 +1,272 @@
-//! One step: GradCache over the student, the norm of gradients, AdamW, the moving average.
+//! One step: GradCache over the towers, the norm of gradients, AdamW, the moving average.
 
 use std::cell::RefCell;
 use std::ops::Range;
 
 use burn::tensor::Tensor;
 
-use super::extras::Extras;
-use super::objective::{Targets, sum};
-use super::recipe::{FitRecipe, Loss};
-use super::student::Student;
+use super::caption::{Captioner, asked};
+use super::learner::Learner;
+use super::objective::{Sum, Targets, sum};
+use super::recipe::{CAPTION, FitRecipe, Loss};
+use super::text_tower::{Group, TextTower};
+use super::tower::device;
 use crate::TrainError;
-use crate::loss::{Leaf, Tower, grad_cache};
-use crate::model::elements;
-use crate::optim::{Average, Moments, clip_by_global_norm, layer_rates, warm_cosine};
+use crate::loss::{Leaf, LossError, Tower, add, grad_cache};
+use crate::model::{elements, unit_rows};
+use crate::optim::{Average, Moments, clip_by_global_norm, warm_cosine};
 
 /// A loss, its parts and its gradients.
 pub(super) struct Gradients {
     pub(super) loss: f32,
     /// In the order of [`Loss::weights`], unweighted.
     pub(super) parts: Vec<f32>,
-    /// Of the student's leaves and then the extras; `None` for what does not train.
+    /// Of every parameter of the learner; `None` for what does not train.
     pub(super) gradients: Vec<Option<Vec<f32>>>,
 }
 
-/// Loss and gradients over all `pictures`, `chunk` of them at a time.
+/// Loss and gradients over all `pictures`, `chunk` of them at a time, and over the texts of `targets` that train.
 ///
 /// # Errors
-/// What the encoder and the losses return.
+/// What the encoders and the losses return.
 pub(super) fn gradients(
-    student: &mut Student,
-    extras: &Extras,
+    learner: &mut Learner,
     loss: &Loss,
     (pictures, chunk): (&[f32], usize),
     targets: &Targets,
 ) -> Result<Gradients, TrainError> {
-    student.prepare()?;
-    let student = &*student;
-    let len = student.picture_len();
-    let rows = pictures.len() / len;
-    let encode = |rows: Range<usize>| student.embed(&pictures[rows.start * len..rows.end * len]);
-    let trains = (0..student.leaves.len())
-        .map(|index| student.leaves[index].trains.then(|| student.tensor(index)));
-    let all: Vec<Option<&Tensor<1>>> = trains
-        .chain(extras.0.iter().map(|extra| Some(&extra.tensor)))
-        .collect();
-    if chunk >= rows {
-        let sum = sum(loss, encode(0..rows)?, targets, extras)?;
-        let value = elements(sum.loss.clone())[0];
-        let found = sum.loss.is_tracked().then(|| sum.loss.backward());
-        let of = |leaf: &Tensor<1>| found.as_ref().and_then(|found| leaf.gradient(found));
-        return Ok(Gradients {
-            loss: value,
-            parts: sum.parts,
-            gradients: all.into_iter().map(|leaf| leaf.and_then(of)).collect(),
-        });
+    learner.image.tower.prepare()?;
+    let batch = Step {
+        learner,
+        loss,
+        pictures,
+        targets,
+    };
+    match chunk >= pictures.len() / batch.learner.image.picture_len() {
+        true => batch.whole(),
+        false => batch.chunked(chunk),
     }
-    let leaves: Vec<&dyn Leaf> = all
-        .iter()
-        .flatten()
-        .map(|leaf| *leaf as &dyn Leaf)
-        .collect();
-    let parts = RefCell::new(Vec::new());
-    let of_batch = |[embeddings]: [Tensor<2>; 1]| {
-        let sum = sum(loss, embeddings, targets, extras)?;
-        *parts.borrow_mut() = sum.parts;
-        Ok(sum.loss)
-    };
-    let tower = Tower {
-        encode: &encode,
-        rows,
-        chunk,
-    };
-    let cached = grad_cache([tower], of_batch, &leaves)?;
-    let mut found = cached.gradients.into_iter();
-    Ok(Gradients {
-        loss: cached.loss,
-        parts: parts.into_inner(),
-        gradients: all
+}
+
+struct Step<'a> {
+    learner: &'a Learner,
+    loss: &'a Loss,
+    pictures: &'a [f32],
+    targets: &'a Targets,
+}
+
+impl Step<'_> {
+    /// The text tower, where it trains and the batch has texts.
+    fn texts(&self) -> Option<&TextTower> {
+        let text = self.learner.text.as_ref();
+        text.filter(|_| !self.targets.ids.is_empty())
+    }
+
+    fn with(&self, texts: Tensor<2>) -> Targets {
+        Targets {
+            texts: Some(unit_rows(texts)),
+            ..self.targets.clone()
+        }
+    }
+
+    fn leaves(&self) -> Vec<Option<&Tensor<1>>> {
+        (0..self.learner.len())
+            .map(|index| self.learner.tensor(index))
+            .collect()
+    }
+
+    /// The caption loss of the samples `rows` as their share of the batch's, from what the towers gave.
+    fn captions(
+        &self,
+        captioner: &Captioner,
+        pictures: Option<Tensor<3>>,
+        groups: &[Group],
+        rows: Range<usize>,
+    ) -> Result<Tensor<1>, TrainError> {
+        let ids = &self.targets.ids;
+        let pictures = pictures.ok_or(LossError::Empty {
+            loss: CAPTION,
+            input: "tokens of pictures",
+        })?;
+        // Of several views the first is captioned.
+        let pictures = pictures.narrow(0, 0, rows.len());
+        captioner.share(
+            &self.learner.extras,
+            pictures,
+            groups,
+            &ids[rows],
+            asked(ids),
+        )
+    }
+
+    /// What of the text tower is needed: its output, and the tokens that captions are made of.
+    fn wanted(&self, text: &TextTower) -> Vec<usize> {
+        let tokens = self.learner.captioner.map(|captioner| captioner.text);
+        text.tower.graph.outputs[..1]
             .iter()
-            .map(|leaf| leaf.and_then(|_| found.next().flatten()))
-            .collect(),
-    })
+            .copied()
+            .chain(tokens)
+            .collect()
+    }
+
+    /// All rows at once.
+    fn whole(&self) -> Result<Gradients, TrainError> {
+        let Self {
+            learner,
+            loss,
+            targets,
+            ..
+        } = self;
+        let captioner = learner.captioner.as_ref();
+        let (images, tokens) = learner
+            .image
+            .see(self.pictures, captioner.map(|captioner| captioner.image))?;
+        let groups = match self.texts() {
+            Some(text) => text.run(&targets.ids, &self.wanted(text))?,
+            None => Vec::new(),
+        };
+        let Sum {
+            mut loss,
+            mut parts,
+        } = match self.texts() {
+            Some(text) => sum(
+                loss,
+                images,
+                &self.with(text.embeddings(&groups)),
+                &learner.extras,
+            )?,
+            None => sum(loss, images, targets, &learner.extras)?,
+        };
+        if let Some(captioner) = captioner {
+            let part = self.captions(captioner, tokens, &groups, 0..targets.ids.len())?;
+            self.loss.note(&mut parts, elements(part.clone())[0]);
+            loss = loss + part.mul_scalar(self.loss.caption);
+        }
+        let value = elements(loss.clone())[0];
+        let found = loss.is_tracked().then(|| loss.backward());
+        let of = |leaf: &Tensor<1>| found.as_ref().and_then(|found| leaf.gradient(found));
+        let leaves = self.leaves().into_iter();
+        Ok(Gradients {
+            loss: value,
+            parts,
+            gradients: leaves.map(|leaf| leaf.and_then(of)).collect(),
+        })
+    }
+
+    /// Losses of the batch by GradCache, that of captions as a sum over chunks.
+    fn chunked(&self, chunk: usize) -> Result<Gradients, TrainError> {
+        let Self {
+            learner, targets, ..
+        } = self;
+        let len = learner.image.picture_len();
+        let of_rows = |rows: Range<usize>| &self.pictures[rows.start * len..rows.end * len];
+        let images = |rows: Range<usize>| learner.image.embed(of_rows(rows));
+        let texts = |rows: Range<usize>| match self.texts() {
+            Some(text) => text.embed(&targets.ids[rows]),
+            None => Ok(Tensor::zeros([rows.len(), 1], &device())),
+        };
+        let all = self.leaves();
+        let leaves: Vec<&dyn Leaf> = all
+            .iter()
+            .flatten()
+            .map(|leaf| *leaf as &dyn Leaf)
+            .collect();
+        let parts = RefCell::new(Vec::new());
+        let of_batch = |embeddings: Tensor<2>, targets: &Targets| {
+            let sum = sum(self.loss, embeddings, targets, &learner.extras)?;
+            *parts.borrow_mut() = sum.parts;
+            Ok(sum.loss)
+        };
+        let image = Tower {
+            encode: &images,
+            rows: self.pictures.len() / len,
+            chunk,
+        };
+        let text = Tower {
+            encode: &texts,
+            rows: targets.ids.len(),
+            chunk,
+        };
+        let mut cached = match self.texts() {
+            Some(_) => grad_cache(
+                [image, text],
+                |[images, texts]| of_batch(images, &self.with(texts)),
+                &leaves,
+            )?,
+            None => grad_cache([image], |[images]| of_batch(images, targets), &leaves)?,
+        };
+        let mut parts = parts.into_inner();
+        if let (Some(captioner), Some(text)) = (&learner.captioner, self.texts()) {
+            let mut sum = 0.0;
+            for start in (0..targets.ids.len()).step_by(chunk) {
+                let rows = start..targets.ids.len().min(start + chunk);
+                let (_, tokens) = learner
+                    .image
+                    .see(of_rows(rows.clone()), Some(captioner.image))?;
+                let groups = text.run(&targets.ids[rows.clone()], &self.wanted(text))?;
+                let part = self.captions(captioner, tokens, &groups, rows)?;
+                sum += elements(part.clone())[0];
+                let found = part.mul_scalar(self.loss.caption).backward();
+                add(&mut cached.gradients, &leaves, &found);
+            }
+            self.loss.note(&mut parts, sum);
+            cached.loss += self.loss.caption * sum;
+        }
+        let mut found = cached.gradients.into_iter();
+        let of_leaf = |leaf: &Option<&Tensor<1>>| leaf.and_then(|_| found.next().flatten());
+        Ok(Gradients {
+            loss: cached.loss,
+            parts,
+            gradients: all.iter().map(of_leaf).collect(),
+        })
+    }
+}
+
+impl Loss {
+    /// Puts the caption loss among the parts of the others.
+    fn note(&self, parts: &mut [f32], found: f32) {
+        let place = self.weights().iter().position(|(name, _)| *name == CAPTION);
+        if let Some(part) = place.and_then(|place| parts.get_mut(place)) {
+            *part = found;
+        }
+    }
 }
 
 /// The optimiser between two steps.
 pub(super) struct Optimiser {
-    /// Of the student's leaves and then the extras; empty for what does not train.
+    /// Of every parameter of the learner; empty for what does not train.
     pub(super) moments: Vec<Moments>,
-    /// Of the student's leaves.
+    /// Of every parameter of the learner.
     pub(super) average: Option<Average>,
-    /// Factors of the learning rate.
-    rates: Vec<f32>,
-    decays: Vec<bool>,
+    /// Factors of the learning rate, and whether weight decay applies.
+    rates: Vec<(f32, bool)>,
 }
 
 impl Optimiser {
-    pub(super) fn new(recipe: &FitRecipe, student: &Student, extras: &Extras) -> Self {
-        let of_layer = layer_rates(student.layers, recipe.optimiser.layer_decay);
-        let range_rate = recipe
-            .quantise
-            .as_ref()
-            .map_or(1.0, |quantise| quantise.range_rate);
-        let leaves = || student.leaves.iter();
-        let of_leaf = leaves().map(|leaf| {
-            let rate = of_layer[leaf.layer];
-            if leaf.is_range {
-                rate * range_rate
-            } else {
-                rate
-            }
-        });
-        let len = |index: usize| {
-            if student.leaves[index].trains {
-                student.data(index).len()
-            } else {
-                0
-            }
+    pub(super) fn new(recipe: &FitRecipe, learner: &Learner) -> Self {
+        let len = |index: usize| match learner.trains(index) {
+            true => learner.data(index).len(),
+            false => 0,
         };
-        let lens = (0..student.leaves.len()).map(len);
-        let lens = lens.chain(extras.0.iter().map(|extra| extra.data.len()));
         Self {
-            moments: lens.map(Moments::zero).collect(),
+            moments: (0..learner.len())
+                .map(|index| Moments::zero(len(index)))
+                .collect(),
             average: recipe
                 .optimiser
                 .ema
-                .map(|decay| Average::new(values(student), decay)),
-            rates: of_leaf.chain(extras.0.iter().map(|_| 1.0)).collect(),
-            decays: leaves()
-                .map(|leaf| leaf.decays)
-                .chain(extras.0.iter().map(|extra| extra.decays))
-                .collect(),
+                .map(|decay| Average::new(learner.values(), decay)),
+            rates: learner.rates(recipe),
         }
     }
 
-    /// Moves student and extras against `gradients`; the norm that all of them had, which is not finite where one is
-    /// not, and then nothing moves.
+    /// Moves the learner against `gradients`; the norm that all of them had, which is not finite where one is not, and
+    /// then nothing moves.
     pub(super) fn step(
         &mut self,
         recipe: &super::recipe::Optimiser,
         (step, steps): (usize, usize),
-        (student, extras): (&mut Student, &mut Extras),
+        learner: &mut Learner,
         gradients: &mut [Option<Vec<f32>>],
     ) -> f32 {
         let mut slices: Vec<&mut [f32]> = gradients
@@ -151,51 +278,29 @@ impl Optimiser {
         if !norm.is_finite() {
             return norm;
         }
-        let rate = warm_cosine(recipe.learning_rate, recipe.warmup, steps, step);
-        let of_student = student.leaves.len();
+        let top = warm_cosine(recipe.learning_rate, recipe.warmup, steps, step);
         for (index, gradient) in gradients.iter().enumerate() {
             let Some(gradient) = gradient else {
                 continue;
             };
-            let mut data = match index.checked_sub(of_student) {
-                None => student.data(index).to_vec(),
-                Some(extra) => extras.0[extra].data.clone(),
-            };
-            let decay = if self.decays[index] {
-                recipe.weight_decay
-            } else {
-                0.0
-            };
-            self.moments[index].update(
-                &mut data,
-                gradient,
-                step + 1,
-                rate * self.rates[index],
-                decay,
-            );
-            match index.checked_sub(of_student) {
-                None => student.set(index, data),
-                Some(extra) => extras.set(extra, data),
-            }
+            let mut data = learner.data(index).to_vec();
+            let (rate, decays) = self.rates[index];
+            let decay = if decays { recipe.weight_decay } else { 0.0 };
+            self.moments[index].update(&mut data, gradient, step + 1, top * rate, decay);
+            learner.set(index, data);
         }
         if let Some(average) = &mut self.average {
-            let trains = (0..of_student).filter(|index| student.leaves[*index].trains);
-            trains.for_each(|index| average.update(index, student.data(index)));
+            let trains = (0..learner.len()).filter(|&index| learner.trains(index));
+            trains.for_each(|index| average.update(index, learner.data(index)));
         }
         norm
     }
 
-    /// What is written and measured: the average where there is one.
-    pub(super) fn products(&self, student: &Student) -> Vec<Vec<f32>> {
+    /// The parameters that are written and measured: the averages where there are some.
+    pub(super) fn products(&self, learner: &Learner) -> Vec<Vec<f32>> {
         match &self.average {
             Some(average) => average.values().to_vec(),
-            None => values(student),
+            None => learner.values(),
         }
     }
-}
-
-fn values(student: &Student) -> Vec<Vec<f32>> {
-    (0..student.leaves.len())
-        .map(|index| student.data(index).to_vec())
-        .collect()
 }

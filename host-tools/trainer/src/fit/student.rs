@@ -1,54 +1,22 @@
-//! The encoder that trains: a graph, its leaves, and how it runs over a chunk of pictures.
-//!
-//! A leaf is a constant of the graph: weights and biases of convolutions and linear layers, norms, positions and what
-//! is like them. A layer is a node with a weight; what else trains counts to the layer behind it. Layers before the
-//! first that trains hold constants, for which Burn keeps no graph.
+//! The image encoder that trains: a tower over pictures.
 
-use std::collections::BTreeMap;
-
-use burn::tensor::{Device, Tensor, TensorData};
-use pinhole_graph::op::Binary;
-use pinhole_graph::{Graph, Node, Op, ValueId};
-use pinhole_quantize::Runner;
+use burn::tensor::Tensor;
+use pinhole_graph::{Graph, ValueId};
 use pinhole_runtime::preprocess::InputGeometry;
 
+use super::caption::of_pictures;
 use super::recipe::Trainable;
+use super::spatial::{cut, tokens};
+use super::tower::Tower;
 use crate::TrainError;
-use crate::network::quantised::{Quantised, Role};
-use crate::network::{Batch, Rules, batched, forward};
-
-/// What the optimiser has to know of a leaf.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct LeafInfo {
-    pub(super) name: String,
-    /// Whether weight decay applies.
-    pub(super) decays: bool,
-    /// From the input on.
-    pub(super) layer: usize,
-    /// Whether it is the range of activations.
-    pub(super) is_range: bool,
-    /// Whether it trains.
-    pub(super) trains: bool,
-}
 
 /// The encoder that trains.
 pub(super) struct Student {
-    /// With the constants that it started from.
-    pub(super) graph: Graph,
-    network: Network,
-    pub(super) leaves: Vec<LeafInfo>,
-    /// Layers in all.
-    pub(super) layers: usize,
+    /// Of the whole graph, or of the part behind the tokens that [`Self::whole`] has in front.
+    pub(super) tower: Tower,
     pub(super) geometry: InputGeometry,
-    /// Numbers of an embedding.
-    pub(super) width: usize,
-    /// The packed model of this step, whose rounding is followed.
-    runner: Option<Runner>,
-}
-
-enum Network {
-    Float(Float),
-    Quantised(Box<Quantised>),
+    /// The whole graph, where only its end is run.
+    whole: Option<Graph>,
 }
 
 impl Student {
@@ -62,96 +30,64 @@ impl Student {
         trainable: Trainable,
         ranges: bool,
     ) -> Result<Self, TrainError> {
-        let geometry = geometry(&graph)?;
-        let of_node = layers(&graph);
-        let layers = of_node.iter().max().map_or(0, |last| last + 1);
-        let first = match trainable {
-            Trainable::All => 0,
-            Trainable::Last(count) if count <= layers => layers - count,
-            Trainable::Last(count) => {
-                let message = format!(
-                    "`trainable` is {count}, and {} has {layers} layers",
-                    graph.name
-                );
-                return Err(TrainError::Setup(message));
-            }
-        };
-        let mut network = match graph.is_quantized() {
-            true => Network::Quantised(Box::new(Quantised::new(&graph, ranges))),
-            false => Network::Float(Float::new(&graph)),
-        };
-        let mut leaves = network.infos(&graph, &of_node);
-        for (index, leaf) in leaves.iter_mut().enumerate() {
-            leaf.trains = leaf.layer >= first;
-            if !leaf.trains {
-                network.freeze(index);
-            }
-        }
-        if !leaves.iter().any(|leaf| leaf.trains) {
-            let message = format!(
-                "{}: found no layer that trains, expected weights in f32",
-                graph.name
-            );
-            return Err(TrainError::Setup(message));
-        }
-        let width = graph.values[graph.outputs[0]].shape.iter().product();
         Ok(Self {
-            graph,
-            network,
-            leaves,
-            layers,
-            geometry,
-            width,
-            runner: None,
+            geometry: geometry(&graph)?,
+            tower: Tower::new(graph, trainable, ranges)?,
+            whole: None,
         })
+    }
+
+    /// The same for the part of `graph` behind its tokens, which are its input then; and the part that gives them.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; a graph that is not cut in two at its tokens.
+    pub(super) fn behind_tokens(
+        graph: Graph,
+        trainable: Trainable,
+    ) -> Result<(Self, Graph), TrainError> {
+        let found = tokens(&graph).map(|value| cut(&graph, value));
+        let Some((front, Some(back))) = found else {
+            let message = "found no tokens that the embedding is taken of alone; leave `cached` under [image] out";
+            return Err(TrainError::Setup(format!("{}: {message}", graph.name)));
+        };
+        let student = Self {
+            geometry: geometry(&graph)?,
+            tower: Tower::new(back, trainable, false)?,
+            whole: Some(graph),
+        };
+        Ok((student, front))
+    }
+
+    /// A copy of the whole graph with `data` in the leaves.
+    pub(super) fn write(&self, data: &[Vec<f32>]) -> Graph {
+        let written = self.tower.write(data);
+        let Some(whole) = &self.whole else {
+            return written;
+        };
+        let mut whole = whole.clone();
+        for (value, written) in whole.values.iter_mut().zip(written.values) {
+            value.constant = written.constant;
+        }
+        whole
+    }
+
+    /// Parameters of the whole graph.
+    pub(super) fn parameter_count(&self) -> usize {
+        self.whole
+            .as_ref()
+            .unwrap_or(&self.tower.graph)
+            .parameter_count()
+    }
+
+    /// Numbers of an embedding.
+    pub(super) fn width(&self) -> usize {
+        self.tower.width
     }
 
     /// Numbers of a picture.
     pub(super) fn picture_len(&self) -> usize {
-        self.graph.values[self.graph.inputs[0]]
-            .shape
-            .iter()
-            .product()
-    }
-
-    pub(super) fn is_quantised(&self) -> bool {
-        matches!(self.network, Network::Quantised(_))
-    }
-
-    /// The numbers of leaf `index`.
-    pub(super) fn data(&self, index: usize) -> &[f32] {
-        match &self.network {
-            Network::Float(network) => &network.leaves[index].data,
-            Network::Quantised(network) => &network.leaves[index].data,
-        }
-    }
-
-    /// Leaf `index` as Burn has it.
-    pub(super) fn tensor(&self, index: usize) -> &Tensor<1> {
-        match &self.network {
-            Network::Float(network) => &network.leaves[index].tensor,
-            Network::Quantised(network) => &network.leaves[index].tensor,
-        }
-    }
-
-    /// Puts `data` into leaf `index`, which trains.
-    pub(super) fn set(&mut self, index: usize, data: Vec<f32>) {
-        self.runner = None;
-        match &mut self.network {
-            Network::Float(network) => network.set(index, data),
-            Network::Quantised(network) => network.set(index, data),
-        }
-    }
-
-    /// What the chunks of a step share. Call it after the leaves were set.
-    ///
-    /// # Errors
-    /// A quantised graph that cannot be packed.
-    pub(super) fn prepare(&mut self) -> Result<(), TrainError> {
-        if let (Network::Quantised(network), None) = (&self.network, &self.runner) {
-            self.runner = Some(network.runner(&self.graph)?);
-        }
-        Ok(())
+        let graph = &self.tower.graph;
+        graph.values[graph.inputs[0]].shape.iter().product()
     }
 
     /// Embeddings `[n, width]` of the `n` pictures in `inputs`, normalised and one behind the other.
@@ -159,45 +95,31 @@ impl Student {
     /// # Errors
     /// A node without a derivative.
     pub(super) fn embed(&self, inputs: &[f32]) -> Result<Tensor<2>, TrainError> {
+        Ok(self.see(inputs, None)?.0)
+    }
+
+    /// The same, and the value `tokens` of the pictures where it is asked for, `[n, positions, context]`.
+    ///
+    /// # Errors
+    /// As [`Self::embed`].
+    pub(super) fn see(
+        &self,
+        inputs: &[f32],
+        tokens: Option<ValueId>,
+    ) -> Result<(Tensor<2>, Option<Tensor<3>>), TrainError> {
         let count = inputs.len() / self.picture_len();
-        let shape = &self.graph.values[self.graph.inputs[0]].shape;
-        let x = tensor(inputs.to_vec()).reshape(batched(count, shape));
-        let output = match (&self.network, &self.runner) {
-            (Network::Float(network), _) => forward(&self.graph, network, x)?,
-            (Network::Quantised(network), Some(runner)) => {
-                let pictures: Vec<&[f32]> = inputs.chunks_exact(self.picture_len()).collect();
-                let network = network.follow(&self.graph, runner, &pictures)?;
-                forward(&self.graph, &network, x)?
-            }
-            (Network::Quantised(network), None) => forward(&self.graph, network.as_ref(), x)?,
-        };
-        Ok(output.reshape([count, self.width]))
+        let wanted: Vec<ValueId> = [self.tower.graph.outputs[0]]
+            .into_iter()
+            .chain(tokens)
+            .collect();
+        let mut found = self.tower.run_pictures(inputs, &wanted)?.into_iter();
+        let embeddings = found.next().expect("the output was wanted");
+        let seen = tokens.zip(found.next());
+        Ok((
+            embeddings.reshape([count, self.tower.width]),
+            seen.map(|(value, found)| of_pictures(&self.tower, value, found)),
+        ))
     }
-
-    /// A copy of the graph with `data` in its leaves.
-    pub(super) fn write(&self, data: &[Vec<f32>]) -> Graph {
-        match &self.network {
-            Network::Float(network) => network.write(&self.graph, data),
-            Network::Quantised(network) => {
-                let mut network = network.clone();
-                for (index, data) in data.iter().enumerate() {
-                    network.set(index, data.clone());
-                }
-                network.write(&self.graph)
-            }
-        }
-    }
-}
-
-/// A tensor of the device that trains.
-pub(super) fn tensor(data: Vec<f32>) -> Tensor<1> {
-    let count = data.len();
-    Tensor::from_data(TensorData::new(data, [count]), &device())
-}
-
-/// Where everything trains.
-pub(super) fn device() -> Device {
-    Device::flex().autodiff()
 }
 
 fn geometry(graph: &Graph) -> Result<InputGeometry, TrainError> {
@@ -220,194 +142,4 @@ fn geometry(graph: &Graph) -> Result<InputGeometry, TrainError> {
         let message = "found no geometry of pictures, expected an image encoder with an input (1, height, width, 3)";
         TrainError::Setup(format!("{}: {message}", graph.name))
     })
-}
-
-/// The layer that each node counts to, from the input on.
-fn layers(graph: &Graph) -> Vec<usize> {
-    let has_weight = |node: &Node| {
-        let weight = node
-            .inputs
-            .get(1)
-            .is_some_and(|&value| graph.values[value].constant.is_some());
-        weight
-            && matches!(
-                node.op,
-                Op::Conv2d { .. } | Op::Linear { .. } | Op::MatMul { .. }
-            )
-    };
-    let last = graph
-        .nodes
-        .iter()
-        .filter(|node| has_weight(node))
-        .count()
-        .saturating_sub(1);
-    let mut before = 0;
-    let of_node = graph.nodes.iter().map(|node| {
-        let layer = before.min(last);
-        before += usize::from(has_weight(node));
-        layer
-    });
-    of_node.collect()
-}
-
-/// What input `place` of a node is to training: `Some(decays)` for a leaf.
-fn leaf(node: &Node, place: usize, data: &[f32]) -> Option<bool> {
-    let several = data.len() > 1 && data.iter().all(|x| x.is_finite());
-    match (&node.op, place) {
-        (Op::Conv2d { .. } | Op::Linear { .. } | Op::MatMul { .. }, 1) => Some(true),
-        (Op::Conv2d { .. } | Op::Linear { .. }, 2) => Some(false),
-        (Op::LayerNorm { .. }, 1 | 2) => Some(false),
-        (Op::Attention { .. }, 3) if several => Some(false),
-        (Op::Concat { .. }, _) if several => Some(false),
-        (Op::Binary { function, .. }, _) if several => {
-            let trains = matches!(function, Binary::Add | Binary::Sub | Binary::Mul);
-            trains.then_some(false)
-        }
-        _ => None,
-    }
-}
-
-/// A graph in floats whose constants train.
-struct Float {
-    leaves: Vec<FloatLeaf>,
-    by_value: BTreeMap<ValueId, usize>,
-    constants: BTreeMap<ValueId, Batch>,
-}
-
-struct FloatLeaf {
-    value: ValueId,
-    shape: Vec<usize>,
-    /// The node that reads it first.
-    node: usize,
-    decays: bool,
-    data: Vec<f32>,
-    tensor: Tensor<1>,
-}
-
-impl Float {
-    fn new(graph: &Graph) -> Self {
-        let mut network = Self {
-            leaves: Vec::new(),
-            by_value: BTreeMap::new(),
-            constants: BTreeMap::new(),
-        };
-        for (index, node) in graph.nodes.iter().enumerate() {
-            for (place, &value) in node.inputs.iter().enumerate() {
-                network.take(graph, (index, node), (place, value));
-            }
-        }
-        network
-    }
-
-    fn take(
-        &mut self,
-        graph: &Graph,
-        (index, node): (usize, &Node),
-        (place, value): (usize, ValueId),
-    ) {
-        let constant = graph.values[value].constant.as_ref();
-        let Some((constant, data)) = constant.and_then(|x| Some((x, x.as_f32()?))) else {
-            return;
-        };
-        if self.by_value.contains_key(&value) || self.constants.contains_key(&value) {
-            return;
-        }
-        let now = tensor(data.to_vec());
-        let Some(decays) = leaf(node, place, data) else {
-            self.constants
-                .insert(value, now.reshape(batched(1, &constant.shape)));
-            return;
-        };
-        self.by_value.insert(value, self.leaves.len());
-        self.leaves.push(FloatLeaf {
-            value,
-            shape: constant.shape.clone(),
-            node: index,
-            decays,
-            data: data.to_vec(),
-            tensor: now.require_grad(),
-        });
-    }
-
-    fn set(&mut self, index: usize, data: Vec<f32>) {
-        let leaf = &mut self.leaves[index];
-        leaf.tensor = tensor(data.clone()).require_grad();
-        leaf.data = data;
-    }
-
-    fn write(&self, graph: &Graph, data: &[Vec<f32>]) -> Graph {
-        let mut graph = graph.clone();
-        for (leaf, data) in self.leaves.iter().zip(data) {
-            let now = pinhole_graph::Tensor::f32(&leaf.shape, data.clone());
-            graph.values[leaf.value].constant = Some(now);
-        }
-        graph
-    }
-}
-
-impl Rules for Float {
-    fn constant(&self, _node: &Node, value: ValueId) -> Batch {
-        match self.constants.get(&value) {
-            Some(constant) => constant.clone(),
-            None => {
-                let leaf = &self.leaves[self.by_value[&value]];
-                leaf.tensor.clone().reshape(batched(1, &leaf.shape))
-            }
-        }
-    }
-}
-
-impl Network {
-    /// Of every leaf, all of them training.
-    fn infos(&self, graph: &Graph, of_node: &[usize]) -> Vec<LeafInfo> {
-        let info = |value: ValueId, decays, layer, is_range| LeafInfo {
-            name: match is_range {
-                true => format!("range of {}", graph.values[value].name),
-                false => graph.values[value].name.clone(),
-            },
-            decays,
-            layer,
-            is_range,
-            trains: true,
-        };
-        match self {
-            Self::Float(network) => {
-                let leaves = network.leaves.iter();
-                leaves
-                    .map(|leaf| info(leaf.value, leaf.decays, of_node[leaf.node], false))
-                    .collect()
-            }
-            Self::Quantised(network) => {
-                let producers = graph.producers();
-                let consumers = graph.consumers();
-                let node = |value: ValueId| {
-                    producers[value]
-                        .or(consumers[value].first().copied())
-                        .unwrap_or(0)
-                };
-                let leaves = network.leaves.iter();
-                leaves
-                    .map(|leaf| {
-                        let layer = of_node[node(leaf.value)];
-                        info(
-                            leaf.value,
-                            leaf.role == Role::Weight,
-                            layer,
-                            leaf.role == Role::Range,
-                        )
-                    })
-                    .collect()
-            }
-        }
-    }
-
-    fn freeze(&mut self, index: usize) {
-        match self {
-            Self::Float(network) => {
-                let leaf = &mut network.leaves[index];
-                leaf.tensor = leaf.tensor.clone().detach();
-            }
-            Self::Quantised(network) => network.freeze(index),
-        }
-    }
 }

@@ -9,6 +9,7 @@ use pinhole_quantize::{Options, quantize};
 
 use super::extras::Extras;
 use super::fixture::{Fixture, PICTURES, WIDTH, disturbed, options};
+use super::learner::Learner;
 use super::objective::{Opinion, Targets};
 use super::recipe::{Loss, Trainable};
 use super::setup::rows;
@@ -134,6 +135,7 @@ fn targets(count: usize) -> Targets {
         samples: count,
         views: 1,
         texts: Some(unit(count)),
+        ids: Vec::new(),
         classes: None,
         labels: vec![None; count],
         teachers: vec![Opinion {
@@ -161,14 +163,18 @@ fn chunks_of_a_quantised_step_with_siglip_and_distillation_give_the_gradients_of
     let loss: &Loss = &recipe.loss;
     let pictures = pictures(7).concat();
     for graph in [encoder(), quantised] {
-        let mut student = Student::new(graph, Trainable::All, true).unwrap();
-        let extras = Extras::new(&recipe, student.width, &[WIDTH]);
+        let image = Student::new(graph, Trainable::All, true).unwrap();
+        let mut learner = Learner {
+            extras: Extras::new(&recipe, image.width(), &[WIDTH]),
+            image,
+            text: None,
+            captioner: None,
+        };
         let targets = targets(7);
-        let mut of =
-            |chunk| gradients(&mut student, &extras, loss, (&pictures, chunk), &targets).unwrap();
+        let mut of = |chunk| gradients(&mut learner, loss, (&pictures, chunk), &targets).unwrap();
         let (whole, chunked) = (of(7), of(3));
         assert!((whole.loss - chunked.loss).abs() < 1e-5 * whole.loss);
-        assert_eq!(whole.gradients.len(), student.leaves.len() + 2);
+        assert_eq!(whole.gradients.len(), learner.image.tower.leaves.len() + 2);
         let top = |gradient: &Vec<f32>| gradient.iter().fold(0f32, |a, b| a.max(b.abs()));
         let all = whole
             .gradients

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use pinhole_graph::Graph;
 use pinhole_text::classes::ClassList;
 use pinhole_text::ensemble;
 use pinhole_text::templates::Templates;
 
-use super::encoder::{TextEncoder, unit};
+use super::encoder::{Encoder, TextEncoder, unit};
 use crate::TrainError;
 
 /// Prompts of a run of the encoder.
@@ -28,6 +29,17 @@ impl FrozenTexts {
     pub(super) fn open(path: &Path) -> Result<Self, TrainError> {
         Ok(Self {
             encoder: TextEncoder::open(path)?,
+            said: HashMap::new(),
+        })
+    }
+
+    /// A text graph as it is now; `path` is for error messages.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(super) fn of_graph(path: &Path, graph: &Graph) -> Result<Self, TrainError> {
+        Ok(Self {
+            encoder: TextEncoder::new(Encoder::of_graph(path, graph)?)?,
             said: HashMap::new(),
         })
     }

@@ -188,7 +188,8 @@ fn forget(leaves: &[&dyn Leaf]) {
     }
 }
 
-fn add(to: &mut [Option<Vec<f32>>], leaves: &[&dyn Leaf], gradients: &Gradients) {
+/// Adds the `gradients` of `leaves` to those that were found before.
+pub(crate) fn add(to: &mut [Option<Vec<f32>>], leaves: &[&dyn Leaf], gradients: &Gradients) {
     for (sum, leaf) in to.iter_mut().zip(leaves) {
         match (sum.as_mut(), leaf.gradient(gradients)) {
             (Some(sum), Some(more)) => sum.iter_mut().zip(more).for_each(|(x, y)| *x += y),

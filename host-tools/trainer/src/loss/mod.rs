@@ -41,6 +41,7 @@ pub use distill::{
 };
 pub use energy::{EnergyForm, energy_loss, free_energy};
 pub use error::LossError;
+pub(crate) use grad_cache::add;
 pub use grad_cache::{Cached, Leaf, Tower, grad_cache};
 pub use groups::{group_loss, group_targets};
 pub use info_nce::{Negatives, info_nce, info_nce_loss};
@@ -48,6 +49,7 @@ pub use mining::{Mining, triplet_loss_in_batch};
 pub use nce::{Scored, nce_loss};
 pub use score::Score;
 pub use sig_lip::siglip_loss;
+pub(crate) use stable::{MASKED, indices};
 pub use sup_con::{PositiveSum, sup_con_loss};
 pub use transform::{Transform, TransformHead, transform_loss};
 pub use triplet::triplet_loss;

@@ -5,7 +5,7 @@ use burn::tensor::activation::softplus;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 /// What a masked logit becomes: its exponential is 0 beside any logit that f32 training meets, and its gradient too.
-const MASKED: f32 = -1e30;
+pub(crate) const MASKED: f32 = -1e30;
 
 /// `ln Σ_j exp(x_ij)`, `[rows, 1]`, with the largest logit of the row taken out first.
 pub(crate) fn log_sum_exp(x: Tensor<2>) -> Tensor<2> {

@@ -6,18 +6,23 @@
 use burn::tensor::activation::{gelu, gelu_approximate, hard_sigmoid, sigmoid, softmax, tanh};
 use burn::tensor::module::{avg_pool2d, conv2d, layer_norm, linear, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions, PadMode};
-use burn::tensor::{Slice, Tensor};
+use burn::tensor::{Device, Int, Slice, Tensor, TensorData};
 use pinhole_graph::op::{Activation, Binary, Reduce, Unary};
-use pinhole_graph::{Graph, Node, Op};
+use pinhole_graph::{Node, Op};
 
-use super::{Batch, RANK, batched};
+use super::{Batch, RANK, Shapes, batched};
 use crate::TrainError;
+use crate::loss::MASKED;
 
 /// What `node` computes from `inputs`, which are those of the node in their order.
-pub(super) fn apply(graph: &Graph, node: &Node, inputs: Vec<Batch>) -> Result<Batch, TrainError> {
-    let shape = &graph.values[node.output].shape;
+pub(super) fn apply(
+    shapes: &Shapes<'_>,
+    node: &Node,
+    inputs: Vec<Batch>,
+) -> Result<Batch, TrainError> {
+    let shape = &shapes.of(node.output);
     // Dimension `d` of the graph's values, which may have fewer than five.
-    let rank = graph.values[node.inputs[0]].shape.len();
+    let rank = shapes.of(node.inputs[0]).len();
     let dim = |d: usize| d + RANK - rank;
     // A constant may come first, as a class token does before patches.
     let batch = inputs.iter().map(|input| input.dims()[0]).max();
@@ -50,7 +55,10 @@ pub(super) fn apply(graph: &Graph, node: &Node, inputs: Vec<Batch>) -> Result<Ba
         Op::Binary {
             function,
             activation,
-        } => activate(binary(x, rest[0].clone(), *function), *activation),
+        } => {
+            let [a, b] = cut_to_tokens(shapes, node, [x, rest[0].clone()]);
+            activate(binary(a, b, *function), *activation)
+        }
         Op::Unary { function } => unary(x, *function),
         Op::ChannelUnary { function } => unary(x * rest[0].clone(), *function) * rest[1].clone(),
         Op::AvgPool {
@@ -87,8 +95,8 @@ pub(super) fn apply(graph: &Graph, node: &Node, inputs: Vec<Batch>) -> Result<Ba
             num_heads,
             scale,
             windows,
-            causal: false,
-        } => attention(x, &rest, *num_heads, *scale, *windows),
+            causal,
+        } => attention(x, &rest, *num_heads, *scale, (*windows, *causal)),
         Op::Reduce { function, axes, .. } => {
             let axes: Vec<usize> = axes.iter().map(|&axis| dim(axis)).collect();
             reduce(x, *function, &axes).reshape(batched(batch, shape))
@@ -112,6 +120,11 @@ pub(super) fn apply(graph: &Graph, node: &Node, inputs: Vec<Batch>) -> Result<Ba
         Op::Slice { starts, steps } => {
             let mut slices = [Slice::full(); RANK];
             for (d, (&start, &step)) in starts.iter().zip(steps).enumerate() {
+                let start = match d == 0 && start > 0 && shapes.is_dynamic(node.inputs[0]) {
+                    // Of a dynamic value: the last token.
+                    true => shapes.of(node.inputs[0])[0] - 1,
+                    false => start,
+                };
                 let end = start + (shape[d] - 1) * step + 1;
                 slices[dim(d)] = Slice::new(start as isize, Some(end as isize), step as isize);
             }
@@ -136,7 +149,7 @@ pub(super) fn apply(graph: &Graph, node: &Node, inputs: Vec<Batch>) -> Result<Ba
             x.pad(widths, PadMode::Constant(*value))
         }
         Op::NormalizeEmbedding => x,
-        op @ (Op::BatchNorm { .. } | Op::Attention { .. } | Op::Embedding) => {
+        op @ (Op::BatchNorm { .. } | Op::Embedding) => {
             return Err(TrainError::Operator {
                 node: node.name.clone(),
                 op: op.name(),
@@ -144,6 +157,28 @@ pub(super) fn apply(graph: &Graph, node: &Node, inputs: Vec<Batch>) -> Result<Ba
         }
     };
     Ok(output)
+}
+
+/// Rows of `table` `[1, …, rows, width]` for ids `[batch, tokens]`: `[batch, …, tokens, width]`.
+pub(super) fn embedding(ids: &Tensor<2, Int>, table: Batch) -> Batch {
+    let [batch, tokens] = ids.dims();
+    let [.., rows, width] = table.dims();
+    let table: Tensor<2> = table.reshape([rows, width]);
+    let found = table.select(0, ids.clone().reshape([batch * tokens]));
+    found.reshape(batched(batch, &[tokens, width]))
+}
+
+/// A constant that has a row for every token that a run could have, as positions are, beside a value of fewer.
+fn cut_to_tokens(shapes: &Shapes<'_>, node: &Node, inputs: [Batch; 2]) -> [Batch; 2] {
+    if !shapes.is_dynamic(node.output) {
+        return inputs;
+    }
+    let shape = shapes.of(node.output);
+    let first = RANK - shape.len();
+    inputs.map(|input| match input.dims()[first] > shape[0] {
+        true => input.narrow(first, 0, shape[0]),
+        false => input,
+    })
 }
 
 /// Geometry of a convolution; padding is top, left, bottom, right.
@@ -270,11 +305,23 @@ fn reduce(x: Batch, function: Reduce, axes: &[usize]) -> Batch {
     }
 }
 
-/// q `[batch, 1, 1, 1, windows · queries, width]`, `others` k, v and perhaps a bias (heads, queries, keys).
-fn attention(q: Batch, others: &[Batch], num_heads: usize, scale: f32, windows: usize) -> Batch {
-    let dims = q.dims();
-    let [batch, .., width] = dims;
+/// q `[batch, 1, 1, 1, windows · queries, width]`, `others` k, v and perhaps a bias (heads, queries, keys). A batch of one,
+/// as a class token is before it met pictures or texts, is that of every row.
+fn attention(
+    q: Batch,
+    others: &[Batch],
+    num_heads: usize,
+    scale: f32,
+    (windows, causal): (usize, bool),
+) -> Batch {
+    let batches = [&q, &others[0], &others[1]].map(|x| x.dims()[0]);
+    let batch = batches.into_iter().max().unwrap_or(1);
+    let [.., queries, width] = q.dims();
     let heads = |x: Batch| {
+        let x = match x.dims()[0] {
+            1 if batch > 1 => x.repeat_dim(0, batch),
+            _ => x,
+        };
         let tokens = x.dims()[RANK - 2] / windows;
         let split: Tensor<5> = x.reshape([batch, windows, tokens, num_heads, width / num_heads]);
         split.swap_dims(2, 3)
@@ -285,5 +332,18 @@ fn attention(q: Batch, others: &[Batch], num_heads: usize, scale: f32, windows: 
         let [.., heads, queries, keys] = bias.dims();
         scores = scores + bias.clone().reshape([1, 1, heads, queries, keys]);
     }
-    softmax(scores, 4).matmul(v).swap_dims(2, 3).reshape(dims)
+    if causal {
+        let [.., queries, keys] = scores.dims();
+        let mask = hidden([queries, keys], &scores.device());
+        scores = scores + mask.reshape([1, 1, 1, queries, keys]);
+    }
+    let mixed = softmax(scores, 4).matmul(v).swap_dims(2, 3);
+    mixed.reshape(batched(batch, &[queries, width]))
+}
+
+/// What hides later keys from each query: 0, and behind the query's own place [`MASKED`], `[queries, keys]`.
+pub(crate) fn hidden([queries, keys]: [usize; 2], device: &Device) -> Tensor<2> {
+    let of = |at: usize| if at % keys > at / keys { MASKED } else { 0.0 };
+    let data: Vec<f32> = (0..queries * keys).map(of).collect();
+    Tensor::from_data(TensorData::new(data, [queries, keys]), device)
 }

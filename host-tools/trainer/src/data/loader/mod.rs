@@ -34,6 +34,8 @@ pub struct LoaderOptions {
     pub shard: Shard,
     /// The seed of order, views and texts.
     pub seed: u64,
+    /// Whether pictures are read at all; without it batches have samples, texts and labels alone.
+    pub pictures: bool,
     /// Views of each sample, at least 1.
     pub views: usize,
     /// What makes views differ.
@@ -71,6 +73,7 @@ impl Default for LoaderOptions {
             batch: 64,
             shard: Shard::default(),
             seed: 0,
+            pictures: true,
             views: 1,
             augmentations: Augmentations::default(),
             view_epochs: None,
@@ -232,6 +235,11 @@ impl Plan {
     /// Samples that take part.
     pub(crate) fn samples(&self) -> usize {
         self.usable.len()
+    }
+
+    /// Which they are.
+    pub(crate) fn usable(&self) -> &[usize] {
+        &self.usable
     }
 
     /// The samples of an epoch in their order.
