@@ -1,6 +1,7 @@
-//! Runs a recipe: `cargo run --release -p pinhole-trainer --example train -- RECIPE.toml INPUTS OUTPUT`.
+//! Runs a recipe of either version: `cargo run --release -p pinhole-trainer --example train -- RECIPE.toml INPUTS OUTPUT`.
 
-use pinhole_trainer::{TrainError, TrainOptions, train};
+use pinhole_trainer::fit::FIT_VERSION;
+use pinhole_trainer::{TrainError, TrainOptions, fit, recipe_version, train};
 use std::path::PathBuf;
 
 fn main() -> Result<(), TrainError> {
@@ -9,15 +10,15 @@ fn main() -> Result<(), TrainError> {
         .next()
         .unwrap_or_else(|| "models/lite0/recipe.toml".into());
     let (inputs, output) = (arguments.next(), arguments.next());
-    let report = train(
-        &recipe,
-        TrainOptions {
-            resume: true,
-            inputs,
-            output,
-            ..TrainOptions::default()
-        },
-    )?;
-    println!("{report:#?}");
+    let options = TrainOptions {
+        resume: true,
+        inputs,
+        output,
+        ..TrainOptions::default()
+    };
+    match recipe_version(&recipe)? == FIT_VERSION {
+        true => println!("{:#?}", fit(&recipe, options)?),
+        false => println!("{:#?}", train(&recipe, options)?),
+    }
     Ok(())
 }

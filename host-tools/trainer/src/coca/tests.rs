@@ -89,8 +89,9 @@ fn assert_close(found: &[f32], expected: &[f32], all: f32, place: &str) {
     }
 }
 
+/// The largest magnitude; sums that cancel keep rounding of what they are sums of.
 fn top(of: &[f32]) -> f32 {
-    of.iter().fold(1e-2, |a, b| a.max(b.abs()))
+    of.iter().fold(5e-2, |a, b| a.max(b.abs()))
 }
 
 #[test]
