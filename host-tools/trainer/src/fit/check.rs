@@ -34,11 +34,13 @@ fn counts(recipe: &FitRecipe, faults: &mut Faults) {
         Trainable::All => usize::MAX,
         Trainable::Last(layers) => layers,
     };
+    let near = recipe.neighbourhood.as_ref().map(|near| near.count);
     let counts = [
         ("image.embedding", or(recipe.image.embedding), 2),
         ("image.ridge_pictures", recipe.image.ridge_pictures, 2),
         ("image.trainable", last, 1),
         ("reinforced.epochs", recipe.reinforced.epochs, 1),
+        ("neighbourhood.count", or(near), 2),
         ("data.train", recipe.data.train.len(), 1),
         ("data.views", recipe.data.views, 1),
         ("data.threads", or(recipe.data.threads), 1),
@@ -115,6 +117,9 @@ fn numbers(recipe: &FitRecipe, faults: &mut Faults) {
     if let Some(text) = &recipe.text {
         number("text.logit_scale", text.logit_scale, least, 100.0);
         number("text.logit_bias", text.logit_bias, -100.0, 100.0);
+    }
+    if let Some(near) = &recipe.neighbourhood {
+        number("neighbourhood.sharpness", near.sharpness, 0.0, 1000.0);
     }
     if let Some(quantise) = &recipe.quantise {
         number("quantise.range_rate", quantise.range_rate, 0.0, 1000.0);
@@ -194,6 +199,17 @@ fn losses(recipe: &FitRecipe, faults: &mut Faults) {
         "contrastive_distill",
         "relation",
     ];
+    if recipe.neighbourhood.is_some() {
+        if recipe.teacher.is_empty() {
+            let message = "averages what teachers say, and there is no `[[teacher]]`";
+            tell(faults, "neighbourhood", message);
+        }
+        if !recipe.reinforced.plain {
+            let message =
+                "averages over pictures as they are; add `plain = true` under [reinforced]";
+            tell(faults, "neighbourhood", message);
+        }
+    }
     if recipe.optimiser.batch == 1 && recipe.data.views == 1 {
         for name in of(&in_batch) {
             let message = format!(

@@ -6,7 +6,7 @@
 //! | what is asked for | `recipe`, `check` |
 //! | what it is made of before the first step | `setup`, `head`, `source`, `texts`, `encoder` |
 //! | the encoder and what trains beside it | `student`, `extras` |
-//! | what teachers say, on disk | `teacher_cache` |
+//! | what teachers say, on disk, and averages of it | `teacher_cache`, `neighbourhood` |
 //! | the loss, a step, a run | `objective`, `step`, `run` |
 //! | what is kept and told | `state`, `watch`, `log`, `evaluate`, `report` |
 //!
@@ -22,6 +22,7 @@ mod extras;
 mod fixture;
 mod head;
 mod log;
+mod neighbourhood;
 mod objective;
 mod recipe;
 mod report;

@@ -34,6 +34,8 @@ pub struct FitRecipe {
     /// Where the teachers' embeddings are kept.
     #[serde(default)]
     pub reinforced: Reinforced,
+    /// Teachers' embeddings are averaged over pictures that are alike.
+    pub neighbourhood: Option<Neighbourhood>,
     /// Pictures and texts.
     pub data: Data,
     /// The weights of the losses.
@@ -155,6 +157,21 @@ pub struct Reinforced {
     pub folder: PathBuf,
     /// Epochs of augmentation that are drawn; later ones repeat them.
     pub epochs: usize,
+    /// Teachers see each picture once and as it is: what they say is the target of all its views.
+    pub plain: bool,
+}
+
+/// Each picture's targets become the mean of what teachers say of the pictures nearest to it, itself among them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Neighbourhood {
+    /// An image encoder, `.phg` or `.phm`, whose embeddings say what is near.
+    pub model: PathBuf,
+    /// Pictures of a mean.
+    pub count: usize,
+    /// A neighbour of cosine `c` weighs `exp(sharpness·(c − 1))`.
+    #[serde(default)]
+    pub sharpness: f32,
 }
 
 /// Pictures and texts.
@@ -353,6 +370,7 @@ impl Default for Reinforced {
         Self {
             folder: PathBuf::from("reinforced"),
             epochs: 1,
+            plain: false,
         }
     }
 }

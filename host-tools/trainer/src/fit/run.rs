@@ -19,7 +19,7 @@ use super::step::{Gradients, Optimiser, gradients};
 use super::student::Student;
 use super::teacher_cache::CHUNK;
 use super::watch::Watch;
-use crate::data::{Batch, Loader, Position};
+use crate::data::{Batch, Loader, Position, Source};
 use crate::model::elements;
 use crate::optim::warm_cosine;
 use crate::output::write_atomically;
@@ -153,6 +153,7 @@ impl Run {
             self.state.save(&checkpoint, &self.identity)?;
         }
         self.reinforce(options.quiet, &stop)?;
+        self.setup.average_over_neighbours()?;
         let source = Box::new(self.setup.source.clone());
         let mut loader = Loader::new(source, self.setup.options.clone(), self.state.position)?;
         let template = "train {bar:24} {pos}/{len} steps  {per_sec}  {eta} left  {msg}";
@@ -307,9 +308,18 @@ impl Run {
         for teacher in &mut setup.teachers {
             let width = teacher.cache.encoder.width;
             let images = (0..views).map(|view| {
-                let found = teacher
-                    .cache
-                    .rows(batch.position.epoch, view, &batch.indices)?;
+                let found = match &teacher.averaged {
+                    Some(rows) => batch
+                        .indices
+                        .iter()
+                        .flat_map(|&i| rows.row(i))
+                        .copied()
+                        .collect(),
+                    None => {
+                        let epoch = batch.position.epoch;
+                        teacher.cache.rows(epoch, view, &batch.indices)?
+                    }
+                };
                 Ok(rows(found, width))
             });
             teachers.push(Opinion {
@@ -343,12 +353,15 @@ impl Run {
             return Ok(());
         }
         let asked = self.samples_to_come();
-        let views = self.setup.options.views;
+        let views = match self.setup.loaded.recipe.reinforced.plain {
+            true => 1,
+            false => self.setup.options.views,
+        };
         let mut jobs = Vec::new();
-        for (index, teacher) in self.setup.teachers.iter_mut().enumerate() {
+        for (index, cache) in self.setup.caches().enumerate() {
             for (&epoch, samples) in &asked {
                 for view in 0..views {
-                    let missing = teacher.cache.missing(epoch, view, samples)?;
+                    let missing = cache.missing(epoch, view, samples)?;
                     jobs.push((index, epoch, view, missing));
                 }
             }
@@ -359,7 +372,8 @@ impl Run {
         let mut done = 0;
         for (index, epoch, view, missing) in jobs {
             for chunk in missing.chunks(CHUNK) {
-                let cache = &mut self.setup.teachers[index].cache;
+                let cache = self.setup.caches().nth(index);
+                let cache = cache.expect("the job is one of a cache");
                 cache.fill(epoch, view, chunk, &progress)?;
                 done += chunk.len();
                 // What was computed is on the disk.
@@ -378,6 +392,16 @@ impl Run {
 
     /// The samples of each epoch of augmentation that steps to come ask for.
     fn samples_to_come(&self) -> BTreeMap<usize, BTreeSet<usize>> {
+        let recipe = &self.setup.loaded.recipe;
+        if recipe.neighbourhood.is_some() {
+            // A mean may ask for any of them.
+            let all = (0..self.setup.source.samples().len()).collect();
+            return BTreeMap::from([(0, all)]);
+        }
+        let epochs = match recipe.reinforced.plain {
+            true => 1,
+            false => recipe.reinforced.epochs,
+        };
         let (per_epoch, batch) = (self.setup.plan.steps(), self.setup.options.batch);
         let mut asked: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
         let mut step = self.state.step;
@@ -385,10 +409,7 @@ impl Run {
             let (epoch, first) = (step / per_epoch, step % per_epoch);
             let last = per_epoch.min(first + self.steps - step);
             let samples = &self.setup.plan.epoch(epoch)[first * batch..last * batch];
-            asked
-                .entry(epoch % self.setup.loaded.recipe.reinforced.epochs)
-                .or_default()
-                .extend(samples);
+            asked.entry(epoch % epochs).or_default().extend(samples);
             step += last - first;
         }
         asked

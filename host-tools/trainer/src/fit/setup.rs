@@ -18,12 +18,15 @@ use super::teacher_cache::{TeacherCache, Views};
 use super::texts::FrozenTexts;
 use crate::TrainError;
 use crate::data::{LoadError, LoaderOptions, Plan, Source, Texts};
+use crate::features::Matrix;
 use crate::recipe::hex;
 use burn::tensor::Tensor;
 
 /// A teacher and what its space says of texts.
 pub(super) struct Teacher {
     pub(super) cache: TeacherCache,
+    /// The targets of all samples, where they are averages over neighbours.
+    pub(super) averaged: Option<Matrix>,
     /// Its own text encoder, where it is another than the student's.
     pub(super) texts: Option<FrozenTexts>,
     pub(super) classes: Option<Tensor<2>>,
@@ -38,6 +41,8 @@ pub(super) struct Setup {
     pub(super) texts: Option<FrozenTexts>,
     pub(super) classes: Option<Tensor<2>>,
     pub(super) teachers: Vec<Teacher>,
+    /// What says which pictures are alike.
+    pub(super) neighbourhood: Option<TeacherCache>,
     pub(super) measure: Option<Measure>,
     pub(super) options: LoaderOptions,
     pub(super) plan: Plan,
@@ -92,6 +97,11 @@ impl Setup {
             augmentations: recipe.data.augmentation.clone(),
             seed: recipe.seed,
             epochs: recipe.reinforced.epochs,
+            plain: false,
+        };
+        let views = match recipe.reinforced.plain {
+            true => views.plain(),
+            false => views,
         };
         let cached = folder.join(&recipe.reinforced.folder);
         let mut teachers = Vec::new();
@@ -106,6 +116,11 @@ impl Setup {
                 classes.as_ref(),
             )?);
         }
+        let neighbourhood = recipe.neighbourhood.as_ref().map(|near| {
+            let encoder = Encoder::open(&base.join(&near.model))?;
+            TeacherCache::new(encoder, views.clone(), &cached)
+        });
+        let neighbourhood = neighbourhood.transpose()?;
         let said = spec.clone();
         let probe = Student::new(imported.clone(), super::recipe::Trainable::All, false)?;
         let options = options(&loaded, &probe, spec);
@@ -119,12 +134,16 @@ impl Setup {
             hasher.update(&teacher.cache.encoder.sha256);
             hasher.update(teacher.texts.as_ref().map_or("", |texts| texts.sha256()));
         }
+        if let Some(near) = &neighbourhood {
+            hasher.update(&near.encoder.sha256);
+        }
         let inputs_sha256 = hex(&hasher.finalize());
         let setup = Self {
             source,
             texts,
             classes,
             teachers,
+            neighbourhood,
             measure,
             options,
             plan,
@@ -367,6 +386,7 @@ fn teacher(
     Ok(Teacher {
         logit_scale: spec.logit_scale.or(of_model).unwrap_or(100.0),
         cache: TeacherCache::new(encoder, views.clone(), cached)?,
+        averaged: None,
         texts,
         classes,
         weight: spec.weight,
@@ -377,13 +397,14 @@ fn options(loaded: &Loaded, student: &Student, texts: Texts) -> LoaderOptions {
     let recipe = &loaded.recipe;
     let loss = &recipe.loss;
     let defaults = LoaderOptions::default();
+    let views_repeat = !recipe.teacher.is_empty() && !recipe.reinforced.plain;
     LoaderOptions {
         geometry: student.geometry,
         batch: recipe.optimiser.batch,
         seed: recipe.seed,
         views: recipe.data.views,
         augmentations: recipe.data.augmentation.clone(),
-        view_epochs: (!recipe.teacher.is_empty()).then_some(recipe.reinforced.epochs),
+        view_epochs: views_repeat.then_some(recipe.reinforced.epochs),
         texts: (loss.clip + loss.siglip + loss.affinity + loss.interactive > 0.0).then_some(texts),
         transforms: loss.transform > 0.0,
         threads: recipe.data.threads.unwrap_or(defaults.threads),

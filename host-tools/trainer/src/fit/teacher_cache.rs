@@ -37,6 +37,27 @@ pub(super) struct Views {
     pub(super) seed: u64,
     /// Epochs until views come again.
     pub(super) epochs: usize,
+    /// Whether all views of all epochs are the picture as it is.
+    pub(super) plain: bool,
+}
+
+impl Views {
+    /// The pictures as they are.
+    pub(super) fn plain(self) -> Self {
+        Self {
+            augmentations: Augmentations::default(),
+            plain: true,
+            ..self
+        }
+    }
+
+    /// The epoch and view that stand for `view` of `epoch`.
+    fn place(&self, epoch: usize, view: usize) -> (usize, usize) {
+        match self.plain {
+            true => (0, 0),
+            false => (epoch % self.epochs, view),
+        }
+    }
 }
 
 /// One teacher's cache.
@@ -157,9 +178,10 @@ impl TeacherCache {
             Err(LoadError::Data(DataError::Picture { .. })) => return Ok(None),
             Err(error) => return Err(error),
         };
+        let (epoch, view) = views.place(epoch, view);
         let draw = Draw {
             seed: views.seed,
-            epoch: epoch % views.epochs,
+            epoch,
             id: &views.source.samples()[index].id,
             view,
         };
@@ -168,7 +190,7 @@ impl TeacherCache {
     }
 
     fn slots(&mut self, epoch: usize, view: usize) -> Result<&mut Slots, TrainError> {
-        let place = (epoch % self.views.epochs, view);
+        let place = self.views.place(epoch, view);
         if !self.files.contains_key(&place) {
             let made = std::fs::create_dir_all(&self.folder);
             made.map_err(TrainError::io("create", &self.folder))?;
