@@ -7,7 +7,8 @@
 //! | what it is made of before the first step | `setup`, `head`, `source`, `texts`, `encoder` |
 //! | the encoder and what trains beside it | `student`, `extras` |
 //! | what teachers say, on disk | `teacher_cache` |
-//! | the loss, a step, a run | `objective`, `step`, `run` |
+//! | the loss, a step, a run | `targets`, `objective`, `step`, `run` |
+//! | several processes as one | `share` |
 //! | what is kept and told | `state`, `watch`, `log`, `evaluate`, `report` |
 //!
 //! The same recipe, files and machine give the same bytes, also when the run was killed and resumed on the way. Batch
@@ -27,10 +28,12 @@ mod recipe;
 mod report;
 mod run;
 mod setup;
+mod share;
 mod source;
 mod state;
 mod step;
 mod student;
+mod targets;
 mod teacher_cache;
 #[cfg(test)]
 mod tests;

@@ -43,6 +43,12 @@ pub struct FitReport {
     /// Pictures that turned out broken in this call, each replaced by another.
     #[serde(skip)]
     pub broken: usize,
+    /// Which of the processes that trained this is, from 0; the first one wrote.
+    #[serde(skip)]
+    pub rank: usize,
+    /// Processes that trained.
+    #[serde(skip)]
+    pub ranks: usize,
     /// SHA-256 of the recipe.
     pub recipe_sha256: String,
     /// What a dry run estimates.
@@ -56,7 +62,7 @@ pub struct FitReport {
 /// What a run would take.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Estimate {
-    /// Bytes of memory: parameters, their moments, activations of a chunk, batches.
+    /// Bytes of memory of a process: parameters, their moments, activations of a chunk, batches.
     pub memory_bytes: usize,
     /// Of one step, from one chunk that was timed, without loading and teachers.
     pub seconds_per_step: f64,
@@ -103,6 +109,8 @@ impl Run {
             left_out: left_out(setup.source.left_out()),
             without_text: setup.source.samples().len() - setup.plan.samples(),
             broken: self.broken,
+            rank: self.ranks.rank(),
+            ranks: self.ranks.count(),
             recipe_sha256: setup.loaded.sha256.clone(),
             estimate: None,
             elapsed,
@@ -113,7 +121,8 @@ impl Run {
     pub(super) fn estimate(&mut self) -> Result<Estimate, TrainError> {
         let recipe = &self.setup.loaded.recipe;
         let options = &self.setup.options;
-        let rows = options.batch * (options.views + usize::from(options.transforms));
+        let rows = options.batch.div_ceil(self.ranks.count())
+            * (options.views + usize::from(options.transforms));
         let chunk = recipe.optimiser.chunk.unwrap_or(rows).min(rows);
         let student = &mut self.state.student;
         student.prepare()?;
