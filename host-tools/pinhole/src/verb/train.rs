@@ -138,7 +138,12 @@ fn encoder(args: &Args, options: TrainOptions) -> Outcome {
     }
     let [trainable, all] = report.parameters;
     if let Some(estimate) = report.estimate {
-        say!("{trainable} of {all} parameters train");
+        match report.adapted {
+            0 => say!("{trainable} of {all} parameters train"),
+            adapted => say!(
+                "{trainable} parameters train beside {all}, low-rank updates of {adapted} layers among them"
+            ),
+        }
         say!(
             "{} samples, {} steps an epoch, {} steps",
             report.samples,

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | what is asked for | `recipe`, `check` |
 //! | what it is made of before the first step | `setup`, `head`, `source`, `texts`, `encoder` |
-//! | the encoder and what trains beside it | `student`, `extras` |
+//! | the encoder and what trains beside it | `student`, `float`, `extras` |
 //! | what teachers say, on disk | `teacher_cache` |
 //! | the loss, a step, a run | `targets`, `objective`, `step`, `run` |
 //! | several processes as one | `share` |
@@ -21,6 +21,7 @@ mod evaluate;
 mod extras;
 #[cfg(test)]
 mod fixture;
+mod float;
 mod head;
 mod log;
 mod objective;
@@ -41,8 +42,8 @@ mod texts;
 mod watch;
 
 pub use recipe::{
-    Data, Distance, Evaluate, FIT_VERSION, FitRecipe, HeadStart, Image, Loss, Optimiser, Output,
-    Quantise, Reinforced, Teacher, Text, Trainable,
+    Data, Distance, Evaluate, FIT_VERSION, FitRecipe, HeadStart, Image, Lora, Loss, Optimiser,
+    Output, Quantise, Reinforced, Teacher, Text, Trainable,
 };
 pub use report::{Estimate, FitReport};
 pub use run::fit;

@@ -66,6 +66,18 @@ pub struct Image {
     /// Which layers train.
     #[serde(default)]
     pub trainable: Trainable,
+    /// Low-rank updates of these layers instead of their weights.
+    pub lora: Option<Lora>,
+}
+
+/// Low-rank updates beside frozen weights (Hu et al., 2021, arXiv 2106.09685).
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lora {
+    /// Rows of A and columns of B.
+    pub rank: usize,
+    /// `alpha / rank` is the factor of B·A; `rank` without it.
+    pub alpha: Option<f32>,
 }
 
 /// How a new head starts.

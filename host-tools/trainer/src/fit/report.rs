@@ -28,6 +28,8 @@ pub struct FitReport {
     pub steps_per_epoch: usize,
     /// Parameters that train, and all of the graph.
     pub parameters: [usize; 2],
+    /// Weights that have a low-rank update.
+    pub adapted: usize,
     /// The first and the last logged loss; 0 without one.
     pub loss: [f32; 2],
     /// Zero-shot top-1 before the first and after the last step, where it is measured.
@@ -99,6 +101,7 @@ impl Run {
             samples: setup.plan.samples(),
             steps_per_epoch: setup.plan.steps(),
             parameters: [trains.sum(), state.student.graph.parameter_count()],
+            adapted: state.student.adapted(),
             loss: ends("loss").unwrap_or_default(),
             top1: ends("top1"),
             evaluated: setup
@@ -133,10 +136,13 @@ impl Run {
         drop(embedded.square().sum().backward());
         let both = started.elapsed().as_secs_f64();
         let passes = if chunk < rows { both + forward } else { both };
-        let numbers: usize = (0..student.leaves.len())
-            .map(|index| student.data(index).len())
-            .sum();
-        let copies = 6 + 2 * usize::from(recipe.optimiser.ema.is_some());
+        let numbers = |trains: bool| -> usize {
+            let leaves = student.leaves.iter().enumerate();
+            let chosen = leaves.filter(|(_, leaf)| leaf.trains == trains);
+            chosen.map(|(index, _)| student.data(index).len()).sum()
+        };
+        let averages = 2 * usize::from(recipe.optimiser.ema.is_some());
+        let numbers = (6 + averages) * numbers(true) + (2 + averages) * numbers(false);
         let graph = &student.graph;
         let activations: usize = graph
             .nodes
@@ -146,7 +152,7 @@ impl Run {
         let kept = if student.is_quantised() { 4 } else { 2 };
         let pictures = rows * student.picture_len() * (1 + options.prefetch);
         Ok(Estimate {
-            memory_bytes: 4 * (copies * numbers + kept * chunk * activations + pictures),
+            memory_bytes: 4 * (numbers + kept * chunk * activations + pictures),
             seconds_per_step: passes * rows as f64 / chunk as f64,
         })
     }

@@ -119,7 +119,10 @@ impl Run {
             .quantise
             .as_ref()
             .is_some_and(|quantise| quantise.range_rate > 0.0);
-        let student = Student::new(graph, recipe.image.trainable, ranges)?;
+        let mut student = Student::new(graph, recipe.image.trainable, ranges)?;
+        if let Some(lora) = &recipe.image.lora {
+            student.adapt(lora, recipe.image.embedding.is_some(), recipe.seed)?;
+        }
         let extras = Extras::new(recipe, student.width, &setup.teacher_widths());
         let optimiser = Optimiser::new(recipe, &student, &extras);
         let per_epoch = setup.plan.steps();
