@@ -307,6 +307,9 @@ pub struct Optimiser {
     pub batch: usize,
     /// Pictures whose activations are in memory at once; all of the batch without it.
     pub chunk: Option<usize>,
+    /// Whether activations that are cheap to compute are computed again in the backward pass instead of kept.
+    #[serde(default)]
+    pub recompute: bool,
     /// The highest learning rate.
     pub learning_rate: f32,
     /// Steps of warm-up.

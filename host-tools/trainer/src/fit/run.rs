@@ -120,6 +120,7 @@ impl Run {
             .as_ref()
             .is_some_and(|quantise| quantise.range_rate > 0.0);
         let mut student = Student::new(graph, recipe.image.trainable, ranges)?;
+        student.recomputes = recipe.optimiser.recompute;
         if let Some(lora) = &recipe.image.lora {
             student.adapt(lora, recipe.image.embedding.is_some(), recipe.seed)?;
         }

@@ -13,7 +13,7 @@ use super::float::{Float, Part};
 use super::recipe::{Lora, Trainable};
 use crate::TrainError;
 use crate::network::quantised::{Quantised, Role};
-use crate::network::{batched, forward};
+use crate::network::{Batch, Rules, batched, forward, forward_recomputed};
 use crate::rng::Rng;
 
 /// What is drawn for updates differs from what is drawn for other layers.
@@ -46,6 +46,8 @@ pub(super) struct Student {
     pub(super) width: usize,
     /// The packed model of this step, whose rounding is followed.
     runner: Option<Runner>,
+    /// Whether cheap activations are computed again in the backward pass.
+    pub(super) recomputes: bool,
 }
 
 enum Network {
@@ -105,6 +107,7 @@ impl Student {
             geometry,
             width,
             runner: None,
+            recomputes: false,
         })
     }
 
@@ -232,15 +235,22 @@ impl Student {
         let shape = &self.graph.values[self.graph.inputs[0]].shape;
         let x = tensor(inputs.to_vec()).reshape(batched(count, shape));
         let output = match (&self.network, &self.runner) {
-            (Network::Float(network), _) => forward(&self.graph, network, x)?,
+            (Network::Float(network), _) => self.forward(network, x)?,
             (Network::Quantised(network), Some(runner)) => {
                 let pictures: Vec<&[f32]> = inputs.chunks_exact(self.picture_len()).collect();
                 let network = network.follow(&self.graph, runner, &pictures)?;
-                forward(&self.graph, &network, x)?
+                self.forward(&network, x)?
             }
-            (Network::Quantised(network), None) => forward(&self.graph, network.as_ref(), x)?,
+            (Network::Quantised(network), None) => self.forward(network.as_ref(), x)?,
         };
         Ok(output.reshape([count, self.width]))
+    }
+
+    fn forward(&self, rules: &impl Rules, x: Batch) -> Result<Batch, TrainError> {
+        match self.recomputes {
+            true => forward_recomputed(&self.graph, rules, x),
+            false => forward(&self.graph, rules, x),
+        }
     }
 
     /// A copy of the graph with `data` in its leaves.
