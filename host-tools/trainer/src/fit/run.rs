@@ -256,10 +256,9 @@ impl Run {
     fn step(&mut self, batch: &Batch) -> Result<f32, TrainError> {
         let targets = self.targets(batch)?;
         let recipe = &self.setup.loaded.recipe;
-        let mut pictures = batch.views.concat();
-        if let Some(transformed) = &batch.transformed {
-            pictures.extend_from_slice(&transformed.pictures);
-        }
+        let turned = batch.transformed.iter().map(|turned| &turned.pictures);
+        let pictures = batch.views.iter().chain(turned).map(Vec::as_slice);
+        let pictures: Vec<&[f32]> = pictures.collect();
         let chunk = recipe.optimiser.chunk.unwrap_or(usize::MAX);
         let state = &mut self.state;
         let found = gradients(

@@ -25,7 +25,8 @@ pub(super) struct Gradients {
     pub(super) gradients: Vec<Option<Vec<f32>>>,
 }
 
-/// Loss and gradients of the whole batch, of which `pictures` are this rank's share, `chunk` of them at a time.
+/// Loss and gradients of the whole batch, of which the blocks of `pictures`, one behind the other, are this rank's share,
+/// `chunk` of them at a time.
 ///
 /// # Errors
 /// What the encoder and the losses return.
@@ -33,14 +34,15 @@ pub(super) fn gradients(
     student: &mut Student,
     extras: &Extras,
     loss: &Loss,
-    (pictures, chunk): (&[f32], usize),
+    (pictures, chunk): (&[&[f32]], usize),
     (targets, ranks): (&Targets, &Ranks),
 ) -> Result<Gradients, TrainError> {
     student.prepare()?;
     let student = &*student;
     let len = student.picture_len();
-    let rows = pictures.len() / len;
-    let encode = |rows: Range<usize>| student.embed(&pictures[rows.start * len..rows.end * len]);
+    let rows = pictures.iter().map(|block| block.len()).sum::<usize>() / len;
+    let encode =
+        |rows: Range<usize>| student.embed(&cut(pictures, rows.start * len..rows.end * len));
     let trains = (0..student.leaves.len())
         .map(|index| student.leaves[index].trains.then(|| student.tensor(index)));
     let all: Vec<Option<&Tensor<1>>> = trains
@@ -90,6 +92,17 @@ pub(super) fn gradients(
     };
     add_up(ranks, &mut found, student, &lens)?;
     Ok(found)
+}
+
+/// The numbers `range` of `blocks`, which are one behind the other.
+fn cut(blocks: &[&[f32]], range: Range<usize>) -> Vec<f32> {
+    let (mut found, mut start) = (Vec::with_capacity(range.len()), 0);
+    for block in blocks {
+        let place = |number: usize| number.clamp(start, start + block.len()) - start;
+        found.extend_from_slice(&block[place(range.start)..place(range.end)]);
+        start += block.len();
+    }
+    found
 }
 
 /// The optimiser between two steps.
@@ -207,4 +220,20 @@ fn values(student: &Student) -> Vec<Vec<f32>> {
     (0..student.leaves.len())
         .map(|index| student.data(index).to_vec())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut;
+
+    #[test]
+    fn blocks_are_cut_as_if_they_were_one() {
+        let blocks: [&[f32]; 4] = [&[0.0, 1.0], &[2.0], &[], &[3.0, 4.0, 5.0]];
+        let whole = blocks.concat();
+        for start in 0..=6 {
+            for end in start..=6 {
+                assert_eq!(cut(&blocks, start..end), whole[start..end]);
+            }
+        }
+    }
 }

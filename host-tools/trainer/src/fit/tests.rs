@@ -167,7 +167,7 @@ fn chunks_of_a_quantised_step_with_siglip_and_distillation_give_the_gradients_of
         let targets = targets(7);
         let mut of = |chunk| {
             let alone = Ranks::alone();
-            let batch = (&pictures[..], chunk);
+            let batch = (&[&pictures[..]][..], chunk);
             gradients(&mut student, &extras, loss, batch, (&targets, &alone)).unwrap()
         };
         let (whole, chunked) = (of(7), of(3));
