@@ -9,7 +9,7 @@ pub(crate) mod fixture;
 mod operator;
 pub(crate) mod quantised;
 
-use burn::tensor::Tensor;
+use burn::tensor::{GradientCheckpointingStrategy, Tensor};
 use pinhole_graph::{Graph, Node, ValueId};
 
 use crate::TrainError;
@@ -72,6 +72,40 @@ pub(crate) fn forward(
     Ok(values[output]
         .take()
         .expect("a node or the input gives every output"))
+}
+
+/// [`forward`] for a gradient that keeps less: what is cheap to compute (sums, functions of single numbers) is computed
+/// again in the backward pass (Chen et al., 2016, arXiv 1604.06174; Burn decides which). Numbers and gradients are the same.
+///
+/// # Errors
+/// As [`forward`].
+pub(crate) fn forward_recomputed(
+    graph: &Graph,
+    rules: &impl Rules,
+    input: Batch,
+) -> Result<Batch, TrainError> {
+    Ok(kept(forward(graph, &Recomputed(rules), recomputed(input))?))
+}
+
+/// Burn takes the way of an operation from its inputs, which have to be of one mind; rules work in the usual way.
+struct Recomputed<'a, R>(&'a R);
+
+impl<R: Rules> Rules for Recomputed<'_, R> {
+    fn constant(&self, node: &Node, value: ValueId) -> Batch {
+        recomputed(self.0.constant(node, value))
+    }
+
+    fn activation(&self, value: ValueId, x: Batch) -> Batch {
+        recomputed(self.0.activation(value, kept(x)))
+    }
+}
+
+fn recomputed(x: Batch) -> Batch {
+    x.with_gradient_checkpointing_strategy(GradientCheckpointingStrategy::Balanced)
+}
+
+fn kept(x: Batch) -> Batch {
+    x.with_gradient_checkpointing_strategy(GradientCheckpointingStrategy::Disabled)
 }
 
 /// How often each value is read, the graph's outputs once more.

@@ -17,6 +17,7 @@ pub(super) fn faults(recipe: &FitRecipe) -> Faults {
     schedule(recipe, &mut faults);
     losses(recipe, &mut faults);
     head(recipe, &mut faults);
+    lora(recipe, &mut faults);
     let augmentations = recipe.data.augmentation.faults();
     let told = |fault| ("data.augmentation".to_owned(), format!("is wrong: {fault}"));
     faults.extend(augmentations.into_iter().map(told));
@@ -244,5 +245,27 @@ fn head(recipe: &FitRecipe, faults: &mut Faults) {
                 "regresses onto teachers, and there is no `[[teacher]]`",
             );
         }
+    }
+}
+
+fn lora(recipe: &FitRecipe, faults: &mut Faults) {
+    let Some(lora) = &recipe.image.lora else {
+        return;
+    };
+    const LARGEST: f32 = 1e4;
+    let mut tell = |message: String| tell(faults, "image.lora", message);
+    if lora.rank == 0 {
+        tell("has `rank` 0, at least 1 is needed".to_owned());
+    }
+    if let Some(alpha) = lora.alpha
+        && !(f32::MIN_POSITIVE..=LARGEST).contains(&alpha)
+    {
+        tell(format!(
+            "has `alpha` {alpha}, expected above 0 and at most {LARGEST}"
+        ));
+    }
+    if recipe.quantise.is_some() {
+        let message = "updates weights in f32, and there is `[quantise]`; quantise the graph that was trained";
+        tell(message.to_owned());
     }
 }

@@ -70,11 +70,10 @@ fn said(cache: &mut TeacherCache, indices: &[usize]) -> Result<Matrix, TrainErro
 
 #[cfg(test)]
 mod tests {
-    use indicatif::ProgressBar;
-
     use super::super::fixture::{Fixture, PICTURES, WIDTH};
     use super::super::recipe::Loaded;
     use super::super::setup::Setup;
+    use crate::ranks::Ranks;
 
     const SECTIONS: &str = "[loss]\nfeature = 1.0\n[[teacher]]\nmodel = \"teacher.phg\"\n[reinforced]\nplain = true\n\
         [[data.augmentation]]\nkind = \"random_resized_crop\"\n[data]\nviews = 2\n";
@@ -83,10 +82,12 @@ mod tests {
     fn setup(fixture: &Fixture) -> Setup {
         let recipe = fixture.recipe(&format!("{SECTIONS}{NEAR}"));
         let folder = fixture.path("");
-        let mut setup = Setup::new(Loaded::open(&recipe).unwrap(), &folder, &folder).unwrap();
+        let loaded = Loaded::open(&recipe).unwrap();
+        let shard = Ranks::alone().shard();
+        let mut setup = Setup::new(loaded, (&folder, &folder), shard).unwrap();
         let all: Vec<usize> = (0..PICTURES).collect();
         for cache in setup.caches() {
-            cache.fill(0, 0, &all, &ProgressBar::hidden()).unwrap();
+            cache.fill(0, 0, &all).unwrap();
         }
         setup
     }

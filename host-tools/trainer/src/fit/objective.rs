@@ -31,6 +31,13 @@ pub(super) struct Targets {
     pub(super) transforms: Vec<Transform>,
 }
 
+impl Targets {
+    /// Rows of the student for each sample: views, and the turned picture where there is one.
+    pub(super) fn blocks(&self) -> usize {
+        self.views + usize::from(!self.transforms.is_empty())
+    }
+}
+
 /// What a teacher says of a batch.
 #[derive(Clone, Debug)]
 pub(super) struct Opinion {

@@ -68,6 +68,18 @@ pub struct Image {
     /// Which layers train.
     #[serde(default)]
     pub trainable: Trainable,
+    /// Low-rank updates of these layers instead of their weights.
+    pub lora: Option<Lora>,
+}
+
+/// Low-rank updates beside frozen weights (Hu et al., 2021, arXiv 2106.09685).
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lora {
+    /// Rows of A and columns of B.
+    pub rank: usize,
+    /// `alpha / rank` is the factor of B·A; `rank` without it.
+    pub alpha: Option<f32>,
 }
 
 /// How a new head starts.
@@ -312,6 +324,9 @@ pub struct Optimiser {
     pub batch: usize,
     /// Pictures whose activations are in memory at once; all of the batch without it.
     pub chunk: Option<usize>,
+    /// Whether activations that are cheap to compute are computed again in the backward pass instead of kept.
+    #[serde(default)]
+    pub recompute: bool,
     /// The highest learning rate.
     pub learning_rate: f32,
     /// Steps of warm-up.

@@ -28,6 +28,8 @@ pub struct FitReport {
     pub steps_per_epoch: usize,
     /// Parameters that train, and all of the graph.
     pub parameters: [usize; 2],
+    /// Weights that have a low-rank update.
+    pub adapted: usize,
     /// The first and the last logged loss; 0 without one.
     pub loss: [f32; 2],
     /// Zero-shot top-1 before the first and after the last step, where it is measured.
@@ -43,6 +45,12 @@ pub struct FitReport {
     /// Pictures that turned out broken in this call, each replaced by another.
     #[serde(skip)]
     pub broken: usize,
+    /// Which of the processes that trained this is, from 0; the first one wrote.
+    #[serde(skip)]
+    pub rank: usize,
+    /// Processes that trained.
+    #[serde(skip)]
+    pub ranks: usize,
     /// SHA-256 of the recipe.
     pub recipe_sha256: String,
     /// What a dry run estimates.
@@ -56,7 +64,7 @@ pub struct FitReport {
 /// What a run would take.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Estimate {
-    /// Bytes of memory: parameters, their moments, activations of a chunk, batches.
+    /// Bytes of memory of a process: parameters, their moments, activations of a chunk, batches.
     pub memory_bytes: usize,
     /// Of one step, from one chunk that was timed, without loading and teachers.
     pub seconds_per_step: f64,
@@ -93,6 +101,7 @@ impl Run {
             samples: setup.plan.samples(),
             steps_per_epoch: setup.plan.steps(),
             parameters: [trains.sum(), state.student.graph.parameter_count()],
+            adapted: state.student.adapted(),
             loss: ends("loss").unwrap_or_default(),
             top1: ends("top1"),
             evaluated: setup
@@ -103,6 +112,8 @@ impl Run {
             left_out: left_out(setup.source.left_out()),
             without_text: setup.source.samples().len() - setup.plan.samples(),
             broken: self.broken,
+            rank: self.ranks.rank(),
+            ranks: self.ranks.count(),
             recipe_sha256: setup.loaded.sha256.clone(),
             estimate: None,
             elapsed,
@@ -113,7 +124,8 @@ impl Run {
     pub(super) fn estimate(&mut self) -> Result<Estimate, TrainError> {
         let recipe = &self.setup.loaded.recipe;
         let options = &self.setup.options;
-        let rows = options.batch * (options.views + usize::from(options.transforms));
+        let rows = options.batch.div_ceil(self.ranks.count())
+            * (options.views + usize::from(options.transforms));
         let chunk = recipe.optimiser.chunk.unwrap_or(rows).min(rows);
         let student = &mut self.state.student;
         student.prepare()?;
@@ -124,10 +136,13 @@ impl Run {
         drop(embedded.square().sum().backward());
         let both = started.elapsed().as_secs_f64();
         let passes = if chunk < rows { both + forward } else { both };
-        let numbers: usize = (0..student.leaves.len())
-            .map(|index| student.data(index).len())
-            .sum();
-        let copies = 6 + 2 * usize::from(recipe.optimiser.ema.is_some());
+        let numbers = |trains: bool| -> usize {
+            let leaves = student.leaves.iter().enumerate();
+            let chosen = leaves.filter(|(_, leaf)| leaf.trains == trains);
+            chosen.map(|(index, _)| student.data(index).len()).sum()
+        };
+        let averages = 2 * usize::from(recipe.optimiser.ema.is_some());
+        let numbers = (6 + averages) * numbers(true) + (2 + averages) * numbers(false);
         let graph = &student.graph;
         let activations: usize = graph
             .nodes
@@ -137,7 +152,7 @@ impl Run {
         let kept = if student.is_quantised() { 4 } else { 2 };
         let pictures = rows * student.picture_len() * (1 + options.prefetch);
         Ok(Estimate {
-            memory_bytes: 4 * (copies * numbers + kept * chunk * activations + pictures),
+            memory_bytes: 4 * (numbers + kept * chunk * activations + pictures),
             seconds_per_step: passes * rows as f64 / chunk as f64,
         })
     }

@@ -17,7 +17,7 @@ use super::student::{Student, tensor};
 use super::teacher_cache::{TeacherCache, Views};
 use super::texts::FrozenTexts;
 use crate::TrainError;
-use crate::data::{LoadError, LoaderOptions, Plan, Source, Texts};
+use crate::data::{LoadError, LoaderOptions, Plan, Shard, Source, Texts};
 use crate::features::Matrix;
 use crate::recipe::hex;
 use burn::tensor::Tensor;
@@ -53,11 +53,15 @@ pub(super) struct Setup {
 }
 
 impl Setup {
-    /// Opens everything that the recipe names, relative to `base`.
+    /// Opens everything that the recipe names, relative to `base`; `shard` is this process's part of each batch.
     ///
     /// # Errors
     /// Files that cannot be read, and what does not fit together.
-    pub(super) fn new(loaded: Loaded, base: &Path, folder: &Path) -> Result<Self, TrainError> {
+    pub(super) fn new(
+        loaded: Loaded,
+        (base, folder): (&Path, &Path),
+        shard: Shard,
+    ) -> Result<Self, TrainError> {
         let recipe = &loaded.recipe;
         let path = base.join(&recipe.image.graph);
         let imported = Graph::load(&path).map_err(|error| TrainError::Model {
@@ -123,7 +127,10 @@ impl Setup {
         let neighbourhood = neighbourhood.transpose()?;
         let said = spec.clone();
         let probe = Student::new(imported.clone(), super::recipe::Trainable::All, false)?;
-        let options = options(&loaded, &probe, spec);
+        let options = LoaderOptions {
+            shard,
+            ..options(&loaded, &probe, spec)
+        };
         let plan = Plan::new(&source, &options)?;
         let mut hasher = Sha256::new();
         hasher.update(imported.to_bytes().map_err(TrainError::Setup)?);

@@ -8,11 +8,13 @@ use burn::tensor::Tensor;
 use super::extras::Extras;
 use super::objective::{Targets, sum};
 use super::recipe::{FitRecipe, Loss};
+use super::share::{add_up, whole};
 use super::student::Student;
 use crate::TrainError;
-use crate::loss::{Leaf, Tower, grad_cache};
+use crate::loss::{Leaf, Tower, grad_cache_through};
 use crate::model::elements;
 use crate::optim::{Average, Moments, clip_by_global_norm, layer_rates, warm_cosine};
+use crate::ranks::Ranks;
 
 /// A loss, its parts and its gradients.
 pub(super) struct Gradients {
@@ -23,7 +25,8 @@ pub(super) struct Gradients {
     pub(super) gradients: Vec<Option<Vec<f32>>>,
 }
 
-/// Loss and gradients over all `pictures`, `chunk` of them at a time.
+/// Loss and gradients of the whole batch, of which the blocks of `pictures`, one behind the other, are this rank's share,
+/// `chunk` of them at a time.
 ///
 /// # Errors
 /// What the encoder and the losses return.
@@ -31,29 +34,34 @@ pub(super) fn gradients(
     student: &mut Student,
     extras: &Extras,
     loss: &Loss,
-    (pictures, chunk): (&[f32], usize),
-    targets: &Targets,
+    (pictures, chunk): (&[&[f32]], usize),
+    (targets, ranks): (&Targets, &Ranks),
 ) -> Result<Gradients, TrainError> {
     student.prepare()?;
     let student = &*student;
     let len = student.picture_len();
-    let rows = pictures.len() / len;
-    let encode = |rows: Range<usize>| student.embed(&pictures[rows.start * len..rows.end * len]);
+    let rows = pictures.iter().map(|block| block.len()).sum::<usize>() / len;
+    let encode =
+        |rows: Range<usize>| student.embed(&cut(pictures, rows.start * len..rows.end * len));
     let trains = (0..student.leaves.len())
         .map(|index| student.leaves[index].trains.then(|| student.tensor(index)));
     let all: Vec<Option<&Tensor<1>>> = trains
         .chain(extras.0.iter().map(|extra| Some(&extra.tensor)))
         .collect();
+    let lens: Vec<usize> = extras.0.iter().map(|extra| extra.data.len()).collect();
     if chunk >= rows {
-        let sum = sum(loss, encode(0..rows)?, targets, extras)?;
+        let embeddings = whole(ranks, encode(0..rows)?, targets.blocks())?;
+        let sum = sum(loss, embeddings, targets, extras)?;
         let value = elements(sum.loss.clone())[0];
         let found = sum.loss.is_tracked().then(|| sum.loss.backward());
         let of = |leaf: &Tensor<1>| found.as_ref().and_then(|found| leaf.gradient(found));
-        return Ok(Gradients {
+        let mut found = Gradients {
             loss: value,
             parts: sum.parts,
             gradients: all.into_iter().map(|leaf| leaf.and_then(of)).collect(),
-        });
+        };
+        add_up(ranks, &mut found, student, &lens)?;
+        return Ok(found);
     }
     let leaves: Vec<&dyn Leaf> = all
         .iter()
@@ -62,6 +70,7 @@ pub(super) fn gradients(
         .collect();
     let parts = RefCell::new(Vec::new());
     let of_batch = |[embeddings]: [Tensor<2>; 1]| {
+        let embeddings = whole(ranks, embeddings, targets.blocks())?;
         let sum = sum(loss, embeddings, targets, extras)?;
         *parts.borrow_mut() = sum.parts;
         Ok(sum.loss)
@@ -71,16 +80,29 @@ pub(super) fn gradients(
         rows,
         chunk,
     };
-    let cached = grad_cache([tower], of_batch, &leaves)?;
-    let mut found = cached.gradients.into_iter();
-    Ok(Gradients {
+    let cached = grad_cache_through([tower], of_batch, &leaves)?;
+    let mut of_leaves = cached.gradients.into_iter();
+    let mut found = Gradients {
         loss: cached.loss,
         parts: parts.into_inner(),
         gradients: all
             .iter()
-            .map(|leaf| leaf.and_then(|_| found.next().flatten()))
+            .map(|leaf| leaf.and_then(|_| of_leaves.next().flatten()))
             .collect(),
-    })
+    };
+    add_up(ranks, &mut found, student, &lens)?;
+    Ok(found)
+}
+
+/// The numbers `range` of `blocks`, which are one behind the other.
+fn cut(blocks: &[&[f32]], range: Range<usize>) -> Vec<f32> {
+    let (mut found, mut start) = (Vec::with_capacity(range.len()), 0);
+    for block in blocks {
+        let place = |number: usize| number.clamp(start, start + block.len()) - start;
+        found.extend_from_slice(&block[place(range.start)..place(range.end)]);
+        start += block.len();
+    }
+    found
 }
 
 /// The optimiser between two steps.
@@ -198,4 +220,20 @@ fn values(student: &Student) -> Vec<Vec<f32>> {
     (0..student.leaves.len())
         .map(|index| student.data(index).to_vec())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut;
+
+    #[test]
+    fn blocks_are_cut_as_if_they_were_one() {
+        let blocks: [&[f32]; 4] = [&[0.0, 1.0], &[2.0], &[], &[3.0, 4.0, 5.0]];
+        let whole = blocks.concat();
+        for start in 0..=6 {
+            for end in start..=6 {
+                assert_eq!(cut(&blocks, start..end), whole[start..end]);
+            }
+        }
+    }
 }

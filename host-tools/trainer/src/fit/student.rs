@@ -4,18 +4,20 @@
 //! is like them. A layer is a node with a weight; what else trains counts to the layer behind it. Layers before the
 //! first that trains hold constants, for which Burn keeps no graph.
 
-use std::collections::BTreeMap;
-
 use burn::tensor::{Device, Tensor, TensorData};
-use pinhole_graph::op::Binary;
 use pinhole_graph::{Graph, Node, Op, ValueId};
 use pinhole_quantize::Runner;
 use pinhole_runtime::preprocess::InputGeometry;
 
-use super::recipe::Trainable;
+use super::float::{Float, Part};
+use super::recipe::{Lora, Trainable};
 use crate::TrainError;
 use crate::network::quantised::{Quantised, Role};
-use crate::network::{Batch, Rules, batched, forward};
+use crate::network::{Batch, Rules, batched, forward, forward_recomputed};
+use crate::rng::Rng;
+
+/// What is drawn for updates differs from what is drawn for other layers.
+const LORA_SEED: u64 = 0x10_4a;
 
 /// What the optimiser has to know of a leaf.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +46,8 @@ pub(super) struct Student {
     pub(super) width: usize,
     /// The packed model of this step, whose rounding is followed.
     runner: Option<Runner>,
+    /// Whether cheap activations are computed again in the backward pass.
+    pub(super) recomputes: bool,
 }
 
 enum Network {
@@ -103,7 +107,75 @@ impl Student {
             geometry,
             width,
             runner: None,
+            recomputes: false,
         })
+    }
+
+    /// Freezes what trains and adds low-rank updates to the matrices among it; a new last layer, where it `has_head`,
+    /// has nothing to keep and trains as a whole.
+    ///
+    /// # Errors
+    /// A graph without such a layer, or one that is quantised.
+    pub(super) fn adapt(
+        &mut self,
+        lora: &Lora,
+        has_head: bool,
+        seed: u64,
+    ) -> Result<(), TrainError> {
+        let lacks = |found: &str| {
+            let message = format!(
+                "found {found}, expected linear layers or convolutions of 1 × 1 in f32 for `lora`"
+            );
+            TrainError::Setup(format!("{}: {message}", self.graph.name))
+        };
+        let Network::Float(network) = &mut self.network else {
+            return Err(lacks("a quantised graph"));
+        };
+        let mut rng = Rng::new(seed ^ LORA_SEED);
+        let bases = self.leaves.len();
+        for index in 0..bases {
+            let leaf = &mut self.leaves[index];
+            let is_head = has_head && leaf.layer + 1 == self.layers;
+            if !leaf.trains || is_head {
+                continue;
+            }
+            leaf.trains = false;
+            match network.is_matrix(&self.graph, index) {
+                true => network.adapt(index, lora, &mut rng),
+                false => network.freeze(index),
+            }
+        }
+        let added = network.leaves[bases..].iter().map(|leaf| {
+            let of = network
+                .leaves
+                .iter()
+                .position(|base| base.value == leaf.value);
+            let base = &self.leaves[of.unwrap_or(0)];
+            let part = if leaf.part == Part::Down { "A" } else { "B" };
+            LeafInfo {
+                name: format!("{part} of {}", base.name),
+                decays: leaf.decays,
+                trains: true,
+                ..base.clone()
+            }
+        });
+        let added: Vec<LeafInfo> = added.collect();
+        if added.is_empty() {
+            return Err(lacks("none that trains"));
+        }
+        self.leaves.extend(added);
+        Ok(())
+    }
+
+    /// Weights that have a low-rank update.
+    pub(super) fn adapted(&self) -> usize {
+        match &self.network {
+            Network::Float(network) => {
+                let ups = network.leaves.iter().filter(|leaf| leaf.part == Part::Up);
+                ups.count()
+            }
+            Network::Quantised(_) => 0,
+        }
     }
 
     /// Numbers of a picture.
@@ -163,15 +235,22 @@ impl Student {
         let shape = &self.graph.values[self.graph.inputs[0]].shape;
         let x = tensor(inputs.to_vec()).reshape(batched(count, shape));
         let output = match (&self.network, &self.runner) {
-            (Network::Float(network), _) => forward(&self.graph, network, x)?,
+            (Network::Float(network), _) => self.forward(network, x)?,
             (Network::Quantised(network), Some(runner)) => {
                 let pictures: Vec<&[f32]> = inputs.chunks_exact(self.picture_len()).collect();
                 let network = network.follow(&self.graph, runner, &pictures)?;
-                forward(&self.graph, &network, x)?
+                self.forward(&network, x)?
             }
-            (Network::Quantised(network), None) => forward(&self.graph, network.as_ref(), x)?,
+            (Network::Quantised(network), None) => self.forward(network.as_ref(), x)?,
         };
         Ok(output.reshape([count, self.width]))
+    }
+
+    fn forward(&self, rules: &impl Rules, x: Batch) -> Result<Batch, TrainError> {
+        match self.recomputes {
+            true => forward_recomputed(&self.graph, rules, x),
+            false => forward(&self.graph, rules, x),
+        }
     }
 
     /// A copy of the graph with `data` in its leaves.
@@ -250,113 +329,6 @@ fn layers(graph: &Graph) -> Vec<usize> {
     of_node.collect()
 }
 
-/// What input `place` of a node is to training: `Some(decays)` for a leaf.
-fn leaf(node: &Node, place: usize, data: &[f32]) -> Option<bool> {
-    let several = data.len() > 1 && data.iter().all(|x| x.is_finite());
-    match (&node.op, place) {
-        (Op::Conv2d { .. } | Op::Linear { .. } | Op::MatMul { .. }, 1) => Some(true),
-        (Op::Conv2d { .. } | Op::Linear { .. }, 2) => Some(false),
-        (Op::LayerNorm { .. }, 1 | 2) => Some(false),
-        (Op::Attention { .. }, 3) if several => Some(false),
-        (Op::Concat { .. }, _) if several => Some(false),
-        (Op::Binary { function, .. }, _) if several => {
-            let trains = matches!(function, Binary::Add | Binary::Sub | Binary::Mul);
-            trains.then_some(false)
-        }
-        _ => None,
-    }
-}
-
-/// A graph in floats whose constants train.
-struct Float {
-    leaves: Vec<FloatLeaf>,
-    by_value: BTreeMap<ValueId, usize>,
-    constants: BTreeMap<ValueId, Batch>,
-}
-
-struct FloatLeaf {
-    value: ValueId,
-    shape: Vec<usize>,
-    /// The node that reads it first.
-    node: usize,
-    decays: bool,
-    data: Vec<f32>,
-    tensor: Tensor<1>,
-}
-
-impl Float {
-    fn new(graph: &Graph) -> Self {
-        let mut network = Self {
-            leaves: Vec::new(),
-            by_value: BTreeMap::new(),
-            constants: BTreeMap::new(),
-        };
-        for (index, node) in graph.nodes.iter().enumerate() {
-            for (place, &value) in node.inputs.iter().enumerate() {
-                network.take(graph, (index, node), (place, value));
-            }
-        }
-        network
-    }
-
-    fn take(
-        &mut self,
-        graph: &Graph,
-        (index, node): (usize, &Node),
-        (place, value): (usize, ValueId),
-    ) {
-        let constant = graph.values[value].constant.as_ref();
-        let Some((constant, data)) = constant.and_then(|x| Some((x, x.as_f32()?))) else {
-            return;
-        };
-        if self.by_value.contains_key(&value) || self.constants.contains_key(&value) {
-            return;
-        }
-        let now = tensor(data.to_vec());
-        let Some(decays) = leaf(node, place, data) else {
-            self.constants
-                .insert(value, now.reshape(batched(1, &constant.shape)));
-            return;
-        };
-        self.by_value.insert(value, self.leaves.len());
-        self.leaves.push(FloatLeaf {
-            value,
-            shape: constant.shape.clone(),
-            node: index,
-            decays,
-            data: data.to_vec(),
-            tensor: now.require_grad(),
-        });
-    }
-
-    fn set(&mut self, index: usize, data: Vec<f32>) {
-        let leaf = &mut self.leaves[index];
-        leaf.tensor = tensor(data.clone()).require_grad();
-        leaf.data = data;
-    }
-
-    fn write(&self, graph: &Graph, data: &[Vec<f32>]) -> Graph {
-        let mut graph = graph.clone();
-        for (leaf, data) in self.leaves.iter().zip(data) {
-            let now = pinhole_graph::Tensor::f32(&leaf.shape, data.clone());
-            graph.values[leaf.value].constant = Some(now);
-        }
-        graph
-    }
-}
-
-impl Rules for Float {
-    fn constant(&self, _node: &Node, value: ValueId) -> Batch {
-        match self.constants.get(&value) {
-            Some(constant) => constant.clone(),
-            None => {
-                let leaf = &self.leaves[self.by_value[&value]];
-                leaf.tensor.clone().reshape(batched(1, &leaf.shape))
-            }
-        }
-    }
-}
-
 impl Network {
     /// Of every leaf, all of them training.
     fn infos(&self, graph: &Graph, of_node: &[usize]) -> Vec<LeafInfo> {
@@ -403,10 +375,7 @@ impl Network {
 
     fn freeze(&mut self, index: usize) {
         match self {
-            Self::Float(network) => {
-                let leaf = &mut network.leaves[index];
-                leaf.tensor = leaf.tensor.clone().detach();
-            }
+            Self::Float(network) => network.freeze(index),
             Self::Quantised(network) => network.freeze(index),
         }
     }

@@ -41,6 +41,7 @@ pub use distill::{
 };
 pub use energy::{EnergyForm, energy_loss, free_energy};
 pub use error::LossError;
+pub(crate) use grad_cache::grad_cache_through;
 pub use grad_cache::{Cached, Leaf, Tower, grad_cache};
 pub use groups::{group_loss, group_targets};
 pub use info_nce::{Negatives, info_nce, info_nce_loss};

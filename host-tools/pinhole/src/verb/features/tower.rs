@@ -28,10 +28,10 @@ pub(super) struct Encoder {
 
 impl Encoder {
     /// The encoder of a checkpoint, an ONNX file or a graph up to its pooled features, in int8 where there are pictures to
-    /// calibrate with.
+    /// calibrate with; a graph that is quantised stays as it is.
     pub(super) fn open(path: &Path, args: &Args, kernels: &'static dyn Kernels) -> Outcome<Self> {
         let mut graph = import::imported(path, &import::Choices::features(None))?;
-        if !args.calibrate.is_empty() {
+        if !args.calibrate.is_empty() && !graph.is_quantized() {
             let choices = Calibration::of(args.calibrate.clone(), args.calibration_count);
             graph = quantize::calibrated(&graph, path, &choices, path, &PackOptions::default())?.0;
         }
