@@ -112,6 +112,13 @@ part_demo() {
   cargo demo
 }
 
+# Training on several processes: the loss curve of one, a process that is killed, recipes that differ.
+part_mpi() {
+  if have apt-get; then debian libopenmpi-dev openmpi-bin libclang-dev; fi
+  cargo clippy -p pinhole-trainer -p pinhole --features pinhole/mpi --all-targets -- -D warnings
+  cargo test -p pinhole --features mpi --test cli -- --test-threads 1 --nocapture mpirun
+}
+
 part_docs() {
   RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps
 }

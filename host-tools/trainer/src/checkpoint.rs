@@ -62,14 +62,26 @@ impl Saved {
     /// # Errors
     /// When the file cannot be read, is damaged, or has another identity.
     pub(crate) fn read(path: &Path, identity: &[(&str, &str)]) -> Result<(Self, Rng), TrainError> {
+        let bytes = std::fs::read(path).map_err(TrainError::io("read", path))?;
+        Self::parse(path, &bytes, identity)
+    }
+
+    /// [`Saved::read`] over the bytes of `path`.
+    ///
+    /// # Errors
+    /// Bytes that are damaged, or have another identity.
+    pub(crate) fn parse(
+        path: &Path,
+        bytes: &[u8],
+        identity: &[(&str, &str)],
+    ) -> Result<(Self, Rng), TrainError> {
         let fault = |message: String| TrainError::Checkpoint {
             path: path.to_path_buf(),
             message,
         };
-        let bytes = std::fs::read(path).map_err(TrainError::io("read", path))?;
         let damaged =
             |error: safetensors::SafeTensorError| fault(format!("not a checkpoint: {error}"));
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
         let metadata = header.metadata().clone().unwrap_or_default();
         let entry = |key: &str| {
             metadata
@@ -82,7 +94,7 @@ impl Saved {
                 "is of version {found}, this program reads {VERSION}; update it, or train without `--resume` to start anew"
             )));
         }
-        let tensors = SafeTensors::deserialize(&bytes).map_err(damaged)?;
+        let tensors = SafeTensors::deserialize(bytes).map_err(damaged)?;
         let stored = entry("sha256")?;
         let computed = digest(
             &metadata,
@@ -110,8 +122,7 @@ impl Saved {
             parse_rng(entry("rng")?).ok_or_else(|| fault("`rng` is not four words".to_owned()))?;
         let tensors = tensors.iter().map(|(name, view)| match view.dtype() {
             Dtype::F32 => {
-                let bytes = view.data().as_chunks::<4>().0.iter();
-                let data = bytes.map(|&bytes| f32::from_le_bytes(bytes)).collect();
+                let data = output::to_floats(view.data());
                 Ok((name.to_owned(), view.shape().to_vec(), data))
             }
             found => Err(fault(format!("tensor `{name}` is {found:?}, expected F32"))),

@@ -87,6 +87,9 @@ pub enum TrainError {
     /// What a recipe names does not fit together.
     #[error("{0}")]
     Setup(String),
+    /// The processes that train together differ, or one of them stopped.
+    #[error("{0}")]
+    Ranks(String),
     /// The loss curve could not be drawn.
     #[error("draw {path}: {message}", path = path.display())]
     Curve {

@@ -13,6 +13,7 @@
 //! | texts | `group_members` | `[group_offsets[G]]` i32 | classes, in `0..C` |
 //! | texts | `group_related` | `[G]` i32 | 1 where the group contains none of its classes but is near them, else 0 |
 //! | pictures | `features` | `[M, D]` f32 | pooled features of M pictures without labels |
+//! | neighbourhood | `features` | `[M, K]` f32 | what another image encoder without a head makes of the same pictures |
 //! | a teacher | `features` | `[M, T]` f32 | pooled features of the same pictures by another image encoder |
 //! | a teacher | `weight`, `bias` | `[C, T]`, `[C]` f32 | that encoder's classifier head, over the same classes |
 //! | photos | `features` | `[S·V, D]` f32 | pooled features of V views of photographs, sharp ones first, then the same V at each lower sharpness |
@@ -90,7 +91,7 @@ pub fn write_prototypes(path: &Path, weight: &Matrix, bias: &[f32]) -> Result<()
     write(path, &[("weight", weight)], Some((bias, weight.rows)))
 }
 
-/// Writes the pictures file: `features` `[M, D]`.
+/// Writes the pictures file, or the neighbourhood file: `features` `[M, D]`.
 ///
 /// # Errors
 /// When the disk refuses.
@@ -247,6 +248,8 @@ pub struct Features {
     pub pictures: Matrix,
     /// Other image encoders' views of the same pictures.
     pub teachers: Vec<View>,
+    /// Features of the same pictures that say which are alike, `[pictures, its features]`.
+    pub neighbourhood: Option<Matrix>,
     /// Views of photographs.
     pub photos: Option<Photos>,
     /// SHA-256 over all files, in hexadecimal: a checkpoint is continued with these inputs only.
@@ -299,6 +302,17 @@ impl Features {
                 bias,
             });
         }
+        let neighbourhood = match &inputs.neighbourhood {
+            Some(name) => {
+                let (path, bytes) = read(name)?;
+                let mut file = Checked::open(&path, &bytes)?;
+                let features = file.matrix("features", None);
+                file.expect_rows("features", features.rows, pictures.rows);
+                file.finish()?;
+                Some(features)
+            }
+            None => None,
+        };
         let photos = match &inputs.photos {
             Some(name) => {
                 let (path, bytes) = read(name)?;
@@ -323,6 +337,7 @@ impl Features {
             related,
             pictures,
             teachers,
+            neighbourhood,
             photos,
             sha256,
         })

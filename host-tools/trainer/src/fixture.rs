@@ -91,6 +91,7 @@ impl Fixture {
             texts: "texts.safetensors".into(),
             pictures: "pictures.safetensors".into(),
             teachers: vec!["teacher.safetensors".into()],
+            neighbourhood: None,
             photos: Some("photos.safetensors".into()),
         }
     }

@@ -37,6 +37,7 @@ mod model;
 mod network;
 pub mod optim;
 mod output;
+mod ranks;
 pub mod recipe;
 pub mod repair;
 mod rng;

@@ -10,7 +10,7 @@ mod operator;
 pub(crate) use operator::hidden;
 pub(crate) mod quantised;
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{GradientCheckpointingStrategy, Int, Tensor};
 use pinhole_graph::{Graph, Node, Op, ValueId};
 
 use crate::TrainError;
@@ -118,6 +118,46 @@ pub(crate) fn run(
     Ok(found
         .map(|value| value.expect("a node or the input gives it"))
         .collect())
+}
+
+/// [`run`] for a gradient that keeps less: what is cheap to compute (sums, functions of single numbers) is computed
+/// again in the backward pass (Chen et al., 2016, arXiv 1604.06174; Burn decides which). Numbers and gradients are the same.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn run_recomputed(
+    graph: &Graph,
+    rules: &impl Rules,
+    feed: Feed,
+    wanted: &[ValueId],
+) -> Result<Vec<Batch>, TrainError> {
+    let feed = match feed {
+        Feed::Numbers(input) => Feed::Numbers(recomputed(input)),
+        ids @ Feed::Ids(_) => ids,
+    };
+    let found = run(graph, &Recomputed(rules), feed, wanted)?;
+    Ok(found.into_iter().map(kept).collect())
+}
+
+/// Burn takes the way of an operation from its inputs, which have to be of one mind; rules work in the usual way.
+struct Recomputed<'a, R>(&'a R);
+
+impl<R: Rules> Rules for Recomputed<'_, R> {
+    fn constant(&self, node: &Node, value: ValueId) -> Batch {
+        recomputed(self.0.constant(node, value))
+    }
+
+    fn activation(&self, value: ValueId, x: Batch) -> Batch {
+        recomputed(self.0.activation(value, kept(x)))
+    }
+}
+
+fn recomputed(x: Batch) -> Batch {
+    x.with_gradient_checkpointing_strategy(GradientCheckpointingStrategy::Balanced)
+}
+
+fn kept(x: Batch) -> Batch {
+    x.with_gradient_checkpointing_strategy(GradientCheckpointingStrategy::Disabled)
 }
 
 /// The shapes of a run.

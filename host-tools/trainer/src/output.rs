@@ -119,6 +119,12 @@ pub(crate) fn floats(numbers: &[f32]) -> Vec<u8> {
     numbers.iter().flat_map(|x| x.to_le_bytes()).collect()
 }
 
+/// The numbers that [`floats`] made `bytes` of.
+pub(crate) fn to_floats(bytes: &[u8]) -> Vec<f32> {
+    let numbers = bytes.as_chunks().0.iter();
+    numbers.map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
 /// Puts `metadata` into the header of a `safetensors` file, sorted by key: the writer of the crate keeps it in a hash map,
 /// whose order, and with it the bytes of the file, would change from run to run.
 fn with_metadata(file: &[u8], metadata: HashMap<String, String>) -> Vec<u8> {

@@ -82,6 +82,10 @@ pub struct Inputs {
     /// Other image encoders' features of the same pictures, with their heads: they join the teacher.
     #[serde(default)]
     pub teachers: Vec<PathBuf>,
+    /// Features of the same pictures by an encoder that says which of them are alike, for `teacher.neighbours`. Without it
+    /// the features of the image encoder and of the teachers say so.
+    #[serde(default)]
+    pub neighbourhood: Option<PathBuf>,
     /// Views of photographs at several sharpnesses, with the teachers' opinion of the sharp ones.
     #[serde(default)]
     pub photos: Option<PathBuf>,

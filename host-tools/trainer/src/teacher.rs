@@ -44,9 +44,15 @@ pub(crate) fn posteriors(features: &Features, recipe: &Teacher) -> Matrix {
     }
     divide_by_mean(&mut posteriors, recipe.prior);
     if recipe.neighbours > 1 {
-        let views = std::iter::once(&features.pictures)
-            .chain(features.teachers.iter().map(|view| &view.features));
-        posteriors = average_over_neighbours(&posteriors, &join(views), recipe);
+        let views = match &features.neighbourhood {
+            Some(alike) => join(std::iter::once(alike)),
+            None => join(
+                std::iter::once(&features.pictures)
+                    .chain(features.teachers.iter().map(|view| &view.features)),
+            ),
+        };
+        let how = (recipe.neighbours, recipe.sharpness);
+        posteriors = average_over_neighbours(&posteriors, &views, how);
     }
     posteriors
 }
@@ -64,7 +70,7 @@ fn log_posteriors(features: &Matrix, weight: &Matrix, bias: &[f32]) -> Vec<f32> 
 }
 
 /// Centred unit rows of all `views`, side by side and of length one together: `[pictures, sum of columns]`.
-fn join<'a>(views: impl Iterator<Item = &'a Matrix>) -> Matrix {
+pub(crate) fn join<'a>(views: impl Iterator<Item = &'a Matrix>) -> Matrix {
     let views: Vec<Matrix> = views.map(unit_rows_about_mean).collect();
     let weight = (views.len() as f32).sqrt().recip();
     let (rows, columns) = (views[0].rows, views.iter().map(|view| view.columns).sum());
@@ -106,11 +112,16 @@ fn divide_by_mean(posteriors: &mut Matrix, power: f32) {
     }
 }
 
-/// Each row replaced by the weighted mean of the rows of its nearest pictures, itself among them; `views` are unit rows.
-fn average_over_neighbours(posteriors: &Matrix, views: &Matrix, recipe: &Teacher) -> Matrix {
-    let count = recipe.neighbours.min(views.rows);
+/// Each of `rows` replaced by the weighted mean of the rows of the `count` nearest pictures, itself among them; `views` are unit
+/// rows, and a picture of cosine `c` weighs `exp(sharpness·(c − 1))`.
+pub(crate) fn average_over_neighbours(
+    rows: &Matrix,
+    views: &Matrix,
+    (count, sharpness): (usize, f32),
+) -> Matrix {
+    let count = count.min(views.rows);
     let all = tensor(views).transpose();
-    let mut data = Vec::with_capacity(posteriors.data.len());
+    let mut data = Vec::with_capacity(rows.data.len());
     for chunk in chunks(views) {
         let cosines = elements(chunk.matmul(all.clone()));
         for row in cosines.chunks_exact(views.rows) {
@@ -121,22 +132,19 @@ fn average_over_neighbours(posteriors: &Matrix, views: &Matrix, recipe: &Teacher
             order.sort_unstable();
             let weights: Vec<f32> = order
                 .iter()
-                .map(|&at| (recipe.sharpness * (row[at] - 1.0)).exp())
+                .map(|&at| (sharpness * (row[at] - 1.0)).exp())
                 .collect();
             let sum: f32 = weights.iter().sum();
-            let mut mean = vec![0f32; posteriors.columns];
+            let mut mean = vec![0f32; rows.columns];
             for (&at, weight) in order.iter().zip(weights) {
                 mean.iter_mut()
-                    .zip(posteriors.row(at))
+                    .zip(rows.row(at))
                     .for_each(|(m, &p)| *m += weight / sum * p);
             }
             data.extend(mean);
         }
     }
-    Matrix {
-        data,
-        ..*posteriors
-    }
+    Matrix { data, ..*rows }
 }
 
 /// The implied mean of every class, `[classes, D]`, in the standardised space of `pictures`. With `photos`, their covariance
@@ -321,14 +329,42 @@ mod tests {
             rows: 3,
             columns: 2,
         };
-        let recipe = Teacher {
-            neighbours: 2,
-            sharpness: 0.0,
-            ..Teacher::default()
-        };
-        let mean = average_over_neighbours(&p, &join([&pictures].into_iter()), &recipe);
+        let mean = average_over_neighbours(&p, &join([&pictures].into_iter()), (2, 0.0));
         assert_eq!(mean.row(0), [0.5, 0.5]);
         assert_eq!(mean.row(1), [0.5, 0.5]);
+    }
+
+    #[test]
+    fn a_neighbourhood_says_alone_which_pictures_are_alike() {
+        let fixture = Fixture::new();
+        let mut features = Features::load(&fixture.inputs(), fixture.folder()).unwrap();
+        let alone = posteriors(&features, &Teacher::default());
+        // Every picture on an axis of its own, but the last two, which share one.
+        let rows = features.pictures.rows;
+        let mut alike = Matrix {
+            data: vec![0.0; rows * rows],
+            rows,
+            columns: rows,
+        };
+        for row in 0..rows {
+            alike.data[row * rows + row.min(rows - 2)] = 1.0;
+        }
+        features.neighbourhood = Some(alike);
+        let recipe = Teacher {
+            neighbours: 2,
+            sharpness: 100.0,
+            ..Teacher::default()
+        };
+        let found = posteriors(&features, &recipe);
+        let (one, other) = (alone.row(rows - 2), alone.row(rows - 1));
+        for (column, (a, b)) in one.iter().zip(other).enumerate() {
+            for row in [rows - 2, rows - 1] {
+                assert!((found.row(row)[column] - (a + b) / 2.0).abs() < 1e-6);
+            }
+        }
+        // The second nearest of the others is far, which `sharpness` leaves out.
+        let far = alone.row(0).iter().zip(found.row(0));
+        assert!(far.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) < 1e-6);
     }
 
     #[test]

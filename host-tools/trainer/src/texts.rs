@@ -129,6 +129,7 @@ mod tests {
             texts: "t".into(),
             pictures: "u".into(),
             teachers: Vec::new(),
+            neighbourhood: None,
             photos: None,
         };
         let features = Features::load(&inputs, folder.path()).unwrap();

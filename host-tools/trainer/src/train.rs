@@ -11,6 +11,7 @@ use crate::loss::{LossError, clip_loss, group_loss, group_targets, info_nce};
 use crate::model::{Projection, elements, gather};
 use crate::optim::{Moments, learning_rate};
 use crate::output::{Standard, write_projection};
+use crate::ranks::refuse_several;
 use crate::recipe::{Recipe, line_of_key};
 use crate::rng::Rng;
 use crate::start::closed_form;
@@ -69,6 +70,7 @@ pub struct TrainReport {
 /// interrupted, in which case the state was saved first.
 pub fn train(recipe_path: &Path, options: TrainOptions) -> Result<TrainReport, TrainError> {
     let started = Instant::now();
+    refuse_several("a recipe of version 1 trains in one process")?;
     let (recipe, recipe_sha256) = Recipe::load(recipe_path)?;
     let home = recipe_path.parent().unwrap_or(Path::new(""));
     let features = Features::load(&recipe.inputs, options.inputs.as_deref().unwrap_or(home))?;

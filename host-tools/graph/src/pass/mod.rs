@@ -16,6 +16,7 @@ mod identity;
 mod recognise;
 mod resize;
 mod shape;
+mod shorten;
 mod validate;
 
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use identity::remove_identities;
 pub use recognise::recognise;
 pub use resize::resize_input;
 pub use shape::infer_shapes;
+pub use shorten::drop_branch;
 pub(crate) use validate::structure;
 pub use validate::validate;
 

@@ -6,13 +6,13 @@
 //! unchanged is not made again.
 
 mod photos;
+mod tower;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use pinhole_data::{Cifar10, load_picture};
-use pinhole_graph::import::{Checkpoint, efficientnet_lite};
 use pinhole_pack::{FloatWeights, PackOptions, pack};
 use pinhole_runtime::interpreter::AlignedBytes;
 use pinhole_runtime::kernel::Kernels;
@@ -20,15 +20,14 @@ use pinhole_trainer::TextList;
 use pinhole_trainer::features::{
     Matrix, View, write_photos, write_pictures, write_prototypes, write_teacher, write_texts,
 };
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::encoder::{Embedding, ImageEncoder, LoadedModel, TextEncoder, kernels};
+use self::tower::{Encoder, Tower};
+use crate::encoder::{LoadedModel, TextEncoder, kernels};
 use crate::failure::{Context, Failure, Outcome};
 use crate::output::{json, note, say};
 use crate::verb::import;
-use crate::verb::quantize::{self, Calibration};
 use crate::{files, pictures, progress};
 
 /// Compute the features that pinhole train starts from.
@@ -41,8 +40,8 @@ Examples:
     --groups models/lite0/groups.tsv \\
     --pictures cifar10:$(pinhole data get cifar10) --out features/
 
-Writes prototypes, texts, pictures and photos.safetensors, and lite1.safetensors
-and so on for teachers. Files that are finished are kept: after an interruption
+Writes prototypes, texts, pictures and photos.safetensors, lite1.safetensors and
+so on for teachers, and neighbourhood.safetensors. Files that are finished are kept: after an interruption
 the same command goes on with the next file.")]
 pub(crate) struct Args {
     /// Checkpoint of the image encoder, an EfficientNet-Lite with its classifier head.
@@ -54,6 +53,10 @@ pub(crate) struct Args {
     /// Checkpoint of the text encoder, its vocabulary beside it.
     #[arg(long, value_name = "FILE")]
     text_encoder: PathBuf,
+    /// An image encoder that says which pictures are alike, for the recipe's `neighbourhood`: a checkpoint, an ONNX file or a
+    /// graph.
+    #[arg(long, value_name = "FILE")]
+    neighbourhood: Option<PathBuf>,
     /// Sentences: GROUP, a tab, SENTENCE.
     #[arg(long, value_name = "TSV")]
     texts: PathBuf,
@@ -92,7 +95,10 @@ pub(crate) fn run(args: Args) -> Outcome {
     let kernels = kernels(None)?;
     // Everything is opened and checked before the first hour of work.
     let student = Tower::open(&args.image_encoder, &args, kernels)?;
-    let teachers = teachers(&args, &student, kernels)?;
+    let teachers = tower::teachers(&args, &student, kernels)?;
+    let neighbourhood = args.neighbourhood.as_deref();
+    let neighbourhood = neighbourhood.map(|path| Encoder::open(path, &args, kernels));
+    let neighbourhood = neighbourhood.transpose()?;
     let list = TextList::load(&args.texts, &args.groups).map_err(Failure::new)?;
     check_members(&args.groups, &list, student.weight.rows)?;
     let source = Source::open(&args.pictures, args.count)?;
@@ -100,10 +106,14 @@ pub(crate) fn run(args: Args) -> Outcome {
     std::fs::create_dir_all(&args.out).context(args.out.display())?;
     let mut folder = Folder::open(&args.out)?;
 
-    folder.make("prototypes.safetensors", &[&student.sha256], |path| {
-        write_prototypes(path, &student.weight, &student.bias).map_err(Failure::new)?;
-        Ok([student.weight.rows, student.weight.columns])
-    })?;
+    folder.make(
+        "prototypes.safetensors",
+        &[&student.encoder.sha256],
+        |path| {
+            write_prototypes(path, &student.weight, &student.bias).map_err(Failure::new)?;
+            Ok([student.weight.rows, student.weight.columns])
+        },
+    )?;
     let text_sha256 = files::sha256(&files::read(&args.text_encoder)?);
     let tsv = [&args.texts, &args.groups].map(|path| files::read(path));
     let [texts_sha256, groups_sha256] = tsv.map(|bytes| bytes.map(|b| files::sha256(&b)));
@@ -114,17 +124,23 @@ pub(crate) fn run(args: Args) -> Outcome {
         write_texts(path, &features, &list).map_err(Failure::new)?;
         Ok([features.rows, features.columns])
     })?;
-    let inputs = [&student.sha256, &seen];
-    folder.make("pictures.safetensors", &inputs, |path| {
-        let features = student.features(&source, args.count)?;
-        write_pictures(path, &features).map_err(Failure::new)?;
-        Ok([features.rows, features.columns])
-    })?;
+    let files = [
+        ("pictures.safetensors", Some(&student.encoder)),
+        ("neighbourhood.safetensors", neighbourhood.as_ref()),
+    ];
+    for (name, encoder) in files {
+        let Some(encoder) = encoder else { continue };
+        folder.make(name, &[&encoder.sha256, &seen], |path| {
+            let features = encoder.features(&source, args.count)?;
+            write_pictures(path, &features).map_err(Failure::new)?;
+            Ok([features.rows, features.columns])
+        })?;
+    }
     if let Some(photographs) = &args.photos {
         let seen = Source::Folder(pictures::below(photographs)?);
         let seen = seen.digest(seen.len())?;
         let towers = std::iter::once(&student).chain(&teachers);
-        let inputs: Vec<&String> = towers.map(|t| &t.sha256).chain([&seen]).collect();
+        let inputs: Vec<&String> = towers.map(|t| &t.encoder.sha256).chain([&seen]).collect();
         folder.make("photos.safetensors", &inputs, |path| {
             let found = photos::photos(&student, &teachers, photographs)?;
             write_photos(path, &found).map_err(Failure::new)?;
@@ -132,9 +148,10 @@ pub(crate) fn run(args: Args) -> Outcome {
         })?;
     }
     for teacher in teachers {
-        let inputs = [&teacher.sha256, &seen];
-        folder.make(&format!("{}.safetensors", teacher.name), &inputs, |path| {
-            let features = teacher.features(&source, args.count)?;
+        let inputs = [&teacher.encoder.sha256, &seen];
+        let name = format!("{}.safetensors", teacher.encoder.name);
+        folder.make(&name, &inputs, |path| {
+            let features = teacher.encoder.features(&source, args.count)?;
             let shape = [features.rows, features.columns];
             let view = View {
                 features,
@@ -146,136 +163,6 @@ pub(crate) fn run(args: Args) -> Outcome {
         })?;
     }
     print(&args, &folder.files, kernels)
-}
-
-/// An image encoder and the classifier head that it was trained with.
-struct Tower {
-    /// `lite1`.
-    name: String,
-    encoder: ImageEncoder,
-    /// (classes, features)
-    weight: Matrix,
-    /// (classes)
-    bias: Vec<f32>,
-    /// Of the packed encoder.
-    sha256: String,
-}
-
-impl Tower {
-    fn open(path: &Path, args: &Args, kernels: &'static dyn Kernels) -> Outcome<Self> {
-        let checkpoint = Checkpoint::load(path).map_err(Failure::new)?;
-        let variant = efficientnet_lite::variant_of(&checkpoint).map_err(Failure::new)?;
-        let mut graph = import::imported(path, &import::Choices::features(None))?;
-        if !args.calibrate.is_empty() {
-            let choices = Calibration::of(args.calibrate.clone(), args.calibration_count);
-            graph = quantize::calibrated(&graph, path, &choices, path, &PackOptions::default())?.0;
-        }
-        let packed = pack(&graph, &PackOptions::default()).context(path.display())?;
-        let sha256 = files::sha256(&packed.bytes);
-        let bytes = AlignedBytes::from_slice(&packed.bytes);
-        let loaded = LoadedModel::from_bytes(path.display(), bytes, kernels)?;
-        let (weight, bias) = head(&checkpoint)?;
-        Ok(Self {
-            name: format!("lite{}", variant.number),
-            encoder: ImageEncoder::new(path.display(), loaded)?,
-            weight,
-            bias,
-            sha256,
-        })
-    }
-
-    /// The features of one picture as reals.
-    fn reals(&self, embedding: Embedding) -> Vec<f32> {
-        match embedding {
-            Embedding::F32(row) => row,
-            Embedding::I8(row) => {
-                let model = &self.encoder.loaded.model;
-                let output = model.outputs().next().map(|output| model.value(output));
-                let (scale, zero_point) = output.map_or((1.0, 0), |o| (o.scale, o.zero_point));
-                row.iter()
-                    .map(|&q| scale * (i32::from(q) - zero_point) as f32)
-                    .collect()
-            }
-        }
-    }
-
-    /// Features of the first `count` pictures, on all cores, in order: (count, features).
-    fn features(&self, source: &Source, count: usize) -> Outcome<Matrix> {
-        self.features_of(count, &|index| source.picture(index))
-    }
-
-    /// Features of `count` pictures, on all cores, in order: (count, features).
-    fn features_of(
-        &self,
-        count: usize,
-        picture: &(dyn Fn(usize) -> Outcome<RgbImage> + Sync),
-    ) -> Outcome<Matrix> {
-        let bar = progress::bar(&format!("{}: pictures", self.name), count);
-        let rows: Vec<Vec<f32>> = (0..count)
-            .into_par_iter()
-            .map_init(
-                || self.encoder.session(),
-                |session, index| {
-                    let row = self.reals(session.encode(&picture(index)?)?);
-                    bar.inc(1);
-                    Ok(row)
-                },
-            )
-            .collect::<Outcome<_>>()?;
-        bar.finish_and_clear();
-        matrix(&self.name, &rows, self.weight.columns)
-    }
-}
-
-/// The head of a checkpoint: `_fc.weight` (classes, features) and `_fc.bias` (classes).
-fn head(checkpoint: &Checkpoint) -> Outcome<(Matrix, Vec<f32>)> {
-    let shapes = ["_fc.weight", "_fc.bias"].map(|key| checkpoint.shape(key).unwrap_or_default());
-    let floats = |key: &str| checkpoint.tensors.get(key).and_then(|t| t.as_f32());
-    match (shapes, floats("_fc.weight"), floats("_fc.bias")) {
-        ([&[rows, columns], &[biases]], Some(weight), Some(bias)) if rows == biases => {
-            let data = weight.to_vec();
-            Ok((
-                Matrix {
-                    data,
-                    rows,
-                    columns,
-                },
-                bias.to_vec(),
-            ))
-        }
-        _ => Err(Failure::new(format_args!(
-            "{}: _fc.weight has shape {:?} and _fc.bias {:?}, expected (classes, features) and (classes)",
-            checkpoint.path.display(),
-            shapes[0],
-            shapes[1]
-        ))
-        .help("features need the classifier head; take a checkpoint that still has it")),
-    }
-}
-
-/// The teachers, over as many classes as the student has, each another member of the family.
-fn teachers(args: &Args, student: &Tower, kernels: &'static dyn Kernels) -> Outcome<Vec<Tower>> {
-    let mut found: Vec<Tower> = Vec::new();
-    for path in &args.teacher {
-        let teacher = Tower::open(path, args, kernels)?;
-        if teacher.weight.rows != student.weight.rows {
-            return Err(Failure::new(format_args!(
-                "{}: found a head of {} classes, expected the {} of the image encoder",
-                path.display(),
-                teacher.weight.rows,
-                student.weight.rows
-            )));
-        }
-        if found.iter().any(|other| other.name == teacher.name) {
-            return Err(Failure::new(format_args!(
-                "{}: a second teacher that is {}, expected each once",
-                path.display(),
-                teacher.name
-            )));
-        }
-        found.push(teacher);
-    }
-    Ok(found)
 }
 
 /// Every class that a group names must have a head row.

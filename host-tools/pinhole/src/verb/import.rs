@@ -112,6 +112,10 @@ pub(crate) struct Choices {
     /// it was trained with]
     #[arg(long, value_name = "PIXELS")]
     input_size: Option<usize>,
+    /// Leave out the residual branch that ends in this sum, or the gate of this product, so that what it was added to goes on
+    /// alone: a smaller network to train. May be given more than once; a name that is none is answered with those there are.
+    #[arg(long, value_name = "NODE")]
+    drop_branch: Vec<String>,
 }
 
 #[cfg(feature = "train")]
@@ -129,6 +133,7 @@ impl Choices {
             tokenizer: None,
             max_tokens,
             input_size: None,
+            drop_branch: Vec::new(),
         }
     }
 }
@@ -239,6 +244,12 @@ pub(crate) fn imported(source: &Path, choices: &Choices) -> Outcome<Graph> {
         pass::resize_input(&mut graph, side).map_err(|error| {
             Failure::new(format_args!("{}: {error}", source.display()))
                 .help("leave out --input-size")
+        })?;
+    }
+    for sum in &choices.drop_branch {
+        pass::drop_branch(&mut graph, sum).map_err(|error| {
+            Failure::new(format_args!("{}: {error}", source.display()))
+                .help("name a residual sum or a gate, or leave out --drop-branch")
         })?;
     }
     graph.meta.source.insert(

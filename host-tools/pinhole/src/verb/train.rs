@@ -25,7 +25,11 @@ image encoder end to end, with a text encoder and a decoder of captions where
 it says so; docs/training.md has the keys of both.
 
 Ctrl-C stops after the current step, keeps a checkpoint and ends with exit code
-2; --resume goes on and ends with the bytes of a run that was not interrupted.")]
+2; --resume goes on and ends with the bytes of a run that was not interrupted.
+
+Where pinhole is built with the feature mpi, several processes train on one
+recipe of version 2, whose batch they share; the first one writes:
+  mpirun -n 4 pinhole train distil.toml")]
 pub(crate) struct Args {
     /// Recipe (TOML).
     #[arg(value_name = "RECIPE")]
@@ -104,6 +108,10 @@ fn projections(args: &Args, options: TrainOptions) -> Outcome {
 fn encoder(args: &Args, options: TrainOptions) -> Outcome {
     let report = pinhole_trainer::fit(&args.recipe, options)
         .map_err(|error| with_help(error, &args.recipe, FIT_VERSION))?;
+    // The first of several processes speaks for all.
+    if report.rank > 0 {
+        return Ok(());
+    }
     if args.json {
         return json(&report);
     }
@@ -131,15 +139,24 @@ fn encoder(args: &Args, options: TrainOptions) -> Outcome {
     }
     let [trainable, all] = report.parameters;
     if let Some(estimate) = report.estimate {
-        say!("{trainable} of {all} parameters train");
+        match report.adapted {
+            0 => say!("{trainable} of {all} parameters train"),
+            adapted => say!(
+                "{trainable} parameters train beside {all}, low-rank updates of {adapted} layers among them"
+            ),
+        }
         say!(
             "{} samples, {} steps an epoch, {} steps",
             report.samples,
             report.steps_per_epoch,
             report.steps
         );
+        let each = match report.ranks {
+            1 => String::new(),
+            ranks => format!("each of {ranks} processes: "),
+        };
         say!(
-            "about {} MiB of memory and {:.2} s a step, without loading and teachers; nothing was trained",
+            "{each}about {} MiB of memory and {:.2} s a step, without loading and teachers; nothing was trained",
             estimate.memory_bytes >> 20,
             estimate.seconds_per_step
         );
@@ -212,6 +229,10 @@ fn with_help(error: TrainError, recipe: &Path, version: u32) -> Failure {
         }
         TrainError::Recipe { .. } => failure.help(format_args!(
             "edit {recipe}; models/lite0/recipe.toml is a whole one of version 1, docs/training.md has one of version 2"
+        )),
+        TrainError::Ranks(_) => failure.help(format_args!(
+            "every process needs the same recipe, files and options; where one stopped in a run, --resume goes on: \
+             mpirun -n N pinhole train {recipe} --resume"
         )),
         TrainError::Exploded { .. } => failure.help(format_args!(
             "edit {recipe}: a lower learning_rate, a longer warmup, clip_norm = 1.0"

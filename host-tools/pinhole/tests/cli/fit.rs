@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+#[cfg(not(feature = "mpi"))]
+use crate::command;
 use crate::interrupt::{send, start};
 use crate::{Ran, Sandbox, clip, run};
 
@@ -16,7 +18,7 @@ const NAMES: [&str; 8] = [
     "pagoda",
     "rocket",
 ];
-const PRODUCTS: [&str; 5] = [
+pub(crate) const PRODUCTS: [&str; 5] = [
     "image.phg",
     "log.csv",
     "loss.svg",
@@ -25,7 +27,7 @@ const PRODUCTS: [&str; 5] = [
 ];
 
 /// The towers of a small CLIP, captioned photographs, and a recipe with texts, a teacher and quantisation.
-fn fixture() -> Sandbox {
+pub(crate) fn fixture() -> Sandbox {
     let sandbox = Sandbox::new();
     let source = clip::checkpoint(&sandbox);
     sandbox.file(
@@ -63,7 +65,7 @@ fn fixture() -> Sandbox {
     sandbox
 }
 
-fn product(sandbox: &Sandbox, name: &str) -> Vec<u8> {
+pub(crate) fn product(sandbox: &Sandbox, name: &str) -> Vec<u8> {
     std::fs::read(sandbox.path(&format!("out/{name}"))).unwrap_or_default()
 }
 
@@ -108,6 +110,23 @@ fn a_dry_run_tells_parameters_samples_memory_and_time() {
         assert!(said.contains(part), "{said}");
     }
     assert!(!sandbox.names().contains(&"out".to_owned()));
+}
+
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn a_program_without_mpi_refuses_to_be_one_of_several_processes() {
+    let sandbox = fixture();
+    for (variable, value) in [("OMPI_COMM_WORLD_SIZE", "2"), ("PMI_SIZE", "3")] {
+        let mut train = command();
+        train.args(["train", &sandbox.path("recipe.toml")]);
+        let ran = Ran::from(train.env(variable, value).output().expect("it starts"));
+        ran.refused(&["processes of an MPI launcher, expected 1", "--features mpi"]);
+        assert!(!sandbox.names().contains(&"out".to_owned()));
+    }
+    let mut alone = command();
+    alone.args(["train", &sandbox.path("recipe.toml"), "--dry-run"]);
+    let ran = alone.env("OMPI_COMM_WORLD_SIZE", "1").output();
+    Ran::from(ran.expect("it starts")).done();
 }
 
 #[test]

@@ -16,6 +16,8 @@ mod golden;
 mod hub;
 mod interrupt;
 mod json;
+#[cfg(feature = "mpi")]
+mod mpirun;
 #[cfg(feature = "train")]
 mod quantize;
 mod recipe;

@@ -57,9 +57,9 @@ impl Order {
             faults.push(format!(
                 "`rank` is {rank}, expected less than `ranks`, which is {ranks}"
             ));
-        } else if !self.batch.is_multiple_of(ranks) {
+        } else if self.batch > 0 && self.batch < ranks {
             faults.push(format!(
-                "`batch` is {}, expected a multiple of {ranks} ranks",
+                "`batch` is {}, expected a sample for each of {ranks} ranks",
                 self.batch
             ));
         }
@@ -187,7 +187,7 @@ mod tests {
     fn the_parts_of_the_ranks_are_the_batch_of_one() {
         let one = order();
         let epoch = one.epoch(0);
-        for ranks in [2, 3] {
+        for ranks in [2, 3, 4] {
             for step in 0..one.steps() {
                 let parts = (0..ranks).flat_map(|rank| {
                     let shard = Shard { rank, ranks };
@@ -240,7 +240,7 @@ mod tests {
         );
         assert!(fault(|o| o.batch = 0).contains("`batch` is 0"));
         assert!(fault(|o| o.shard = Shard { rank: 2, ranks: 2 }).contains("`rank` is 2"));
-        assert!(fault(|o| o.shard.ranks = 4).contains("multiple of 4 ranks"));
+        assert!(fault(|o| o.shard.ranks = 7).contains("a sample for each of 7 ranks"));
         let short = fault(|o| {
             o.batch = 7;
             o.shard.ranks = 7;

@@ -52,6 +52,22 @@ fn a_teacher_of_other_pictures_is_refused_with_both_counts() {
 }
 
 #[test]
+fn a_neighbourhood_of_other_pictures_is_refused_with_both_counts() {
+    let fixture = Fixture::new();
+    let mut inputs = fixture.inputs();
+    inputs.neighbourhood = Some("neighbourhood.safetensors".into());
+    let path = fixture.folder().join("neighbourhood.safetensors");
+    write_tensors(&path, &[("features", Dtype::F32, &[20, 3], &[0; 240])]);
+    let features = Features::load(&inputs, fixture.folder()).unwrap();
+    assert_eq!(features.neighbourhood.unwrap().columns, 3);
+    write_tensors(&path, &[("features", Dtype::F32, &[2, 3], &[0; 24])]);
+    let message = Features::load(&inputs, fixture.folder())
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("has 2 rows, expected 20"), "{message}");
+}
+
+#[test]
 fn photos_that_are_no_whole_sharpnesses_are_refused_with_both_counts() {
     let fixture = Fixture::new();
     let one: Vec<u8> = (0..24).flat_map(|_| (1f32 / 6.0).to_le_bytes()).collect();

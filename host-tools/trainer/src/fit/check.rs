@@ -20,6 +20,7 @@ pub(super) fn faults(recipe: &FitRecipe) -> Faults {
     text(recipe, &mut faults);
     caption(recipe, &mut faults);
     cached(recipe, &mut faults);
+    lora(recipe, &mut faults);
     let augmentations = recipe.data.augmentation.faults();
     let told = |fault| ("data.augmentation".to_owned(), format!("is wrong: {fault}"));
     faults.extend(augmentations.into_iter().map(told));
@@ -37,6 +38,7 @@ fn counts(recipe: &FitRecipe, faults: &mut Faults) {
         Trainable::All => usize::MAX,
         Trainable::Last(layers) => layers,
     };
+    let near = recipe.neighbourhood.as_ref().map(|near| near.count);
     let counts = [
         ("image.embedding", or(recipe.image.embedding), 2),
         ("image.ridge_pictures", recipe.image.ridge_pictures, 2),
@@ -47,6 +49,7 @@ fn counts(recipe: &FitRecipe, faults: &mut Faults) {
             2,
         ),
         ("reinforced.epochs", recipe.reinforced.epochs, 1),
+        ("neighbourhood.count", or(near), 2),
         ("data.train", recipe.data.train.len(), 1),
         ("data.views", recipe.data.views, 1),
         ("data.threads", or(recipe.data.threads), 1),
@@ -123,6 +126,9 @@ fn numbers(recipe: &FitRecipe, faults: &mut Faults) {
     if let Some(text) = &recipe.text {
         number("text.logit_scale", text.logit_scale, least, 100.0);
         number("text.logit_bias", text.logit_bias, -100.0, 100.0);
+    }
+    if let Some(near) = &recipe.neighbourhood {
+        number("neighbourhood.sharpness", near.sharpness, 0.0, 1000.0);
     }
     if let Some(quantise) = &recipe.quantise {
         number("quantise.range_rate", quantise.range_rate, 0.0, 1000.0);
@@ -209,6 +215,17 @@ fn losses(recipe: &FitRecipe, faults: &mut Faults) {
         "contrastive_distill",
         "relation",
     ];
+    if recipe.neighbourhood.is_some() {
+        if recipe.teacher.is_empty() {
+            let message = "averages what teachers say, and there is no `[[teacher]]`";
+            tell(faults, "neighbourhood", message);
+        }
+        if !recipe.reinforced.plain {
+            let message =
+                "averages over pictures as they are; add `plain = true` under [reinforced]";
+            tell(faults, "neighbourhood", message);
+        }
+    }
     if recipe.optimiser.batch == 1 && recipe.data.views == 1 {
         for name in of(&in_batch) {
             let message = format!(
@@ -404,5 +421,27 @@ fn cached(recipe: &FitRecipe, faults: &mut Faults) {
                 format!("keeps what the encoder gives for pictures as they are, and {what}");
             tell(faults, "image.cached", message);
         }
+    }
+}
+
+fn lora(recipe: &FitRecipe, faults: &mut Faults) {
+    let Some(lora) = &recipe.image.lora else {
+        return;
+    };
+    const LARGEST: f32 = 1e4;
+    let mut tell = |message: String| tell(faults, "image.lora", message);
+    if lora.rank == 0 {
+        tell("has `rank` 0, at least 1 is needed".to_owned());
+    }
+    if let Some(alpha) = lora.alpha
+        && !(f32::MIN_POSITIVE..=LARGEST).contains(&alpha)
+    {
+        tell(format!(
+            "has `alpha` {alpha}, expected above 0 and at most {LARGEST}"
+        ));
+    }
+    if recipe.quantise.is_some() {
+        let message = "updates weights in f32, and there is `[quantise]`; quantise the graph that was trained";
+        tell(message.to_owned());
     }
 }

@@ -12,6 +12,7 @@ use super::encoder::Encoder;
 use super::texts::FrozenTexts;
 use crate::TrainError;
 use crate::data::{LoadError, Pixels, Source, Texts};
+use crate::ranks::Ranks;
 
 /// Pictures in memory at once.
 const CHUNK: usize = 64;
@@ -65,8 +66,8 @@ impl Measure {
         self.indices.len()
     }
 
-    /// The share of pictures whose nearest class is theirs, of those that are not broken. `text` is the text encoder of
-    /// now, where it trains.
+    /// The share of pictures whose nearest class is theirs, of those that are not broken; each of `ranks` measures a
+    /// part of them. `text` is the text encoder of now, where it trains.
     ///
     /// # Errors
     /// A graph that cannot be packed, or a disk that cannot be read.
@@ -75,16 +76,30 @@ impl Measure {
         graph: &Graph,
         text: Option<&Graph>,
         geometry: &InputGeometry,
+        ranks: &Ranks,
     ) -> Result<f32, TrainError> {
+        let own = self.count((graph, text), geometry, ranks.part(&self.indices));
+        let all = ranks.gather(ranks.agree(own)?)?;
+        let [right, measured] = [0, 1].map(|place| all.iter().map(|of| of[place]).sum::<usize>());
+        Ok(right as f32 / measured.max(1) as f32)
+    }
+
+    /// Pictures of `indices` whose nearest class is theirs, and all that are not broken.
+    fn count(
+        &self,
+        (graph, text): (&Graph, Option<&Graph>),
+        geometry: &InputGeometry,
+        indices: &[usize],
+    ) -> Result<[usize; 2], TrainError> {
         let classes = match (text, &self.classes) {
             (Some(text), _) => FrozenTexts::of_graph(Path::new(&text.name), text)?
                 .classes(&self.list, self.texts.class_templates())?,
             (None, Some(classes)) => classes.clone(),
-            (None, None) => return Ok(f32::NAN),
+            (None, None) => return Ok([0, 0]),
         };
         let encoder = Encoder::of_graph(Path::new(&graph.name), graph)?;
         let (mut right, mut measured) = (0, 0);
-        for chunk in self.indices.chunks(CHUNK) {
+        for chunk in indices.chunks(CHUNK) {
             let made = chunk.par_iter().map(|&index| {
                 let input = plain_unless_broken(self.source.as_ref(), index, geometry)?;
                 Ok(input.map(|input| (index, input)))
@@ -98,7 +113,7 @@ impl Measure {
             }
             measured += made.len();
         }
-        Ok(right as f32 / measured.max(1) as f32)
+        Ok([right, measured])
     }
 }
 

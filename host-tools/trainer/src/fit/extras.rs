@@ -34,7 +34,7 @@ pub(super) struct Extra {
 pub(super) struct Extras(pub(super) Vec<Extra>);
 
 /// Whether a weight is one that [`parameters`] lists.
-fn is_of_captioner(name: &str) -> bool {
+pub(super) fn is_of_captioner(name: &str) -> bool {
     name.starts_with("visual.") || name.starts_with("text_decoder.")
 }
 

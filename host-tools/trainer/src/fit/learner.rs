@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use pinhole_graph::Graph;
 
 use super::caption::Captioner;
-use super::extras::Extras;
+use super::extras::{Extras, is_of_captioner};
 use super::recipe::FitRecipe;
 use super::student::Student;
 use super::text_tower::TextTower;
@@ -73,6 +73,14 @@ impl Learner {
             Place::Image(index) => self.image.tower.leaves[index].trains,
             Place::Text(index) => self.text().leaves[index].trains,
             Place::Extra(_) => true,
+        }
+    }
+
+    /// Whether parameter `index` is one that the losses of embeddings train beside the towers.
+    pub(super) fn is_of_loss(&self, index: usize) -> bool {
+        match self.place(index) {
+            Place::Extra(index) => !is_of_captioner(&self.extras.0[index].name),
+            _ => false,
         }
     }
 

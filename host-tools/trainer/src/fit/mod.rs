@@ -6,11 +6,12 @@
 //! |---|---|
 //! | what is asked for | `recipe`, `check` |
 //! | what it is made of before the first step | `setup`, `towers`, `head`, `source`, `texts`, `encoder` |
-//! | a graph that trains; over pictures, over texts, from nothing | `tower`, `student`, `text_tower`, `new_text` |
+//! | a graph that trains; over pictures, over texts, from nothing | `tower`, `float`, `student`, `text_tower`, `new_text` |
 //! | all that trains as one list, and what trains beside the graphs | `learner`, `extras` |
 //! | captions: where tokens are, their loss, held-out pictures | `spatial`, `caption`, `captions` |
-//! | what teachers say, on disk | `teacher_cache` |
-//! | the loss, a step, a run | `objective`, `step`, `run` |
+//! | what teachers say, on disk, and averages of it | `teacher_cache`, `neighbourhood` |
+//! | the loss, a step, a run | `targets`, `objective`, `step`, `run` |
+//! | several processes as one | `share` |
 //! | what is kept and told | `products`, `state`, `watch`, `log`, `evaluate`, `report` |
 //!
 //! The same recipe, files and machine give the same bytes, also when the run was killed and resumed on the way. Batch
@@ -27,9 +28,11 @@ mod evaluate;
 mod extras;
 #[cfg(test)]
 mod fixture;
+mod float;
 mod head;
 mod learner;
 mod log;
+mod neighbourhood;
 mod new_text;
 mod objective;
 mod products;
@@ -37,11 +40,13 @@ mod recipe;
 mod report;
 mod run;
 mod setup;
+mod share;
 mod source;
 mod spatial;
 mod state;
 mod step;
 mod student;
+mod targets;
 mod teacher_cache;
 #[cfg(test)]
 mod tests;
@@ -55,8 +60,8 @@ mod watch;
 
 pub use captions::CaptionReport;
 pub use recipe::{
-    Caption, Data, Distance, Evaluate, FIT_VERSION, FitRecipe, HeadStart, Image, Loss, NewText,
-    Optimiser, Output, Quantise, Reinforced, Teacher, Text, Trainable,
+    Caption, Data, Distance, Evaluate, FIT_VERSION, FitRecipe, HeadStart, Image, Lora, Loss,
+    NewText, Optimiser, Output, Quantise, Reinforced, Teacher, Text, Trainable,
 };
 pub use report::{Estimate, FitReport};
 pub use run::fit;

@@ -24,13 +24,20 @@ pub(super) struct Targets {
     pub(super) views: usize,
     /// Unit rows of the texts, `[n, width]`.
     pub(super) texts: Option<Tensor<2>>,
-    /// Token ids of the `n` texts, for a text tower that trains and gives `texts`; else none.
+    /// Token ids of this rank's texts, for a text tower that trains and gives `texts`; else none.
     pub(super) ids: Vec<Vec<u32>>,
     /// Unit rows of the classes, `[classes, width]`.
     pub(super) classes: Option<Tensor<2>>,
     pub(super) labels: Vec<Option<usize>>,
     pub(super) teachers: Vec<Opinion>,
     pub(super) transforms: Vec<Transform>,
+}
+
+impl Targets {
+    /// Rows of the student for each sample: views, and the turned picture where there is one.
+    pub(super) fn blocks(&self) -> usize {
+        self.views + usize::from(!self.transforms.is_empty())
+    }
 }
 
 /// What a teacher says of a batch.

@@ -34,6 +34,8 @@ pub struct FitRecipe {
     /// Where the teachers' embeddings are kept.
     #[serde(default)]
     pub reinforced: Reinforced,
+    /// Teachers' embeddings are averaged over pictures that are alike.
+    pub neighbourhood: Option<Neighbourhood>,
     /// Pictures and texts.
     pub data: Data,
     /// The weights of the losses.
@@ -71,6 +73,18 @@ pub struct Image {
     /// Whether the encoder up to its tokens is frozen, run once for each picture, and what it gave is kept in memory.
     #[serde(default)]
     pub cached: bool,
+    /// Low-rank updates of these layers instead of their weights.
+    pub lora: Option<Lora>,
+}
+
+/// Low-rank updates beside frozen weights (Hu et al., 2021, arXiv 2106.09685).
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lora {
+    /// Rows of A and columns of B.
+    pub rank: usize,
+    /// `alpha / rank` is the factor of B·A; `rank` without it.
+    pub alpha: Option<f32>,
 }
 
 /// How a new head starts.
@@ -236,6 +250,21 @@ pub struct Reinforced {
     pub folder: PathBuf,
     /// Epochs of augmentation that are drawn; later ones repeat them.
     pub epochs: usize,
+    /// Teachers see each picture once and as it is: what they say is the target of all its views.
+    pub plain: bool,
+}
+
+/// Each picture's targets become the mean of what teachers say of the pictures nearest to it, itself among them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Neighbourhood {
+    /// An image encoder, `.phg` or `.phm`, whose embeddings say what is near.
+    pub model: PathBuf,
+    /// Pictures of a mean.
+    pub count: usize,
+    /// A neighbour of cosine `c` weighs `exp(sharpness·(c − 1))`.
+    #[serde(default)]
+    pub sharpness: f32,
 }
 
 /// Pictures and texts.
@@ -383,6 +412,9 @@ pub struct Optimiser {
     pub batch: usize,
     /// Pictures whose activations are in memory at once; all of the batch without it.
     pub chunk: Option<usize>,
+    /// Whether activations that are cheap to compute are computed again in the backward pass instead of kept.
+    #[serde(default)]
+    pub recompute: bool,
     /// The highest learning rate.
     pub learning_rate: f32,
     /// Steps of warm-up.
@@ -441,6 +473,7 @@ impl Default for Reinforced {
         Self {
             folder: PathBuf::from("reinforced"),
             epochs: 1,
+            plain: false,
         }
     }
 }

@@ -35,6 +35,8 @@ pub struct FitReport {
     pub steps_per_epoch: usize,
     /// Parameters that train, and all of the graphs.
     pub parameters: [usize; 2],
+    /// Weights that have a low-rank update.
+    pub adapted: usize,
     /// The first and the last logged loss; 0 without one.
     pub loss: [f32; 2],
     /// The first and the last logged value of each loss that has a weight.
@@ -55,6 +57,12 @@ pub struct FitReport {
     /// Pictures that turned out broken in this call, each replaced by another.
     #[serde(skip)]
     pub broken: usize,
+    /// Which of the processes that trained this is, from 0; the first one wrote.
+    #[serde(skip)]
+    pub rank: usize,
+    /// Processes that trained.
+    #[serde(skip)]
+    pub ranks: usize,
     /// SHA-256 of the recipe.
     pub recipe_sha256: String,
     /// What a dry run estimates.
@@ -68,7 +76,7 @@ pub struct FitReport {
 /// What a run would take.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Estimate {
-    /// Bytes of memory: parameters, their moments, activations of a chunk, batches.
+    /// Bytes of memory of a process: parameters, their moments, activations of a chunk, batches.
     pub memory_bytes: usize,
     /// Of one step, from one chunk that was timed, without loading and teachers.
     pub seconds_per_step: f64,
@@ -102,6 +110,7 @@ impl Run {
             samples: setup.plan.samples(),
             steps_per_epoch: setup.plan.steps(),
             parameters: state.learner.counts(),
+            adapted: state.learner.image.tower.adapted(),
             loss: ends("loss").unwrap_or_default(),
             losses: setup
                 .loaded
@@ -121,6 +130,8 @@ impl Run {
             left_out: left_out(setup.source.left_out()),
             without_text: setup.source.samples().len() - setup.plan.samples(),
             broken: self.broken,
+            rank: self.ranks.rank(),
+            ranks: self.ranks.count(),
             recipe_sha256: setup.loaded.sha256.clone(),
             estimate: None,
             elapsed,
@@ -131,7 +142,8 @@ impl Run {
     pub(super) fn estimate(&mut self) -> Result<Estimate, TrainError> {
         let recipe = &self.setup.loaded.recipe;
         let options = &self.setup.options;
-        let rows = options.batch * (options.views + usize::from(options.transforms));
+        let rows = options.batch.div_ceil(self.ranks.count())
+            * (options.views + usize::from(options.transforms));
         let chunk = recipe.optimiser.chunk.unwrap_or(rows).min(rows);
         let learner = &mut self.state.learner;
         learner.image.tower.prepare()?;
@@ -146,19 +158,22 @@ impl Run {
         let mut seconds = passes * rows as f64 / chunk as f64;
         let mut text_activations = 0;
         if let Some(text) = &learner.text {
-            let texts = options.batch.min(chunk);
-            seconds += text.time(texts)? * options.batch as f64 / texts as f64;
+            let own = options.batch.div_ceil(self.ranks.count());
+            let texts = own.min(chunk);
+            seconds += text.time(texts)? * own as f64 / texts as f64;
             text_activations = texts * activations(&text.tower.graph);
         }
-        let numbers: usize = (0..learner.len())
-            .map(|index| learner.data(index).len())
-            .sum();
-        let copies = 6 + 2 * usize::from(recipe.optimiser.ema.is_some());
+        let numbers = |trains: bool| -> usize {
+            let chosen = (0..learner.len()).filter(|&index| learner.trains(index) == trains);
+            chosen.map(|index| learner.data(index).len()).sum()
+        };
+        let averages = 2 * usize::from(recipe.optimiser.ema.is_some());
+        let numbers = (6 + averages) * numbers(true) + (2 + averages) * numbers(false);
         let kept = if student.tower.is_quantised() { 4 } else { 2 };
         let of_chunk = kept * chunk * activations(&student.tower.graph) + 2 * text_activations;
         let pictures = rows * student.picture_len() * (1 + options.prefetch);
         Ok(Estimate {
-            memory_bytes: 4 * (copies * numbers + of_chunk + pictures),
+            memory_bytes: 4 * (numbers + of_chunk + pictures),
             seconds_per_step: seconds,
         })
     }

@@ -2,28 +2,29 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use pinhole_graph::Graph;
 use sha2::{Digest, Sha256};
 
 use super::captions::CaptionReport;
 use super::encoder::Encoder;
+use super::learner::Learner;
 use super::log::Log;
-use super::objective::{Opinion, Targets};
 use super::recipe::Loaded;
 use super::report::FitReport;
-use super::setup::{Setup, rows};
+use super::setup::Setup;
 use super::state::{Identity, State};
 use super::step::{Gradients, Optimiser, gradients};
 use super::student::Student;
-use super::teacher_cache::CHUNK;
 use super::watch::Watch;
 use crate::data::{Batch, Loader, Position};
 use crate::model::elements;
 use crate::optim::warm_cosine;
 use crate::output::write_atomically;
+use crate::ranks::Ranks;
 use crate::recipe::hex;
 use crate::train::stop_on_interrupt;
 use crate::{TrainError, TrainOptions};
@@ -34,43 +35,70 @@ use crate::{TrainError, TrainOptions};
 /// When recipe, files or checkpoint are not as they should be, the loss explodes, the disk refuses, or the run was
 /// interrupted, in which case the state was saved first.
 pub fn fit(recipe_path: &Path, options: TrainOptions) -> Result<FitReport, TrainError> {
+    fit_on(recipe_path, options, Ranks::of_process()?)
+}
+
+/// [`fit`] as one of `ranks`, of which the first writes.
+pub(super) fn fit_on(
+    recipe_path: &Path,
+    mut options: TrainOptions,
+    ranks: Ranks,
+) -> Result<FitReport, TrainError> {
     let started = Instant::now();
-    let loaded = Loaded::open(recipe_path)?;
+    options.quiet |= !ranks.is_first();
+    let loaded = ranks.agree(Loaded::open(recipe_path))?;
+    ranks.same("recipe", &loaded.sha256)?;
+    ranks.same("answer to --dry-run", &options.dry_run.to_string())?;
     let home = recipe_path.parent().unwrap_or(Path::new(""));
     let base = options.inputs.clone().unwrap_or_else(|| home.to_path_buf());
     let folder = options
         .output
         .clone()
         .unwrap_or_else(|| home.join(&loaded.recipe.output.folder));
-    let setup = Setup::new(loaded, &base, home)?;
-    let mut run = Run::new(setup, &folder, &options)?;
+    let setup = ranks.agree(Setup::new(loaded, (&base, home), ranks.shard()))?;
+    ranks.same("graph, pictures, texts and teachers", &setup.inputs_sha256)?;
+    let mut run = Run::new(setup, &folder, &options, ranks)?;
     if options.dry_run {
         let estimate = run.estimate()?;
-        return Ok(FitReport {
+        let report = FitReport {
             steps: run.steps,
             estimate: Some(estimate),
             ..run.report((started.elapsed(), 0))
-        });
+        };
+        run.ranks.finish();
+        return Ok(report);
     }
     let before = run.state.step;
     run.run(&options)?;
     let done = run.state.step - before;
-    run.finish()?;
-    let report = run.report((started.elapsed(), done));
-    let name = |path: &Path| path.file_name().map_or(PathBuf::new(), PathBuf::from);
-    let written = FitReport {
-        image: name(&report.image),
-        text: report.text.as_deref().map(name),
-        log: name(&report.log),
-        curve: name(&report.curve),
-        ..report.clone()
+    let elapsed = started.elapsed();
+    let written = match run.ranks.is_first() {
+        true => run
+            .finish()
+            .and_then(|()| write_report(&run.report((elapsed, done)), &folder)),
+        false => Ok(()),
     };
-    let text = serde_json::to_string_pretty(&written).unwrap_or_default() + "\n";
-    write_atomically(&folder.join("report.json"), text.as_bytes())?;
+    run.ranks.agree(written)?;
+    let report = run.report((elapsed, done));
+    run.ranks.finish();
     Ok(report)
 }
 
+fn write_report(report: &FitReport, folder: &Path) -> Result<(), TrainError> {
+    let name = |path: &Path| path.file_name().map_or(PathBuf::new(), PathBuf::from);
+    let written = FitReport {
+        image: name(&report.image),
+        log: name(&report.log),
+        curve: name(&report.curve),
+        text: report.text.as_deref().map(name),
+        ..report.clone()
+    };
+    let text = serde_json::to_string_pretty(&written).unwrap_or_default() + "\n";
+    write_atomically(&folder.join("report.json"), text.as_bytes())
+}
+
 pub(super) struct Run {
+    pub(super) ranks: Ranks,
     pub(super) setup: Setup,
     pub(super) state: State,
     pub(super) identity: Identity,
@@ -86,44 +114,36 @@ pub(super) struct Run {
 }
 
 impl Run {
-    fn new(setup: Setup, folder: &Path, options: &TrainOptions) -> Result<Self, TrainError> {
+    fn new(
+        setup: Setup,
+        folder: &Path,
+        options: &TrainOptions,
+        ranks: Ranks,
+    ) -> Result<Self, TrainError> {
         let recipe = &setup.loaded.recipe;
-        if !options.dry_run {
-            std::fs::create_dir_all(folder).map_err(TrainError::io("create", folder))?;
-        }
-        let spinner = bar(options.quiet, "{msg} {spinner}", 0);
-        spinner.enable_steady_tick(Duration::from_millis(200));
-        let kept = folder.join("start.phg");
-        let kept = (!options.dry_run).then_some(kept.as_path());
-        let graph = setup.start(kept, &|doing| spinner.set_message(doing.to_owned()))?;
-        spinner.finish_and_clear();
-        let start_sha256 = hex(&Sha256::digest(
-            graph.to_bytes().map_err(TrainError::Setup)?,
-        ));
+        let graph = ranks.from_first(|| start(&setup, folder, options))?;
+        let start_sha256 = hex(&Sha256::digest(&graph));
+        let graph = Graph::parse(Path::new("the start"), &graph)
+            .map_err(|error| TrainError::Setup(error.to_string()))?;
         let ranges = recipe
             .quantise
             .as_ref()
             .is_some_and(|quantise| quantise.range_rate > 0.0);
-        let (image, front) = match recipe.image.cached {
+        let (mut image, front) = match recipe.image.cached {
             true => {
                 let (image, front) = Student::behind_tokens(graph, recipe.image.trainable)?;
                 (image, Some(front))
             }
             false => (Student::new(graph, recipe.image.trainable, ranges)?, None),
         };
+        image.tower.recomputes = recipe.optimiser.recompute;
+        if let Some(lora) = &recipe.image.lora {
+            let has_head = recipe.image.embedding.is_some();
+            image.tower.adapt(lora, has_head, recipe.seed)?;
+        }
         let learner = setup.learner(image)?;
         let seen = match front.filter(|_| !options.dry_run) {
-            Some(front) => {
-                let encoder = Encoder::of_graph(Path::new(&front.name), &front)?;
-                let progress = bar(options.quiet, "pictures {bar:24} {pos}/{len}", 0);
-                let told = |done: usize, all: usize| {
-                    progress.set_length(all as u64);
-                    progress.set_position(done as u64);
-                };
-                let seen = setup.seen(&encoder, &learner.image.geometry, &told)?;
-                progress.finish_and_clear();
-                seen
-            }
+            Some(front) => ranks.agree(seen(&setup, &front, &learner, options.quiet))?,
             None => BTreeMap::new(),
         };
         let optimiser = Optimiser::new(recipe, &learner);
@@ -146,10 +166,17 @@ impl Run {
             log: Log::new(&recipe.loss),
         };
         let checkpoint = folder.join(CHECKPOINT);
-        if options.resume && checkpoint.exists() && !options.dry_run {
-            state.load(&checkpoint, &identity)?;
+        let saved = ranks.from_first(|| match options.resume && !options.dry_run {
+            true if checkpoint.exists() => {
+                std::fs::read(&checkpoint).map_err(TrainError::io("read", &checkpoint))
+            }
+            _ => Ok(Vec::new()),
+        })?;
+        if !saved.is_empty() {
+            state.load((&checkpoint, &saved), &identity)?;
         }
         Ok(Self {
+            ranks,
             setup,
             state,
             identity,
@@ -177,9 +204,14 @@ impl Run {
                     .log
                     .push(&[("step", 0.0), ("epoch", 0.0), ("top1", top1)]);
             }
-            self.state.save(&checkpoint, &self.identity)?;
+            self.save()?;
         }
         self.reinforce(options.quiet, &stop)?;
+        let averaged = match self.ranks.is_first() {
+            true => self.setup.average_over_neighbours(),
+            false => Ok(()),
+        };
+        self.ranks.agree(averaged)?;
         let source = Box::new(self.setup.source.clone());
         let mut loader = Loader::new(source, self.setup.options.clone(), self.state.position)?;
         let template = "train {bar:24} {pos}/{len} steps  {per_sec}  {eta} left  {msg}";
@@ -189,7 +221,9 @@ impl Run {
         while self.state.step < self.steps {
             let batch = loader
                 .next()
-                .ok_or_else(|| TrainError::Setup("the loader ended early".to_owned()))??;
+                .ok_or_else(|| TrainError::Setup("the loader ended early".to_owned()))
+                .and_then(|batch| Ok(batch?));
+            let batch = self.ranks.agree(batch)?;
             let loss = self.step(&batch)?;
             let step = self.state.step;
             let last = step == self.steps;
@@ -212,45 +246,59 @@ impl Run {
                 });
             progress.set_message(format!("loss {loss:.4}{top1}"));
             progress.inc(1);
-            let stopped = stop.load(Ordering::Relaxed);
+            let stopped = self.ranks.any(stop.load(Ordering::Relaxed))?;
             let is_due = step.is_multiple_of(output.checkpoint_every);
             if last || stopped || (is_due && !self.state.watch.is_rising()) {
-                self.state.save(&checkpoint, &self.identity)?;
-                self.state.log.write_csv(&self.folder.join("log.csv"))?;
+                self.save()?;
             }
             if stopped && !last {
                 progress.abandon();
                 return Err(TrainError::Interrupted { step, checkpoint });
             }
         }
-        self.broken = loader.broken().len();
+        let broken = loader.broken().into_iter().map(|broken| broken.place);
+        let broken = self.ranks.gather(broken.collect::<BTreeSet<String>>())?;
+        self.broken = broken.into_iter().flatten().collect::<BTreeSet<_>>().len();
         progress.finish();
         Ok(())
+    }
+
+    /// Lets the first rank write the state and the log; all of them have come through the same steps, or this says so.
+    fn save(&self) -> Result<(), TrainError> {
+        if self.ranks.count() > 1 {
+            let what = format!("parameters after step {}", self.state.step);
+            self.ranks.same(&what, &self.state.sha256())?;
+        }
+        let written = match self.ranks.is_first() {
+            true => self
+                .state
+                .save(&self.folder.join(CHECKPOINT), &self.identity)
+                .and_then(|()| self.state.log.write_csv(&self.folder.join("log.csv"))),
+            false => Ok(()),
+        };
+        self.ranks.agree(written)
     }
 
     /// One step; its loss.
     fn step(&mut self, batch: &Batch) -> Result<f32, TrainError> {
         let targets = self.targets(batch)?;
         let recipe = &self.setup.loaded.recipe;
-        let mut pictures = match recipe.image.cached {
-            true => batch
-                .indices
-                .iter()
-                .flat_map(|index| &self.seen[index])
-                .copied()
-                .collect(),
-            false => batch.views.concat(),
+        let turned = batch.transformed.iter().map(|turned| &turned.pictures);
+        let pictures = batch.views.iter().chain(turned).map(Vec::as_slice);
+        let pictures: Vec<&[f32]> = match recipe.image.cached {
+            true => {
+                let rows = batch.indices.iter().map(|index| &self.seen[index]);
+                rows.map(Vec::as_slice).collect()
+            }
+            false => pictures.collect(),
         };
-        if let Some(transformed) = &batch.transformed {
-            pictures.extend_from_slice(&transformed.pictures);
-        }
         let chunk = recipe.optimiser.chunk.unwrap_or(usize::MAX);
         let state = &mut self.state;
         let found = gradients(
             &mut state.learner,
             &recipe.loss,
             (&pictures, chunk),
-            &targets,
+            (&targets, &self.ranks),
         )?;
         let Gradients {
             loss,
@@ -268,11 +316,8 @@ impl Run {
         if let Some(began) = watch.see(state.step + 1, loss) {
             return Err(exploded(began, state.step));
         }
-        let [scale, bias] = [
-            state.learner.extras.logit_scale(),
-            state.learner.extras.logit_bias(),
-        ]
-        .map(|x| elements(x)[0]);
+        let extras = &state.learner.extras;
+        let [scale, bias] = [extras.logit_scale(), extras.logit_bias()].map(|x| elements(x)[0]);
         let norm = state.optimiser.step(
             &recipe.optimiser,
             (state.step, self.steps),
@@ -318,123 +363,6 @@ impl Run {
         Ok(loss)
     }
 
-    /// What the embeddings of a batch are compared with.
-    fn targets(&mut self, batch: &Batch) -> Result<Targets, TrainError> {
-        let setup = &mut self.setup;
-        let captions: Vec<&str> = batch
-            .captions
-            .iter()
-            .flatten()
-            .map(String::as_str)
-            .collect();
-        let said = |texts: &mut super::texts::FrozenTexts| -> Result<_, TrainError> {
-            let width = texts.width();
-            Ok(match captions.is_empty() {
-                true => None,
-                false => Some(rows(texts.rows(&captions)?, width)),
-            })
-        };
-        let texts = match &mut setup.texts {
-            Some(texts) => said(texts)?,
-            None => None,
-        };
-        let ids = match &self.state.learner.text {
-            Some(text) => captions.iter().map(|caption| text.ids(caption)).collect(),
-            None => Vec::new(),
-        };
-        let views = setup.options.views;
-        let mut teachers = Vec::new();
-        for teacher in &mut setup.teachers {
-            let width = teacher.cache.encoder.width;
-            let images = (0..views).map(|view| {
-                let found = teacher
-                    .cache
-                    .rows(batch.position.epoch, view, &batch.indices)?;
-                Ok(rows(found, width))
-            });
-            teachers.push(Opinion {
-                images: images.collect::<Result<_, TrainError>>()?,
-                texts: match &mut teacher.texts {
-                    Some(texts) => said(texts)?,
-                    None => texts.clone(),
-                },
-                classes: teacher.classes.clone(),
-                logit_scale: teacher.logit_scale,
-                weight: teacher.weight,
-            });
-        }
-        Ok(Targets {
-            samples: batch.len(),
-            views,
-            texts,
-            ids,
-            classes: setup.classes.clone(),
-            labels: batch.labels.clone(),
-            teachers,
-            transforms: batch
-                .transformed
-                .as_ref()
-                .map_or(Vec::new(), |x| x.transforms.clone()),
-        })
-    }
-
-    /// Computes what the teachers have not yet said of the pictures to come.
-    fn reinforce(&mut self, quiet: bool, stop: &AtomicBool) -> Result<(), TrainError> {
-        if self.setup.teachers.is_empty() {
-            return Ok(());
-        }
-        let asked = self.samples_to_come();
-        let views = self.setup.options.views;
-        let mut jobs = Vec::new();
-        for (index, teacher) in self.setup.teachers.iter_mut().enumerate() {
-            for (&epoch, samples) in &asked {
-                for view in 0..views {
-                    let missing = teacher.cache.missing(epoch, view, samples)?;
-                    jobs.push((index, epoch, view, missing));
-                }
-            }
-        }
-        let count: usize = jobs.iter().map(|(.., missing)| missing.len()).sum();
-        let template = "teachers {bar:24} {pos}/{len} views  {per_sec}  {eta} left";
-        let progress = bar(quiet || count == 0, template, count);
-        let mut done = 0;
-        for (index, epoch, view, missing) in jobs {
-            for chunk in missing.chunks(CHUNK) {
-                let cache = &mut self.setup.teachers[index].cache;
-                cache.fill(epoch, view, chunk, &progress)?;
-                done += chunk.len();
-                // What was computed is on the disk.
-                if done < count && stop.load(Ordering::Relaxed) {
-                    progress.abandon();
-                    return Err(TrainError::Interrupted {
-                        step: self.state.step,
-                        checkpoint: self.folder.join(CHECKPOINT),
-                    });
-                }
-            }
-        }
-        progress.finish();
-        Ok(())
-    }
-
-    /// The samples of each epoch of augmentation that steps to come ask for.
-    fn samples_to_come(&self) -> BTreeMap<usize, BTreeSet<usize>> {
-        let (per_epoch, batch) = (self.setup.plan.steps(), self.setup.options.batch);
-        let mut asked: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
-        let mut step = self.state.step;
-        while step < self.steps {
-            let (epoch, first) = (step / per_epoch, step % per_epoch);
-            let last = per_epoch.min(first + self.steps - step);
-            let samples = &self.setup.plan.epoch(epoch)[first * batch..last * batch];
-            asked
-                .entry(epoch % self.setup.loaded.recipe.reinforced.epochs)
-                .or_default()
-                .extend(samples);
-            step += last - first;
-        }
-        asked
-    }
-
     fn top1(&self) -> Result<Option<f32>, TrainError> {
         let Some(measure) = &self.setup.measure else {
             return Ok(None);
@@ -443,16 +371,49 @@ impl Run {
         let values = self.state.optimiser.products(learner);
         let text = learner.text_graph(&values);
         let image = learner.image_graph(&values);
+        let geometry = &learner.image.geometry;
         measure
-            .top1(&image, text.as_ref(), &learner.image.geometry)
+            .top1(&image, text.as_ref(), geometry, &self.ranks)
             .map(Some)
     }
 }
 
-/// The file in the output folder that a run goes on from.
-const CHECKPOINT: &str = "checkpoint.safetensors";
+/// What `front` gives for each sample.
+fn seen(
+    setup: &Setup,
+    front: &Graph,
+    learner: &Learner,
+    quiet: bool,
+) -> Result<BTreeMap<usize, Vec<f32>>, TrainError> {
+    let encoder = Encoder::of_graph(Path::new(&front.name), front)?;
+    let progress = bar(quiet, "pictures {bar:24} {pos}/{len}", 0);
+    let told = |done: usize, all: usize| {
+        progress.set_length(all as u64);
+        progress.set_position(done as u64);
+    };
+    let seen = setup.seen(&encoder, &learner.image.geometry, &told)?;
+    progress.finish_and_clear();
+    Ok(seen)
+}
 
-fn bar(quiet: bool, template: &str, len: usize) -> ProgressBar {
+/// The bytes of the graph that training begins with; in a run that writes, what is costly of it is kept in `folder`.
+fn start(setup: &Setup, folder: &Path, options: &TrainOptions) -> Result<Vec<u8>, TrainError> {
+    let kept = folder.join("start.phg");
+    let kept = (!options.dry_run).then_some(kept.as_path());
+    if kept.is_some() {
+        std::fs::create_dir_all(folder).map_err(TrainError::io("create", folder))?;
+    }
+    let spinner = bar(options.quiet, "{msg} {spinner}", 0);
+    spinner.enable_steady_tick(Duration::from_millis(200));
+    let graph = setup.start(kept, &|doing| spinner.set_message(doing.to_owned()))?;
+    spinner.finish_and_clear();
+    graph.to_bytes().map_err(TrainError::Setup)
+}
+
+/// The file in the output folder that a run goes on from.
+pub(super) const CHECKPOINT: &str = "checkpoint.safetensors";
+
+pub(super) fn bar(quiet: bool, template: &str, len: usize) -> ProgressBar {
     if quiet {
         return ProgressBar::hidden();
     }

@@ -19,13 +19,16 @@ use super::texts::FrozenTexts;
 use super::tower::tensor;
 use super::towers::{output_width, split, text_graph};
 use crate::TrainError;
-use crate::data::{LoadError, LoaderOptions, Plan, Source, Texts};
+use crate::data::{LoadError, LoaderOptions, Plan, Shard, Source, Texts};
+use crate::features::Matrix;
 use crate::recipe::hex;
 use burn::tensor::Tensor;
 
 /// A teacher and what its space says of texts.
 pub(super) struct Teacher {
     pub(super) cache: TeacherCache,
+    /// The targets of all samples, where they are averages over neighbours.
+    pub(super) averaged: Option<Matrix>,
     /// Its own text encoder, where it is another than the student's.
     pub(super) texts: Option<FrozenTexts>,
     pub(super) classes: Option<Tensor<2>>,
@@ -45,6 +48,8 @@ pub(super) struct Setup {
     pub(super) text_graph: Option<Graph>,
     pub(super) classes: Option<Tensor<2>>,
     pub(super) teachers: Vec<Teacher>,
+    /// What says which pictures are alike.
+    pub(super) neighbourhood: Option<TeacherCache>,
     pub(super) measure: Option<Measure>,
     pub(super) options: LoaderOptions,
     pub(super) plan: Plan,
@@ -55,11 +60,15 @@ pub(super) struct Setup {
 }
 
 impl Setup {
-    /// Opens everything that the recipe names, relative to `base`.
+    /// Opens everything that the recipe names, relative to `base`; `shard` is this process's part of each batch.
     ///
     /// # Errors
     /// Files that cannot be read, and what does not fit together.
-    pub(super) fn new(loaded: Loaded, base: &Path, folder: &Path) -> Result<Self, TrainError> {
+    pub(super) fn new(
+        loaded: Loaded,
+        (base, folder): (&Path, &Path),
+        shard: Shard,
+    ) -> Result<Self, TrainError> {
         let recipe = &loaded.recipe;
         let path = base.join(&recipe.image.graph);
         let imported = Graph::load(&path).map_err(|error| TrainError::Model {
@@ -102,6 +111,11 @@ impl Setup {
             augmentations: recipe.data.augmentation.clone(),
             seed: recipe.seed,
             epochs: recipe.reinforced.epochs,
+            plain: false,
+        };
+        let views = match recipe.reinforced.plain {
+            true => views.plain(),
+            false => views,
         };
         let cached = folder.join(&recipe.reinforced.folder);
         let mut teachers = Vec::new();
@@ -116,9 +130,17 @@ impl Setup {
                 classes.as_ref(),
             )?);
         }
+        let neighbourhood = recipe.neighbourhood.as_ref().map(|near| {
+            let encoder = Encoder::open(&base.join(&near.model))?;
+            TeacherCache::new(encoder, views.clone(), &cached)
+        });
+        let neighbourhood = neighbourhood.transpose()?;
         let said = spec.clone();
         let probe = Student::new(imported.clone(), super::recipe::Trainable::All, false)?;
-        let options = options(&loaded, &probe, spec);
+        let options = LoaderOptions {
+            shard,
+            ..options(&loaded, &probe, spec)
+        };
         let plan = Plan::new(&source, &options)?;
         let mut hasher = Sha256::new();
         hasher.update(imported.to_bytes().map_err(TrainError::Setup)?);
@@ -132,6 +154,9 @@ impl Setup {
             hasher.update(&teacher.cache.encoder.sha256);
             hasher.update(teacher.texts.as_ref().map_or("", |texts| texts.sha256()));
         }
+        if let Some(near) = &neighbourhood {
+            hasher.update(&near.encoder.sha256);
+        }
         let inputs_sha256 = hex(&hasher.finalize());
         let setup = Self {
             source,
@@ -140,6 +165,7 @@ impl Setup {
             text_graph,
             classes,
             teachers,
+            neighbourhood,
             measure,
             options,
             plan,
@@ -386,6 +412,7 @@ fn teacher(
     Ok(Teacher {
         logit_scale: spec.logit_scale.or(of_model).unwrap_or(100.0),
         cache: TeacherCache::new(encoder, views.clone(), cached)?,
+        averaged: None,
         texts,
         classes,
         weight: spec.weight,
@@ -396,13 +423,14 @@ fn options(loaded: &Loaded, student: &Student, texts: Texts) -> LoaderOptions {
     let recipe = &loaded.recipe;
     let loss = &recipe.loss;
     let defaults = LoaderOptions::default();
+    let views_repeat = !recipe.teacher.is_empty() && !recipe.reinforced.plain;
     LoaderOptions {
         geometry: student.geometry,
         batch: recipe.optimiser.batch,
         seed: recipe.seed,
         views: recipe.data.views,
         augmentations: recipe.data.augmentation.clone(),
-        view_epochs: (!recipe.teacher.is_empty()).then_some(recipe.reinforced.epochs),
+        view_epochs: views_repeat.then_some(recipe.reinforced.epochs),
         texts: (loss.clip + loss.siglip + loss.affinity + loss.interactive + loss.caption > 0.0)
             .then_some(texts),
         pictures: !recipe.image.cached,

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
+
 use super::learner::Learner;
 use super::log::Log;
 use super::step::Optimiser;
@@ -10,6 +12,8 @@ use crate::TrainError;
 use crate::checkpoint::Saved;
 use crate::data::Position;
 use crate::optim::{Average, Moments};
+use crate::output::floats;
+use crate::recipe::hex;
 use crate::rng::Rng;
 
 /// Everything that a step changes.
@@ -71,17 +75,30 @@ impl State {
         saved.write(path, &entries(identity), &Rng::new(0))
     }
 
+    /// SHA-256 over all that trains, hexadecimal.
+    pub(super) fn sha256(&self) -> String {
+        let mut hasher = Sha256::new();
+        let all = 0..self.optimiser.moments.len();
+        all.filter_map(|index| self.data(index))
+            .for_each(|data| hasher.update(floats(data)));
+        hex(&hasher.finalize())
+    }
+
     /// The numbers of parameter `index`; `None` for one that does not train.
     fn data(&self, index: usize) -> Option<&[f32]> {
         self.learner.trains(index).then(|| self.learner.data(index))
     }
 
-    /// Reads the state at `path` into this one, which is at its start.
+    /// Takes the state that `bytes` of the file `path` hold into this one, which is at its start.
     ///
     /// # Errors
-    /// When the file cannot be read, is damaged, or is of another recipe or other inputs.
-    pub(super) fn load(&mut self, path: &Path, identity: &Identity) -> Result<(), TrainError> {
-        let (mut saved, _) = Saved::read(path, &entries(identity))?;
+    /// Bytes that are damaged, or of another recipe or other inputs.
+    pub(super) fn load(
+        &mut self,
+        (path, bytes): (&Path, &[u8]),
+        identity: &Identity,
+    ) -> Result<(), TrainError> {
+        let (mut saved, _) = Saved::parse(path, bytes, &entries(identity))?;
         self.take(&mut saved)
             .map_err(|message| TrainError::Checkpoint {
                 path: path.to_path_buf(),

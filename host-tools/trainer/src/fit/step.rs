@@ -9,12 +9,14 @@ use super::caption::{Captioner, asked};
 use super::learner::Learner;
 use super::objective::{Sum, Targets, sum};
 use super::recipe::{CAPTION, FitRecipe, Loss};
+use super::share::{self, add_up};
 use super::text_tower::{Group, TextTower};
 use super::tower::device;
 use crate::TrainError;
-use crate::loss::{Leaf, LossError, Tower, add, grad_cache};
+use crate::loss::{Leaf, LossError, Tower, add, grad_cache_through};
 use crate::model::{elements, unit_rows};
 use crate::optim::{Average, Moments, clip_by_global_norm, warm_cosine};
+use crate::ranks::Ranks;
 
 /// A loss, its parts and its gradients.
 pub(super) struct Gradients {
@@ -25,15 +27,16 @@ pub(super) struct Gradients {
     pub(super) gradients: Vec<Option<Vec<f32>>>,
 }
 
-/// Loss and gradients over all `pictures`, `chunk` of them at a time, and over the texts of `targets` that train.
+/// Loss and gradients of the whole batch, of which the blocks of `pictures`, one behind the other, and the texts of
+/// `targets` that train are this rank's share, `chunk` of them at a time.
 ///
 /// # Errors
 /// What the encoders and the losses return.
 pub(super) fn gradients(
     learner: &mut Learner,
     loss: &Loss,
-    (pictures, chunk): (&[f32], usize),
-    targets: &Targets,
+    (pictures, chunk): (&[&[f32]], usize),
+    (targets, ranks): (&Targets, &Ranks),
 ) -> Result<Gradients, TrainError> {
     learner.image.tower.prepare()?;
     let batch = Step {
@@ -41,18 +44,37 @@ pub(super) fn gradients(
         loss,
         pictures,
         targets,
+        ranks,
+        asked: ranks.gather(asked(&targets.ids))?.into_iter().sum(),
     };
-    match chunk >= pictures.len() / batch.learner.image.picture_len() {
-        true => batch.whole(),
-        false => batch.chunked(chunk),
+    let (mut found, captions) = match chunk >= batch.rows() {
+        true => batch.whole()?,
+        false => batch.chunked(chunk)?,
+    };
+    add_up(ranks, &mut found, batch.learner)?;
+    batch.add_captions(&mut found, captions)?;
+    Ok(found)
+}
+
+/// The numbers `range` of `blocks`, which are one behind the other.
+fn cut(blocks: &[&[f32]], range: Range<usize>) -> Vec<f32> {
+    let (mut found, mut start) = (Vec::with_capacity(range.len()), 0);
+    for block in blocks {
+        let place = |number: usize| number.clamp(start, start + block.len()) - start;
+        found.extend_from_slice(&block[place(range.start)..place(range.end)]);
+        start += block.len();
     }
+    found
 }
 
 struct Step<'a> {
     learner: &'a Learner,
     loss: &'a Loss,
-    pictures: &'a [f32],
+    pictures: &'a [&'a [f32]],
     targets: &'a Targets,
+    ranks: &'a Ranks,
+    /// Tokens that the decoder is asked for in the whole batch.
+    asked: usize,
 }
 
 impl Step<'_> {
@@ -62,11 +84,42 @@ impl Step<'_> {
         text.filter(|_| !self.targets.ids.is_empty())
     }
 
-    fn with(&self, texts: Tensor<2>) -> Targets {
-        Targets {
-            texts: Some(unit_rows(texts)),
+    /// Rows of this rank's pictures.
+    fn rows(&self) -> usize {
+        let numbers: usize = self.pictures.iter().map(|block| block.len()).sum();
+        numbers / self.learner.image.picture_len()
+    }
+
+    /// This rank's pictures `rows`, one behind the other.
+    fn inputs(&self, rows: Range<usize>) -> Vec<f32> {
+        let len = self.learner.image.picture_len();
+        cut(self.pictures, rows.start * len..rows.end * len)
+    }
+
+    /// The sum over the embeddings of all ranks, of which `images` and `texts` are this one's.
+    fn sum(&self, images: Tensor<2>, texts: Option<Tensor<2>>) -> Result<Sum, TrainError> {
+        let images = share::whole(self.ranks, images, self.targets.blocks())?;
+        let (loss, extras) = (self.loss, &self.learner.extras);
+        let Some(texts) = texts else {
+            return Ok(sum(loss, images, self.targets, extras)?);
+        };
+        let targets = Targets {
+            texts: Some(unit_rows(share::whole(self.ranks, texts, 1)?)),
             ..self.targets.clone()
+        };
+        Ok(sum(loss, images, &targets, extras)?)
+    }
+
+    /// Adds the caption loss, of which every rank has found its share.
+    fn add_captions(&self, found: &mut Gradients, share: f32) -> Result<(), TrainError> {
+        if self.learner.captioner.is_none() {
+            return Ok(());
         }
+        let mut sum = vec![share];
+        self.ranks.sum(&mut sum)?;
+        found.loss += self.loss.caption * sum[0];
+        self.loss.note(&mut found.parts, sum[0]);
+        Ok(())
     }
 
     fn leaves(&self) -> Vec<Option<&Tensor<1>>> {
@@ -95,7 +148,7 @@ impl Step<'_> {
             pictures,
             groups,
             &ids[rows],
-            asked(ids),
+            self.asked,
         )
     }
 
@@ -109,60 +162,42 @@ impl Step<'_> {
             .collect()
     }
 
-    /// All rows at once.
-    fn whole(&self) -> Result<Gradients, TrainError> {
-        let Self {
-            learner,
-            loss,
-            targets,
-            ..
-        } = self;
+    /// All rows at once; and the share of the caption loss, which the loss does not count.
+    fn whole(&self) -> Result<(Gradients, f32), TrainError> {
+        let (learner, ids) = (self.learner, &self.targets.ids);
         let captioner = learner.captioner.as_ref();
-        let (images, tokens) = learner
-            .image
-            .see(self.pictures, captioner.map(|captioner| captioner.image))?;
+        let tokens = captioner.map(|captioner| captioner.image);
+        let (images, tokens) = learner.image.see(&self.inputs(0..self.rows()), tokens)?;
         let groups = match self.texts() {
-            Some(text) => text.run(&targets.ids, &self.wanted(text))?,
+            Some(text) => text.run(ids, &self.wanted(text))?,
             None => Vec::new(),
         };
-        let Sum {
-            mut loss,
-            mut parts,
-        } = match self.texts() {
-            Some(text) => sum(
-                loss,
-                images,
-                &self.with(text.embeddings(&groups)),
-                &learner.extras,
-            )?,
-            None => sum(loss, images, targets, &learner.extras)?,
-        };
+        let texts = self.texts().map(|text| text.embeddings(&groups));
+        let Sum { mut loss, parts } = self.sum(images, texts)?;
+        let value = elements(loss.clone())[0];
+        let mut captions = 0.0;
         if let Some(captioner) = captioner {
-            let part = self.captions(captioner, tokens, &groups, 0..targets.ids.len())?;
-            self.loss.note(&mut parts, elements(part.clone())[0]);
+            let part = self.captions(captioner, tokens, &groups, 0..ids.len())?;
+            captions = elements(part.clone())[0];
             loss = loss + part.mul_scalar(self.loss.caption);
         }
-        let value = elements(loss.clone())[0];
         let found = loss.is_tracked().then(|| loss.backward());
         let of = |leaf: &Tensor<1>| found.as_ref().and_then(|found| leaf.gradient(found));
         let leaves = self.leaves().into_iter();
-        Ok(Gradients {
+        let found = Gradients {
             loss: value,
             parts,
             gradients: leaves.map(|leaf| leaf.and_then(of)).collect(),
-        })
+        };
+        Ok((found, captions))
     }
 
     /// Losses of the batch by GradCache, that of captions as a sum over chunks.
-    fn chunked(&self, chunk: usize) -> Result<Gradients, TrainError> {
-        let Self {
-            learner, targets, ..
-        } = self;
-        let len = learner.image.picture_len();
-        let of_rows = |rows: Range<usize>| &self.pictures[rows.start * len..rows.end * len];
-        let images = |rows: Range<usize>| learner.image.embed(of_rows(rows));
+    fn chunked(&self, chunk: usize) -> Result<(Gradients, f32), TrainError> {
+        let (learner, ids) = (self.learner, &self.targets.ids);
+        let images = |rows: Range<usize>| learner.image.embed(&self.inputs(rows));
         let texts = |rows: Range<usize>| match self.texts() {
-            Some(text) => text.embed(&targets.ids[rows]),
+            Some(text) => text.embed(&ids[rows]),
             None => Ok(Tensor::zeros([rows.len(), 1], &device())),
         };
         let all = self.leaves();
@@ -172,53 +207,50 @@ impl Step<'_> {
             .map(|leaf| *leaf as &dyn Leaf)
             .collect();
         let parts = RefCell::new(Vec::new());
-        let of_batch = |embeddings: Tensor<2>, targets: &Targets| {
-            let sum = sum(self.loss, embeddings, targets, &learner.extras)?;
+        let of_batch = |images: Tensor<2>, texts: Option<Tensor<2>>| {
+            let sum = self.sum(images, texts)?;
             *parts.borrow_mut() = sum.parts;
             Ok(sum.loss)
         };
         let image = Tower {
             encode: &images,
-            rows: self.pictures.len() / len,
+            rows: self.rows(),
             chunk,
         };
         let text = Tower {
             encode: &texts,
-            rows: targets.ids.len(),
+            rows: ids.len(),
             chunk,
         };
         let mut cached = match self.texts() {
-            Some(_) => grad_cache(
+            Some(_) => grad_cache_through(
                 [image, text],
-                |[images, texts]| of_batch(images, &self.with(texts)),
+                |[images, texts]| of_batch(images, Some(texts)),
                 &leaves,
             )?,
-            None => grad_cache([image], |[images]| of_batch(images, targets), &leaves)?,
+            None => grad_cache_through([image], |[images]| of_batch(images, None), &leaves)?,
         };
-        let mut parts = parts.into_inner();
+        let mut captions = 0.0;
         if let (Some(captioner), Some(text)) = (&learner.captioner, self.texts()) {
-            let mut sum = 0.0;
-            for start in (0..targets.ids.len()).step_by(chunk) {
-                let rows = start..targets.ids.len().min(start + chunk);
-                let (_, tokens) = learner
-                    .image
-                    .see(of_rows(rows.clone()), Some(captioner.image))?;
-                let groups = text.run(&targets.ids[rows.clone()], &self.wanted(text))?;
+            for start in (0..ids.len()).step_by(chunk) {
+                let rows = start..ids.len().min(start + chunk);
+                let inputs = self.inputs(rows.clone());
+                let (_, tokens) = learner.image.see(&inputs, Some(captioner.image))?;
+                let groups = text.run(&ids[rows.clone()], &self.wanted(text))?;
                 let part = self.captions(captioner, tokens, &groups, rows)?;
-                sum += elements(part.clone())[0];
+                captions += elements(part.clone())[0];
                 let found = part.mul_scalar(self.loss.caption).backward();
                 add(&mut cached.gradients, &leaves, &found);
             }
-            self.loss.note(&mut parts, sum);
-            cached.loss += self.loss.caption * sum;
         }
         let mut found = cached.gradients.into_iter();
         let of_leaf = |leaf: &Option<&Tensor<1>>| leaf.and_then(|_| found.next().flatten());
-        Ok(Gradients {
+        let found = Gradients {
             loss: cached.loss,
-            parts,
+            parts: parts.into_inner(),
             gradients: all.iter().map(of_leaf).collect(),
-        })
+        };
+        Ok((found, captions))
     }
 }
 

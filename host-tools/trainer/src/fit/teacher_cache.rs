@@ -12,7 +12,6 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use indicatif::ProgressBar;
 use pinhole_data::DataError;
 use pinhole_runtime::preprocess::InputGeometry;
 use rayon::prelude::*;
@@ -22,6 +21,7 @@ use super::encoder::{Encoder, unit};
 use super::source::Mixed;
 use crate::TrainError;
 use crate::data::{Augmentations, Draw, LoadError, Source};
+use crate::output::to_floats;
 use crate::recipe::hex;
 
 /// Bytes of a checksum.
@@ -37,6 +37,29 @@ pub(super) struct Views {
     pub(super) seed: u64,
     /// Epochs until views come again.
     pub(super) epochs: usize,
+    /// Whether all views of all epochs are the picture as it is.
+    pub(super) plain: bool,
+}
+
+impl Views {
+    /// The pictures as they are.
+    pub(super) fn plain(self) -> Self {
+        Self {
+            augmentations: Augmentations::default(),
+            // Nothing is drawn: another seed finds what is there.
+            seed: 0,
+            plain: true,
+            ..self
+        }
+    }
+
+    /// The epoch and view that stand for `view` of `epoch`.
+    fn place(&self, epoch: usize, view: usize) -> (usize, usize) {
+        match self.plain {
+            true => (0, 0),
+            false => (epoch % self.epochs, view),
+        }
+    }
 }
 
 /// One teacher's cache.
@@ -85,7 +108,7 @@ impl TeacherCache {
         view: usize,
         indices: &[usize],
     ) -> Result<Vec<f32>, TrainError> {
-        self.fill(epoch, view, indices, &ProgressBar::hidden())?;
+        self.fill(epoch, view, indices)?;
         let slots = self.slots(epoch, view)?;
         let mut rows = Vec::with_capacity(indices.len() * slots.width);
         for &index in indices {
@@ -115,33 +138,55 @@ impl TeacherCache {
         Ok(missing)
     }
 
-    /// Computes what is missing of `indices`, but for pictures that are broken; `bar` counts what was computed.
-    ///
-    /// # Errors
-    /// A source or a disk that cannot be read.
+    /// Computes what is missing of `indices`, but for pictures that are broken.
     pub(super) fn fill(
         &mut self,
         epoch: usize,
         view: usize,
         indices: &[usize],
-        bar: &ProgressBar,
     ) -> Result<(), TrainError> {
         let missing = self.missing(epoch, view, &indices.iter().copied().collect())?;
         for chunk in missing.chunks(CHUNK) {
-            let made: Result<Vec<_>, LoadError> = chunk
-                .par_iter()
-                .map(|&index| self.view(epoch, view, index))
-                .collect();
-            let made: Vec<(usize, Vec<f32>)> = made?.into_iter().flatten().collect();
-            let inputs: Vec<&[f32]> = made.iter().map(|(_, input)| input.as_slice()).collect();
-            let embeddings = self.encoder.pictures(&inputs)?;
-            let slots = self.slots(epoch, view)?;
-            for ((index, _), embedding) in made.iter().zip(embeddings) {
-                slots.write(*index, &unit(embedding))?;
-            }
-            bar.inc(chunk.len() as u64);
+            let made = self.embed(epoch, view, chunk)?;
+            self.keep(epoch, view, &made)?;
         }
         Ok(())
+    }
+
+    /// Unit rows of the samples `indices`, each with its sample, but for pictures that are broken.
+    ///
+    /// # Errors
+    /// A source that cannot be read.
+    pub(super) fn embed(
+        &self,
+        epoch: usize,
+        view: usize,
+        indices: &[usize],
+    ) -> Result<Vec<(usize, Vec<f32>)>, TrainError> {
+        let made: Result<Vec<_>, LoadError> = indices
+            .par_iter()
+            .map(|&index| self.view(epoch, view, index))
+            .collect();
+        let made: Vec<(usize, Vec<f32>)> = made?.into_iter().flatten().collect();
+        let inputs: Vec<&[f32]> = made.iter().map(|(_, input)| input.as_slice()).collect();
+        let embeddings = self.encoder.pictures(&inputs)?.into_iter().map(unit);
+        let indices = made.iter().map(|(index, _)| *index);
+        Ok(indices.zip(embeddings).collect())
+    }
+
+    /// Puts rows that [`TeacherCache::embed`] made on the disk.
+    ///
+    /// # Errors
+    /// A disk that refuses.
+    pub(super) fn keep(
+        &mut self,
+        epoch: usize,
+        view: usize,
+        rows: &[(usize, Vec<f32>)],
+    ) -> Result<(), TrainError> {
+        let slots = self.slots(epoch, view)?;
+        rows.iter()
+            .try_for_each(|(index, row)| slots.write(*index, row))
     }
 
     /// The teacher's input, `None` for a broken picture.
@@ -157,9 +202,10 @@ impl TeacherCache {
             Err(LoadError::Data(DataError::Picture { .. })) => return Ok(None),
             Err(error) => return Err(error),
         };
+        let (epoch, view) = views.place(epoch, view);
         let draw = Draw {
             seed: views.seed,
-            epoch: epoch % views.epochs,
+            epoch,
             id: &views.source.samples()[index].id,
             view,
         };
@@ -168,7 +214,7 @@ impl TeacherCache {
     }
 
     fn slots(&mut self, epoch: usize, view: usize) -> Result<&mut Slots, TrainError> {
-        let place = (epoch % self.views.epochs, view);
+        let place = self.views.place(epoch, view);
         if !self.files.contains_key(&place) {
             let made = std::fs::create_dir_all(&self.folder);
             made.map_err(TrainError::io("create", &self.folder))?;
@@ -230,12 +276,7 @@ impl Slots {
         if self.check(index, row) != check {
             return Ok(None);
         }
-        let numbers = row
-            .as_chunks()
-            .0
-            .iter()
-            .map(|bytes| f32::from_le_bytes(*bytes));
-        Ok(Some(numbers.collect()))
+        Ok(Some(to_floats(row)))
     }
 
     fn write(&mut self, index: usize, row: &[f32]) -> Result<(), TrainError> {

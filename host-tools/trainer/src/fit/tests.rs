@@ -16,6 +16,7 @@ use super::setup::rows;
 use super::step::gradients;
 use super::student::Student;
 use crate::network::fixture::{encoder, inputs, pictures};
+use crate::ranks::Ranks;
 use crate::rng::Rng;
 use crate::{TrainError, TrainOptions, fit};
 
@@ -171,7 +172,11 @@ fn chunks_of_a_quantised_step_with_siglip_and_distillation_give_the_gradients_of
             captioner: None,
         };
         let targets = targets(7);
-        let mut of = |chunk| gradients(&mut learner, loss, (&pictures, chunk), &targets).unwrap();
+        let mut of = |chunk| {
+            let alone = Ranks::alone();
+            let batch = (&[&pictures[..]][..], chunk);
+            gradients(&mut learner, loss, batch, (&targets, &alone)).unwrap()
+        };
         let (whole, chunked) = (of(7), of(3));
         assert!((whole.loss - chunked.loss).abs() < 1e-5 * whole.loss);
         assert_eq!(whole.gradients.len(), learner.image.tower.leaves.len() + 2);

@@ -7,14 +7,18 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use pinhole_graph::op::Binary;
 use pinhole_graph::{Graph, Node, Op, ValueId};
 use pinhole_quantize::Runner;
 
-use super::recipe::Trainable;
+use super::float::{Float, Part};
+use super::recipe::{Lora, Trainable};
 use crate::TrainError;
 use crate::network::quantised::{Quantised, Role};
-use crate::network::{Batch, Feed, Rules, batched, run};
+use crate::network::{Batch, Feed, Rules, batched, run, run_recomputed};
+use crate::rng::Rng;
+
+/// What is drawn for updates differs from what is drawn for other layers.
+const LORA_SEED: u64 = 0x10_4a;
 
 /// What the optimiser has to know of a leaf.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +46,8 @@ pub(super) struct Tower {
     pub(super) width: usize,
     /// The packed model of this step, whose rounding is followed.
     runner: Option<Runner>,
+    /// Whether cheap activations are computed again in the backward pass.
+    pub(super) recomputes: bool,
 }
 
 enum Network {
@@ -99,6 +105,7 @@ impl Tower {
             layers,
             width,
             runner: None,
+            recomputes: false,
         })
     }
 
@@ -118,6 +125,74 @@ impl Tower {
             network,
             leaves,
             runner: None,
+            recomputes: false,
+        }
+    }
+
+    /// Freezes what trains and adds low-rank updates to the matrices among it; a new last layer, where it `has_head`,
+    /// has nothing to keep and trains as a whole.
+    ///
+    /// # Errors
+    /// A graph without such a layer, or one that is quantised.
+    pub(super) fn adapt(
+        &mut self,
+        lora: &Lora,
+        has_head: bool,
+        seed: u64,
+    ) -> Result<(), TrainError> {
+        let lacks = |found: &str| {
+            let message = format!(
+                "found {found}, expected linear layers or convolutions of 1 × 1 in f32 for `lora`"
+            );
+            TrainError::Setup(format!("{}: {message}", self.graph.name))
+        };
+        let Network::Float(network) = &mut self.network else {
+            return Err(lacks("a quantised graph"));
+        };
+        let mut rng = Rng::new(seed ^ LORA_SEED);
+        let bases = self.leaves.len();
+        for index in 0..bases {
+            let leaf = &mut self.leaves[index];
+            let is_head = has_head && leaf.layer + 1 == self.layers;
+            if !leaf.trains || is_head {
+                continue;
+            }
+            leaf.trains = false;
+            match network.is_matrix(&self.graph, index) {
+                true => network.adapt(index, lora, &mut rng),
+                false => network.freeze(index),
+            }
+        }
+        let added = network.leaves[bases..].iter().map(|leaf| {
+            let of = network
+                .leaves
+                .iter()
+                .position(|base| base.value == leaf.value);
+            let base = &self.leaves[of.unwrap_or(0)];
+            let part = if leaf.part == Part::Down { "A" } else { "B" };
+            LeafInfo {
+                name: format!("{part} of {}", base.name),
+                decays: leaf.decays,
+                trains: true,
+                ..base.clone()
+            }
+        });
+        let added: Vec<LeafInfo> = added.collect();
+        if added.is_empty() {
+            return Err(lacks("none that trains"));
+        }
+        self.leaves.extend(added);
+        Ok(())
+    }
+
+    /// Weights that have a low-rank update.
+    pub(super) fn adapted(&self) -> usize {
+        match &self.network {
+            Network::Float(network) => {
+                let ups = network.leaves.iter().filter(|leaf| leaf.part == Part::Up);
+                ups.count()
+            }
+            Network::Quantised(_) => 0,
         }
     }
 
@@ -167,8 +242,20 @@ impl Tower {
     /// A node without a derivative.
     pub(super) fn run(&self, feed: Feed, wanted: &[ValueId]) -> Result<Vec<Batch>, TrainError> {
         match &self.network {
-            Network::Float(network) => run(&self.graph, network, feed, wanted),
-            Network::Quantised(network) => run(&self.graph, network.as_ref(), feed, wanted),
+            Network::Float(network) => self.through(network, feed, wanted),
+            Network::Quantised(network) => self.through(network.as_ref(), feed, wanted),
+        }
+    }
+
+    fn through(
+        &self,
+        rules: &impl Rules,
+        feed: Feed,
+        wanted: &[ValueId],
+    ) -> Result<Vec<Batch>, TrainError> {
+        match self.recomputes {
+            true => run_recomputed(&self.graph, rules, feed, wanted),
+            false => run(&self.graph, rules, feed, wanted),
         }
     }
 
@@ -189,7 +276,7 @@ impl Tower {
             (Network::Quantised(network), Some(runner)) => {
                 let pictures: Vec<&[f32]> = inputs.chunks_exact(len).collect();
                 let network = network.follow(&self.graph, runner, &pictures)?;
-                run(&self.graph, &network, feed, wanted)
+                self.through(&network, feed, wanted)
             }
             _ => self.run(feed, wanted),
         }
@@ -208,7 +295,7 @@ impl Tower {
         match &self.network {
             Network::Float(network) => {
                 let rules = Tables(network, tables);
-                run(&self.graph, &rules, Feed::Ids(ids), wanted)
+                self.through(&rules, Feed::Ids(ids), wanted)
             }
             Network::Quantised(_) => self.run(Feed::Ids(ids), wanted),
         }
@@ -276,123 +363,6 @@ fn layers(graph: &Graph) -> Vec<usize> {
     of_node.collect()
 }
 
-/// What input `place` of a node is to training: `Some(decays)` for a leaf.
-///
-/// The rows of a token table do not decay: those of tokens that no text of a batch has would shrink without a gradient.
-/// A table of one column marks tokens, and is none.
-fn leaf(node: &Node, place: usize, constant: &pinhole_graph::Tensor) -> Option<bool> {
-    let data = constant.as_f32()?;
-    let is_table = constant.shape.last().is_some_and(|&width| width > 1);
-    let several = data.len() > 1 && data.iter().all(|x| x.is_finite());
-    match (&node.op, place) {
-        (Op::Conv2d { .. } | Op::Linear { .. } | Op::MatMul { .. }, 1) => Some(true),
-        (Op::Conv2d { .. } | Op::Linear { .. }, 2) => Some(false),
-        (Op::LayerNorm { .. }, 1 | 2) => Some(false),
-        // A class token.
-        (Op::LayerNorm { .. }, 0) if several => Some(false),
-        (Op::Embedding, 1) if is_table => Some(false),
-        (Op::Attention { .. }, 3) if several => Some(false),
-        (Op::Concat { .. }, _) if several => Some(false),
-        (Op::Binary { function, .. }, _) if several => {
-            let trains = matches!(function, Binary::Add | Binary::Sub | Binary::Mul);
-            trains.then_some(false)
-        }
-        _ => None,
-    }
-}
-
-/// A graph in floats whose constants train.
-struct Float {
-    leaves: Vec<FloatLeaf>,
-    by_value: BTreeMap<ValueId, usize>,
-    constants: BTreeMap<ValueId, Batch>,
-}
-
-struct FloatLeaf {
-    value: ValueId,
-    shape: Vec<usize>,
-    /// The node that reads it first.
-    node: usize,
-    decays: bool,
-    data: Vec<f32>,
-    tensor: Tensor<1>,
-}
-
-impl Float {
-    fn new(graph: &Graph) -> Self {
-        let mut network = Self {
-            leaves: Vec::new(),
-            by_value: BTreeMap::new(),
-            constants: BTreeMap::new(),
-        };
-        for (index, node) in graph.nodes.iter().enumerate() {
-            for (place, &value) in node.inputs.iter().enumerate() {
-                network.take(graph, (index, node), (place, value));
-            }
-        }
-        network
-    }
-
-    fn take(
-        &mut self,
-        graph: &Graph,
-        (index, node): (usize, &Node),
-        (place, value): (usize, ValueId),
-    ) {
-        let constant = graph.values[value].constant.as_ref();
-        let Some((constant, data)) = constant.and_then(|x| Some((x, x.as_f32()?))) else {
-            return;
-        };
-        if self.by_value.contains_key(&value) || self.constants.contains_key(&value) {
-            return;
-        }
-        let now = tensor(data.to_vec());
-        let Some(decays) = leaf(node, place, constant) else {
-            self.constants
-                .insert(value, now.reshape(batched(1, &constant.shape)));
-            return;
-        };
-        self.by_value.insert(value, self.leaves.len());
-        self.leaves.push(FloatLeaf {
-            value,
-            shape: constant.shape.clone(),
-            node: index,
-            decays,
-            data: data.to_vec(),
-            tensor: now.require_grad(),
-        });
-    }
-
-    fn get(&self, value: ValueId) -> Option<Batch> {
-        if let Some(constant) = self.constants.get(&value) {
-            return Some(constant.clone());
-        }
-        let leaf = &self.leaves[*self.by_value.get(&value)?];
-        Some(leaf.tensor.clone().reshape(batched(1, &leaf.shape)))
-    }
-
-    fn set(&mut self, index: usize, data: Vec<f32>) {
-        let leaf = &mut self.leaves[index];
-        leaf.tensor = tensor(data.clone()).require_grad();
-        leaf.data = data;
-    }
-
-    fn write(&self, graph: &Graph, data: &[Vec<f32>]) -> Graph {
-        let mut graph = graph.clone();
-        for (leaf, data) in self.leaves.iter().zip(data) {
-            let now = pinhole_graph::Tensor::f32(&leaf.shape, data.clone());
-            graph.values[leaf.value].constant = Some(now);
-        }
-        graph
-    }
-}
-
-impl Rules for Float {
-    fn constant(&self, _node: &Node, value: ValueId) -> Batch {
-        self.get(value).expect("a constant of floats")
-    }
-}
-
 /// A graph in floats with other token tables.
 struct Tables<'a>(&'a Float, &'a BTreeMap<ValueId, Batch>);
 
@@ -450,8 +420,7 @@ impl Network {
     fn freeze(&mut self, index: usize) {
         match self {
             Self::Float(network) => {
-                let leaf = &mut network.leaves[index];
-                leaf.tensor = leaf.tensor.clone().detach();
+                network.freeze(index);
             }
             Self::Quantised(network) => network.freeze(index),
         }

@@ -95,6 +95,15 @@ pub fn grad_cache<const N: usize>(
     loss: impl FnOnce([Tensor<2>; N]) -> Result<Tensor<1>, LossError>,
     leaves: &[&dyn Leaf],
 ) -> Result<Cached, TrainError> {
+    grad_cache_through(towers, |embeddings| Ok(loss(embeddings)?), leaves)
+}
+
+/// [`grad_cache`] of a loss that may fail otherwise than on its inputs, as one that asks other processes.
+pub(crate) fn grad_cache_through<const N: usize>(
+    towers: [Tower; N],
+    loss: impl FnOnce([Tensor<2>; N]) -> Result<Tensor<1>, TrainError>,
+    leaves: &[&dyn Leaf],
+) -> Result<Cached, TrainError> {
     let mut caches = Vec::with_capacity(N);
     for tower in &towers {
         tower.check()?;

@@ -41,8 +41,8 @@ pub use distill::{
 };
 pub use energy::{EnergyForm, energy_loss, free_energy};
 pub use error::LossError;
-pub(crate) use grad_cache::add;
 pub use grad_cache::{Cached, Leaf, Tower, grad_cache};
+pub(crate) use grad_cache::{add, grad_cache_through};
 pub use groups::{group_loss, group_targets};
 pub use info_nce::{Negatives, info_nce, info_nce_loss};
 pub use mining::{Mining, triplet_loss_in_batch};

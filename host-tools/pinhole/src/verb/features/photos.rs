@@ -12,7 +12,7 @@ use pinhole_data::load_picture;
 use pinhole_trainer::features::{Matrix, Photos};
 use rayon::prelude::*;
 
-use super::Tower;
+use super::tower::Tower;
 use crate::failure::Outcome;
 use crate::pictures;
 
@@ -29,15 +29,21 @@ pub(super) fn photos(student: &Tower, teachers: &[Tower], folder: &Path) -> Outc
         .into_iter()
         .flatten()
         .collect();
-    let mut features = student.features_of(sharp.len(), &|index| Ok(sharp[index].clone()))?;
+    let mut features = student
+        .encoder
+        .features_of(sharp.len(), &|index| Ok(sharp[index].clone()))?;
     let mut sums = log_posteriors(student, &features);
     for teacher in teachers {
-        let seen = teacher.features_of(sharp.len(), &|index| Ok(sharp[index].clone()))?;
+        let seen = teacher
+            .encoder
+            .features_of(sharp.len(), &|index| Ok(sharp[index].clone()))?;
         let opinion = log_posteriors(teacher, &seen);
         sums.iter_mut().zip(opinion).for_each(|(sum, x)| *sum += x);
     }
     for side in LOW_SIDES {
-        let low = student.features_of(sharp.len(), &|index| Ok(shrunk(&sharp[index], side)))?;
+        let low = student
+            .encoder
+            .features_of(sharp.len(), &|index| Ok(shrunk(&sharp[index], side)))?;
         features.rows += low.rows;
         features.data.extend(low.data);
     }

@@ -28,7 +28,7 @@ use window::{Task, Window};
 pub struct LoaderOptions {
     /// The encoder's input: its size, and the mean and deviation that pictures are normalised by.
     pub geometry: InputGeometry,
-    /// Samples of a batch over all ranks; a multiple of their number.
+    /// Samples of a batch over all ranks, at least one for each.
     pub batch: usize,
     /// Which part of each batch this process gets.
     pub shard: Shard,

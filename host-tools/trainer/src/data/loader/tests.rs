@@ -222,7 +222,7 @@ fn the_ranks_together_see_what_one_process_sees() {
         ..options()
     };
     let one = load(Fixture::new(20), options.clone()).unwrap();
-    for ranks in [2, 3] {
+    for ranks in [2, 3, 4] {
         let parts: Vec<Vec<Batch>> = (0..ranks)
             .map(|rank| {
                 let shard = Shard { rank, ranks };

@@ -1,0 +1,167 @@
+//! `mpirun -n 2 pinhole train`: two processes train as one, end when one of them is killed, go on to the same bytes, and
+//! refuse to begin with different recipes. `./ci.sh mpi` runs them.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::fit::{PRODUCTS, fixture, product};
+use crate::{Ran, Sandbox, command, run};
+
+const STEPS: usize = 50;
+
+/// `mpirun` of several programs, each a number of processes and the arguments of `pinhole`.
+fn mpirun(programs: &[(usize, &[&str])]) -> Command {
+    let pinhole = command();
+    let mut mpirun = Command::new("mpirun");
+    for (place, (count, args)) in programs.iter().enumerate() {
+        mpirun.args([":"].iter().take(place));
+        mpirun.arg("-n").arg(count.to_string());
+        mpirun.arg(pinhole.get_program()).args(*args);
+    }
+    mpirun.current_dir(crate::root());
+    // Of Open MPI: a container's only user may start it, on fewer cores than processes, which then let each other run.
+    for variable in [
+        "OMPI_ALLOW_RUN_AS_ROOT",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM",
+        "OMPI_MCA_rmaps_base_oversubscribe",
+        "OMPI_MCA_mpi_yield_when_idle",
+    ] {
+        mpirun.env(variable, "1");
+    }
+    mpirun
+}
+
+fn two(args: &[&str]) -> Command {
+    mpirun(&[(2, args)])
+}
+
+fn ran(mut command: Command) -> Ran {
+    command.output().expect("mpirun starts").into()
+}
+
+/// The recipe of `pinhole train` in floats, of [`STEPS`] steps.
+fn recipe() -> (Sandbox, String) {
+    let sandbox = fixture();
+    let recipe = sandbox.path("recipe.toml");
+    let text = std::fs::read_to_string(&recipe).expect("a recipe");
+    let text = text.replace("[quantise]\npictures = 8\n", "");
+    let text = text.replace("steps = 30", &format!("steps = {STEPS}"));
+    let recipe = sandbox.file("recipe.toml", text);
+    (sandbox, recipe)
+}
+
+/// The column `name` of the log.
+fn column(sandbox: &Sandbox, name: &str) -> Vec<f32> {
+    let log = String::from_utf8(product(sandbox, "log.csv")).expect("UTF-8");
+    let mut lines = log.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let place = lines
+        .next()
+        .and_then(|names| names.iter().position(|x| *x == name));
+    let place = place.expect("the column");
+    lines
+        .map(|row| row[place].parse().expect("a number"))
+        .collect()
+}
+
+#[test]
+fn two_processes_have_the_loss_curve_of_one() {
+    let ((one, of_one), (many, of_many)) = (recipe(), recipe());
+    run(["train", &of_one]).done();
+    let said = ran(two(&["train", &of_many])).done();
+    assert_eq!(
+        said.matches(&format!("after {STEPS} steps")).count(),
+        1,
+        "{said}"
+    );
+    let (one, many) = (column(&one, "loss"), column(&many, "loss"));
+    assert_eq!((one.len(), many.len()), (STEPS, STEPS));
+    assert!(one[STEPS - 1] < 0.9 * one[0], "{one:?}");
+    let differences = one.iter().zip(&many).map(|(a, b)| (a - b).abs());
+    let worst = differences.fold(0f32, f32::max);
+    println!("largest difference of {STEPS} losses: {worst:e}");
+    assert!(worst < 1e-4, "{worst}");
+}
+
+#[test]
+fn a_run_of_which_one_process_is_killed_ends_and_goes_on_to_the_same_bytes() {
+    let ((whole, of_whole), (broken, of_broken)) = (recipe(), recipe());
+    let began = Instant::now();
+    ran(two(&["train", &of_whole])).done();
+    let took = began.elapsed();
+    let mut killed = 0;
+    for (round, share) in [9, 17, 23, 31, 37].into_iter().enumerate() {
+        let child = two(&["train", &of_broken, "--resume"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("mpirun starts");
+        std::thread::sleep(Duration::from_micros(took.as_micros() as u64 * share / 60));
+        killed += usize::from(kill(&child, round % 2));
+        let began = Instant::now();
+        let ran = Ran::from(child.wait_with_output().expect("it ends"));
+        assert!(began.elapsed() < Duration::from_secs(60), "{ran:?}");
+        assert!(ran.code == Some(0) || !broken.names().contains(&"image.phg".to_owned()));
+    }
+    assert!(killed > 2, "{killed} processes were killed");
+    ran(two(&["train", &of_broken, "--resume"])).done();
+    for name in PRODUCTS {
+        let (whole, broken) = (product(&whole, name), product(&broken, name));
+        assert!(!whole.is_empty() && whole == broken, "{name} differs");
+    }
+}
+
+/// Kills the process `rank` of `mpirun`, at once; false where it has ended.
+fn kill(mpirun: &Child, rank: usize) -> bool {
+    let wanted = format!("OMPI_COMM_WORLD_RANK={rank}");
+    let is_it = |pid: &str| {
+        let read = |name: &str| std::fs::read(Path::new("/proc").join(pid).join(name));
+        let status = String::from_utf8(read("status").unwrap_or_default()).unwrap_or_default();
+        let parent = format!("PPid:\t{}", mpirun.id());
+        let environment = read("environ").unwrap_or_default();
+        status.lines().any(|line| line == parent)
+            && environment
+                .split(|&byte| byte == 0)
+                .any(|x| x == wanted.as_bytes())
+    };
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let mut names = processes.filter_map(|entry| entry.file_name().into_string().ok());
+    let Some(pid) = names.find(|pid| is_it(pid)) else {
+        return false;
+    };
+    let status = Command::new("kill").args(["-KILL", &pid]).status();
+    status.expect("kill starts").success()
+}
+
+#[test]
+fn processes_with_different_recipes_are_refused_by_rank_and_host() {
+    let (sandbox, recipe) = recipe();
+    let text = std::fs::read_to_string(&recipe).expect("a recipe");
+    let other = sandbox.file("other.toml", text.replace("siglip = 1.0", "siglip = 2.0"));
+    let ran = ran(mpirun(&[(1, &["train", &recipe]), (1, &["train", &other])]));
+    assert!(
+        ran.code != Some(0) && !ran.stdout.contains("steps"),
+        "{ran:?}"
+    );
+    for part in [
+        "do not have the same recipe: rank 0 on ",
+        ", rank 1 on ",
+        "help: ",
+    ] {
+        assert!(
+            ran.stderr.contains(part),
+            "`{part}` is not in: {}",
+            ran.stderr
+        );
+    }
+    assert!(!sandbox.names().contains(&"out".to_owned()));
+}
+
+#[test]
+fn a_recipe_of_version_1_trains_in_one_process() {
+    let recipe = "models/lite0/recipe.toml";
+    let ran = ran(two(&["train", recipe, "--dry-run"]));
+    assert!(ran.code != Some(0), "{ran:?}");
+    let said = "found 2 processes of an MPI launcher, expected 1: a recipe of version 1";
+    assert!(ran.stderr.contains(said), "{}", ran.stderr);
+}

@@ -1,0 +1,277 @@
+//! Runs on several ranks, each a thread with a folder of its own, beside the same run in one process.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use pinhole_graph::Graph;
+
+use crate::fit::fixture::{Fixture, disturbed, options};
+use crate::fit::run::fit_on;
+use crate::ranks::threads::on_threads;
+use crate::{FitReport, TrainError, TrainOptions};
+
+const TEACHER: &str = "[[teacher]]\nmodel = \"teacher.phg\"\n";
+const TEXT: &str = "[text]\nmodel = \"text.phg\"\n";
+const AUGMENTED: &str = "[[data.augmentation]]\nkind = \"random_resized_crop\"\n";
+const HELD: &str =
+    "[data.evaluate]\nsource = { kind = \"folder\", path = \"held\", classes = true }\n";
+
+/// A folder for each of `count` ranks, as on hosts that share no disk.
+fn hosts(count: usize) -> Vec<Fixture> {
+    (0..count).map(|_| Fixture::new()).collect()
+}
+
+/// Trains on a rank for each of `hosts`.
+fn fit(
+    hosts: &[Fixture],
+    sections: &str,
+    options: impl Fn(usize) -> TrainOptions + Sync,
+) -> Vec<Result<FitReport, TrainError>> {
+    let recipes: Vec<_> = hosts.iter().map(|host| host.recipe(sections)).collect();
+    on_threads(hosts.len(), |ranks| {
+        let rank = ranks.rank();
+        fit_on(&recipes[rank], options(rank), ranks)
+    })
+}
+
+/// The rows of the first rank's log, with NaN for empty cells.
+fn log(hosts: &[Fixture]) -> Vec<Vec<f32>> {
+    let text = String::from_utf8(hosts[0].bytes("out/log.csv")).unwrap();
+    let row = |line: &str| line.split(',').map(|x| x.parse().unwrap_or(f32::NAN));
+    text.lines()
+        .skip(1)
+        .map(|line| row(line).collect())
+        .collect()
+}
+
+/// The largest difference of two logs, absolute for numbers below 1.
+fn difference(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let pairs = a.iter().zip(b).flat_map(|(a, b)| a.iter().zip(b));
+    pairs.fold(0.0, |worst, (a, b)| {
+        assert_eq!(a.is_nan(), b.is_nan());
+        match a.is_nan() {
+            true => worst,
+            false => worst.max((a - b).abs() / a.abs().max(1.0)),
+        }
+    })
+}
+
+fn assert_only_the_first_writes(hosts: &[Fixture]) {
+    for name in ["out", "reinforced"] {
+        let wrote: Vec<bool> = hosts.iter().map(|host| host.path(name).exists()).collect();
+        assert!(wrote[0] && !wrote[1..].contains(&true), "{name}: {wrote:?}");
+    }
+}
+
+#[test]
+fn two_ranks_have_the_loss_curve_of_one_over_fifty_steps() {
+    let optimiser = "[optimiser]\nsteps = 50\nbatch = 6\nchunk = 2\nlearning_rate = 3e-3\n\
+                     clip_norm = 1.0\nweight_decay = 0.01\nema = 0.9\n";
+    let sections = format!(
+        "[loss]\nsiglip = 1.0\nfeature = 1.0\nsup_con = 0.5\n{TEXT}{TEACHER}{AUGMENTED}{HELD}{optimiser}\
+         [reinforced]\nepochs = 3\n"
+    );
+    let (one, two) = (hosts(1), hosts(2));
+    for run in [&one, &two] {
+        for report in fit(run, &sections, |_| options()) {
+            assert_eq!(report.unwrap().steps, 50);
+        }
+    }
+    let (a, b) = (log(&one), log(&two));
+    let [first, last] = [1, a.len() - 2].map(|row| a[row][2]);
+    assert!(last < 0.8 * first, "{first} {last}");
+    let worst = difference(&a, &b);
+    assert!(worst < 1e-4, "{worst}");
+    assert_only_the_first_writes(&two);
+    let cache = |hosts: &[Fixture]| {
+        let folder = hosts[0].path("reinforced");
+        let files = std::fs::read_dir(folder).unwrap();
+        let mut files: Vec<_> = files
+            .map(|file| std::fs::read(file.unwrap().path()).unwrap())
+            .collect();
+        files.sort();
+        files
+    };
+    assert!(cache(&one) == cache(&two), "the teacher's rows differ");
+}
+
+#[test]
+fn every_loss_with_views_and_turns_is_that_of_one_on_even_and_uneven_shares() {
+    let names = [
+        "clip",
+        "siglip",
+        "sup_con",
+        "triplet",
+        "feature",
+        "affinity",
+        "interactive",
+        "contrastive_distill",
+        "relation",
+        "logits",
+        "transform",
+    ];
+    let weights: String = names.iter().map(|name| format!("{name} = 0.5\n")).collect();
+    let second = "[[teacher]]\nmodel = \"image.phg\"\nweight = 0.5\nprojection = true\n";
+    let optimiser = "[optimiser]\nsteps = 4\nbatch = 6\nchunk = 4\nlearning_rate = 1e-3\n";
+    let sections = format!(
+        "[loss]\n{weights}{TEACHER}{second}{TEXT}{AUGMENTED}[data]\nviews = 2\n{optimiser}"
+    );
+    let runs = [1, 2, 4, 6].map(|count| {
+        let hosts = hosts(count);
+        for report in fit(&hosts, &sections, |_| options()) {
+            report.unwrap();
+        }
+        log(&hosts)
+    });
+    for run in &runs[1..] {
+        let worst = difference(&runs[0], run);
+        assert!(worst < 1e-4, "{worst}");
+    }
+}
+
+#[test]
+fn a_quantised_encoder_trains_on_several_ranks() {
+    let optimiser = "[optimiser]\nsteps = 3\nbatch = 6\nlearning_rate = 1e-3\n";
+    let sections =
+        format!("[loss]\nfeature = 1.0\n{TEACHER}{optimiser}[quantise]\npictures = 12\n");
+    let (one, two) = (hosts(1), hosts(2));
+    for run in [&one, &two] {
+        for report in fit(run, &sections, |_| options()) {
+            assert!(report.unwrap().quantised);
+        }
+    }
+    // A rounding that falls the other way is a step of an integer.
+    let worst = difference(&log(&one), &log(&two));
+    assert!(worst < 1e-2, "{worst}");
+    assert_only_the_first_writes(&two);
+}
+
+/// Everything that has a state.
+fn stateful() -> String {
+    let optimiser =
+        "[optimiser]\nsteps = 6\nbatch = 6\nchunk = 2\nlearning_rate = 3e-3\nema = 0.5\n";
+    format!(
+        "[loss]\nsiglip = 1.0\nfeature = 1.0\n{TEACHER}{TEXT}{AUGMENTED}{HELD}{optimiser}[reinforced]\nepochs = 2\n"
+    )
+}
+
+#[test]
+fn ranks_of_which_one_is_told_to_stop_all_do_and_go_on_to_the_same_bytes() {
+    let (whole, broken) = (hosts(2), hosts(2));
+    for report in fit(&whole, &stateful(), |_| options()) {
+        report.unwrap();
+    }
+    let stopping = |rank| TrainOptions {
+        resume: true,
+        stop: Some(Arc::new(AtomicBool::new(rank == 1))),
+        ..options()
+    };
+    let mut stops = Vec::new();
+    while let [Err(first), Err(second)] = &fit(&broken, &stateful(), stopping)[..] {
+        let of = |error: &TrainError| match error {
+            TrainError::Interrupted { step, .. } => *step,
+            other => panic!("{other}"),
+        };
+        assert_eq!(of(first), of(second));
+        stops.push(of(first));
+        assert!(stops.len() < 9, "{stops:?}");
+    }
+    assert_eq!(stops, [0, 1, 2, 3, 4, 5]);
+    for name in [
+        "image.phg",
+        "log.csv",
+        "report.json",
+        "checkpoint.safetensors",
+    ] {
+        let name = format!("out/{name}");
+        assert!(
+            whole[0].bytes(&name) == broken[0].bytes(&name),
+            "{name} differs"
+        );
+    }
+    assert_only_the_first_writes(&broken);
+}
+
+#[test]
+fn ranks_with_another_recipe_other_pictures_or_models_are_refused_by_name() {
+    let sections = format!("[loss]\nfeature = 1.0\n{TEACHER}");
+    let told = |hosts: &[Fixture], recipes: [&Path; 2]| {
+        on_threads(2, |ranks| {
+            let rank = ranks.rank();
+            fit_on(recipes[rank], options(), ranks)
+                .unwrap_err()
+                .to_string()
+        })
+        .into_iter()
+        .inspect(|told| {
+            for part in ["rank 0 on thread 0 has ", "rank 1 on thread 1 has "] {
+                assert!(told.contains(part), "{told}");
+            }
+            assert!(!hosts[0].path("out").exists());
+        })
+        .collect::<Vec<_>>()
+    };
+    let hosts = hosts(2);
+    let recipes = [
+        hosts[0].recipe(&sections),
+        hosts[1].recipe(&sections.replace("1.0", "2.0")),
+    ];
+    let of = |recipes: &[std::path::PathBuf; 2]| told(&hosts, [&recipes[0], &recipes[1]]);
+    assert!(
+        of(&recipes)
+            .iter()
+            .all(|told| told.contains("same recipe:"))
+    );
+    let recipes = [hosts[0].recipe(&sections), hosts[1].recipe(&sections)];
+    let gone = hosts[1].path("pictures/red/0.png");
+    let picture = std::fs::read(&gone).unwrap();
+    std::fs::remove_file(&gone).unwrap();
+    let inputs = "same graph, pictures, texts and teachers:";
+    assert!(of(&recipes).iter().all(|told| told.contains(inputs)));
+    std::fs::write(gone, picture).unwrap();
+    let mut other: Graph = disturbed();
+    other.name = "other".to_owned();
+    other.save(hosts[1].path("image.phg")).unwrap();
+    assert!(of(&recipes).iter().all(|told| told.contains(inputs)));
+}
+
+#[test]
+fn a_rank_that_cannot_start_stops_the_others_with_its_reason() {
+    let hosts = hosts(2);
+    std::fs::remove_file(hosts[1].path("teacher.phg")).unwrap();
+    let found = fit(&hosts, &format!("[loss]\nfeature = 1.0\n{TEACHER}"), |_| {
+        options()
+    });
+    let told: Vec<String> = found
+        .into_iter()
+        .map(|x| x.unwrap_err().to_string())
+        .collect();
+    assert!(
+        told[0].starts_with("rank 1 on thread 1 stopped: "),
+        "{told:?}"
+    );
+    assert!(
+        told.iter().all(|told| told.contains("teacher.phg")),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn more_ranks_than_samples_of_a_batch_are_refused() {
+    let hosts = hosts(2);
+    let optimiser = "[optimiser]\nsteps = 2\nbatch = 1\nlearning_rate = 1e-3\n";
+    let found = fit(
+        &hosts,
+        &format!("[loss]\nfeature = 1.0\n{TEACHER}{optimiser}"),
+        |_| options(),
+    );
+    for error in found {
+        let told = error.unwrap_err().to_string();
+        assert!(
+            told.contains("`batch` is 1, expected a sample for each of 2 ranks"),
+            "{told}"
+        );
+    }
+}
