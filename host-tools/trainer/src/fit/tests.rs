@@ -492,6 +492,22 @@ fn what_does_not_fit_is_refused_with_what_to_do() {
 }
 
 #[test]
+fn activations_that_are_computed_again_change_no_number() {
+    let fixture = Fixture::new();
+    for rest in ["", "[quantise]\npictures = 12\n"] {
+        let of = |recompute: bool| {
+            let optimiser = format!(
+                "[optimiser]\nsteps = 3\nbatch = 6\nchunk = 4\nlearning_rate = 3e-3\nrecompute = {recompute}\n"
+            );
+            let sections = format!("[loss]\nfeature = 1.0\n{TEACHER}{optimiser}{rest}");
+            fixture.fit(&sections).unwrap();
+            fixture.bytes("out/log.csv")
+        };
+        assert!(of(true) == of(false), "{rest}");
+    }
+}
+
+#[test]
 fn rows_are_those_that_were_given() {
     assert_eq!(rows(vec![1.0; 12], 4).dims(), [3, 4]);
 }

@@ -38,11 +38,12 @@ fn fit(
 /// The rows of the first rank's log, with NaN for empty cells.
 fn log(hosts: &[Fixture]) -> Vec<Vec<f32>> {
     let text = String::from_utf8(hosts[0].bytes("out/log.csv")).unwrap();
-    let row = |line: &str| line.split(',').map(|x| x.parse().unwrap_or(f32::NAN));
-    text.lines()
-        .skip(1)
-        .map(|line| row(line).collect())
-        .collect()
+    let mut rows = Vec::new();
+    for line in text.lines().skip(1) {
+        let cells = line.split(',').map(|cell| cell.parse().unwrap_or(f32::NAN));
+        rows.push(cells.collect());
+    }
+    rows
 }
 
 /// The largest difference of two logs, absolute for numbers below 1.
