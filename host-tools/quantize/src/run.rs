@@ -4,7 +4,7 @@ use pinhole_graph::{Graph, ValueId};
 use pinhole_pack::{PackOptions, Packed, pack};
 use pinhole_runtime::interpreter::{AlignedBytes, InputError, Interpreter, Observer};
 use pinhole_runtime::kernel;
-use pinhole_runtime::model::format::DType;
+use pinhole_runtime::model::format::{DType, OpRecord};
 use pinhole_runtime::model::{Model, ValueView};
 
 use crate::{Input, QuantizeError};
@@ -114,23 +114,9 @@ impl Runner {
         only: Option<&[ValueId]>,
         see: &mut dyn FnMut(ValueId, &[f32]),
     ) -> Result<(), QuantizeError> {
-        let failed = |error: &dyn std::fmt::Display| QuantizeError::Run(error.to_string());
-        let model = Model::load(&self.bytes).map_err(|error| failed(&error))?;
+        let model = self.model()?;
         let mut arena = AlignedBytes::zeroed(model.arena_bytes());
-        let mut interpreter = Interpreter::new(&model, &mut arena, kernel::detect())
-            .map_err(|error| failed(&error))?;
-        let record = model
-            .inputs()
-            .next()
-            .map(|value| model.value(value))
-            .ok_or_else(|| failed(&"no input"))?;
-        self.check(index, input, record.dtype == DType::I32)?;
-        if self.dynamic {
-            interpreter
-                .set_tokens(input.len())
-                .map_err(|error| failed(&error))?;
-        }
-        write(&mut interpreter, &record, input).map_err(|error| failed(&error))?;
+        let mut interpreter = self.begin(&model, &mut arena, index, input)?;
         if let Input::Reals(reals) = input
             && let Some(Some(id)) = model
                 .inputs()
@@ -140,15 +126,136 @@ impl Runner {
         {
             see(*id, reals);
         }
-        interpreter.run_observed(&mut Eyes {
-            model: &model,
+        interpreter.run_observed(&mut self.eyes(&model, only, see));
+        Ok(())
+    }
+
+    /// The operator that writes `value`, by its place among them.
+    pub(crate) fn operator(&self, value: ValueId) -> Result<Option<usize>, QuantizeError> {
+        let writes = |op: &OpRecord| {
+            let written = self.graph_value.get(usize::from(op.output.get()));
+            written == Some(&Some(value))
+        };
+        Ok(self.model()?.ops().iter().position(writes))
+    }
+
+    /// Where everything lies that operators write: a run that stopped goes on in another model with the same plan.
+    pub(crate) fn plan(&self) -> Result<Plan, QuantizeError> {
+        let model = self.model()?;
+        let place = |op: &OpRecord| {
+            let value = model.value(op.output.get().into());
+            (value.offset, value.bytes)
+        };
+        Ok(Plan {
+            arena_bytes: model.arena_bytes(),
+            outputs: model.ops().iter().map(place).collect(),
+        })
+    }
+
+    /// Runs up to before operator `stop`, from where `stopped` is or from the start, and leaves `stopped` there; then, on a
+    /// copy, up to before operator `end`, showing `values`.
+    ///
+    /// # Errors
+    /// When the input has another length.
+    pub(crate) fn go_on(
+        &self,
+        (index, input): (usize, &Input),
+        stopped: &mut Option<Stopped>,
+        (stop, end): (usize, usize),
+        values: &[ValueId],
+        see: &mut dyn FnMut(ValueId, &[f32]),
+    ) -> Result<(), QuantizeError> {
+        let model = self.model()?;
+        let mut held = stopped.take().unwrap_or_else(|| Stopped {
+            arena: AlignedBytes::zeroed(model.arena_bytes()),
+            done: 0,
+        });
+        let mut interpreter = match held.done {
+            0 => self.begin(&model, &mut held.arena, index, input)?,
+            _ => self.interpreter(&model, &mut held.arena, input)?,
+        };
+        interpreter.run_part(held.done..stop, &mut Blind);
+        held.done = stop;
+        let mut arena = held.arena.clone();
+        let mut interpreter = self.interpreter(&model, &mut arena, input)?;
+        interpreter.run_part(stop..end, &mut self.eyes(&model, Some(values), see));
+        *stopped = Some(held);
+        Ok(())
+    }
+
+    fn model(&self) -> Result<Model<'_>, QuantizeError> {
+        Model::load(&self.bytes).map_err(|error| QuantizeError::Run(error.to_string()))
+    }
+
+    /// An interpreter of as many tokens as `input` has.
+    fn interpreter<'m, 'a>(
+        &self,
+        model: &Model<'m>,
+        arena: &'a mut [u8],
+        input: &Input,
+    ) -> Result<Interpreter<'m, 'a>, QuantizeError> {
+        let failed = |error: InputError| QuantizeError::Run(error.to_string());
+        let mut interpreter = Interpreter::new(model, arena, kernel::detect()).map_err(failed)?;
+        if self.dynamic {
+            interpreter.set_tokens(input.len()).map_err(failed)?;
+        }
+        Ok(interpreter)
+    }
+
+    /// An interpreter that `input` is written to.
+    fn begin<'m, 'a>(
+        &self,
+        model: &Model<'m>,
+        arena: &'a mut [u8],
+        index: usize,
+        input: &Input,
+    ) -> Result<Interpreter<'m, 'a>, QuantizeError> {
+        let record = model.inputs().next().map(|value| model.value(value));
+        let record = record.ok_or_else(|| QuantizeError::Run("no input".to_owned()))?;
+        self.check(index, input, record.dtype == DType::I32)?;
+        let mut interpreter = self.interpreter(model, arena, input)?;
+        write(&mut interpreter, &record, input)
+            .map_err(|error| QuantizeError::Run(error.to_string()))?;
+        Ok(interpreter)
+    }
+
+    fn eyes<'m, 'a, 's>(
+        &'m self,
+        model: &'m Model<'a>,
+        only: Option<&'m [ValueId]>,
+        see: &'s mut dyn FnMut(ValueId, &[f32]),
+    ) -> Eyes<'m, 'a, 's> {
+        Eyes {
+            model,
             graph_value: &self.graph_value,
             only,
             see,
             reals: Vec::new(),
-        });
-        Ok(())
+        }
     }
+}
+
+/// A run that stopped between two operators.
+#[derive(Clone, Debug)]
+pub(crate) struct Stopped {
+    arena: AlignedBytes,
+    /// Operators that have run.
+    done: usize,
+}
+
+/// The arena of a model, as far as a run that goes on needs it to be the same.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Plan {
+    pub(crate) arena_bytes: usize,
+    /// Offset and bytes of what each operator writes.
+    outputs: Vec<(usize, usize)>,
+}
+
+/// Sees nothing.
+struct Blind;
+
+impl Observer for Blind {
+    fn after_op(&mut self, _: usize, _: usize, _: &[u8]) {}
 }
 
 /// Writes an input that was checked.

@@ -27,6 +27,7 @@ use crate::kernel::Kernels;
 use crate::model::format::DType;
 use crate::model::{Model, ValueView};
 use core::fmt;
+use core::ops::Range;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Sees every operator of a run, for calibration, timing and comparison.
@@ -190,7 +191,13 @@ impl<'m, 'a> Interpreter<'m, 'a> {
 
     /// As [`Self::run`]; `observer` sees every operator.
     pub fn run_observed(&mut self, observer: &mut dyn Observer) {
-        for (index, op) in self.model.ops().iter().enumerate() {
+        self.run_part(0..self.model.ops().len(), observer);
+    }
+
+    /// As [`Self::run_observed`], the operators `part` alone. The arena has to hold what those before them left in it.
+    pub fn run_part(&mut self, part: Range<usize>, observer: &mut dyn Observer) {
+        let ops = self.model.ops().iter().enumerate();
+        for (index, op) in ops.skip(part.start).take(part.len()) {
             observer.before_op(index);
             let done = run::operator(&self.model, op, self.tokens, self.arena, self.kernels);
             debug_assert!(
