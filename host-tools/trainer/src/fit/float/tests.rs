@@ -59,10 +59,15 @@ fn updates_start_as_the_encoder_itself_and_alone_train() {
     let of = |student: &Student| elements(student.embed(&pictures).unwrap());
     assert_eq!(of(&plain.unwrap()), of(&adapted));
     let trained = trained(&adapted);
-    assert_eq!((trained.len(), adapted.tower.adapted()), (2 * MATRICES, MATRICES));
+    assert_eq!(
+        (trained.len(), adapted.tower.adapted()),
+        (2 * MATRICES, MATRICES)
+    );
     let numbers = trained.iter().map(|&index| adapted.tower.data(index).len());
     assert_eq!(numbers.sum::<usize>(), NUMBERS);
-    let names = trained.iter().map(|&index| &adapted.tower.leaves[index].name[..]);
+    let names = trained
+        .iter()
+        .map(|&index| &adapted.tower.leaves[index].name[..]);
     assert_eq!(
         names.take(2).collect::<Vec<_>>(),
         ["A of excite.0", "B of excite.0"]
