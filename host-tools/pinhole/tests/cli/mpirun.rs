@@ -46,6 +46,8 @@ fn recipe() -> (Sandbox, String) {
     let recipe = sandbox.path("recipe.toml");
     let text = std::fs::read_to_string(&recipe).expect("a recipe");
     let text = text.replace("[quantise]\npictures = 8\n", "");
+    // One picture a chunk, so that two processes sum in another order than one.
+    let text = text.replace("chunk = 2", "chunk = 1");
     let text = text.replace("steps = 30", &format!("steps = {STEPS}"));
     let recipe = sandbox.file("recipe.toml", text);
     (sandbox, recipe)
@@ -101,7 +103,6 @@ fn a_run_of_which_one_process_is_killed_ends_and_goes_on_to_the_same_bytes() {
         let began = Instant::now();
         let ran = Ran::from(child.wait_with_output().expect("it ends"));
         assert!(began.elapsed() < Duration::from_secs(60), "{ran:?}");
-        assert!(ran.code == Some(0) || !broken.names().contains(&"image.phg".to_owned()));
     }
     assert!(killed > 2, "{killed} processes were killed");
     ran(two(&["train", &of_broken, "--resume"])).done();

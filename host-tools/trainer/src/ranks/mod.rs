@@ -182,14 +182,6 @@ impl Ranks {
             .collect()
     }
 
-    /// Waits until all ranks are here.
-    ///
-    /// # Errors
-    /// A rank that is gone.
-    pub(crate) fn barrier(&self) -> Result<(), TrainError> {
-        self.gather(()).map(|_| ())
-    }
-
     /// Whether a rank says so.
     ///
     /// # Errors
@@ -235,7 +227,8 @@ impl Ranks {
         Ok(self.gather_bytes(&made)?.swap_remove(0))
     }
 
-    /// What every rank found, where none failed; else this rank's error, or that of the first that has one.
+    /// What every rank found, where none failed; else this rank's error, or that of the first that has one. No rank goes
+    /// on before all are here: the barrier.
     ///
     /// # Errors
     /// That, or a rank that is gone.
