@@ -37,7 +37,7 @@ ln -sfn "$photos/ai-benchmark" $out/photos
 
 # The last residual block and the last gate have half of the weights.
 pinhole import "$student/mobilenet_v3_small.onnx" --input-size 96 \
-    --drop-branch node_add_1097 --drop-branch node_mul_14 --out $out/student.phg
+    --drop-branch node_add_1097 --drop-branch node_mul_2043 --out $out/student.phg
 cp models/lite0/image.phm $out/teacher.phm
 if [[ ! -f $out/alike.phm ]]; then
     pinhole convert "$alike/tiny_vit_5m_224_in22k.onnx" \

@@ -96,7 +96,7 @@ fn measure(
     let seconds = start.elapsed().as_secs_f64() / 2.0;
     let graph = Graph::load(folder.join("graph.phg"))?;
     let picture: usize = graph.values[graph.inputs[0]].shape.iter().product();
-    let loaded = LOADED * batch * picture * size_of::<f32>() >> 20;
+    let loaded = (LOADED * batch * picture * size_of::<f32>()) >> 20;
     let way = if recompute == "true" {
         "recomputed"
     } else {

@@ -41,8 +41,8 @@ Examples:
     --pictures cifar10:$(pinhole data get cifar10) --out features/
 
 Writes prototypes, texts, pictures and photos.safetensors, lite1.safetensors and
-so on for teachers, and neighbourhood.safetensors. Files that are finished are kept: after an interruption
-the same command goes on with the next file.")]
+so on for teachers, and neighbourhood.safetensors. Files that are finished are
+kept: after an interruption the same command goes on with the next file.")]
 pub(crate) struct Args {
     /// Checkpoint of the image encoder, an EfficientNet-Lite with its classifier head.
     #[arg(long, value_name = "FILE")]

@@ -121,7 +121,7 @@ impl Run {
         ranks: Ranks,
     ) -> Result<Self, TrainError> {
         let recipe = &setup.loaded.recipe;
-        let graph = ranks.from_first(|| start(&setup, folder, options))?;
+        let graph = ranks.broadcast(|| start(&setup, folder, options))?;
         let start_sha256 = hex(&Sha256::digest(&graph));
         let graph = Graph::parse(Path::new("the start"), &graph)
             .map_err(|error| TrainError::Setup(error.to_string()))?;
@@ -166,7 +166,7 @@ impl Run {
             log: Log::new(&recipe.loss),
         };
         let checkpoint = folder.join(CHECKPOINT);
-        let saved = ranks.from_first(|| match options.resume && !options.dry_run {
+        let saved = ranks.broadcast(|| match options.resume && !options.dry_run {
             true if checkpoint.exists() => {
                 std::fs::read(&checkpoint).map_err(TrainError::io("read", &checkpoint))
             }

@@ -91,7 +91,7 @@ impl Run {
             let (cache, averaged) = (&mut teacher.cache, &teacher.averaged);
             let width = cache.encoder.width;
             let images = (0..views).map(|view| {
-                let found = ranks.from_first(|| {
+                let found = ranks.broadcast(|| {
                     let found = match averaged {
                         Some(means) => {
                             let means = samples.indices.iter().map(|&index| means.row(index));
@@ -163,7 +163,7 @@ impl Run {
             true => 1,
             false => setup.options.views,
         };
-        let found = self.ranks.from_first(|| {
+        let found = self.ranks.broadcast(|| {
             let mut jobs: Vec<Job> = Vec::new();
             for (index, cache) in setup.caches().enumerate() {
                 for (&epoch, samples) in &asked {

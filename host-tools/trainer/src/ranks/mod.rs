@@ -215,7 +215,7 @@ impl Ranks {
     ///
     /// # Errors
     /// What `make` returns, on every rank.
-    pub(crate) fn from_first(
+    pub(crate) fn broadcast(
         &self,
         make: impl FnOnce() -> Result<Vec<u8>, TrainError>,
     ) -> Result<Vec<u8>, TrainError> {

@@ -56,7 +56,7 @@ fn sums_are_taken_in_the_order_of_the_ranks() {
 fn the_first_rank_alone_makes_what_all_get_or_all_fail() {
     let made = |result: fn() -> Result<Vec<u8>, TrainError>| {
         on_threads(2, move |ranks| {
-            let made = ranks.from_first(|| {
+            let made = ranks.broadcast(|| {
                 assert!(ranks.is_first());
                 result()
             });
@@ -98,5 +98,5 @@ fn parts_are_one_behind_the_other_and_a_process_alone_has_all() {
     assert_eq!(parts.concat(), all);
     let alone = Ranks::alone();
     assert_eq!((alone.part(&all), alone.is_first()), (&all[..], true));
-    assert_eq!(alone.from_first(|| Ok(vec![1])).unwrap(), [1]);
+    assert_eq!(alone.broadcast(|| Ok(vec![1])).unwrap(), [1]);
 }
