@@ -376,6 +376,13 @@ impl Recipe {
                 ),
             ));
         }
+        if self.inputs.neighbourhood.is_some() && self.teacher.neighbours < 2 {
+            let found = self.teacher.neighbours;
+            let message = format!(
+                "is {found}, and the inputs name a `neighbourhood`, which is read for 2 and more"
+            );
+            faults.push(("neighbours", message));
+        }
         if self.loss.clip + self.loss.pictures + self.loss.groups == 0.0 {
             faults.push((
                 "loss",
@@ -450,6 +457,16 @@ mod tests {
         assert!(message.contains("`photos` is 5"), "{message}");
         let message = fault(&GOOD.replace("embedding = 8", "embedding = 8\nshared_centre = true"));
         assert!(message.contains("`shared_centre` needs"), "{message}");
+    }
+
+    #[test]
+    fn a_neighbourhood_that_nothing_reads_is_refused() {
+        let named = "[inputs]\nneighbourhood = \"n\"";
+        let text = GOOD.replace("[inputs]", named);
+        let message = fault(&text);
+        assert!(message.contains("`neighbours` is 1"), "{message}");
+        let read = text.replace("[loss]", "[teacher]\nneighbours = 2\n[loss]");
+        Recipe::parse(&read, Path::new("r.toml")).unwrap();
     }
 
     #[test]

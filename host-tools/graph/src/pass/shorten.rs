@@ -10,9 +10,14 @@ use crate::{Graph, Node, Op, ValueId};
 /// stays as it is where that fails.
 ///
 /// # Errors
-/// No node of the name, with those there are; a node that does not join a value with what is computed from it; an activation
+/// A quantised graph, whose layers were calibrated with the branch; no node of the name, with those there are; a node that does not join a value with what is computed from it; an activation
 /// behind it that is not ReLU.
 pub fn drop_branch(graph: &mut Graph, name: &str) -> Result<(), String> {
+    if graph.is_quantized() {
+        return Err(format!(
+            "found a quantised graph, expected one in f32 to leave out `{name}`"
+        ));
+    }
     let called = |node: &Node| node.name == name || graph.values[node.output].name == name;
     let Some(at) = graph.nodes.iter().position(called) else {
         let joints: Vec<&str> = (0..graph.nodes.len())
@@ -87,7 +92,7 @@ fn shortcut(graph: &Graph, at: usize) -> Option<(ValueId, Activation)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Tensor, pass::evaluate};
+    use crate::{QuantDType, QuantParams, Tensor, pass::evaluate};
 
     /// `x + tanh(x)·w`, then the same with the inputs of the sum exchanged, then a sum with ReLU behind it.
     fn network() -> Graph {
@@ -198,5 +203,12 @@ mod tests {
         let message = drop_branch(&mut graph, "first.w").unwrap_err();
         assert!(message.starts_with("`first.w` is Linear, expected a sum"));
         assert_eq!(graph, network());
+        graph.values[1].quant = Some(QuantParams {
+            dtype: QuantDType::I8,
+            scales: vec![0.1],
+            zero_point: 0,
+        });
+        let message = drop_branch(&mut graph, "first.sum").unwrap_err();
+        assert!(message.starts_with("found a quantised graph"), "{message}");
     }
 }

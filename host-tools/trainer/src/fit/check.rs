@@ -215,6 +215,11 @@ fn losses(recipe: &FitRecipe, faults: &mut Faults) {
         "contrastive_distill",
         "relation",
     ];
+    if recipe.reinforced.plain && recipe.reinforced.epochs > 1 {
+        let message =
+            "counts epochs of augmentation, and teachers see no augmentation with `plain = true`";
+        tell(faults, "reinforced.epochs", message);
+    }
     if recipe.neighbourhood.is_some() {
         if recipe.teacher.is_empty() {
             let message = "averages what teachers say, and there is no `[[teacher]]`";

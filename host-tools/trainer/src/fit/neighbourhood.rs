@@ -170,6 +170,9 @@ mod tests {
             message.contains("`plain = true` under [reinforced]"),
             "{message}"
         );
+        let both = SECTIONS.replace("plain = true", "plain = true\nepochs = 2");
+        let message = fixture.refused(&both);
+        assert!(message.contains("`reinforced.epochs` counts"), "{message}");
         let alone = "[loss]\nsup_con = 1.0\n[reinforced]\nplain = true\n";
         let message = fixture.refused(&format!("{alone}{NEAR}"));
         assert!(message.contains("there is no `[[teacher]]`"), "{message}");
