@@ -1,6 +1,8 @@
 //! A folder with small encoders, pictures and a recipe, for tests.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use image::{Rgb, RgbImage};
 use pinhole_graph::op::Reduce;
@@ -18,6 +20,21 @@ const TOKENS: usize = 8;
 pub(super) const WIDTH: usize = 6;
 /// Pictures in all.
 pub(super) const PICTURES: usize = 18;
+
+/// Every loss of pictures and texts.
+pub(super) const LOSSES: [&str; 11] = [
+    "clip",
+    "siglip",
+    "sup_con",
+    "triplet",
+    "feature",
+    "affinity",
+    "interactive",
+    "contrastive_distill",
+    "relation",
+    "logits",
+    "transform",
+];
 
 pub(super) struct Fixture(tempfile::TempDir);
 
@@ -81,6 +98,50 @@ impl Fixture {
     /// Runs the recipe with `sections`, from its start.
     pub(super) fn fit(&self, sections: &str) -> Result<FitReport, TrainError> {
         fit(&self.recipe(sections), options())
+    }
+
+    /// Runs the recipe with `sections`, stopped after every step and resumed: the steps that it stopped at.
+    pub(super) fn fit_in_pieces(&self, sections: &str) -> Vec<usize> {
+        let recipe = self.recipe(sections);
+        let stopping = || TrainOptions {
+            resume: true,
+            stop: Some(Arc::new(AtomicBool::new(true))),
+            ..options()
+        };
+        let mut stops = Vec::new();
+        while let Err(error) = fit(&recipe, stopping()) {
+            let TrainError::Interrupted { step, .. } = error else {
+                panic!("{error}");
+            };
+            stops.push(step);
+            assert!(!self.path("out/image.phg").exists());
+        }
+        stops
+    }
+
+    /// That a run in `other` has the bytes of this one in `products`, and a report, a log and weights as every run.
+    pub(super) fn same_products(&self, other: &Self, products: &[&str]) {
+        for name in ["image.phg", "log.csv", "report.json"]
+            .iter()
+            .chain(products)
+        {
+            let name = format!("out/{name}");
+            let (own, others) = (self.bytes(&name), other.bytes(&name));
+            assert!(own == others, "{name} differs");
+        }
+    }
+
+    /// That every recipe is refused with all of its parts.
+    pub(super) fn refuses(&self, cases: &[(String, &[&str])]) {
+        for (sections, expected) in cases {
+            let message = self.refused(sections);
+            for part in *expected {
+                assert!(
+                    message.contains(part),
+                    "{sections}\n{message}\nlacks {part}"
+                );
+            }
+        }
     }
 
     /// What a wrong recipe is told.

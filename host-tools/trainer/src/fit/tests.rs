@@ -1,14 +1,11 @@
 //! Whole runs on small encoders, and the gradients of a step.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
 use burn::tensor::Tensor;
 use pinhole_graph::Graph;
 use pinhole_quantize::{Options, quantize};
 
 use super::extras::Extras;
-use super::fixture::{Fixture, PICTURES, WIDTH, disturbed, options};
+use super::fixture::{Fixture, LOSSES, PICTURES, WIDTH, disturbed, options};
 use super::learner::Learner;
 use super::objective::{Opinion, Targets};
 use super::recipe::{Loss, Trainable};
@@ -18,7 +15,7 @@ use super::student::Student;
 use crate::network::fixture::{encoder, inputs, pictures};
 use crate::ranks::Ranks;
 use crate::rng::Rng;
-use crate::{TrainError, TrainOptions, fit};
+use crate::{TrainOptions, fit};
 
 const TEACHER: &str = "[[teacher]]\nmodel = \"teacher.phg\"\n";
 const TEXT: &str = "[text]\nmodel = \"text.phg\"\n";
@@ -87,20 +84,10 @@ fn contrast_with_frozen_texts_learns_classes() {
 #[test]
 fn every_loss_runs_in_one_step_and_is_logged() {
     let fixture = Fixture::new();
-    let names = [
-        "clip",
-        "siglip",
-        "sup_con",
-        "triplet",
-        "feature",
-        "affinity",
-        "interactive",
-        "contrastive_distill",
-        "relation",
-        "logits",
-        "transform",
-    ];
-    let weights: String = names.iter().map(|name| format!("{name} = 0.5\n")).collect();
+    let weights: String = LOSSES
+        .iter()
+        .map(|name| format!("{name} = 0.5\n"))
+        .collect();
     let second = "[[teacher]]\nmodel = \"image.phg\"\nweight = 0.5\nprojection = true\n";
     let optimiser =
         "[optimiser]\nepochs = 1\nbatch = 6\nchunk = 4\nlearning_rate = 1e-3\nema = 0.9\n";
@@ -119,7 +106,7 @@ fn every_loss_runs_in_one_step_and_is_logged() {
         .take(14)
         .map(|x| x.parse().unwrap())
         .collect();
-    assert_eq!(header[3..14], names);
+    assert_eq!(header[3..14], LOSSES);
     let sum: f32 = first[3..].iter().map(|part| 0.5 * part).sum();
     assert!((sum - first[2]).abs() < 1e-4 * sum, "{sum} {first:?}");
 }
@@ -299,32 +286,10 @@ fn stateful() -> String {
 fn a_run_that_stops_after_every_step_ends_with_the_bytes_of_one_that_does_not() {
     let (whole, broken) = (Fixture::new(), Fixture::new());
     whole.fit(&stateful()).unwrap();
-    let recipe = broken.recipe(&stateful());
-    let stopping = || TrainOptions {
-        resume: true,
-        stop: Some(Arc::new(AtomicBool::new(true))),
-        ..options()
-    };
-    let mut stops = Vec::new();
-    while let Err(error) = fit(&recipe, stopping()) {
-        let TrainError::Interrupted { step, .. } = error else {
-            panic!("{error}");
-        };
-        stops.push(step);
-        assert!(!broken.path("out/image.phg").exists());
-    }
+    let stops = broken.fit_in_pieces(&stateful());
     // Between the teacher's two epochs, and after every step but the last.
     assert_eq!(stops, [0, 1, 2, 3, 4, 5]);
-    for name in [
-        "image.phg",
-        "log.csv",
-        "loss.svg",
-        "report.json",
-        "checkpoint.safetensors",
-    ] {
-        let name = format!("out/{name}");
-        assert!(whole.bytes(&name) == broken.bytes(&name), "{name} differs");
-    }
+    whole.same_products(&broken, &["loss.svg", "checkpoint.safetensors"]);
 }
 
 #[test]
@@ -480,15 +445,7 @@ fn what_does_not_fit_is_refused_with_what_to_do() {
             &["gone.phm"],
         ),
     ];
-    for (sections, expected) in cases {
-        let message = fixture.refused(&sections);
-        for part in expected {
-            assert!(
-                message.contains(part),
-                "{sections}\n{message}\nlacks {part}"
-            );
-        }
-    }
+    fixture.refuses(&cases);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use pinhole_graph::Graph;
 
-use crate::fit::fixture::{Fixture, disturbed, options};
+use crate::fit::fixture::{Fixture, LOSSES, disturbed, options};
 use crate::fit::run::fit_on;
 use crate::ranks::threads::on_threads;
 use crate::{FitReport, TrainError, TrainOptions};
@@ -100,20 +100,10 @@ fn two_ranks_have_the_loss_curve_of_one_over_fifty_steps() {
 
 #[test]
 fn every_loss_with_views_and_turns_is_that_of_one_on_even_and_uneven_shares() {
-    let names = [
-        "clip",
-        "siglip",
-        "sup_con",
-        "triplet",
-        "feature",
-        "affinity",
-        "interactive",
-        "contrastive_distill",
-        "relation",
-        "logits",
-        "transform",
-    ];
-    let weights: String = names.iter().map(|name| format!("{name} = 0.5\n")).collect();
+    let weights: String = LOSSES
+        .iter()
+        .map(|name| format!("{name} = 0.5\n"))
+        .collect();
     let second = "[[teacher]]\nmodel = \"image.phg\"\nweight = 0.5\nprojection = true\n";
     let optimiser = "[optimiser]\nsteps = 4\nbatch = 6\nchunk = 4\nlearning_rate = 1e-3\n";
     let sections = format!(
