@@ -2,7 +2,7 @@
 
 use pinhole_graph::{Graph, ValueId};
 use pinhole_pack::{PackOptions, Packed, pack};
-use pinhole_runtime::interpreter::{AlignedBytes, InputError, Interpreter, Observer};
+use pinhole_runtime::interpreter::{AlignedBytes, InputError, Interpreter, Observer, Unobserved};
 use pinhole_runtime::kernel;
 use pinhole_runtime::model::format::{DType, OpRecord};
 use pinhole_runtime::model::{Model, ValueView};
@@ -174,7 +174,7 @@ impl Runner {
             0 => self.begin(&model, &mut held.arena, index, input)?,
             _ => self.interpreter(&model, &mut held.arena, input)?,
         };
-        interpreter.run_part(held.done..stop, &mut Blind);
+        interpreter.run_part(held.done..stop, &mut Unobserved);
         held.done = stop;
         let mut arena = held.arena.clone();
         let mut interpreter = self.interpreter(&model, &mut arena, input)?;
@@ -249,13 +249,6 @@ pub(crate) struct Plan {
     pub(crate) arena_bytes: usize,
     /// Offset and bytes of what each operator writes.
     outputs: Vec<(usize, usize)>,
-}
-
-/// Sees nothing.
-struct Blind;
-
-impl Observer for Blind {
-    fn after_op(&mut self, _: usize, _: usize, _: &[u8]) {}
 }
 
 /// Writes an input that was checked.

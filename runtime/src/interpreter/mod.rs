@@ -41,7 +41,8 @@ pub trait Observer {
 }
 
 /// Sees nothing.
-struct Unobserved;
+#[derive(Clone, Copy, Debug)]
+pub struct Unobserved;
 
 impl Observer for Unobserved {
     fn after_op(&mut self, _: usize, _: usize, _: &[u8]) {}

@@ -10,8 +10,8 @@ use crate::{Graph, Node, Op, ValueId};
 /// stays as it is where that fails.
 ///
 /// # Errors
-/// A quantised graph, whose layers were calibrated with the branch; no node of the name, with those there are; a node that does not join a value with what is computed from it; an activation
-/// behind it that is not ReLU.
+/// A quantised graph, whose layers were calibrated with the branch; no node of the name, with those there are; a node that
+/// does not join a value with what is computed from it; an activation behind it that is not ReLU.
 pub fn drop_branch(graph: &mut Graph, name: &str) -> Result<(), String> {
     if graph.is_quantized() {
         return Err(format!(
