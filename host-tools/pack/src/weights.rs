@@ -6,10 +6,13 @@ use pinhole_runtime::model::op::FloatWeights;
 /// Integer weights (n, k) row by row → blocks of `layout`.
 pub(crate) fn pack_s8(layout: WeightLayout, weights: &[i8], n: usize, k: usize) -> Vec<u8> {
     let mut packed = vec![0u8; layout.packed_bytes_s8(n, k).unwrap_or(0)];
-    for channel in 0..n {
-        for input in 0..k {
-            let weight = weights[channel * k + input];
-            packed[layout.offset_s8(n, k, channel, input)] = weight as u8;
+    let together = layout.group_inputs();
+    for (channel, row) in weights.chunks_exact(k.max(1)).take(n).enumerate() {
+        for (group, weights) in row.chunks(together).enumerate() {
+            let at = layout.offset_s8(n, k, channel, group * together);
+            for (place, &weight) in packed[at..].iter_mut().zip(weights) {
+                *place = weight as u8;
+            }
         }
     }
     packed

@@ -115,7 +115,7 @@ impl<'a> Runs<'a> {
         remaining: &[ValueId],
     ) -> Result<Vec<Vec<f64>>, QuantizeError> {
         let runner = Runner::new(graph)?;
-        let plan = runner.plan()?;
+        let plan = runner.plan();
         let hold = plan.arena_bytes.saturating_mul(self.inputs.len()) <= HELD_BYTES;
         if self.plan.as_ref() != Some(&plan) {
             self.stopped
@@ -123,16 +123,10 @@ impl<'a> Runs<'a> {
                 .for_each(|stopped| *lock(stopped) = None);
         }
         self.plan = Some(plan);
-        let places = |values: &[ValueId]| -> Result<Vec<usize>, QuantizeError> {
-            let places = values.iter().map(|&value| runner.operator(value));
-            let places = places.collect::<Result<Vec<_>, _>>()?;
-            Ok(places.into_iter().flatten().collect())
-        };
-        let stop = places(remaining)?.into_iter().min().unwrap_or(0);
-        let end = places(values)?
-            .into_iter()
-            .max()
-            .map_or(stop, |last| last + 1);
+        let place = |&value: &ValueId| runner.operator(value);
+        let stop = remaining.iter().filter_map(place).min().unwrap_or(0);
+        let last = values.iter().filter_map(place).max();
+        let end = last.map_or(stop, |last| last + 1);
         means(graph, values, self.inputs.len(), &|index, see| {
             let mut stopped = lock(&self.stopped[index]);
             let input = (index, self.inputs[index]);

@@ -6,13 +6,25 @@ use pinhole_runtime::interpreter::{AlignedBytes, InputError, Interpreter, Observ
 use pinhole_runtime::kernel;
 use pinhole_runtime::model::format::{DType, OpRecord};
 use pinhole_runtime::model::{Model, ValueView};
+use self_cell::self_cell;
 
 use crate::{Input, QuantizeError};
+
+self_cell!(
+    /// A model beside its bytes, which are checked once and not at every run.
+    struct Loaded {
+        owner: AlignedBytes,
+        #[covariant]
+        dependent: Model,
+    }
+
+    impl {Debug}
+);
 
 /// A packed graph and the way back from its values to the graph's.
 #[derive(Debug)]
 pub struct Runner {
-    bytes: AlignedBytes,
+    loaded: Loaded,
     packed: Packed,
     /// For each model value, the graph value that it holds.
     graph_value: Vec<Option<ValueId>>,
@@ -35,7 +47,9 @@ impl Runner {
             )));
         };
         let bytes = AlignedBytes::from_slice(&packed.bytes);
-        let model = Model::load(&bytes).map_err(|error| QuantizeError::Run(error.to_string()))?;
+        let loaded = Loaded::try_new(bytes, |bytes| Model::load(bytes))
+            .map_err(|error| QuantizeError::Run(error.to_string()))?;
+        let model = loaded.borrow_dependent();
         let mut graph_value = Vec::new();
         for (value, mapped) in packed.value_map.iter().enumerate() {
             if let Some(mapped) = *mapped {
@@ -51,7 +65,7 @@ impl Runner {
         }
         let input_len = graph.values[input].shape.iter().product();
         Ok(Self {
-            bytes,
+            loaded,
             packed,
             graph_value,
             input_len,
@@ -114,9 +128,9 @@ impl Runner {
         only: Option<&[ValueId]>,
         see: &mut dyn FnMut(ValueId, &[f32]),
     ) -> Result<(), QuantizeError> {
-        let model = self.model()?;
+        let model = self.model();
         let mut arena = AlignedBytes::zeroed(model.arena_bytes());
-        let mut interpreter = self.begin(&model, &mut arena, index, input)?;
+        let mut interpreter = self.begin(model, &mut arena, index, input)?;
         if let Input::Reals(reals) = input
             && let Some(Some(id)) = model
                 .inputs()
@@ -126,30 +140,30 @@ impl Runner {
         {
             see(*id, reals);
         }
-        interpreter.run_observed(&mut self.eyes(&model, only, see));
+        interpreter.run_observed(&mut self.eyes(model, only, see));
         Ok(())
     }
 
     /// The operator that writes `value`, by its place among them.
-    pub(crate) fn operator(&self, value: ValueId) -> Result<Option<usize>, QuantizeError> {
+    pub(crate) fn operator(&self, value: ValueId) -> Option<usize> {
         let writes = |op: &OpRecord| {
             let written = self.graph_value.get(usize::from(op.output.get()));
             written == Some(&Some(value))
         };
-        Ok(self.model()?.ops().iter().position(writes))
+        self.model().ops().iter().position(writes)
     }
 
     /// Where everything lies that operators write: a run that stopped goes on in another model with the same plan.
-    pub(crate) fn plan(&self) -> Result<Plan, QuantizeError> {
-        let model = self.model()?;
+    pub(crate) fn plan(&self) -> Plan {
+        let model = self.model();
         let place = |op: &OpRecord| {
             let value = model.value(op.output.get().into());
             (value.offset, value.bytes)
         };
-        Ok(Plan {
+        Plan {
             arena_bytes: model.arena_bytes(),
             outputs: model.ops().iter().map(place).collect(),
-        })
+        }
     }
 
     /// Runs up to before operator `stop`, from where `stopped` is or from the start, and leaves `stopped` there; then, on a
@@ -165,26 +179,26 @@ impl Runner {
         values: &[ValueId],
         see: &mut dyn FnMut(ValueId, &[f32]),
     ) -> Result<(), QuantizeError> {
-        let model = self.model()?;
+        let model = self.model();
         let mut held = stopped.take().unwrap_or_else(|| Stopped {
             arena: AlignedBytes::zeroed(model.arena_bytes()),
             done: 0,
         });
         let mut interpreter = match held.done {
-            0 => self.begin(&model, &mut held.arena, index, input)?,
-            _ => self.interpreter(&model, &mut held.arena, input)?,
+            0 => self.begin(model, &mut held.arena, index, input)?,
+            _ => self.interpreter(model, &mut held.arena, input)?,
         };
         interpreter.run_part(held.done..stop, &mut Unobserved);
         held.done = stop;
         let mut arena = held.arena.clone();
-        let mut interpreter = self.interpreter(&model, &mut arena, input)?;
-        interpreter.run_part(stop..end, &mut self.eyes(&model, Some(values), see));
+        let mut interpreter = self.interpreter(model, &mut arena, input)?;
+        interpreter.run_part(stop..end, &mut self.eyes(model, Some(values), see));
         *stopped = Some(held);
         Ok(())
     }
 
-    fn model(&self) -> Result<Model<'_>, QuantizeError> {
-        Model::load(&self.bytes).map_err(|error| QuantizeError::Run(error.to_string()))
+    fn model(&self) -> &Model<'_> {
+        self.loaded.borrow_dependent()
     }
 
     /// An interpreter of as many tokens as `input` has.

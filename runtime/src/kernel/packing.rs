@@ -59,6 +59,14 @@ impl WeightLayout {
         }
     }
 
+    /// Inputs of one channel that stand together.
+    pub fn group_inputs(self) -> usize {
+        match self {
+            Self::Generic => GROUP_INPUTS,
+            Self::Aarch64 => aarch64::GROUP_INPUTS,
+        }
+    }
+
     /// Channels and inputs that are stored for an (n, k) matrix, padding among them.
     pub fn stored(self, n: usize, k: usize) -> [usize; 2] {
         match self {
