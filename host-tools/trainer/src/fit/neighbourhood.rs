@@ -159,6 +159,8 @@ mod tests {
         let plain = fixture.bytes("out/log.csv");
         assert_eq!(files(&format!("{SECTIONS}{NEAR}")), 2);
         assert!(fixture.bytes("out/log.csv") != plain);
+        let itself = NEAR.replace("image.phg", "teacher.phg");
+        assert_eq!(files(&format!("{SECTIONS}{itself}")), 1, "it says so once");
     }
 
     #[test]

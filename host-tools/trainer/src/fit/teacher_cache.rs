@@ -69,7 +69,7 @@ pub(super) struct TeacherCache {
     views: Views,
     folder: PathBuf,
     /// Of everything but epoch and view.
-    key: String,
+    pub(super) key: String,
     /// By epoch and view.
     files: BTreeMap<(usize, usize), Slots>,
 }
