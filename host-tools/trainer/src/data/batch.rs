@@ -4,7 +4,7 @@ use image::RgbImage;
 use pinhole_data::DataError;
 
 use super::error::LoadError;
-use super::loader::LoaderOptions;
+use super::loader::{LoaderOptions, Pictures};
 use super::order::Position;
 use super::seed::Draw;
 use super::source::{Broken, Source};
@@ -29,7 +29,7 @@ pub struct Batch {
     pub next: Position,
     /// The samples' indices in [`Source::samples`].
     pub indices: Vec<usize>,
-    /// The normalised pictures of each view, each (n, height, width, 3); none where [`LoaderOptions::pictures`] says so.
+    /// The normalised pictures of each view, each (n, height, width, 3); none but with [`Pictures::Kept`].
     pub views: Vec<Vec<f32>>,
     /// The texts; all `None` where none were asked for.
     pub captions: Vec<Option<String>>,
@@ -42,7 +42,7 @@ pub struct Batch {
 /// Pictures for [`crate::loss::transform_loss`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Transformed {
-    /// (n, height, width, 3), normalised.
+    /// (n, height, width, 3), normalised; none but with [`Pictures::Kept`].
     pub pictures: Vec<f32>,
     /// What was done to each.
     pub transforms: Vec<Transform>,
@@ -122,21 +122,15 @@ impl Job {
         place: usize,
         broken: &mut dyn FnMut(usize, Broken),
     ) -> Result<Row, LoadError> {
-        let draw = |index: usize| Draw {
-            seed: self.options.seed,
-            epoch,
-            id: &self.source.samples()[index].id,
-            view: 0,
-        };
         let mut index = self.usable[place];
-        if !self.options.pictures {
-            return Ok(self.row_with(index, Vec::new(), None, draw(index)));
+        if self.options.pictures == Pictures::Unread {
+            return Ok(self.row_with(index, Vec::new(), None, self.draw(epoch, index)));
         }
-        let mut replacement = draw(index).rng("replacement");
+        let mut replacement = self.draw(epoch, index).rng("replacement");
         let mut attempts = 0;
         loop {
             let found = match self.source.picture(index) {
-                Ok(picture) => return self.row_of(index, &picture, draw(index)),
+                Ok(picture) => return self.row_of(index, &picture, self.draw(epoch, index)),
                 Err(LoadError::Data(error @ DataError::Picture { .. })) => Broken {
                     place: self.source.place(index),
                     reason: error.to_string(),
@@ -155,26 +149,65 @@ impl Job {
         }
     }
 
+    /// What is drawn for sample `index` in `epoch`, for the first view of it.
+    fn draw(&self, epoch: usize, index: usize) -> Draw<'_> {
+        Draw {
+            seed: self.options.seed,
+            epoch,
+            id: &self.source.samples()[index].id,
+            view: 0,
+        }
+    }
+
     fn row_of(&self, index: usize, picture: &RgbImage, draw: Draw) -> Result<Row, LoadError> {
         let options = &self.options;
-        let mut views = Vec::with_capacity(options.views);
-        for view in 0..options.views {
-            let epoch = view_epoch(draw.epoch, options.view_epochs);
-            let draw = Draw {
-                view,
-                epoch,
-                ..draw
-            };
-            let pixels = options
-                .augmentations
-                .view(picture, &options.geometry, draw)?;
-            views.push(pixels.normalised(&options.geometry));
-        }
-        let transformed = match options.transforms {
-            true => Some(self.transformed(&views[0], draw)?),
-            false => None,
+        let kept = match options.pictures {
+            Pictures::Kept => options.views,
+            Pictures::Unread | Pictures::Checked => 0,
+        };
+        let views: Result<Vec<_>, LoadError> = (0..kept)
+            .map(|view| self.view(picture, view, draw))
+            .collect();
+        let views = views?;
+        let transformed = match (options.transforms, views.first()) {
+            (true, Some(view)) => Some((self.transformed(view, draw)?, transform(draw))),
+            (true, None) => Some((Vec::new(), transform(draw))),
+            (false, _) => None,
         };
         Ok(self.row_with(index, views, transformed, draw))
+    }
+
+    /// The normalised picture of sample `index` in view `block` of `epoch`; behind the views comes the first of them
+    /// transformed.
+    ///
+    /// # Errors
+    /// A source that cannot be read, or a broken picture.
+    pub(crate) fn picture(
+        &self,
+        epoch: usize,
+        index: usize,
+        block: usize,
+    ) -> Result<Vec<f32>, LoadError> {
+        let (picture, draw) = (self.source.picture(index)?, self.draw(epoch, index));
+        match block < self.options.views {
+            true => self.view(&picture, block, draw),
+            false => self.transformed(&self.view(&picture, 0, draw)?, draw),
+        }
+    }
+
+    /// `view` of a picture, normalised.
+    fn view(&self, picture: &RgbImage, view: usize, draw: Draw) -> Result<Vec<f32>, LoadError> {
+        let options = &self.options;
+        let epoch = view_epoch(draw.epoch, options.view_epochs);
+        let draw = Draw {
+            view,
+            epoch,
+            ..draw
+        };
+        let pixels = options
+            .augmentations
+            .view(picture, &options.geometry, draw)?;
+        Ok(pixels.normalised(&options.geometry))
     }
 
     /// The row of a sample whose pictures were made.
@@ -197,18 +230,21 @@ impl Job {
         }
     }
 
-    fn transformed(&self, view: &[f32], draw: Draw) -> Result<(Vec<f32>, Transform), LoadError> {
-        let mut rng = draw.rng("transform");
-        let transform = Transform {
-            quarters: rng.index(QUARTERS),
-            flipped: rng.index(2) == 1,
-        };
+    fn transformed(&self, view: &[f32], draw: Draw) -> Result<Vec<f32>, LoadError> {
         let side = usize::from(self.options.geometry.width);
-        let pixels = transform
+        transform(draw)
             .apply(view, side)
             .map_err(|error| LoadError::Settings {
                 faults: vec![format!("`transforms`: {error}")],
-            })?;
-        Ok((pixels, transform))
+            })
+    }
+}
+
+/// What is done to the first view that comes transformed.
+fn transform(draw: Draw) -> Transform {
+    let mut rng = draw.rng("transform");
+    Transform {
+        quarters: rng.index(QUARTERS),
+        flipped: rng.index(2) == 1,
     }
 }

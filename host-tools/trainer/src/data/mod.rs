@@ -37,7 +37,7 @@ pub use augment::{
 pub use batch::{Batch, Transformed};
 pub use error::LoadError;
 pub(crate) use loader::Plan;
-pub use loader::{Loader, LoaderOptions};
+pub use loader::{Loader, LoaderOptions, Pictures};
 pub use order::{Position, Shard};
 pub use pixels::Pixels;
 pub use seed::Draw;

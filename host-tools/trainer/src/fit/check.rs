@@ -231,6 +231,23 @@ fn losses(recipe: &FitRecipe, faults: &mut Faults) {
             tell(faults, "neighbourhood", message);
         }
     }
+    if recipe.data.kept_mib.is_some() {
+        for (given, what) in [
+            (
+                recipe.optimiser.chunk.is_none(),
+                "there is no `chunk` under [optimiser], so that a step needs all of them",
+            ),
+            (
+                recipe.image.cached,
+                "`image.cached` keeps what the encoder gives instead",
+            ),
+        ] {
+            if given {
+                let message = format!("bounds the pictures of a batch of chunks, and {what}");
+                tell(faults, "data.kept_mib", message);
+            }
+        }
+    }
     if recipe.optimiser.batch == 1 && recipe.data.views == 1 {
         for name in of(&in_batch) {
             let message = format!(

@@ -18,12 +18,13 @@ const DATA: &str = "[[data.train]]\nkind = \"table\"\npath = \"captions.csv\"\n"
 const TEXT: &str = "[text]\nnew = { layers = 1, width = 16, heads = 2, max_tokens = 10 }\n";
 const CAPTION: &str = "[caption]\nlayers = 1\nheads = 2\nqueries = 4\nheld = 4\n";
 const LOSS: &str = "[loss]\nclip = 1.0\ncaption = 2.0\n";
-const SHORT: &str = "[optimiser]\nsteps = 4\nbatch = 6\nlearning_rate = 3e-3\nema = 0.5\n";
+pub(super) const SHORT: &str =
+    "[optimiser]\nsteps = 4\nbatch = 6\nlearning_rate = 3e-3\nema = 0.5\n";
 const LONG: &str =
     "[optimiser]\nsteps = 150\nbatch = 12\nlearning_rate = 1e-2\nwarmup = 5\nclip_norm = 1.0\n";
 
 /// A picture for each caption, and `captions.csv`.
-fn fixture() -> Fixture {
+pub(super) fn fixture() -> Fixture {
     let fixture = Fixture::new();
     std::fs::create_dir_all(fixture.path("spots")).unwrap();
     let mut rng = Rng::new(12);
@@ -47,6 +48,11 @@ fn fixture() -> Fixture {
     fixture
 }
 
+/// The sections of a run that captions pictures, but for the optimiser's.
+pub(super) fn captioned() -> String {
+    format!("{DATA}{TEXT}{CAPTION}{LOSS}")
+}
+
 fn spot(colour: usize, side: usize, rng: &mut Rng) -> RgbImage {
     RgbImage::from_fn(12, 12, |x, _| {
         let mut pixel = [0u8; 3].map(|_| (60.0 * rng.unit()) as u8);
@@ -58,9 +64,7 @@ fn spot(colour: usize, side: usize, rng: &mut Rng) -> RgbImage {
 }
 
 fn run(fixture: &Fixture, sections: &str) -> FitReport {
-    fixture
-        .fit(&format!("{DATA}{TEXT}{CAPTION}{LOSS}{sections}"))
-        .unwrap()
+    fixture.fit(&format!("{}{sections}", captioned())).unwrap()
 }
 
 #[test]

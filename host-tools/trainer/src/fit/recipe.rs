@@ -284,6 +284,9 @@ pub struct Data {
     pub views: usize,
     /// Threads that load; as many as the machine runs at once without it.
     pub threads: Option<usize>,
+    /// MiB that pictures may take, those of the batches that are made ahead among them, before those of a batch of
+    /// chunks are made anew from their files in each pass; 16 without it.
+    pub kept_mib: Option<usize>,
     /// Pictures that are measured and never trained on.
     pub evaluate: Option<Evaluate>,
 }

@@ -11,7 +11,7 @@ use super::captions::CaptionReport;
 use super::products::TEXT;
 use super::run::Run;
 use crate::TrainError;
-use crate::data::{LeftOut, Source};
+use crate::data::{LeftOut, Pictures, Source};
 
 /// What a run did.
 #[derive(Clone, Debug, Serialize)]
@@ -142,8 +142,7 @@ impl Run {
     pub(super) fn estimate(&mut self) -> Result<Estimate, TrainError> {
         let recipe = &self.setup.loaded.recipe;
         let options = &self.setup.options;
-        let rows = options.batch.div_ceil(self.ranks.count())
-            * (options.views + usize::from(options.transforms));
+        let rows = options.batch.div_ceil(self.ranks.count()) * options.blocks();
         let chunk = recipe.optimiser.chunk.unwrap_or(rows).min(rows);
         let learner = &mut self.state.learner;
         learner.image.tower.prepare()?;
@@ -171,7 +170,12 @@ impl Run {
         let numbers = (6 + averages) * numbers(true) + (2 + averages) * numbers(false);
         let kept = if student.tower.is_quantised() { 4 } else { 2 };
         let of_chunk = kept * chunk * activations(&student.tower.graph) + 2 * text_activations;
-        let pictures = rows * student.picture_len() * (1 + options.prefetch);
+        let pictures = match options.pictures {
+            // Each for itself, one behind the other, and as the network has them.
+            Pictures::Checked => 3 * chunk,
+            Pictures::Unread | Pictures::Kept => rows * (1 + options.prefetch),
+        };
+        let pictures = pictures * student.picture_len();
         Ok(Estimate {
             memory_bytes: 4 * (numbers + of_chunk + pictures),
             seconds_per_step: seconds,

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::captions::CaptionReport;
 use super::encoder::Encoder;
+use super::inputs::Inputs;
 use super::learner::Learner;
 use super::log::Log;
 use super::recipe::Loaded;
@@ -224,7 +225,7 @@ impl Run {
                 .ok_or_else(|| TrainError::Setup("the loader ended early".to_owned()))
                 .and_then(|batch| Ok(batch?));
             let batch = self.ranks.agree(batch)?;
-            let loss = self.step(&batch)?;
+            let loss = self.step(&batch, &loader)?;
             let step = self.state.step;
             let last = step == self.steps;
             if (last || step.is_multiple_of(output.evaluate_every))
@@ -279,25 +280,23 @@ impl Run {
         self.ranks.agree(written)
     }
 
-    /// One step; its loss.
-    fn step(&mut self, batch: &Batch) -> Result<f32, TrainError> {
+    /// One step over `batch`, which is of `loader`; its loss.
+    fn step(&mut self, batch: &Batch, loader: &Loader) -> Result<f32, TrainError> {
         let targets = self.targets(batch)?;
         let recipe = &self.setup.loaded.recipe;
-        let turned = batch.transformed.iter().map(|turned| &turned.pictures);
-        let pictures = batch.views.iter().chain(turned).map(Vec::as_slice);
-        let pictures: Vec<&[f32]> = match recipe.image.cached {
+        let inputs = match recipe.image.cached {
             true => {
                 let rows = batch.indices.iter().map(|index| &self.seen[index]);
-                rows.map(Vec::as_slice).collect()
+                Inputs::Kept(rows.map(Vec::as_slice).collect())
             }
-            false => pictures.collect(),
+            false => Inputs::of_batch(batch, (loader, &self.setup.options)),
         };
         let chunk = recipe.optimiser.chunk.unwrap_or(usize::MAX);
         let state = &mut self.state;
         let found = gradients(
             &mut state.learner,
             &recipe.loss,
-            (&pictures, chunk),
+            (&inputs, chunk),
             (&targets, &self.ranks),
         )?;
         let Gradients {

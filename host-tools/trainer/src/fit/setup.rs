@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::encoder::{Encoder, unit};
 use super::evaluate::{Measure, plain_unless_broken};
 use super::head;
+use super::inputs::reading;
 use super::recipe::{HeadStart, Loaded};
 use super::source::{Mixed, held_out};
 use super::student::Student;
@@ -137,10 +138,11 @@ impl Setup {
         let neighbourhood = neighbourhood.transpose()?;
         let said = spec.clone();
         let probe = Student::new(imported.clone(), super::recipe::Trainable::All, false)?;
-        let options = LoaderOptions {
+        let mut options = LoaderOptions {
             shard,
             ..options(&loaded, &probe, spec)
         };
+        options.pictures = reading(recipe, &options);
         let plan = Plan::new(&source, &options)?;
         let mut hasher = Sha256::new();
         hasher.update(imported.to_bytes().map_err(TrainError::Setup)?);
@@ -433,7 +435,6 @@ fn options(loaded: &Loaded, student: &Student, texts: Texts) -> LoaderOptions {
         view_epochs: views_repeat.then_some(recipe.reinforced.epochs),
         texts: (loss.clip + loss.siglip + loss.affinity + loss.interactive + loss.caption > 0.0)
             .then_some(texts),
-        pictures: !recipe.image.cached,
         transforms: loss.transform > 0.0,
         threads: recipe.data.threads.unwrap_or(defaults.threads),
         ..defaults

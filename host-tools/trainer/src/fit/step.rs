@@ -6,6 +6,7 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 
 use super::caption::{Captioner, asked};
+use super::inputs::Inputs;
 use super::learner::Learner;
 use super::objective::{Sum, Targets, sum};
 use super::recipe::{CAPTION, FitRecipe, Loss};
@@ -27,22 +28,21 @@ pub(super) struct Gradients {
     pub(super) gradients: Vec<Option<Vec<f32>>>,
 }
 
-/// Loss and gradients of the whole batch, of which the blocks of `pictures`, one behind the other, and the texts of
-/// `targets` that train are this rank's share, `chunk` of them at a time.
+/// Loss and gradients of the whole batch, of which `inputs` and the texts of `targets` that train are this rank's share, `chunk` of them at a time.
 ///
 /// # Errors
 /// What the encoders and the losses return.
 pub(super) fn gradients(
     learner: &mut Learner,
     loss: &Loss,
-    (pictures, chunk): (&[&[f32]], usize),
+    (inputs, chunk): (&Inputs, usize),
     (targets, ranks): (&Targets, &Ranks),
 ) -> Result<Gradients, TrainError> {
     learner.image.tower.prepare()?;
     let batch = Step {
         learner,
         loss,
-        pictures,
+        inputs,
         targets,
         ranks,
         asked: ranks.gather(asked(&targets.ids))?.into_iter().sum(),
@@ -56,21 +56,10 @@ pub(super) fn gradients(
     Ok(found)
 }
 
-/// The numbers `range` of `blocks`, which are one behind the other.
-fn cut(blocks: &[&[f32]], range: Range<usize>) -> Vec<f32> {
-    let (mut found, mut start) = (Vec::with_capacity(range.len()), 0);
-    for block in blocks {
-        let place = |number: usize| number.clamp(start, start + block.len()) - start;
-        found.extend_from_slice(&block[place(range.start)..place(range.end)]);
-        start += block.len();
-    }
-    found
-}
-
 struct Step<'a> {
     learner: &'a Learner,
     loss: &'a Loss,
-    pictures: &'a [&'a [f32]],
+    inputs: &'a Inputs<'a>,
     targets: &'a Targets,
     ranks: &'a Ranks,
     /// Tokens that the decoder is asked for in the whole batch.
@@ -86,14 +75,12 @@ impl Step<'_> {
 
     /// Rows of this rank's pictures.
     fn rows(&self) -> usize {
-        let numbers: usize = self.pictures.iter().map(|block| block.len()).sum();
-        numbers / self.learner.image.picture_len()
+        self.inputs.rows(self.learner.image.picture_len())
     }
 
     /// This rank's pictures `rows`, one behind the other.
-    fn inputs(&self, rows: Range<usize>) -> Vec<f32> {
-        let len = self.learner.image.picture_len();
-        cut(self.pictures, rows.start * len..rows.end * len)
+    fn inputs(&self, rows: Range<usize>) -> Result<Vec<f32>, TrainError> {
+        self.inputs.cut(rows, self.learner.image.picture_len())
     }
 
     /// The sum over the embeddings of all ranks, of which `images` and `texts` are this one's.
@@ -167,7 +154,7 @@ impl Step<'_> {
         let (learner, ids) = (self.learner, &self.targets.ids);
         let captioner = learner.captioner.as_ref();
         let tokens = captioner.map(|captioner| captioner.image);
-        let (images, tokens) = learner.image.see(&self.inputs(0..self.rows()), tokens)?;
+        let (images, tokens) = learner.image.see(&self.inputs(0..self.rows())?, tokens)?;
         let groups = match self.texts() {
             Some(text) => text.run(ids, &self.wanted(text))?,
             None => Vec::new(),
@@ -195,7 +182,7 @@ impl Step<'_> {
     /// Losses of the batch by GradCache, that of captions as a sum over chunks.
     fn chunked(&self, chunk: usize) -> Result<(Gradients, f32), TrainError> {
         let (learner, ids) = (self.learner, &self.targets.ids);
-        let images = |rows: Range<usize>| learner.image.embed(&self.inputs(rows));
+        let images = |rows: Range<usize>| learner.image.embed(&self.inputs(rows)?);
         let texts = |rows: Range<usize>| match self.texts() {
             Some(text) => text.embed(&ids[rows]),
             None => Ok(Tensor::zeros([rows.len(), 1], &device())),
@@ -234,7 +221,7 @@ impl Step<'_> {
         if let (Some(captioner), Some(text)) = (&learner.captioner, self.texts()) {
             for start in (0..ids.len()).step_by(chunk) {
                 let rows = start..ids.len().min(start + chunk);
-                let inputs = self.inputs(rows.clone());
+                let inputs = self.inputs(rows.clone())?;
                 let (_, tokens) = learner.image.see(&inputs, Some(captioner.image))?;
                 let groups = text.run(&ids[rows.clone()], &self.wanted(text))?;
                 let part = self.captions(captioner, tokens, &groups, rows)?;

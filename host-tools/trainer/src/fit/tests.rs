@@ -6,6 +6,7 @@ use pinhole_quantize::{Options, quantize};
 
 use super::extras::Extras;
 use super::fixture::{Fixture, LOSSES, PICTURES, WIDTH, disturbed, options};
+use super::inputs::Inputs;
 use super::learner::Learner;
 use super::objective::{Opinion, Targets};
 use super::recipe::{Loss, Trainable};
@@ -161,8 +162,8 @@ fn chunks_of_a_quantised_step_with_siglip_and_distillation_give_the_gradients_of
         let targets = targets(7);
         let mut of = |chunk| {
             let alone = Ranks::alone();
-            let batch = (&[&pictures[..]][..], chunk);
-            gradients(&mut learner, loss, batch, (&targets, &alone)).unwrap()
+            let inputs = Inputs::Kept(vec![&pictures]);
+            gradients(&mut learner, loss, (&inputs, chunk), (&targets, &alone)).unwrap()
         };
         let (whole, chunked) = (of(7), of(3));
         assert!((whole.loss - chunked.loss).abs() < 1e-5 * whole.loss);

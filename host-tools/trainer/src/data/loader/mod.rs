@@ -23,6 +23,18 @@ use super::source::{Broken, LeftOut, Source};
 use super::text::Texts;
 use window::{Task, Window};
 
+/// What a loader does with the pictures of the samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pictures {
+    /// Nothing: batches have samples, texts and labels alone.
+    Unread,
+    /// Decodes them, so that broken ones are replaced, and keeps none: [`Loader::picture`] makes each that is asked for.
+    Checked,
+    /// Makes all of them, and puts them into the batch.
+    #[default]
+    Kept,
+}
+
 /// What a loader makes of a source.
 #[derive(Clone, Debug)]
 pub struct LoaderOptions {
@@ -34,8 +46,8 @@ pub struct LoaderOptions {
     pub shard: Shard,
     /// The seed of order, views and texts.
     pub seed: u64,
-    /// Whether pictures are read at all; without it batches have samples, texts and labels alone.
-    pub pictures: bool,
+    /// What is done with pictures; but for [`Pictures::Kept`] batches have none.
+    pub pictures: Pictures,
     /// Views of each sample, at least 1.
     pub views: usize,
     /// What makes views differ.
@@ -73,7 +85,7 @@ impl Default for LoaderOptions {
             batch: 64,
             shard: Shard::default(),
             seed: 0,
-            pictures: true,
+            pictures: Pictures::default(),
             views: 1,
             augmentations: Augmentations::default(),
             view_epochs: None,
@@ -89,6 +101,11 @@ impl Default for LoaderOptions {
 }
 
 impl LoaderOptions {
+    /// Pictures of each sample: its views, and the transformed one.
+    pub(crate) fn blocks(&self) -> usize {
+        self.views + usize::from(self.transforms)
+    }
+
     /// Every setting outside its range, but for those of the order.
     fn check(&self) -> Result<(), LoadError> {
         self.geometry.check().map_err(LoadError::Geometry)?;
@@ -191,6 +208,19 @@ impl Loader {
     /// What the source left out at opening.
     pub fn left_out(&self) -> &LeftOut {
         self.shared.job.source.left_out()
+    }
+
+    /// The normalised picture (height, width, 3) of sample `row` of `batch` in view `block`, read and made now, with the
+    /// numbers that [`Batch::views`] has of it; behind the views comes the transformed one.
+    ///
+    /// # Errors
+    /// A source that cannot be read, or a picture that was broken since `batch` was made.
+    ///
+    /// # Panics
+    /// A `batch` of another loader, or one without a sample `row`.
+    pub fn picture(&self, batch: &Batch, block: usize, row: usize) -> Result<Vec<f32>, LoadError> {
+        let job = &self.shared.job;
+        job.picture(batch.position.epoch, batch.indices[row], block)
     }
 
     /// Pictures that turned out broken when they were decoded, each replaced by another sample, in the source's order:

@@ -160,6 +160,44 @@ fn a_batch_holds_what_was_asked_for() {
 }
 
 #[test]
+fn pictures_that_are_made_when_asked_for_are_those_of_a_batch_that_keeps_them() {
+    let run = |pictures| {
+        let fixture = Fixture {
+            reading: |index| match index % 4 {
+                1 => Reading::Broken,
+                _ => Reading::Good,
+            },
+            ..Fixture::new(11)
+        };
+        let options = LoaderOptions {
+            pictures,
+            view_epochs: Some(1),
+            ..options()
+        };
+        let mut loader = Loader::new(Box::new(fixture), options, Position::default()).unwrap();
+        let batches: Result<Vec<Batch>, _> = loader.by_ref().collect();
+        (batches.unwrap(), loader)
+    };
+    let ((kept, _), (checked, loader)) = (run(Pictures::Kept), run(Pictures::Checked));
+    assert_eq!(kept.len(), checked.len());
+    assert_eq!(loader.broken().len(), 3);
+    for (kept, mut checked) in kept.into_iter().zip(checked) {
+        let turned = &checked.transformed.as_ref().unwrap().pictures;
+        assert!(checked.views.is_empty() && turned.is_empty());
+        let picture = |block, row| loader.picture(&checked, block, row).unwrap();
+        let block = |block| {
+            (0..checked.len())
+                .flat_map(|row| picture(block, row))
+                .collect()
+        };
+        let (views, turned): (Vec<Vec<f32>>, _) = (vec![block(0), block(1)], block(2));
+        checked.views = views;
+        checked.transformed.as_mut().unwrap().pictures = turned;
+        assert_eq!(checked, kept);
+    }
+}
+
+#[test]
 fn plain_pictures_are_the_encoder_s_input_and_come_in_order() {
     let options = LoaderOptions {
         augmentations: Augmentations::default(),
