@@ -231,7 +231,8 @@ const LONG: &str =
 const HELD: &str =
     "[data.evaluate]\nsource = { kind = \"folder\", path = \"held\", classes = true }\n";
 
-fn fixture() -> Fixture {
+/// With a text encoder that can train, `tower.phg`.
+pub(super) fn fixture() -> Fixture {
     let fixture = Fixture::new();
     causal().save(fixture.path("tower.phg")).unwrap();
     fixture

@@ -6,8 +6,10 @@ use std::sync::atomic::AtomicBool;
 
 use pinhole_graph::Graph;
 
+use crate::fit::coca_tests::{self, captioned};
 use crate::fit::fixture::{Fixture, LOSSES, disturbed, options};
 use crate::fit::run::fit_on;
+use crate::fit::text_tests;
 use crate::ranks::threads::on_threads;
 use crate::{FitReport, TrainError, TrainOptions};
 
@@ -20,6 +22,30 @@ const HELD: &str =
 /// A folder for each of `count` ranks, as on hosts that share no disk.
 fn hosts(count: usize) -> Vec<Fixture> {
     (0..count).map(|_| Fixture::new()).collect()
+}
+
+/// Trains with `sections` on one, on two and on four ranks, whose shares of six are unequal, each in a folder that `fixture`
+/// makes; the logs of all are that of one. The folders of the two.
+fn as_on_one(fixture: fn() -> Fixture, sections: &str) -> Vec<Fixture> {
+    let run = |count: usize| {
+        let hosts: Vec<Fixture> = (0..count).map(|_| fixture()).collect();
+        for report in fit(&hosts, sections, |_| options()) {
+            report.unwrap();
+        }
+        hosts
+    };
+    let [one, two, four] = [1, 2, 4].map(run);
+    let alone = log(&one);
+    let mut losses = alone.iter().map(|row| row[2]).filter(|loss| !loss.is_nan());
+    let (first, last) = (losses.next().unwrap(), losses.next_back().unwrap());
+    assert!(last < 0.9 * first, "{first} {last}");
+    for hosts in [&two, &four] {
+        let worst = difference(&alone, &log(hosts));
+        assert!(worst < 1e-4, "{worst} on {} ranks", hosts.len());
+        let wrote: Vec<bool> = hosts.iter().map(|host| host.path("out").exists()).collect();
+        assert!(wrote[0] && !wrote[1..].contains(&true), "{wrote:?}");
+    }
+    two
 }
 
 /// Trains on a rank for each of `hosts`.
@@ -137,6 +163,29 @@ fn a_quantised_encoder_trains_on_several_ranks() {
     let worst = difference(&log(&one), &log(&two));
     assert!(worst < 1e-2, "{worst}");
     assert_only_the_first_writes(&two);
+}
+
+#[test]
+fn a_text_tower_trains_on_several_ranks_as_on_one() {
+    let optimiser = "[optimiser]\nsteps = 12\nbatch = 6\nchunk = 2\nlearning_rate = 3e-3\nclip_norm = 1.0\n\
+                     ema = 0.5\nlayer_decay = 0.8\n";
+    let text = "[text]\ngraph = \"tower.phg\"\n";
+    let sections = format!("[loss]\nclip = 1.0\nsiglip = 0.5\n{text}{AUGMENTED}{HELD}{optimiser}");
+    let hosts = as_on_one(text_tests::fixture, &sections);
+    let before = Graph::load(hosts[0].path("tower.phg")).unwrap();
+    let after = Graph::load(hosts[0].path("out/text.phg")).unwrap();
+    let mut pairs = before.values.iter().zip(&after.values);
+    assert!(pairs.any(|(before, after)| before.constant != after.constant));
+}
+
+#[test]
+fn captions_train_on_several_ranks_as_on_one() {
+    let optimiser = "[optimiser]\nsteps = 12\nbatch = 6\nlearning_rate = 3e-3\nclip_norm = 1.0\n";
+    for chunk in ["", "chunk = 2\n"] {
+        let sections = format!("{}{optimiser}{chunk}", captioned());
+        let hosts = as_on_one(coca_tests::fixture, &sections);
+        assert!(hosts[0].path("out/captions.csv").exists());
+    }
 }
 
 /// Everything that has a state.
