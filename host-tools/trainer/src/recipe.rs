@@ -143,6 +143,8 @@ pub struct Teacher {
     pub neighbours: usize,
     /// Sharpness of the neighbours' weights: the cosine is multiplied by it before the softmax.
     pub sharpness: f32,
+    /// How often posteriors are averaged: averages of averages reach further, along chains of neighbours.
+    pub rounds: usize,
 }
 
 /// The weights of the losses, each at least 0.
@@ -252,6 +254,7 @@ impl Default for Teacher {
             prior: 0.0,
             neighbours: 1,
             sharpness: 20.0,
+            rounds: 1,
         }
     }
 }
@@ -299,6 +302,7 @@ impl Recipe {
         let counts = [
             ("embedding", self.model.embedding, 2),
             ("neighbours", self.teacher.neighbours, 1),
+            ("rounds", self.teacher.rounds, 1),
             ("steps", self.optimiser.steps, 1),
             ("pictures", self.optimiser.pictures, 1),
             ("classes", self.optimiser.classes, 2),

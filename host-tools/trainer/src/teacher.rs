@@ -14,6 +14,7 @@ use crate::recipe::{Synthetic, Teacher};
 use crate::rng::Rng;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
+use rayon::prelude::*;
 
 /// Rows computed at a time where a whole product would not fit the cache or the memory.
 const CHUNK: usize = 1024;
@@ -51,7 +52,11 @@ pub(crate) fn posteriors(features: &Features, recipe: &Teacher) -> Matrix {
                     .chain(features.teachers.iter().map(|view| &view.features)),
             ),
         };
-        let how = (recipe.neighbours, recipe.sharpness);
+        let how = Averaging {
+            count: recipe.neighbours,
+            sharpness: recipe.sharpness,
+            rounds: recipe.rounds,
+        };
         posteriors = average_over_neighbours(&posteriors, &views, how);
     }
     posteriors
@@ -112,39 +117,62 @@ fn divide_by_mean(posteriors: &mut Matrix, power: f32) {
     }
 }
 
-/// Each of `rows` replaced by the weighted mean of the rows of the `count` nearest pictures, itself among them; `views` are unit
-/// rows, and a picture of cosine `c` weighs `exp(sharpness·(c − 1))`.
-pub(crate) fn average_over_neighbours(
-    rows: &Matrix,
-    views: &Matrix,
-    (count, sharpness): (usize, f32),
-) -> Matrix {
-    let count = count.min(views.rows);
-    let all = tensor(views).transpose();
-    let mut data = Vec::with_capacity(rows.data.len());
-    for chunk in chunks(views) {
-        let cosines = elements(chunk.matmul(all.clone()));
-        for row in cosines.chunks_exact(views.rows) {
-            let mut order: Vec<usize> = (0..row.len()).collect();
-            let nearer = |&a: &usize, &b: &usize| row[b].total_cmp(&row[a]).then(a.cmp(&b));
-            order.select_nth_unstable_by(count - 1, nearer);
-            order.truncate(count);
-            order.sort_unstable();
-            let weights: Vec<f32> = order
-                .iter()
-                .map(|&at| (sharpness * (row[at] - 1.0)).exp())
-                .collect();
-            let sum: f32 = weights.iter().sum();
-            let mut mean = vec![0f32; rows.columns];
-            for (&at, weight) in order.iter().zip(weights) {
-                mean.iter_mut()
-                    .zip(rows.row(at))
-                    .for_each(|(m, &p)| *m += weight / sum * p);
+/// How rows are averaged over pictures that are alike.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Averaging {
+    /// Pictures of an average, the picture itself among them.
+    pub(crate) count: usize,
+    /// A picture of cosine `c` weighs `exp(sharpness·(c − 1))`.
+    pub(crate) sharpness: f32,
+    /// How often: averages of averages, along chains of pictures that are alike.
+    pub(crate) rounds: usize,
+}
+
+/// Each of `rows` replaced by the weighted mean of the rows of the nearest pictures, itself among them, as often as `how` says;
+/// `views` are unit rows.
+///
+/// A random walk from picture to picture, and what the picture at its end was thought to be (label propagation; Zhou et al.,
+/// 2003, Learning with Local and Global Consistency).
+pub(crate) fn average_over_neighbours(rows: &Matrix, views: &Matrix, how: Averaging) -> Matrix {
+    let nearest = nearest(views, how);
+    let mut averages = rows.clone();
+    for _ in 0..how.rounds {
+        let before = averages.clone();
+        let places = averages.data.par_chunks_exact_mut(rows.columns);
+        places.zip(&nearest).for_each(|(mean, near)| {
+            mean.fill(0.0);
+            for &(at, weight) in near {
+                let seen = mean.iter_mut().zip(before.row(at));
+                seen.for_each(|(m, &p)| *m += weight * p);
             }
-            data.extend(mean);
-        }
+        });
     }
-    Matrix { data, ..*rows }
+    averages
+}
+
+/// The nearest pictures of each, by number, with weights that sum to one.
+fn nearest(views: &Matrix, how: Averaging) -> Vec<Vec<(usize, f32)>> {
+    let count = how.count.min(views.rows);
+    let all = tensor(views).transpose();
+    let of_row = |row: &[f32]| {
+        let mut order: Vec<usize> = (0..row.len()).collect();
+        let nearer = |&a: &usize, &b: &usize| row[b].total_cmp(&row[a]).then(a.cmp(&b));
+        order.select_nth_unstable_by(count - 1, nearer);
+        order.truncate(count);
+        order.sort_unstable();
+        let weight = |&at: &usize| (how.sharpness * (row[at] - 1.0)).exp();
+        let weights: Vec<f32> = order.iter().map(weight).collect();
+        let sum: f32 = weights.iter().sum();
+        let weighed = order.into_iter().zip(weights);
+        weighed.map(|(at, weight)| (at, weight / sum)).collect()
+    };
+    chunks(views)
+        .flat_map(|chunk| {
+            let cosines = elements(chunk.matmul(all.clone()));
+            let rows = cosines.par_chunks_exact(views.rows);
+            rows.map(of_row).collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 /// The implied mean of every class, `[classes, D]`, in the standardised space of `pictures`. With `photos`, their covariance
@@ -329,9 +357,41 @@ mod tests {
             rows: 3,
             columns: 2,
         };
-        let mean = average_over_neighbours(&p, &join([&pictures].into_iter()), (2, 0.0));
+        let how = Averaging {
+            count: 2,
+            sharpness: 0.0,
+            rounds: 1,
+        };
+        let mean = average_over_neighbours(&p, &join([&pictures].into_iter()), how);
         assert_eq!(mean.row(0), [0.5, 0.5]);
         assert_eq!(mean.row(1), [0.5, 0.5]);
+    }
+
+    #[test]
+    fn rounds_reach_pictures_that_are_alike_by_way_of_others() {
+        // Each is nearest to the one before it on a quarter of a circle whose steps grow.
+        let at = [0f32, 0.1, 0.3, 0.7];
+        let views = Matrix {
+            data: at.iter().flat_map(|a| [a.cos(), a.sin()]).collect(),
+            rows: 4,
+            columns: 2,
+        };
+        let p = Matrix {
+            data: vec![1.0, 0.0, 0.0, 0.0],
+            rows: 4,
+            columns: 1,
+        };
+        let after = |rounds| {
+            let how = Averaging {
+                count: 2,
+                sharpness: 0.0,
+                rounds,
+            };
+            average_over_neighbours(&p, &views, how).data
+        };
+        assert_eq!(after(1), [0.5, 0.5, 0.0, 0.0]);
+        assert_eq!(after(2), [0.5, 0.5, 0.25, 0.0]);
+        assert_eq!(after(3), [0.5, 0.5, 0.375, 0.125]);
     }
 
     #[test]

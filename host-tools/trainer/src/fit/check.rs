@@ -39,6 +39,7 @@ fn counts(recipe: &FitRecipe, faults: &mut Faults) {
         Trainable::Last(layers) => layers,
     };
     let near = recipe.neighbourhood.as_ref().map(|near| near.count);
+    let rounds = recipe.neighbourhood.as_ref().map(|near| near.rounds);
     let counts = [
         ("image.embedding", or(recipe.image.embedding), 2),
         ("image.ridge_pictures", recipe.image.ridge_pictures, 2),
@@ -50,6 +51,7 @@ fn counts(recipe: &FitRecipe, faults: &mut Faults) {
         ),
         ("reinforced.epochs", recipe.reinforced.epochs, 1),
         ("neighbourhood.count", or(near), 2),
+        ("neighbourhood.rounds", or(rounds), 1),
         ("data.train", recipe.data.train.len(), 1),
         ("data.views", recipe.data.views, 1),
         ("data.threads", or(recipe.data.threads), 1),

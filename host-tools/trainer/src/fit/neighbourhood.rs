@@ -9,7 +9,8 @@
 //! target_i = unit( Σ_j exp(s·(z_i·z_j − 1)) · t_j )
 //! ```
 //!
-//! It is a step of label propagation without labels (Zhou et al., 2003, Learning with Local and Global Consistency).
+//! It is a step of label propagation without labels (Zhou et al., 2003, Learning with Local and Global Consistency); `rounds` takes
+//! several, and makes the rows unit behind the last.
 
 use super::encoder::unit;
 use super::setup::Setup;
@@ -17,7 +18,7 @@ use super::teacher_cache::TeacherCache;
 use crate::TrainError;
 use crate::data::Source;
 use crate::features::Matrix;
-use crate::teacher::{average_over_neighbours, join};
+use crate::teacher::{Averaging, average_over_neighbours, join};
 
 impl Setup {
     /// The caches of the teachers, then that of the neighbourhood.
@@ -43,7 +44,12 @@ impl Setup {
         let alike = join(std::iter::once(&said(near, &seen)?));
         for teacher in &mut self.teachers {
             let rows = said(&mut teacher.cache, &seen)?;
-            let means = average_over_neighbours(&rows, &alike, (spec.count, spec.sharpness));
+            let how = Averaging {
+                count: spec.count,
+                sharpness: spec.sharpness,
+                rounds: spec.rounds,
+            };
+            let means = average_over_neighbours(&rows, &alike, how);
             let columns = means.columns;
             let mut data = vec![0.0; samples * columns];
             for (&index, mean) in seen.iter().zip(means.data.chunks_exact(columns)) {

@@ -109,6 +109,9 @@ pub struct Neighbourhood {
     /// A neighbour of cosine `c` weighs `exp(sharpness·(c − 1))`.
     #[serde(default)]
     pub sharpness: f32,
+    /// How often targets are averaged: averages of averages.
+    #[serde(default = "one_usize")]
+    pub rounds: usize,
 }
 
 /// Pictures and texts.
