@@ -298,7 +298,7 @@ fn chunks(matrix: &Matrix) -> impl Iterator<Item = Tensor<2>> + '_ {
 #[cfg(test)]
 mod tests {
     use super::{
-        average_over_neighbours, class_means, divide_by_mean, join, posteriors,
+        Averaging, average_over_neighbours, class_means, divide_by_mean, join, posteriors,
         sharpness_directions, synthetic,
     };
     use crate::features::{Features, Matrix, Photos};
