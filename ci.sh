@@ -81,7 +81,7 @@ part_aarch64() {
 part_qemu() {
   CI=true cargo test -p pinhole-device --test emulated -- --nocapture
   cargo test --release -p pinhole-tests --test board_equals_host --test cortex_m_kernels -- --ignored --nocapture
-  cargo test --release -p pinhole-tests --test vit_on_every_set -- --ignored --nocapture cortex_m
+  cargo test --release -p pinhole-tests --test vit_on_every_set --test nano -- --ignored --nocapture cortex_m
 }
 
 # The f32 graphs of the real checkpoints, fetched from their packages, beside PyTorch.
