@@ -387,6 +387,13 @@ impl Recipe {
             );
             faults.push(("neighbours", message));
         }
+        if self.teacher.rounds > 1 && self.teacher.neighbours < 2 {
+            let message = format!(
+                "is {}, and `neighbours` under [teacher] is {}: there is nothing to average in rounds; give 2 and more",
+                self.teacher.rounds, self.teacher.neighbours
+            );
+            faults.push(("rounds", message));
+        }
         if self.loss.clip + self.loss.pictures + self.loss.groups == 0.0 {
             faults.push((
                 "loss",
@@ -470,6 +477,19 @@ mod tests {
         let message = fault(&text);
         assert!(message.contains("`neighbours` is 1"), "{message}");
         let read = text.replace("[loss]", "[teacher]\nneighbours = 2\n[loss]");
+        Recipe::parse(&read, Path::new("r.toml")).unwrap();
+    }
+
+    #[test]
+    fn rounds_without_neighbours_are_refused() {
+        let with = |teacher: &str| GOOD.replace("[loss]", &format!("[teacher]\n{teacher}[loss]"));
+        let message = fault(&with("rounds = 3\n"));
+        assert!(
+            message.contains("`rounds` is 3")
+                && message.contains("`neighbours` under [teacher] is 1"),
+            "{message}"
+        );
+        let read = with("neighbours = 2\nrounds = 3\n");
         Recipe::parse(&read, Path::new("r.toml")).unwrap();
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The posterior of picture `x` is `softmax(W·x + b)`; it turns a picture into a mixture of class texts (Norouzi et al.,
 //! 2014, arXiv 1312.5650), with no label read. Two calming steps follow: division by a power of the mean posterior, which takes back
-//! classes that blurred pictures drift to, and averaging over the nearest pictures.
+//! classes that blurred pictures drift to, and averaging over the nearest pictures, in rounds.
 //!
 //! Under the linear-discriminant model a head row is `W_c = Σ⁻¹(μ_c − μ)` up to a constant, so that `Σ·W_c`, with the
 //! covariance `Σ` of real pictures, is the direction of the class mean in feature space. A synthetic picture of a class is that

@@ -29,7 +29,8 @@ pub(super) fn reading(recipe: &FitRecipe, options: &LoaderOptions) -> Pictures {
         usize::from(options.geometry.width) * usize::from(options.geometry.height) * CHANNELS;
     let bytes = (1 + options.prefetch) * rows * numbers * size_of::<f32>();
     let is_whole = recipe.optimiser.chunk.is_none_or(|chunk| chunk >= rows);
-    let is_little = bytes <= recipe.data.kept_mib.unwrap_or(KEPT_MIB) << 20;
+    let kept = recipe.data.kept_mib.unwrap_or(KEPT_MIB);
+    let is_little = bytes <= kept.saturating_mul(1 << 20);
     match recipe.image.cached {
         true => Pictures::Unread,
         false if is_whole || is_little => Pictures::Kept,

@@ -9,8 +9,8 @@
 //! target_i = unit( Σ_j exp(s·(z_i·z_j − 1)) · t_j )
 //! ```
 //!
-//! It is a step of label propagation without labels (Zhou et al., 2003, Learning with Local and Global Consistency); `rounds` takes
-//! several, and makes the rows unit behind the last.
+//! It is a step of label propagation without labels (Zhou et al., 2003, Learning with Local and Global Consistency).
+//! `rounds` of it take averages of averages, and make the rows unit behind the last.
 
 use super::encoder::unit;
 use super::setup::Setup;

@@ -28,7 +28,8 @@ pub(super) struct Gradients {
     pub(super) gradients: Vec<Option<Vec<f32>>>,
 }
 
-/// Loss and gradients of the whole batch, of which `inputs` and the texts of `targets` that train are this rank's share, `chunk` of them at a time.
+/// Loss and gradients of the whole batch, of which `inputs` and the texts of `targets` that train are this rank's share,
+/// `chunk` of them at a time.
 ///
 /// # Errors
 /// What the encoders and the losses return.
