@@ -16,7 +16,7 @@ use pinhole_runtime::kernel::packing::WeightLayout;
 use pinhole_runtime::model::Model;
 use pinhole_runtime::preprocess::Preprocessor;
 
-use crate::embed;
+use crate::{embed, photographs};
 
 /// A model in every layout of weights.
 pub struct Subject {
@@ -213,6 +213,32 @@ fn no_room(cpu: &Cpu, model: &Model<'_>, pictures: &[RgbImage]) -> Option<Cell> 
         arena,
         memory,
     })
+}
+
+/// Runs every model on this CPU and as `runs` say, prints the table, and returns it.
+///
+/// # Panics
+/// Photographs that are not told apart, and whatever [`faults`] finds.
+pub fn assert_same_bits(subjects: &[Subject], runs: &[Run], pictures: &[RgbImage]) -> Vec<Row> {
+    let mut rows = on_this_cpu(subjects, pictures);
+    assert!(differ(&rows[0]), "photographs have embeddings of their own");
+    rows.extend(emulated(runs, subjects, pictures));
+    print(subjects, &rows);
+    let faults = faults(subjects, &rows);
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    rows
+}
+
+/// [`assert_same_bits`] of one model that must have room on every CPU, on the first `pictures` of the photographs.
+///
+/// # Panics
+/// As that does, and where it has no room.
+pub fn assert_same_bits_everywhere(subject: Subject, runs: &[Run], pictures: usize) {
+    let photographs = photographs().into_iter().map(|(_, picture)| picture);
+    let pictures: Vec<RgbImage> = photographs.take(pictures).collect();
+    let rows = assert_same_bits(&[subject], runs, &pictures);
+    let all_ran = rows.iter().all(|row| matches!(row.cells[0], Cell::Ran(_)));
+    assert!(all_ran, "it fits every board");
 }
 
 /// Prints the rows, a column for each model.

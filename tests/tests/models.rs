@@ -13,7 +13,7 @@ use pinhole_pack::{PackOptions, pack};
 use pinhole_runtime::interpreter::AlignedBytes;
 use pinhole_runtime::kernel;
 use pinhole_runtime::kernel::packing::WeightLayout;
-use pinhole_tests::whole_models::{Run, Subject, differ, emulated, faults, on_this_cpu, print};
+use pinhole_tests::whole_models::{Run, Subject, assert_same_bits};
 use pinhole_tests::{photographs, root};
 
 /// Models without which the test fails.
@@ -115,11 +115,5 @@ fn every_kernel_set_gives_the_same_bits_for_every_model() {
         .map(|(_, p)| p)
         .collect();
     assert_eq!(pictures.len(), PICTURES);
-
-    let mut rows = on_this_cpu(&subjects, &pictures);
-    assert!(differ(&rows[0]), "photographs have embeddings of their own");
-    rows.extend(emulated(&RUNS, &subjects, &pictures));
-    print(&subjects, &rows);
-    let faults = faults(&subjects, &rows);
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert_same_bits(&subjects, &RUNS, &pictures);
 }

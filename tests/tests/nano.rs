@@ -1,12 +1,8 @@
 //! The model for microcontrollers that is in the tree: what a board must have for it, and its bits on emulated ones.
 
-use image::RgbImage;
-use pinhole_runtime::kernel::packing::WeightLayout;
 use pinhole_runtime::model::Model;
-use pinhole_tests::whole_models::{
-    Cell, Run, Subject, differ, emulated, faults, on_this_cpu, print,
-};
-use pinhole_tests::{file, photographs};
+use pinhole_tests::file;
+use pinhole_tests::whole_models::{Run, Subject, assert_same_bits_everywhere};
 
 const MODEL: &str = "models/nano/image.phm";
 /// Bytes of flash and of the arena, and multiply-accumulates of a frame, that it may take.
@@ -33,21 +29,11 @@ fn it_has_the_same_bits_on_cortex_m() {
         Run::new("qemu-an547", "cortex_m-dsp", 1),
         Run::new("qemu-an547", "cortex_m-helium", PICTURES),
     ];
-    // No run has weights in the other layout.
-    assert!(runs.iter().all(|run| run.layout == WeightLayout::Generic));
-    let subjects = [Subject {
+    let subject = Subject {
         name: "nano".into(),
         generic: file(MODEL),
+        // Layouts of 64-bit ARM are not run.
         aarch64: file(MODEL),
-    }];
-    let photographs = photographs().into_iter().map(|(_, picture)| picture);
-    let pictures: Vec<RgbImage> = photographs.take(PICTURES).collect();
-    let mut rows = on_this_cpu(&subjects, &pictures);
-    assert!(differ(&rows[0]), "photographs have embeddings of their own");
-    rows.extend(emulated(&runs, &subjects, &pictures));
-    print(&subjects, &rows);
-    let faults = faults(&subjects, &rows);
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
-    let all_ran = rows.iter().all(|row| matches!(row.cells[0], Cell::Ran(_)));
-    assert!(all_ran, "it fits every board");
+    };
+    assert_same_bits_everywhere(subject, &runs, PICTURES);
 }

@@ -6,16 +6,12 @@
 #[path = "../../host-tools/quantize/tests/support/vit.rs"]
 mod vit;
 
-use image::RgbImage;
 use pinhole_graph::{ModelKind, PictureGeometry};
 use pinhole_pack::{PackOptions, pack};
 use pinhole_quantize::{Input, Options, quantize};
 use pinhole_runtime::interpreter::AlignedBytes;
 use pinhole_runtime::kernel::packing::WeightLayout;
-use pinhole_tests::photographs;
-use pinhole_tests::whole_models::{
-    Cell, Run, Subject, differ, emulated, faults, on_this_cpu, print,
-};
+use pinhole_tests::whole_models::{Run, Subject, assert_same_bits_everywhere};
 
 /// Pixels of a side.
 const SIDE: usize = 224;
@@ -57,21 +53,6 @@ fn subject() -> Subject {
     }
 }
 
-/// Runs it on this CPU and as `runs` say.
-fn compare(runs: &[Run], pictures: usize) {
-    let photographs = photographs().into_iter().map(|(_, picture)| picture);
-    let pictures: Vec<RgbImage> = photographs.take(pictures).collect();
-    let subjects = [subject()];
-    let mut rows = on_this_cpu(&subjects, &pictures);
-    assert!(differ(&rows[0]), "photographs have embeddings of their own");
-    rows.extend(emulated(runs, &subjects, &pictures));
-    print(&subjects, &rows);
-    let faults = faults(&subjects, &rows);
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
-    let all_ran = rows.iter().all(|row| matches!(row.cells[0], Cell::Ran(_)));
-    assert!(all_ran, "it fits every board");
-}
-
 #[test]
 #[ignore = "needs qemu-user, gcc-aarch64-linux-gnu and the target; ./ci.sh aarch64"]
 fn a_vision_transformer_has_the_same_bits_on_64_bit_arm() {
@@ -82,7 +63,7 @@ fn a_vision_transformer_has_the_same_bits_on_64_bit_arm() {
     ];
     let layout = WeightLayout::Aarch64;
     runs.push(Run { layout, ..runs[2] });
-    compare(&runs, 2);
+    assert_same_bits_everywhere(subject(), &runs, 2);
 }
 
 #[test]
@@ -94,5 +75,5 @@ fn a_vision_transformer_has_the_same_bits_on_cortex_m() {
         Run::new("qemu-an547", "cortex_m-dsp", 1),
         Run::new("qemu-an547", "cortex_m-helium", 1),
     ];
-    compare(&runs, 2);
+    assert_same_bits_everywhere(subject(), &runs, 2);
 }
