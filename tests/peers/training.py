@@ -12,10 +12,11 @@ AdamW:
     vit        96 px, patch 8, width 192, 6 layers; text: width 192, 4 layers, 32 tokens
     mobilenet  MobileNetV2 at 96 px with its batch normalisation folded, and the same text encoder
 
-Pinhole trains them as users do: `pinhole train` on a recipe, with what it takes to decode pictures; from a run of few steps and one
-of more, the CPU time of a step. PyTorch's network is open_clip's CLIP, of the MobileNet torchvision's, on tensors that are there already. Both are
-processes of their own with as many threads, and take turns; the median of the turns is shown. CPU time is that of all threads, so that other
-work on the machine disturbs it little. The ratio is Pinhole's time divided by PyTorch's: below 1, Pinhole is faster. Peak memory is the largest resident set.
+Pinhole trains them as users do: `pinhole train` on a recipe, with what it takes to decode pictures; from a run of few steps
+and one of more, the CPU time of a step. PyTorch's network is open_clip's CLIP, of the MobileNet torchvision's, on tensors that
+are there already. Both are processes of their own with as many threads, and take turns; the median of the turns is shown. CPU
+time is that of all threads. PyTorch's spin while they wait, and other work on the machine makes them wait: run it alone. The
+ratio is Pinhole's time divided by PyTorch's: below 1, Pinhole is faster. Peak memory is the largest resident set.
 """
 import argparse
 import json
