@@ -10,8 +10,8 @@ use crate::fit::coca_tests::{self, captioned};
 use crate::fit::fixture::{Fixture, LOSSES, disturbed, options};
 use crate::fit::run::fit_on;
 use crate::fit::text_tests;
-use crate::ranks::threads::on_threads;
 use crate::{FitReport, TrainError, TrainOptions};
+use pinhole_ranks::threads::on_threads;
 
 const TEACHER: &str = "[[teacher]]\nmodel = \"teacher.phg\"\n";
 const TEXT: &str = "[text]\nmodel = \"text.phg\"\n";
