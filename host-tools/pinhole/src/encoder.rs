@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use pinhole_pack::{PackOptions, pack};
+use pinhole_ranks::Ranks;
 use pinhole_runtime::bank::quantise_embedding;
 use pinhole_runtime::interpreter::{AlignedBytes, Interpreter, Observer};
 use pinhole_runtime::kernel::{self, Kernels};
@@ -18,6 +19,7 @@ use rayon::prelude::*;
 use crate::failure::{Context, Failure, Outcome, refused_model};
 use crate::files::{self, FileKind};
 use crate::graph_file;
+use crate::progress;
 
 /// A model that stays loaded until the process ends.
 #[derive(Clone, Copy)]
@@ -369,6 +371,24 @@ impl TextEncoder {
                 },
             )
             .collect()
+    }
+}
+
+impl TextEncoder {
+    /// Embeddings of token sequences, in order, on all cores of all `ranks`, each of which encodes a part; a progress bar
+    /// says `what`.
+    pub(crate) fn encode_on(
+        &self,
+        ranks: &Ranks,
+        what: &str,
+        prompts: &[Vec<u32>],
+    ) -> Outcome<Vec<Vec<f32>>> {
+        ranks.rows(prompts.len(), |part| {
+            let bar = progress::bar(what, part.len());
+            let rows = self.encode(&prompts[part], &|| bar.inc(1));
+            bar.finish_and_clear();
+            rows
+        })
     }
 }
 

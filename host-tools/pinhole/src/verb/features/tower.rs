@@ -5,6 +5,7 @@ use std::path::Path;
 use image::RgbImage;
 use pinhole_graph::import::{Checkpoint, efficientnet_lite};
 use pinhole_pack::{PackOptions, pack};
+use pinhole_ranks::Ranks;
 use pinhole_runtime::interpreter::AlignedBytes;
 use pinhole_runtime::kernel::Kernels;
 use pinhole_trainer::features::Matrix;
@@ -62,30 +63,32 @@ impl Encoder {
         }
     }
 
-    /// Features of the first `count` pictures, on all cores, in order: (count, features).
-    pub(super) fn features(&self, source: &Source, count: usize) -> Outcome<Matrix> {
-        self.features_of(count, &|index| source.picture(index))
+    /// Features of the first `count` pictures, on all cores of all `ranks`, in order: (count, features).
+    pub(super) fn features(&self, source: &Source, count: usize, ranks: &Ranks) -> Outcome<Matrix> {
+        self.features_of(count, &|index| source.picture(index), ranks)
     }
 
-    /// Features of `count` pictures, on all cores, in order: (count, features).
+    /// Features of `count` pictures, on all cores of all `ranks`, in order: (count, features).
     pub(super) fn features_of(
         &self,
         count: usize,
         picture: &(dyn Fn(usize) -> Outcome<RgbImage> + Sync),
+        ranks: &Ranks,
     ) -> Outcome<Matrix> {
-        let bar = progress::bar(&format!("{}: pictures", self.name), count);
-        let rows: Vec<Vec<f32>> = (0..count)
-            .into_par_iter()
-            .map_init(
+        let rows = ranks.rows(count, |part| {
+            let bar = progress::bar(&format!("{}: pictures", self.name), part.len());
+            let rows = part.into_par_iter().map_init(
                 || self.encoder.session(),
                 |session, index| {
                     let row = self.reals(session.encode(&picture(index)?)?);
                     bar.inc(1);
                     Ok(row)
                 },
-            )
-            .collect::<Outcome<_>>()?;
-        bar.finish_and_clear();
+            );
+            let rows = rows.collect::<Outcome<Vec<_>>>()?;
+            bar.finish_and_clear();
+            Ok(rows)
+        })?;
         let columns = rows.first().map_or(0, Vec::len);
         matrix(&self.name, &rows, columns)
     }
