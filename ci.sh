@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need and runs them. `./ci.sh` runs every part, `./ci.sh NAME…` the named ones, `./ci.sh list` names them.
 # In no list: `./ci.sh models` fetches public weights and takes an hour; `./ci.sh conformance` runs the operator cases of ONNX;
-# `./ci.sh tokenizers` compares 100,000 lines with the reference libraries; `./ci.sh mpi` trains on several processes.
+# `./ci.sh tokenizers` compares 100,000 lines with the reference libraries; `./ci.sh mpi` trains and evaluates on several processes.
 set -euo pipefail
 cd "$(dirname "$0")"
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never} RUST_BACKTRACE=1
@@ -112,10 +112,10 @@ part_demo() {
   cargo demo
 }
 
-# Training on several processes: the loss curve of one, a process that is killed, recipes that differ.
+# Several processes: the loss curve of one, a process that is killed, recipes that differ; evaluation and features of one.
 part_mpi() {
   if have apt-get; then debian libopenmpi-dev openmpi-bin libclang-dev; fi
-  cargo clippy -p pinhole-trainer -p pinhole --features pinhole/mpi --all-targets -- -D warnings
+  cargo clippy -p pinhole-ranks -p pinhole-trainer -p pinhole --features pinhole/mpi --all-targets -- -D warnings
   cargo test -p pinhole --features mpi --test cli -- --test-threads 1 --nocapture mpirun
 }
 

@@ -16,6 +16,8 @@ mod retrieval;
 mod source;
 mod suite;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 
@@ -57,7 +59,11 @@ several lines. The path of a folder is an imagefolder, that of a .csv a table.
 Tasks: zero-shot, retrieval, linear-probe, knn, nmi, duplicates, calibration,
 confusion, map; all is every one that the data and the encoders allow. Nothing
 is fitted to a picture that is measured. Broken pictures are left out, named
-and counted. docs/eval.md defines every number.")]
+and counted. docs/eval.md defines every number.
+
+Where pinhole is built with the feature mpi, several processes share the
+pictures; the first one prints and writes what one process does:
+  mpirun -n 4 pinhole eval --model image.phm --data photos --tasks all")]
 pub(crate) struct Args {
     /// Packed image encoder (.phm) or a graph (.phg).
     #[arg(long, value_name = "FILE")]

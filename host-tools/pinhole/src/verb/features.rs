@@ -5,6 +5,7 @@
 //! text encoders are shipped with. `features.json` beside the files says what each was made from; a file whose inputs are
 //! unchanged is not made again.
 
+mod folder;
 mod photos;
 mod tower;
 
@@ -21,13 +22,14 @@ use pinhole_trainer::TextList;
 use pinhole_trainer::features::{
     Matrix, View, write_photos, write_pictures, write_prototypes, write_teacher, write_texts,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use self::folder::{Folder, Made};
 use self::tower::{Encoder, Tower};
 use crate::encoder::{LoadedModel, TextEncoder, kernels};
 use crate::failure::{Context, Failure, Outcome};
-use crate::output::{json, note, say};
+use crate::output::{json, say};
 use crate::verb::import;
 use crate::{files, pictures};
 
@@ -43,7 +45,10 @@ Examples:
 
 Writes prototypes, texts, pictures and photos.safetensors, lite1.safetensors and
 so on for teachers, and neighbourhood.safetensors. Files that are finished are
-kept: after an interruption the same command goes on with the next file.")]
+kept: after an interruption the same command goes on with the next file.
+
+Where pinhole is built with the feature mpi, several processes share the
+pictures and sentences: mpirun -n 4 pinhole features ...")]
 pub(crate) struct Args {
     /// Checkpoint of the image encoder, an EfficientNet-Lite with its classifier head.
     #[arg(long, value_name = "FILE")]
@@ -343,90 +348,6 @@ impl Source {
     }
 }
 
-/// What `features.json` says of a file.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
-struct Made {
-    /// SHA-256 of what it was made from.
-    inputs_sha256: String,
-    /// SHA-256 of the file.
-    sha256: String,
-    /// Of its features.
-    shape: [usize; 2],
-}
-
-/// The folder of the feature files, and what is finished in it. The first rank alone reads and writes it.
-struct Folder<'a> {
-    path: PathBuf,
-    files: BTreeMap<String, Made>,
-    ranks: &'a Ranks,
-}
-
-impl<'a> Folder<'a> {
-    fn open(path: &Path, ranks: &'a Ranks) -> Outcome<Self> {
-        let mut folder = Self {
-            path: path.to_path_buf(),
-            files: BTreeMap::new(),
-            ranks,
-        };
-        ranks.first(|| {
-            let record = path.join(Self::RECORD);
-            if record.exists() {
-                let text = files::read(&record)?;
-                folder.files = serde_json::from_slice(&text).context(record.display())?;
-            }
-            Ok::<_, Failure>(())
-        })?;
-        Ok(folder)
-    }
-
-    const RECORD: &str = "features.json";
-
-    /// Lets all ranks `compute` what is in a file, and the first `write` it, which returns the shape of its features,
-    /// unless it is there from the same inputs.
-    fn make<T>(
-        &mut self,
-        name: &str,
-        inputs: &[&String],
-        compute: impl FnOnce() -> Outcome<T>,
-        write: impl FnOnce(&Path, &T) -> Outcome<[usize; 2]>,
-    ) -> Outcome {
-        let (path, ranks) = (self.path.join(name), self.ranks);
-        let inputs: Vec<&str> = inputs.iter().map(|input| input.as_str()).collect();
-        let inputs_sha256 = files::sha256(inputs.join(" ").as_bytes());
-        let is_made = ranks.broadcast(|| {
-            let is_made = self.is_made(name, &inputs_sha256)?;
-            Ok::<_, Failure>(vec![u8::from(is_made)])
-        })?;
-        if is_made == [1] {
-            note!("{}: finished already, kept", path.display());
-            return Ok(());
-        }
-        let computed = compute()?;
-        ranks.first(|| {
-            let shape = files::produce(&path, |unfinished| write(unfinished, &computed))?;
-            let made = Made {
-                inputs_sha256,
-                sha256: files::sha256(&files::read(&path)?),
-                shape,
-            };
-            self.files.insert(name.to_owned(), made);
-            let record = serde_json::to_vec_pretty(&self.files).map_err(Failure::new)?;
-            files::write(&self.path.join(Self::RECORD), &record)
-        })
-    }
-
-    /// Whether a file is there, from these inputs and as it was written.
-    fn is_made(&self, name: &str, inputs_sha256: &str) -> Outcome<bool> {
-        let path = self.path.join(name);
-        Ok(match self.files.get(name) {
-            Some(made) if made.inputs_sha256 == inputs_sha256 && path.is_file() => {
-                files::sha256(&files::read(&path)?) == made.sha256
-            }
-            _ => false,
-        })
-    }
-}
-
 /// What was made; the order of keys is part of the output.
 #[derive(Serialize)]
 struct Features<'a> {
@@ -453,41 +374,9 @@ fn print(args: &Args, made: &BTreeMap<String, Made>, kernels: &dyn Kernels) -> O
 
 #[cfg(test)]
 mod tests {
-    use super::{Folder, Source, check_members};
-    use pinhole_ranks::Ranks;
+    use super::{Source, check_members};
     use pinhole_trainer::TextList;
-    use std::cell::Cell;
     use std::path::Path;
-
-    #[test]
-    fn a_file_is_made_once_and_again_when_its_inputs_or_its_bytes_change() {
-        let dir = tempfile::tempdir().unwrap();
-        let made = Cell::new(0);
-        let make = |input: &str| {
-            let ranks = Ranks::alone();
-            let mut folder = Folder::open(dir.path(), &ranks).unwrap();
-            let compute = || {
-                made.set(made.get() + 1);
-                Ok("features")
-            };
-            let write = |path: &Path, text: &&str| {
-                std::fs::write(path, text).unwrap();
-                Ok([2, 3])
-            };
-            folder
-                .make("a.safetensors", &[&input.to_owned()], compute, write)
-                .unwrap();
-            assert_eq!(folder.files["a.safetensors"].shape, [2, 3]);
-        };
-        make("x");
-        make("x");
-        assert_eq!(made.get(), 1);
-        make("y");
-        assert_eq!(made.get(), 2);
-        std::fs::write(dir.path().join("a.safetensors"), "feat").unwrap();
-        make("y");
-        assert_eq!(made.get(), 3);
-    }
 
     #[test]
     fn a_group_of_a_class_without_a_head_row_is_refused_by_its_line() {

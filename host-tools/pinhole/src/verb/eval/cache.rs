@@ -21,8 +21,8 @@ use crate::failure::{Failure, Outcome};
 use crate::files;
 use crate::output::note;
 
-/// Pictures between two writes.
-pub(super) const BLOCK: usize = 256;
+/// Pictures between two writes; few in tests, so that there are several.
+pub(super) const BLOCK: usize = if cfg!(test) { 4 } else { 256 };
 const MAGIC: &[u8; 4] = b"PHE1";
 const HASH_BYTES: usize = 32;
 

@@ -175,3 +175,65 @@ pub(super) fn teachers(
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use image::{Rgb, RgbImage};
+    use pinhole_ranks::threads::on_threads;
+
+    use super::{Encoder, ImageEncoder};
+    use crate::encoder::kernels;
+    use crate::failure::{Failure, Outcome};
+
+    fn encoder() -> Encoder {
+        let model = "../../models/lite0/image.phm";
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(model);
+        Encoder {
+            name: "lite0".to_owned(),
+            encoder: ImageEncoder::open(&path, false, kernels(None).unwrap()).unwrap(),
+            sha256: String::new(),
+        }
+    }
+
+    fn picture(index: usize) -> Outcome<RgbImage> {
+        let step = index as u32 + 1;
+        Ok(RgbImage::from_fn(20, 20, |x, y| {
+            Rgb([(x * step) as u8, (y * step) as u8, 7])
+        }))
+    }
+
+    #[test]
+    fn ranks_have_the_features_of_one_process() {
+        for count in [3, 7] {
+            let of = |ranks| {
+                on_threads(ranks, |ranks| {
+                    encoder().features_of(count, &picture, &ranks)
+                })
+            };
+            let one = of(1).remove(0).unwrap();
+            assert_eq!((one.rows, one.data.len()), (count, count * one.columns));
+            assert!(one.row(0) != one.row(1));
+            for ranks in [2, 4] {
+                for found in of(ranks) {
+                    assert_eq!(found.unwrap(), one);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_picture_that_one_rank_cannot_read_stops_all() {
+        let broken = |index: usize| match index {
+            5 => Err(Failure::new("5.png is broken")),
+            index => picture(index),
+        };
+        let told = on_threads(3, |ranks| {
+            let failed = encoder().features_of(6, &broken, &ranks);
+            failed.err().unwrap().to_string()
+        });
+        let of_last = "rank 2 on thread 2 stopped: 5.png is broken";
+        assert_eq!(told, [of_last, of_last, "5.png is broken"]);
+    }
+}
