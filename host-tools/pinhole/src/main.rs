@@ -21,7 +21,6 @@ mod vocabulary;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-
 use pinhole_ranks::{Ranks, refuse_several};
 
 use crate::failure::{Failure, Outcome};

@@ -171,7 +171,7 @@ pub(crate) fn run(args: Args, ranks: &Ranks) -> Outcome {
     for teacher in teachers {
         let inputs = [&teacher.encoder.sha256, &seen];
         let name = format!("{}.safetensors", teacher.encoder.name);
-        let compute = || {
+        let compute = || -> Outcome<View> {
             Ok(View {
                 features: teacher.encoder.features(&source, args.count, ranks)?,
                 weight: teacher.weight.clone(),

@@ -85,9 +85,9 @@ impl Encoder {
                     Ok(row)
                 },
             );
-            let rows = rows.collect::<Outcome<Vec<_>>>()?;
+            let rows: Outcome<Vec<_>> = rows.collect();
             bar.finish_and_clear();
-            Ok(rows)
+            rows
         })?;
         let columns = rows.first().map_or(0, Vec::len);
         matrix(&self.name, &rows, columns)
