@@ -9,6 +9,11 @@
 #![no_std]
 #![deny(unsafe_code)]
 
+pub mod camera;
+pub mod modes;
+pub mod smooth;
+pub mod stats;
+
 mod app;
 mod load;
 mod log;
