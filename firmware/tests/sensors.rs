@@ -52,7 +52,7 @@ impl embedded_hal::i2c::Error for Nack {
 }
 
 impl Chip {
-    fn write(&mut self, bytes: &[u8]) {
+    fn store(&mut self, bytes: &[u8]) {
         let (register, values) = match (self.numbers, bytes) {
             (Numbers::Long, [high, low, values @ ..]) => {
                 (u16::from_be_bytes([*high, *low]), values)
@@ -61,7 +61,10 @@ impl Chip {
                 self.bank = *bank;
                 return;
             }
-            (_, [register, values @ ..]) => (u16::from_be_bytes([self.bank, *register]), values),
+            (Numbers::Short, [register, values @ ..]) => (u16::from(*register), values),
+            (Numbers::Banked, [register, values @ ..]) => {
+                (u16::from_be_bytes([self.bank, *register]), values)
+            }
             _ => panic!("a write of nothing"),
         };
         self.pointer = register;
@@ -77,7 +80,7 @@ impl Chip {
         }
     }
 
-    fn read(&self) -> u8 {
+    fn value(&self) -> u8 {
         let fixed = self.identity.iter().find(|(at, _)| *at == self.pointer);
         let stored = self.registers.get(&self.pointer).copied();
         fixed.map(|(_, value)| *value).or(stored).unwrap_or(0)
@@ -92,18 +95,18 @@ impl I2c for Chip {
     fn transaction(&mut self, _: u8, operations: &mut [Operation<'_>]) -> Result<(), Nack> {
         let transfer = match operations {
             [Operation::Write(bytes)] => {
-                self.write(bytes);
+                self.store(bytes);
                 Transfer::Write(bytes.to_vec())
             }
             [Operation::Read(bytes)] => {
                 assert_ne!(self.numbers, Numbers::Long);
-                bytes.fill(self.read());
+                bytes.fill(self.value());
                 Transfer::Read(bytes.to_vec())
             }
             [Operation::Write(number), Operation::Read(bytes)] => {
                 assert_eq!(self.numbers, Numbers::Long, "SCCB has a stop before a read");
-                self.write(number);
-                bytes.fill(self.read());
+                self.store(number);
+                bytes.fill(self.value());
                 Transfer::WriteRead(number.to_vec(), bytes.to_vec())
             }
             _ => panic!("{operations:?}"),
@@ -571,7 +574,7 @@ fn controls_set_the_bits_of_the_sources() {
         ("ov7670", Control::ClockDivider(64), "0011:3f"),
         ("hm01b0", lines(0x60), "0202:00 0203:60 2100:00"),
         // 6 = 4 by the analogue part, 1.5 by the digital one.
-        ("hm01b0", factor(6 * 16), "0205:20 020e:01 020f:80 2100:00"),
+        ("hm01b0", factor(6 * 16), "0205:20 020f:80 2100:00"),
         ("hm01b0", ceiling(16), "2108:04 2109:04"),
         ("hm01b0", Control::Mirror(true), "0101:01"),
         ("hm01b0", Control::Flip(true), "0101:02"),

@@ -150,7 +150,7 @@ impl MotionGrid {
         }
         self.next_row += 1;
         // The row of cells `g` holds the rows from `g * height / ROWS` to before `(g + 1) * height / ROWS`.
-        let grid_row = (y + 1) * ROWS / height - 1;
+        let grid_row = ((y + 1) * ROWS).div_ceil(height) - 1;
         if (grid_row + 1) * height / ROWS != y + 1 {
             return;
         }
