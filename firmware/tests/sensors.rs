@@ -251,7 +251,7 @@ impl Kind {
         chip.registers
     }
 
-    fn kind(name: &str) -> &'static Self {
+    fn named(name: &str) -> &'static Self {
         KINDS.iter().find(|kind| kind.name == name).unwrap()
     }
 }
@@ -303,7 +303,7 @@ fn another_chip_is_refused_with_both_identities_before_anything_is_written() {
 
 #[test]
 fn an_early_ov2640_is_known() {
-    let kind = Kind::kind("ov2640");
+    let kind = Kind::named("ov2640");
     let mut chip = kind.chip();
     chip.identity[1].1 = 0x41;
     kind.driver(&mut chip).start().unwrap();
@@ -377,7 +377,7 @@ fn pins_and_delays_come_in_their_order() {
     let mut reset = Pin::new(&[Level::set(State::Low), Level::set(State::High)]);
     let mut power_down = Pin::new(&[Level::set(State::Low)]);
     let mut delay = CheckedDelay::new(&[Wait::delay_ms(5), Wait::delay_ms(20), Wait::delay_ms(10)]);
-    let kind = Kind::kind("ov5640");
+    let kind = Kind::named("ov5640");
     let mut chip = kind.chip();
     let pins = Pins {
         reset: reset.clone(),
@@ -417,7 +417,7 @@ fn sccb_reads_have_a_stop_and_16_bit_numbers_a_repeated_start() {
 
 /// The registers that differ from those of the kind's own configuration.
 fn changes(name: &str, configuration: Configuration, controls: &[Control]) -> String {
-    let kind = Kind::kind(name);
+    let kind = Kind::named(name);
     let before = table(kind.registers);
     let after = kind.after(configuration, controls);
     let changed = after
@@ -434,7 +434,7 @@ fn sizes_set_the_windows_of_the_sources() {
     let size = |name, size| {
         changes(
             name,
-            configuration(size, Kind::kind(name).configuration.format),
+            configuration(size, Kind::named(name).configuration.format),
             &[],
         )
     };
@@ -514,7 +514,7 @@ fn what_a_sensor_lacks_is_refused_before_anything_is_written() {
         ("hm01b0", FrameSize::VGA, FrameFormat::GREY8, true),
         ("hm01b0", QVGA, FrameFormat::YUYV, false),
     ] {
-        let kind = Kind::kind(name);
+        let kind = Kind::named(name);
         let mut chip = kind.chip();
         let asked = configuration(size, format);
         let refused = kind.driver(&mut chip).configure(asked);
@@ -533,7 +533,7 @@ fn what_a_sensor_lacks_is_refused_before_anything_is_written() {
 
 #[test]
 fn controls_set_the_bits_of_the_sources() {
-    let set = |name, controls: &[Control]| changes(name, Kind::kind(name).configuration, controls);
+    let set = |name, controls: &[Control]| changes(name, Kind::named(name).configuration, controls);
     let lines = |lines| Control::Exposure(Exposure::Lines(lines));
     let factor = |sixteenths| Control::Gain(Gain::Sixteenths(sixteenths));
     let ceiling = |ceiling| Control::Gain(Gain::Auto { ceiling });
@@ -607,7 +607,7 @@ fn controls_set_the_bits_of_the_sources() {
 #[test]
 fn controls_out_of_range_are_refused_with_the_limits() {
     let found = |name, control| {
-        let kind = Kind::kind(name);
+        let kind = Kind::named(name);
         let mut chip = kind.chip();
         let mut driver = kind.driver(&mut chip);
         driver.start().unwrap();

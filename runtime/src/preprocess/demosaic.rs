@@ -111,7 +111,7 @@ impl<'a> Demosaic<'a> {
         self.pushed += 1;
         if let Some(above) = y.checked_sub(1) {
             let [even, odd] = &self.kept;
-            let (waiting, before) = if above % 2 == 0 {
+            let (waiting, before) = if above.is_multiple_of(2) {
                 (even, odd)
             } else {
                 (odd, even)
@@ -124,7 +124,11 @@ impl<'a> Demosaic<'a> {
         self.kept[y % 2].copy_from_slice(row);
         if self.pushed == self.height {
             let [even, odd] = &self.kept;
-            let (last, before) = if y % 2 == 0 { (even, odd) } else { (odd, even) };
+            let (last, before) = if y.is_multiple_of(2) {
+                (even, odd)
+            } else {
+                (odd, even)
+            };
             interpolate(self.pattern, y, [before, last, before], self.rgb);
             emit(self.rgb)?;
         }
@@ -163,7 +167,7 @@ fn interpolate(pattern: BayerPattern, y: usize, rows: [&[u8]; 3], rgb: &mut [u8]
         let own = sample(here, x) as u8;
         let beside = sample(here, left) + sample(here, right);
         let upright = sample(above, x) + sample(below, x);
-        let two = |sum: u16| ((sum + 1) / 2) as u8;
+        let two = |sum: u16| sum.div_ceil(2) as u8;
         let four = |sum: u16| ((sum + 2) / 4) as u8;
         // A row holds green and one of red and blue.
         let is_green = (x % 2 == red_column) != in_red_row;

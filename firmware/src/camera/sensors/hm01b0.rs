@@ -180,7 +180,7 @@ impl<I: I2c, D: DelayNs, R: OutputPin, P: OutputPin> Hm01b0<I, D, R, P> {
                 let gain = within(Setting::Gain, sixteenths, 16, 8 * 16)?;
                 // The analogue part doubles, the digital part does the rest, from 1 to below 2.
                 let exponent = (gain / 16).ilog2() as u16;
-                let rest = gain * 16 >> exponent;
+                let rest = (gain * 16) >> exponent;
                 self.link.write(AE_CONTROL, 0x00)?;
                 self.link.write(ANALOG_GAIN, (exponent << 4) as u8)?;
                 self.link.write_u16(DIGITAL_GAIN_H, rest)?;
