@@ -11,6 +11,9 @@
 
 use heapless::Vec;
 
+/// Scores beyond this count as this.
+const SCORE_LIMIT: f32 = 1e6;
+
 /// How results are smoothed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SmoothSettings {
@@ -353,8 +356,13 @@ fn lasts(count: &mut u8, condition: bool, frames: u8) -> bool {
     enough
 }
 
+/// A score that averages can be built of: they stay finite.
 fn finite(score: f32) -> f32 {
-    if score.is_finite() { score } else { 0.0 }
+    if score.is_finite() {
+        score.clamp(-SCORE_LIMIT, SCORE_LIMIT)
+    } else {
+        0.0
+    }
 }
 
 #[cfg(test)]

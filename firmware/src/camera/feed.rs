@@ -200,7 +200,7 @@ impl<'a> Feed<'a> {
         rows: &mut dyn RowSink,
         motion: Option<&mut MotionGrid>,
     ) -> Result<(), CameraError> {
-        camera.frame(&mut Into {
+        camera.frame(&mut FeedSink {
             feed: &mut self,
             rows,
             motion,
@@ -210,13 +210,13 @@ impl<'a> Feed<'a> {
 }
 
 /// A feed as the sink of a camera.
-struct Into<'f, 'a> {
+struct FeedSink<'f, 'a> {
     feed: &'f mut Feed<'a>,
     rows: &'f mut dyn RowSink,
     motion: Option<&'f mut MotionGrid>,
 }
 
-impl FrameSink for Into<'_, '_> {
+impl FrameSink for FeedSink<'_, '_> {
     fn band(&mut self, first_row: u32, bytes: &[u8]) -> Result<(), CameraError> {
         if let Some(motion) = &mut self.motion {
             motion.band(first_row, bytes)?;

@@ -65,7 +65,7 @@ pub trait Camera {
     fn frame(&mut self, sink: &mut dyn FrameSink) -> Result<(), CameraError>;
 }
 
-/// The rows that a band holds, with their numbers; checks that they continue the frame.
+/// The rows that a band holds.
 ///
 /// # Errors
 /// [`InputError::RowLength`] when `bytes` is no whole number of rows.

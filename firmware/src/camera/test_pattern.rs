@@ -125,7 +125,8 @@ impl Pattern {
 
 /// Encodes one row; `colour` gives the RGB of a column.
 fn fill_row(format: FrameFormat, y: u16, row: &mut [u8], colour: impl Fn(u16) -> [u8; 3]) {
-    let columns = 0u16..;
+    // As many as a row can have.
+    let columns = 0..u16::MAX;
     match format {
         FrameFormat::Pixels(PixelFormat::Rgb888) => {
             for (x, pixel) in columns.zip(row.as_chunks_mut().0) {

@@ -177,6 +177,10 @@ fn numbers_that_are_not_finite_and_classes_named_twice_do_no_harm() {
     assert_eq!((smoother.average_of(1), smoother.average_of(2)), (0.0, 0.0));
     step(&mut smoother, &[score(1, 0.4), score(1, 1.0)]);
     assert!((smoother.average_of(1) - 0.2).abs() < 1e-6);
+    for huge in [f32::MAX, f32::MIN, f32::MAX] {
+        step(&mut smoother, &[score(1, huge)]);
+    }
+    assert!(smoother.average_of(1).is_finite());
 }
 
 #[test]
