@@ -1,7 +1,7 @@
 //! OmniVision OV2640, UXGA with a scaler and JPEG.
 //!
 //! Registers: OV2640 Color CMOS UXGA CameraChip, Preliminary Datasheet, version 2.2, "Device Control Register List" of both banks;
-//! every number was compared with the drivers of Linux, OpenMV and esp32-camera. SCCB address 0x30; the tables are in
+//! what the drivers of Linux, OpenMV and esp32-camera set was compared with them; `docs/cameras.md` lists what none does. SCCB address 0x30; the tables are in
 //! `ov2640_tables.rs`.
 //!
 //! The array runs in its mode of 800×600. The DSP takes a window from its middle that is 1, 2, 4 or 8 times the output and divides

@@ -1,7 +1,7 @@
 //! OmniVision OV5640, 5 megapixels with a scaler, over its parallel port.
 //!
-//! Registers: OV5640 Product Specification, 26 May 2011 (version 2.03), register tables of section 7; every number was compared
-//! with the drivers of Linux (`drivers/media/i2c/ov5640.c`) and esp32-camera. I2C address 0x3c, 16-bit registers.
+//! Registers: OV5640 Product Specification, 26 May 2011 (version 2.03), register tables of section 7; compared with the
+//! drivers of Linux (`drivers/media/i2c/ov5640.c`) and esp32-camera, but for what `docs/cameras.md` lists. I2C address 0x3c, 16-bit registers.
 //!
 //! The array is read with pairs of columns and rows joined (1,312×976), then scaled. Clocks are for 24 MHz at the pin.
 

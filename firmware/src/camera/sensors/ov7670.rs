@@ -1,7 +1,7 @@
 //! OmniVision OV7670, VGA, and its registers.
 //!
-//! Registers: OV7670/OV7171 CMOS VGA CameraChip, Preliminary Datasheet, version 1.4, table 5 "Device Control Register List". Every
-//! number was compared with the drivers of Linux (`drivers/media/i2c/ov7670.c`), OpenMV and esp32-camera, from which also come the
+//! Registers: OV7670/OV7171 CMOS VGA CameraChip, Preliminary Datasheet, version 1.4, table 5 "Device Control Register List". Compared
+//! with the drivers of Linux (`drivers/media/i2c/ov7670.c`), OpenMV and esp32-camera, but for what `docs/cameras.md` lists; from them also come the
 //! windows, the colour matrices and the values of [`VENDOR`]. SCCB address 0x21.
 
 use super::refuse;
