@@ -98,7 +98,9 @@ impl<C: CheckpointStrategy> Layers for Autodiff<Flex, C> {
     ) -> FloatTensor<Self> {
         let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
         let output = Flex::depthwise(x.clone(), weight.clone(), window);
-        let prepared = Depthwise.prepare::<C>([x_node, weight_node]).compute_bound();
+        let prepared = Depthwise
+            .prepare::<C>([x_node, weight_node])
+            .compute_bound();
         match prepared.stateful() {
             OpsKind::Tracked(prepared) => prepared.finish((x, weight, window), output),
             OpsKind::UnTracked(prepared) => prepared.finish(output),

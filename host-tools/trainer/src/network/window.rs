@@ -60,7 +60,8 @@ impl Window {
 fn turned(reads: &Meetings, count: usize) -> Meetings {
     let mut turned = vec![Vec::new(); count];
     for (out, read) in reads.iter().enumerate() {
-        read.iter().for_each(|&(tap, at)| turned[at].push((tap, out)));
+        read.iter()
+            .for_each(|&(tap, at)| turned[at].push((tap, out)));
     }
     turned
 }
@@ -119,7 +120,12 @@ impl Slide {
         let batch = gradient.len() / self.output_len();
         let mut found = vec![0.0; batch * self.input_len()];
         let [rows, columns] = [0, 1].map(|axis| turned(&self.reads[axis], self.input[axis]));
-        self.weighted((gradient, self.output), weight, &mut found, (&rows, &columns));
+        self.weighted(
+            (gradient, self.output),
+            weight,
+            &mut found,
+            (&rows, &columns),
+        );
         found
     }
 
@@ -137,14 +143,16 @@ impl Slide {
         lines.enumerate().for_each(|(line, to)| {
             let from = &from[line / rows.len() * picture..][..picture];
             let rows = &rows[line % rows.len()];
+            let mut met = Vec::with_capacity(self.window.area());
             for (to, columns) in to.chunks_exact_mut(channels).zip(columns) {
-                let met = rows.iter().flat_map(|&(row, y)| {
-                    columns.iter().map(move |&(column, x)| {
+                met.clear();
+                for &(row, y) in rows {
+                    met.extend(columns.iter().map(|&(column, x)| {
                         let tap = row * self.window.kernel[1] + column;
                         (tap * channels, (y * size[1] + x) * channels)
-                    })
-                });
-                sum_of_products(to, met, weight, from);
+                    }));
+                }
+                sum_of_products(to, &met, weight, from);
             }
         });
     }
@@ -181,7 +189,7 @@ impl Slide {
                 let taps = row * kernel_columns * channels;
                 for (column, pairs) in pairs.iter().enumerate() {
                     let to = &mut found[taps + column * channels..][..channels];
-                    sum_of_products(to, pairs.iter().copied(), gradient, picture);
+                    sum_of_products(to, pairs, gradient, picture);
                 }
             }
         }
@@ -240,17 +248,12 @@ impl Slide {
 }
 
 /// Adds to each element of `to` the products of `a` and `b` as far behind the places `at` as it is behind its own begin.
-fn sum_of_products(
-    to: &mut [f32],
-    at: impl Iterator<Item = (usize, usize)> + Clone,
-    a: &[f32],
-    b: &[f32],
-) {
+fn sum_of_products(to: &mut [f32], at: &[(usize, usize)], a: &[f32], b: &[f32]) {
     let (blocks, rest) = to.as_chunks_mut::<LANES>();
     let done = blocks.len() * LANES;
     for (block, to) in blocks.iter_mut().enumerate() {
         let mut sum = *to;
-        for (a_at, b_at) in at.clone() {
+        for &(a_at, b_at) in at {
             let a = &a[a_at + block * LANES..][..LANES];
             let b = &b[b_at + block * LANES..][..LANES];
             for ((sum, a), b) in sum.iter_mut().zip(a).zip(b) {
@@ -260,7 +263,7 @@ fn sum_of_products(
         *to = sum;
     }
     for (index, to) in rest.iter_mut().enumerate() {
-        for (a_at, b_at) in at.clone() {
+        for &(a_at, b_at) in at {
             *to += a[a_at + done + index] * b[b_at + done + index];
         }
     }
