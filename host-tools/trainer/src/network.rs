@@ -6,9 +6,11 @@
 
 #[cfg(test)]
 pub(crate) mod fixture;
+mod layers;
 mod operator;
 pub(crate) use operator::hidden;
 pub(crate) mod quantised;
+mod window;
 
 use burn::tensor::{GradientCheckpointingStrategy, Int, Tensor};
 use pinhole_graph::{Graph, Node, Op, ValueId};

@@ -1,15 +1,17 @@
 //! The operators of a [`pinhole_graph::Graph`] over batches.
 //!
-//! Pictures stay channels last, as the graph has them: a pointwise convolution is then a product of matrices, and only
-//! convolutions that see more than one pixel are transposed for Burn.
+//! Pictures stay channels last, as the graph has them: a pointwise convolution is then a product of matrices, and so is
+//! one whose windows hardly overlap, over patches; depthwise ones are in `network/window.rs`. The rest is transposed for Burn.
 
 use burn::tensor::activation::{gelu, gelu_approximate, hard_sigmoid, sigmoid, softmax, tanh};
-use burn::tensor::module::{avg_pool2d, conv2d, layer_norm, linear, max_pool2d};
+use burn::tensor::module::{avg_pool2d, conv2d, layer_norm, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions, PadMode};
 use burn::tensor::{Device, Int, Slice, Tensor, TensorData};
 use pinhole_graph::op::{Activation, Binary, Reduce, Unary};
 use pinhole_graph::{Node, Op};
 
+use super::layers::{Limits, UNLIMITED, biased, depthwise, patches};
+use super::window::Window;
 use super::{Batch, RANK, Shapes, batched};
 use crate::TrainError;
 use crate::loss::MASKED;
@@ -38,17 +40,25 @@ pub(super) fn apply(
             groups,
             activation,
         } => {
+            let [.., kh, kw, _] = rest[0].dims();
             let window = Window {
+                kernel: [kh, kw],
                 stride: *stride,
                 padding: *padding,
                 dilation: *dilation,
-                groups: *groups,
             };
-            activate(conv(x, &rest[0], rest.get(1), &window), *activation)
+            let end = End {
+                bias: rest.get(1),
+                limits: limits(*activation),
+            };
+            conv(x, &rest[0], end, (window, *groups))
         }
         Op::Linear { activation } => {
-            let dims = batched(batch, shape);
-            activate(product(x, &rest[0], rest.get(1)).reshape(dims), *activation)
+            let end = End {
+                bias: rest.get(1),
+                limits: limits(*activation),
+            };
+            product(flat_rows(x), &rest[0], end).reshape(batched(batch, shape))
         }
         Op::MatMul { transpose_b: false } => x.matmul(rest[0].clone()),
         Op::MatMul { transpose_b: true } => x.matmul(rest[0].clone().swap_dims(RANK - 2, RANK - 1)),
@@ -57,7 +67,7 @@ pub(super) fn apply(
             activation,
         } => {
             let [a, b] = cut_to_tokens(shapes, node, [x, rest[0].clone()]);
-            activate(binary(a, b, *function), *activation)
+            limited(binary(a, b, *function), limits(*activation))
         }
         Op::Unary { function } => unary(x, *function),
         Op::ChannelUnary { function } => unary(x * rest[0].clone(), *function) * rest[1].clone(),
@@ -181,19 +191,29 @@ fn cut_to_tokens(shapes: &Shapes<'_>, node: &Node, inputs: [Batch; 2]) -> [Batch
     })
 }
 
-/// Geometry of a convolution; padding is top, left, bottom, right.
-struct Window {
-    stride: [usize; 2],
-    padding: [usize; 4],
-    dilation: [usize; 2],
-    groups: usize,
+/// What comes behind the products of a layer.
+struct End<'a> {
+    /// `[…, o]`
+    bias: Option<&'a Batch>,
+    limits: Limits,
 }
 
-/// x `[batch, 1, 1, h, w, c]`, weight `[1, 1, o, kh, kw, c / groups]`, bias `[…, o]`.
-fn conv(x: Batch, weight: &Batch, bias: Option<&Batch>, window: &Window) -> Batch {
+impl End<'_> {
+    fn of<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        match self.bias {
+            Some(bias) => biased(x, flat(bias), self.limits),
+            None => limited(x, self.limits),
+        }
+    }
+}
+
+/// x `[batch, 1, 1, h, w, c]`, weight `[1, 1, o, kh, kw, c / groups]`.
+fn conv(x: Batch, weight: &Batch, end: End<'_>, (window, groups): (Window, usize)) -> Batch {
     let [.., outputs, kh, kw, per_group] = weight.dims();
-    let pointwise = [kh, kw] == [1, 1] && window.groups == 1 && window.padding == [0; 4];
-    if pointwise {
+    let [batch, .., h, w, channels] = x.dims();
+    let [rows, columns] = window.output([h, w]);
+    let dims = [batch, 1, 1, rows, columns, outputs];
+    if [kh, kw] == [1, 1] && groups == 1 && window.padding == [0; 4] {
         let x = match window.stride {
             [1, 1] => x,
             [rows, columns] => x.slice([
@@ -204,29 +224,43 @@ fn conv(x: Batch, weight: &Batch, bias: Option<&Batch>, window: &Window) -> Batc
                 Slice::new(0, None, columns as isize),
             ]),
         };
-        let [batch, .., h, w, _] = x.dims();
-        let weight = weight.clone().reshape([1, 1, 1, 1, outputs, per_group]);
-        return product(x, &weight, bias).reshape([batch, 1, 1, h, w, outputs]);
+        return product(flat_rows(x), weight, end).reshape(dims);
+    }
+    if groups == channels && outputs == channels {
+        let weight: Tensor<2> = weight.clone().reshape([channels, kh * kw]);
+        return end.of(depthwise(x, weight.transpose(), window));
+    }
+    if groups == 1 && window.area() <= REPEATED * window.stride[0] * window.stride[1] {
+        return product(patches(x, window), weight, end).reshape(dims);
     }
     let weight = weight.clone().reshape([outputs, kh, kw, per_group]);
     let options = ConvOptions {
         stride: window.stride,
         padding: pairs(window.padding),
         dilation: window.dilation,
-        groups: window.groups,
+        groups,
     };
-    let bias = bias.map(flat);
-    channels_first(x, |x| {
-        conv2d(x, weight.permute([0, 3, 1, 2]), bias, options)
-    })
+    end.of(channels_first(x, |x| {
+        conv2d(x, weight.permute([0, 3, 1, 2]), None, options)
+    }))
 }
 
-/// x `[…, k]`, weight `[…, n, k]`, bias `[…, n]` → `[rows, n]`.
-fn product(x: Batch, weight: &Batch, bias: Option<&Batch>) -> Tensor<2> {
-    let [.., outputs, inputs] = weight.dims();
-    let rows = x.shape().num_elements() / inputs;
+/// How often patches may repeat a pixel, about; they are kept for the gradient of the weight.
+const REPEATED: usize = 4;
+
+/// x `[rows, k]`, weight `[…, n, …]` of k elements for each n → `[rows, n]`.
+fn product(x: Tensor<2>, weight: &Batch, end: End<'_>) -> Tensor<2> {
+    let [_, inputs] = x.dims();
+    let outputs = weight.shape().num_elements() / inputs;
     let weight = weight.clone().reshape([outputs, inputs]).transpose();
-    linear(x.reshape([rows, inputs]), weight, bias.map(flat))
+    end.of(x.matmul(weight))
+}
+
+/// x `[…, k]` → `[rows, k]`.
+fn flat_rows(x: Batch) -> Tensor<2> {
+    let [.., inputs] = x.dims();
+    let rows = x.shape().num_elements() / inputs;
+    x.reshape([rows, inputs])
 }
 
 fn flat(x: &Batch) -> Tensor<1> {
@@ -246,12 +280,21 @@ fn channels_first(x: Batch, function: impl FnOnce(Tensor<4>) -> Tensor<4>) -> Ba
     y.permute([0, 2, 3, 1]).reshape([batch, 1, 1, h, w, c])
 }
 
-fn activate(x: Batch, activation: Activation) -> Batch {
+fn limits(activation: Activation) -> Limits {
     match activation {
-        Activation::None => x,
-        Activation::Relu => x.clamp_min(0.0),
-        Activation::Relu6 => x.clamp(0.0, 6.0),
+        Activation::None => UNLIMITED,
+        Activation::Relu => [0.0, f32::INFINITY],
+        Activation::Relu6 => [0.0, 6.0],
     }
+}
+
+fn limited<const D: usize>(x: Tensor<D>, limits: Limits) -> Tensor<D> {
+    if limits == UNLIMITED {
+        return x;
+    }
+    let channels = x.dims()[D - 1];
+    let none = Tensor::zeros([channels], &x.device());
+    biased(x, none, limits)
 }
 
 fn binary(a: Batch, b: Batch, function: Binary) -> Batch {
@@ -268,7 +311,7 @@ fn binary(a: Batch, b: Batch, function: Binary) -> Batch {
 
 fn unary(x: Batch, function: Unary) -> Batch {
     match function {
-        Unary::Clip { min, max } => clip(x, min, max),
+        Unary::Clip { min, max } => limited(x, [min, max]),
         Unary::HardSwish => x.clone() * hard_sigmoid(x, 1.0 / 6.0, 0.5),
         Unary::HardSigmoid { alpha, beta } => hard_sigmoid(x, f64::from(alpha), f64::from(beta)),
         Unary::Sigmoid => sigmoid(x),
@@ -288,12 +331,6 @@ fn unary(x: Batch, function: Unary) -> Batch {
         Unary::Square => x.square(),
         Unary::Affine { alpha, beta } => x.mul_scalar(alpha).add_scalar(beta),
     }
-}
-
-/// Limits that are infinite are none.
-fn clip(x: Batch, min: f32, max: f32) -> Batch {
-    let x = if min.is_finite() { x.clamp_min(min) } else { x };
-    if max.is_finite() { x.clamp_max(max) } else { x }
 }
 
 fn reduce(x: Batch, function: Reduce, axes: &[usize]) -> Batch {
