@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::captions::CaptionReport;
 use super::products::TEXT;
 use super::run::Run;
-use crate::TrainError;
 use crate::data::{LeftOut, Pictures, Source};
+use crate::{Precision, TrainError};
 
 /// What a run did.
 #[derive(Clone, Debug, Serialize)]
@@ -65,6 +65,10 @@ pub struct FitReport {
     pub ranks: usize,
     /// SHA-256 of the recipe.
     pub recipe_sha256: String,
+    /// Where it computed.
+    pub device: String,
+    /// The numbers that the encoders computed in.
+    pub precision: String,
     /// What a dry run estimates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Estimate>,
@@ -133,6 +137,8 @@ impl Run {
             rank: self.ranks.rank(),
             ranks: self.ranks.count(),
             recipe_sha256: setup.loaded.sha256.clone(),
+            device: setup.place.name().to_owned(),
+            precision: setup.place.precision.to_string(),
             estimate: None,
             elapsed,
         }
@@ -176,6 +182,10 @@ impl Run {
             Pictures::Unread | Pictures::Kept => rows * (1 + options.prefetch),
         };
         let pictures = pictures * student.picture_len();
+        let of_chunk = match recipe.optimiser.precision {
+            Precision::F32 => of_chunk,
+            Precision::Bf16 | Precision::F16 => of_chunk / 2,
+        };
         Ok(Estimate {
             memory_bytes: 4 * (numbers + of_chunk + pictures),
             seconds_per_step: seconds,

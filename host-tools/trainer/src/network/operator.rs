@@ -10,7 +10,7 @@ use burn::tensor::{Device, Int, Slice, Tensor, TensorData};
 use pinhole_graph::op::{Activation, Binary, Reduce, Unary};
 use pinhole_graph::{Node, Op};
 
-use super::{Batch, RANK, Shapes, batched};
+use super::{Batch, RANK, Shapes, batched, widened};
 use crate::TrainError;
 use crate::loss::MASKED;
 
@@ -157,6 +157,25 @@ pub(super) fn apply(
         }
     };
     Ok(output)
+}
+
+/// Whether values of half the width are widened before `op`, because it sums many of them or leaves their range. Products,
+/// convolutions and averages over windows accumulate in f32 by themselves; so does the softmax of [`attention`].
+pub(super) fn is_wide(op: &Op) -> bool {
+    let leaves_range = |function: &Unary| {
+        use Unary::{Exp, Log, Reciprocal, Sqrt, Square};
+        matches!(function, Exp | Log | Reciprocal | Sqrt | Square)
+    };
+    match op {
+        Op::GlobalAvgPool
+        | Op::Softmax { .. }
+        | Op::LayerNorm { .. }
+        | Op::L2Normalize
+        | Op::Reduce { .. } => true,
+        Op::Unary { function } | Op::ChannelUnary { function } => leaves_range(function),
+        Op::Binary { function, .. } => matches!(function, Binary::Div | Binary::Pow),
+        _ => false,
+    }
 }
 
 /// Rows of `table` `[1, …, rows, width]` for ids `[batch, tokens]`: `[batch, …, tokens, width]`.
@@ -327,17 +346,19 @@ fn attention(
         split.swap_dims(2, 3)
     };
     let [k, v] = [0, 1].map(|index: usize| heads(others[index].clone()));
-    let mut scores = heads(q).matmul(k.swap_dims(3, 4)).mul_scalar(scale);
+    // Where values have half the width, their exponentials are summed in f32.
+    let mut scores = widened(heads(q).matmul(k.swap_dims(3, 4))).mul_scalar(scale);
     if let Some(bias) = others.get(2) {
         let [.., heads, queries, keys] = bias.dims();
-        scores = scores + bias.clone().reshape([1, 1, heads, queries, keys]);
+        scores = scores + widened(bias.clone()).reshape([1, 1, heads, queries, keys]);
     }
     if causal {
         let [.., queries, keys] = scores.dims();
         let mask = hidden([queries, keys], &scores.device());
         scores = scores + mask.reshape([1, 1, 1, queries, keys]);
     }
-    let mixed = softmax(scores, 4).matmul(v).swap_dims(2, 3);
+    let weights = softmax(scores, 4).cast(v.dtype());
+    let mixed = weights.matmul(v).swap_dims(2, 3);
     mixed.reshape(batched(batch, &[queries, width]))
 }
 
