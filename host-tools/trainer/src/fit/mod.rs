@@ -23,6 +23,8 @@ mod captions;
 mod check;
 #[cfg(test)]
 mod coca_tests;
+#[cfg(test)]
+mod device_tests;
 mod encoder;
 mod evaluate;
 mod extras;
