@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests need and runs them. `./ci.sh` runs every part, `./ci.sh NAME…` the named ones, `./ci.sh list` names them.
 # In no list: `./ci.sh models` fetches public weights and takes an hour; `./ci.sh conformance` runs the operator cases of ONNX;
-# `./ci.sh tokenizers` compares 100,000 lines with the reference libraries; `./ci.sh mpi` trains on several processes.
+# `./ci.sh tokenizers` compares 100,000 lines with the reference libraries; `./ci.sh mpi` trains on several processes,
+# `./ci.sh wgpu` on a software Vulkan device.
 set -euo pipefail
 cd "$(dirname "$0")"
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never} RUST_BACKTRACE=1
@@ -117,6 +118,13 @@ part_mpi() {
   if have apt-get; then debian libopenmpi-dev openmpi-bin libclang-dev; fi
   cargo clippy -p pinhole-trainer -p pinhole --features pinhole/mpi --all-targets -- -D warnings
   cargo test -p pinhole --features mpi --test cli -- --test-threads 1 --nocapture mpirun
+}
+
+# Training on what wgpu finds, a software Vulkan device where there is no card. Of CUDA only the build, and what is said without a driver.
+part_wgpu() {
+  if have apt-get; then debian mesa-vulkan-drivers libvulkan1; fi
+  cargo clippy -p pinhole-trainer -p pinhole --features pinhole/wgpu,pinhole/cuda --all-targets -- -D warnings
+  cargo test -p pinhole-trainer --features wgpu,cuda --lib -- --test-threads 1 --nocapture --include-ignored device
 }
 
 part_docs() {

@@ -70,7 +70,7 @@ impl Run {
             captioner,
             image: &learner.image_graph(values),
             geometry: learner.image.geometry,
-            text: TextTower::frozen(text)?,
+            text: TextTower::frozen(text, &setup.place)?,
             weights: Fixed(learner.extras.fixed(of_extras)),
             beams: caption.beams,
         };

@@ -10,7 +10,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind, unary};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
-use burn::tensor::{Shape, Tensor, TensorData};
+use burn::tensor::{Bool, DType, Device, Shape, Tensor, TensorData};
 use rayon::prelude::*;
 
 use super::window::{Slide, Window};
@@ -25,10 +25,44 @@ pub(super) type Limits = [f32; 2];
 /// Limits that are none.
 pub(super) const UNLIMITED: Limits = [f32::NEG_INFINITY, f32::INFINITY];
 
+/// Whether the operations of this file take `x`: they are operations of the CPU, over f32.
+pub(super) fn takes<const D: usize>(x: &Tensor<D>) -> bool {
+    x.dtype() == DType::F32 && x.device().inner() == Device::flex()
+}
+
 /// `x` `[…, n]` plus `bias` `[n]`, then no less and no more than `limits` say. What is at a limit has no gradient there.
 pub(super) fn biased<const D: usize>(x: Tensor<D>, bias: Tensor<1>, limits: Limits) -> Tensor<D> {
     let found = Dispatch::biased(x.into_dispatch(), bias.into_dispatch(), limits);
     Tensor::from_dispatch(found)
+}
+
+/// `x`, no less and no more than `limits` say, by Burn's operations. Its own clamp has a gradient at a limit.
+fn clamped<const D: usize>(x: Tensor<D>, [least, most]: Limits) -> Tensor<D> {
+    let held = |x: Tensor<D>, limit: f32, beyond: Tensor<D, Bool>| {
+        if limit.is_finite() {
+            x.mask_fill(beyond, limit)
+        } else {
+            x
+        }
+    };
+    let (below, above) = (
+        x.clone().lower_equal_elem(least),
+        x.clone().greater_equal_elem(most),
+    );
+    held(held(x, least, below), most, above)
+}
+
+/// `x`, no less and no more than `limits` say.
+pub(super) fn limited<const D: usize>(x: Tensor<D>, limits: Limits) -> Tensor<D> {
+    if limits == UNLIMITED {
+        return x;
+    }
+    if !takes(&x) {
+        return clamped(x, limits);
+    }
+    let channels = x.dims()[D - 1];
+    let none = Tensor::zeros([channels], &x.device());
+    biased(x, none, limits)
 }
 
 /// Depthwise convolution of `x` `[batch, 1, 1, h, w, channels]` with `weight` `[window, channels]`.

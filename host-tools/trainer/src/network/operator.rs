@@ -1,18 +1,19 @@
 //! The operators of a [`pinhole_graph::Graph`] over batches.
 //!
 //! Pictures stay channels last, as the graph has them: a pointwise convolution is then a product of matrices, and so is
-//! one whose windows hardly overlap, over patches; depthwise ones are in `network/window.rs`. The rest is transposed for Burn.
+//! one whose windows hardly overlap, over patches; depthwise ones are in `network/window.rs`. The rest is transposed for Burn,
+//! and all of it on another device than the CPU or in half precision.
 
 use burn::tensor::activation::{gelu, gelu_approximate, hard_sigmoid, sigmoid, softmax, tanh};
-use burn::tensor::module::{avg_pool2d, conv2d, layer_norm, max_pool2d};
+use burn::tensor::module::{avg_pool2d, conv2d, layer_norm, linear, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions, PadMode};
 use burn::tensor::{Device, Int, Slice, Tensor, TensorData};
 use pinhole_graph::op::{Activation, Binary, Reduce, Unary};
 use pinhole_graph::{Node, Op};
 
-use super::layers::{Limits, UNLIMITED, biased, depthwise, patches};
+use super::layers::{Limits, UNLIMITED, biased, depthwise, limited, patches, takes};
 use super::window::Window;
-use super::{Batch, RANK, Shapes, batched};
+use super::{Batch, RANK, Shapes, batched, widened};
 use crate::TrainError;
 use crate::loss::MASKED;
 
@@ -169,6 +170,25 @@ pub(super) fn apply(
     Ok(output)
 }
 
+/// Whether values of half the width are widened before `op`, because it sums many of them or leaves their range. Products,
+/// convolutions and averages over windows accumulate in f32 by themselves; so does the softmax of [`attention`].
+pub(super) fn is_wide(op: &Op) -> bool {
+    let leaves_range = |function: &Unary| {
+        use Unary::{Exp, Log, Reciprocal, Sqrt, Square};
+        matches!(function, Exp | Log | Reciprocal | Sqrt | Square)
+    };
+    match op {
+        Op::GlobalAvgPool
+        | Op::Softmax { .. }
+        | Op::LayerNorm { .. }
+        | Op::L2Normalize
+        | Op::Reduce { .. } => true,
+        Op::Unary { function } | Op::ChannelUnary { function } => leaves_range(function),
+        Op::Binary { function, .. } => matches!(function, Binary::Div | Binary::Pow),
+        _ => false,
+    }
+}
+
 /// Rows of `table` `[1, …, rows, width]` for ids `[batch, tokens]`: `[batch, …, tokens, width]`.
 pub(super) fn embedding(ids: &Tensor<2, Int>, table: Batch) -> Batch {
     let [batch, tokens] = ids.dims();
@@ -226,11 +246,12 @@ fn conv(x: Batch, weight: &Batch, end: End<'_>, (window, groups): (Window, usize
         };
         return product(flat_rows(x), weight, end).reshape(dims);
     }
-    if groups == channels && outputs == channels {
+    let own = takes(&x);
+    if own && groups == channels && outputs == channels {
         let weight: Tensor<2> = weight.clone().reshape([channels, kh * kw]);
         return end.of(depthwise(x, weight.transpose(), window));
     }
-    if groups == 1 && window.area() <= REPEATED * window.stride[0] * window.stride[1] {
+    if own && groups == 1 && window.area() <= REPEATED * window.stride[0] * window.stride[1] {
         return product(patches(x, window), weight, end).reshape(dims);
     }
     let weight = weight.clone().reshape([outputs, kh, kw, per_group]);
@@ -240,9 +261,15 @@ fn conv(x: Batch, weight: &Batch, end: End<'_>, (window, groups): (Window, usize
         dilation: window.dilation,
         groups,
     };
-    end.of(channels_first(x, |x| {
-        conv2d(x, weight.permute([0, 3, 1, 2]), None, options)
-    }))
+    let convolved = |bias| {
+        channels_first(x, |x| {
+            conv2d(x, weight.permute([0, 3, 1, 2]), bias, options)
+        })
+    };
+    if own {
+        return end.of(convolved(None));
+    }
+    limited(convolved(end.bias.map(flat)), end.limits)
 }
 
 /// How often patches may repeat a pixel, about; they are kept for the gradient of the weight.
@@ -253,7 +280,10 @@ fn product(x: Tensor<2>, weight: &Batch, end: End<'_>) -> Tensor<2> {
     let [_, inputs] = x.dims();
     let outputs = weight.shape().num_elements() / inputs;
     let weight = weight.clone().reshape([outputs, inputs]).transpose();
-    end.of(x.matmul(weight))
+    if takes(&x) {
+        return end.of(x.matmul(weight));
+    }
+    limited(linear(x, weight, end.bias.map(flat)), end.limits)
 }
 
 /// x `[…, k]` → `[rows, k]`.
@@ -286,15 +316,6 @@ fn limits(activation: Activation) -> Limits {
         Activation::Relu => [0.0, f32::INFINITY],
         Activation::Relu6 => [0.0, 6.0],
     }
-}
-
-fn limited<const D: usize>(x: Tensor<D>, limits: Limits) -> Tensor<D> {
-    if limits == UNLIMITED {
-        return x;
-    }
-    let channels = x.dims()[D - 1];
-    let none = Tensor::zeros([channels], &x.device());
-    biased(x, none, limits)
 }
 
 fn binary(a: Batch, b: Batch, function: Binary) -> Batch {
@@ -364,17 +385,19 @@ fn attention(
         split.swap_dims(2, 3)
     };
     let [k, v] = [0, 1].map(|index: usize| heads(others[index].clone()));
-    let mut scores = heads(q).matmul(k.swap_dims(3, 4)).mul_scalar(scale);
+    // Where values have half the width, their exponentials are summed in f32.
+    let mut scores = widened(heads(q).matmul(k.swap_dims(3, 4))).mul_scalar(scale);
     if let Some(bias) = others.get(2) {
         let [.., heads, queries, keys] = bias.dims();
-        scores = scores + bias.clone().reshape([1, 1, heads, queries, keys]);
+        scores = scores + widened(bias.clone()).reshape([1, 1, heads, queries, keys]);
     }
     if causal {
         let [.., queries, keys] = scores.dims();
         let mask = hidden([queries, keys], &scores.device());
         scores = scores + mask.reshape([1, 1, 1, queries, keys]);
     }
-    let mixed = softmax(scores, 4).matmul(v).swap_dims(2, 3);
+    let weights = softmax(scores, 4).cast(v.dtype());
+    let mixed = weights.matmul(v).swap_dims(2, 3);
     mixed.reshape(batched(batch, &[queries, width]))
 }
 
