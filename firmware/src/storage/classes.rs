@@ -154,7 +154,7 @@ impl<F: MappedFlash> Storage<F> {
             _ => 0,
         };
         let total = edited.bytes_len() + trailer;
-        let range = self.range(Kind::Bank, target);
+        let range = self.layout.slot(Kind::Bank, target);
         if total > range.len() {
             return Err(StorageError::TooLong {
                 limit: range.len() as u32,
@@ -188,9 +188,8 @@ impl<F: MappedFlash> Storage<F> {
                 .split_at_checked(source.bytes as usize)
                 .unwrap_or((bytes, &[]));
             edited.fill(file, offset, &mut page);
-            let behind = total.saturating_sub(trailer.len()).max(edited.bytes_len());
-            if behind + trailer.len() == total {
-                overlay(behind, trailer, offset, &mut page);
+            if total > edited.bytes_len() {
+                overlay(edited.bytes_len(), trailer, offset, &mut page);
             }
             self.device.program(start + offset as u32, &page)?;
             offset += PAGE_BYTES;

@@ -3,6 +3,7 @@
 use core::fmt;
 use core::ops::Range;
 
+use super::Kind;
 use super::flash::{MappedFlash, PAGE_BYTES};
 use super::journal::RECORD_BYTES;
 
@@ -111,6 +112,15 @@ impl fmt::Display for LayoutFault {
 impl core::error::Error for LayoutFault {}
 
 impl Layout {
+    /// Where slot A (0) or B (1) of a kind lies.
+    pub(super) fn slot(&self, kind: Kind, slot: u8) -> Range<u32> {
+        let slots = match kind {
+            Kind::Model => &self.models,
+            Kind::Bank => &self.banks,
+        };
+        slots[usize::from(slot & 1)].clone()
+    }
+
     /// All partitions by name, and whether they are written.
     fn parts(&self) -> impl Iterator<Item = (&'static str, &Range<u32>, bool)> + Clone {
         let [model_a, model_b] = &self.models;

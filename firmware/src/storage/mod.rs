@@ -103,7 +103,10 @@ impl<F: MappedFlash> Storage<F> {
     ) -> Result<Self, StorageError<F::Error>> {
         layout.check(&flash).map_err(StorageError::Layout)?;
         let device = Device::new(flash);
-        let (journal, state) = Journal::open(&device, layout.state.clone());
+        let (journal, mut state) = Journal::open(&device, layout.state.clone());
+        state.upload = state
+            .upload
+            .filter(|upload| upload.fits(&layout) && !state.is_good(upload));
         let checker = Checker {
             device: &device,
             layout: &layout,
@@ -112,7 +115,9 @@ impl<F: MappedFlash> Storage<F> {
             retired_key: state.retired_key.as_ref(),
         };
         let running = checker.running(&state);
-        let received = state.upload.map_or(0, |upload| upload.kept_bytes);
+        let received = state
+            .upload
+            .map_or(0, |upload| upload.kept(F::ERASE_SIZE as u32));
         Ok(Self {
             device,
             layout,

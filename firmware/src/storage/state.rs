@@ -4,6 +4,7 @@ use pinhole_signing::{KEY_BYTES, Kind, PublicKey};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::Layout;
 use super::journal::CRC;
 
 /// First four bytes of a record.
@@ -57,6 +58,21 @@ pub struct Upload {
     pub crc32: u32,
     /// Bytes that a restart does not lose.
     pub kept_bytes: u32,
+}
+
+impl Upload {
+    /// Whether its slot holds so much.
+    pub(super) fn fits(&self, layout: &Layout) -> bool {
+        self.total_bytes as usize <= layout.slot(self.kind, self.slot).len()
+    }
+
+    /// What is here after a restart: whole sectors, or all of it.
+    pub(super) fn kept(&self, sector_bytes: u32) -> u32 {
+        match self.kept_bytes == self.total_bytes {
+            true => self.total_bytes,
+            false => self.kept_bytes - self.kept_bytes % sector_bytes,
+        }
+    }
 }
 
 /// Everything that a device remembers beside models and banks. Each change writes all of it, in one record.
@@ -143,6 +159,11 @@ impl State {
 
     pub(super) fn pair_mut(&mut self, kind: Kind) -> &mut Pair {
         &mut self.pairs[place(kind)]
+    }
+
+    /// Whether the slot of an upload holds something to run, which no record of this storage says.
+    pub(super) fn is_good(&self, upload: &Upload) -> bool {
+        self.pair(upload.kind).status(upload.slot) == SlotStatus::Good
     }
 
     pub(super) fn counter(&self, kind: Kind) -> u32 {

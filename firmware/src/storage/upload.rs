@@ -3,7 +3,6 @@
 //! Sectors are erased as the upload reaches them. Every sixteenth of a file, a record says how much is there for certain, so
 //! that a restart goes on from that sector and never programs a place twice.
 
-use core::ops::Range;
 use crc::Digest;
 use pinhole_signing::Kind;
 
@@ -29,7 +28,7 @@ impl<F: MappedFlash> Storage<F> {
         crc32: u32,
     ) -> Result<u32, StorageError<F::Error>> {
         let slot = self.spare_slot(kind);
-        let limit = self.range(kind, slot).len() as u32;
+        let limit = self.layout.slot(kind, slot).len() as u32;
         if total_bytes > limit {
             return Err(StorageError::TooLong {
                 limit,
@@ -100,7 +99,7 @@ impl<F: MappedFlash> Storage<F> {
         let upload = self.state.upload.ok_or(StorageError::NoUpload)?;
         let sector = F::ERASE_SIZE as u32;
         let at = self.received - self.page_len as u32;
-        let start = self.range(upload.kind, upload.slot).start;
+        let start = self.layout.slot(upload.kind, upload.slot).start;
         let written = self.write_page_at(&upload, start, at);
         self.page = [0xff; PAGE_BYTES];
         self.page_len = 0;
@@ -170,7 +169,7 @@ impl<F: MappedFlash> Storage<F> {
     }
 
     fn verify(&self, upload: &Upload) -> Result<(), StorageError<F::Error>> {
-        let start = self.range(upload.kind, upload.slot).start;
+        let start = self.layout.slot(upload.kind, upload.slot).start;
         let mut digest: Digest<'_, u32, crc::Table<1>> = CRC.digest();
         digest.update(self.device.bytes(start, upload.total_bytes as usize));
         let found = digest.finalize();
@@ -209,15 +208,6 @@ impl<F: MappedFlash> Storage<F> {
         self.append(next)?;
         self.forget_received();
         Ok(())
-    }
-
-    /// Where a slot lies.
-    pub(super) fn range(&self, kind: Kind, slot: u8) -> Range<u32> {
-        let slots = match kind {
-            Kind::Model => &self.layout.models,
-            Kind::Bank => &self.layout.banks,
-        };
-        slots[usize::from(slot & 1)].clone()
     }
 
     pub(super) fn forget_received(&mut self) {
