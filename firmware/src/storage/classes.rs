@@ -166,7 +166,7 @@ impl<F: MappedFlash> Storage<F> {
         if next != self.state {
             self.append(next)?;
         }
-        self.copy(&source, &edited, total, range.start)?;
+        self.copy(&source, &edited, total, target)?;
         self.switch_to_copy(&source, target)
     }
 
@@ -175,8 +175,9 @@ impl<F: MappedFlash> Storage<F> {
         source: &Found,
         edited: &EditedBank<'_>,
         total: usize,
-        start: u32,
+        target: u8,
     ) -> Result<(), StorageError<F::Error>> {
+        let start = self.layout.slot(Kind::Bank, target).start;
         let mut page = [0xff; PAGE_BYTES];
         let mut offset = 0;
         while offset < total {
@@ -194,7 +195,8 @@ impl<F: MappedFlash> Storage<F> {
             self.device.program(start + offset as u32, &page)?;
             offset += PAGE_BYTES;
         }
-        Ok(())
+        let len = self.layout.slot(Kind::Bank, target).len();
+        self.device.end_file(start, total, len)
     }
 
     fn switch_to_copy(&mut self, source: &Found, target: u8) -> Result<(), StorageError<F::Error>> {

@@ -59,6 +59,20 @@ impl<F: MappedFlash> Device<F> {
         Ok(())
     }
 
+    /// Erases what follows a file of `file_bytes` that fills its last sector, in a slot of `slot_bytes`: the signature of
+    /// the file before may lie there.
+    pub(super) fn end_file(
+        &mut self,
+        start: u32,
+        file_bytes: usize,
+        slot_bytes: usize,
+    ) -> Result<(), StorageError<F::Error>> {
+        match file_bytes.is_multiple_of(F::ERASE_SIZE) && file_bytes < slot_bytes {
+            true => self.erase(start + file_bytes as u32),
+            false => Ok(()),
+        }
+    }
+
     /// Programs `bytes` at `start`, and proves it. Both are multiples of the write size, and the place is erased. Units
     /// that are blank stay erased: flash with error correction could not program them later.
     pub(super) fn program(

@@ -129,7 +129,13 @@ impl<F: MappedFlash> Storage<F> {
             self.device.erase(start + at)?;
         }
         let page = self.page;
-        self.device.program(start + at, &page)
+        self.device.program(start + at, &page)?;
+        let end = at + self.page_len as u32;
+        if end == upload.total_bytes {
+            let len = self.layout.slot(upload.kind, upload.slot).len();
+            self.device.end_file(start, end as usize, len)?;
+        }
+        Ok(())
     }
 
     /// Verifies the whole upload: its checksum, the file, that the board can run it, on a device with a key its signature

@@ -86,6 +86,31 @@ fn every_single_byte_change_of_a_signed_file_is_refused() {
     }
 }
 
+#[test]
+fn the_signature_of_the_file_before_is_not_taken_for_that_of_the_next() {
+    // A bank of whole sectors: its signature lies in a sector of its own.
+    let bank = bank(SPACE, &["cat", "dog"], 4, 256, 1);
+    assert!(bank.len().is_multiple_of(256));
+    let mut device = installed::<4, 256>(&model(SPACE, 10), &bank);
+    for file in [&signed(&bank, 1), &bank, &signed(&bank, 1), &bank] {
+        upload(&mut device, Kind::Bank, file);
+        device.activate(Activate::Bank).unwrap();
+    }
+    upload(&mut device, Kind::Bank, &signed(&bank, 1));
+    device.activate(Activate::Bank).unwrap();
+    // The copies have none any more.
+    device.replace_class("cat", &embedding(1)).unwrap();
+    device.replace_class("cat", &embedding(2)).unwrap();
+    device.replace_class("cat", &embedding(3)).unwrap();
+    upload(&mut device, Kind::Model, &signed(&model(SPACE, 10), 1));
+    device.activate(Activate::Model).unwrap();
+    let error = device.provision(key().as_bytes()).unwrap_err().to_string();
+    assert!(
+        error.starts_with("class bank refused: not signed"),
+        "{error}"
+    );
+}
+
 /// Checksums that fit, so that the signature alone is left.
 #[test]
 fn a_forged_file_with_sound_checksums_is_refused_by_its_signature() {
