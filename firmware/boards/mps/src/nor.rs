@@ -81,7 +81,10 @@ impl<'a, K: Keep> Nor<'a, K> {
         change: impl FnOnce(&mut [u8]),
     ) -> Result<(), NorError<K::Error>> {
         let range = offset..offset + bytes;
-        let cells = self.cells.get_mut(range).ok_or(NorFlashErrorKind::OutOfBounds)?;
+        let cells = self
+            .cells
+            .get_mut(range)
+            .ok_or(NorFlashErrorKind::OutOfBounds)?;
         change(cells);
         self.keep.keep(offset as u32, cells).map_err(NorError::Keep)
     }
