@@ -215,6 +215,9 @@ mod tests {
             // What is left over is less than a sector for each model.
             assert!(model_a.bytes == 0 || bytes - end < 2 * 4096);
         }
+        // As `docs/boards` says.
+        assert_eq!(Layout::new(16 << 20).models[1].offset, 0x88_8000);
+        assert_eq!(Layout::new(32 << 20).models[1].offset, 0x108_8000);
     }
 
     #[test]

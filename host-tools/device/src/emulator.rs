@@ -1,5 +1,5 @@
 //! A board under QEMU: its standard input carries requests in, its UART on a loopback socket carries replies out, and its
-//! standard output the log; its flash is a file. See `docs/boards/qemu-an547.md` for why requests do not go over the UART.
+//! standard output the log; its flash is a file. See `docs/boards/emulated.md` for why requests do not go over the UART.
 
 use crate::board::emulator_available;
 use crate::cpu::{Folder, escaped};

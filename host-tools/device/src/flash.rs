@@ -1,5 +1,5 @@
 //! The flash of an emulated board, a file that this machine puts models and banks into, as a programmer would, before the
-//! board starts. The board reads it at start and writes every change through; `docs/boards/qemu-an547.md` says how.
+//! board starts. The board reads it at start and writes every change through; `docs/boards/emulated.md` says how.
 
 use crate::{BoardSpec, DeviceError, Partition};
 use pinhole_runtime::model::format::{Header, MAGIC};

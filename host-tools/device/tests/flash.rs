@@ -1,7 +1,10 @@
 //! The rules of the emulated flash of boards, on this machine: `firmware/boards/mps/src/nor.rs`.
 
 #[path = "../../../firmware/boards/mps/src/nor.rs"]
-#[expect(unreachable_pub, reason = "its items are those of a library of the boards")]
+#[expect(
+    unreachable_pub,
+    reason = "its items are those of a library of the boards"
+)]
 mod nor;
 
 use embedded_storage::nor_flash::{NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash};
