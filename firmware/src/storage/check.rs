@@ -6,7 +6,7 @@ use pinhole_runtime::bank::ClassBank;
 use pinhole_signing::{Kind, PublicKey, SignatureFault, TRAILER_BYTES, Trailer, Verifier};
 
 use super::flash::{Device, MappedFlash};
-use super::state::{SlotStatus, State};
+use super::state::{SlotStatus, State, place};
 use super::{Layout, NoFile, Options, SlotFault, StorageError};
 use crate::load::{Fault, ModelFacts, bank_image, model_image};
 
@@ -33,20 +33,30 @@ impl Found {
 /// What a device runs with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Running {
-    pub(super) model: Result<(Found, ModelFacts), NoFile>,
-    pub(super) bank: Result<Found, NoFile>,
+    pub(super) model: Option<(Found, ModelFacts)>,
+    pub(super) bank: Option<Found>,
+    /// What is wrong with the places that were looked at before.
+    pub(super) passed_over: [NoFile; 2], // (kind)
 }
 
 impl Running {
     pub(super) fn facts(&self) -> Option<&ModelFacts> {
-        self.model.as_ref().ok().map(|(_, facts)| facts)
+        self.model.as_ref().map(|(_, facts)| facts)
+    }
+
+    pub(super) fn found(&self, kind: Kind) -> Option<Found> {
+        match kind {
+            Kind::Model => self.model.map(|(found, _)| found),
+            Kind::Bank => self.bank,
+        }
     }
 
     pub(super) fn slot(&self, kind: Kind) -> Option<u8> {
-        match kind {
-            Kind::Model => self.model.as_ref().ok()?.0.slot,
-            Kind::Bank => self.bank.as_ref().ok()?.slot,
-        }
+        self.found(kind)?.slot
+    }
+
+    pub(super) fn missing(&self, kind: Kind) -> &NoFile {
+        &self.passed_over[place(kind)]
     }
 }
 
@@ -64,50 +74,38 @@ pub(super) struct Checker<'a, F> {
 impl<F: MappedFlash> Checker<'_, F> {
     /// The active slot, then the other one, then the factory bank; of banks the first that suits the model.
     pub(super) fn running(&self, state: &State) -> Running {
-        let model = self.running_model(state);
-        let facts = model.as_ref().ok().map(|(_, facts)| facts);
-        let bank = self.running_bank(state, facts);
-        Running { model, bank }
-    }
-
-    fn running_model(&self, state: &State) -> Result<(Found, ModelFacts), NoFile> {
-        let mut slots = [SlotFault::Void; 2];
+        let mut running = Running {
+            model: None,
+            bank: None,
+            passed_over: [Kind::Model, Kind::Bank].map(NoFile::new),
+        };
+        let [model_faults, bank_faults] = &mut running.passed_over;
         for slot in order(state, Kind::Model) {
             match usable(state, Kind::Model, slot).and_then(|()| self.model(slot)) {
-                Ok(found) => return Ok(found),
-                Err(fault) => slots[usize::from(slot & 1)] = fault,
+                Ok(found) => {
+                    running.model = Some(found);
+                    break;
+                }
+                Err(fault) => model_faults.slots[usize::from(slot & 1)] = fault,
             }
         }
-        Err(NoFile {
-            kind: Kind::Model,
-            slots,
-            factory: None,
-        })
-    }
-
-    pub(super) fn running_bank(
-        &self,
-        state: &State,
-        facts: Option<&ModelFacts>,
-    ) -> Result<Found, NoFile> {
-        let mut slots = [SlotFault::Void; 2];
+        let facts = running.model.as_ref().map(|(_, facts)| facts);
         for slot in order(state, Kind::Bank) {
             match usable(state, Kind::Bank, slot).and_then(|()| self.bank(slot, facts)) {
-                Ok(found) => return Ok(found),
-                Err(fault) => slots[usize::from(slot & 1)] = fault,
+                Ok(found) => {
+                    running.bank = Some(found);
+                    return running;
+                }
+                Err(fault) => bank_faults.slots[usize::from(slot & 1)] = fault,
             }
         }
         let factory = self.layout.factory_bank.as_ref();
-        let factory = match factory.map(|range| self.factory_bank(range, facts)) {
-            Some(Ok(found)) => return Ok(found),
-            Some(Err(fault)) => Some(fault),
-            None => None,
-        };
-        Err(NoFile {
-            kind: Kind::Bank,
-            slots,
-            factory,
-        })
+        match factory.map(|range| self.factory_bank(range, facts)) {
+            Some(Ok(found)) => running.bank = Some(found),
+            Some(Err(fault)) => bank_faults.factory = Some(fault),
+            None => {}
+        }
+        running
     }
 
     fn partition(&self, range: &Range<u32>) -> &[u8] {

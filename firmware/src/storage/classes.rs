@@ -27,7 +27,7 @@ impl<F: MappedFlash> Storage<F> {
         name: &str,
         embedding: &[i8],
     ) -> Result<(), StorageError<F::Error>> {
-        let found = self.running.bank.map_err(StorageError::NoFile)?;
+        let found = self.running.bank.ok_or(StorageError::NoBank)?;
         let bank = self.loaded(&found)?;
         if let Some(index) = bank.find(name) {
             return Err(StorageError::ClassExists { index });
@@ -65,7 +65,7 @@ impl<F: MappedFlash> Storage<F> {
         embedding: &[i8],
     ) -> Result<(), StorageError<F::Error>> {
         let index = self.changeable(name)?;
-        let found = self.running.bank.map_err(StorageError::NoFile)?;
+        let found = self.running.bank.ok_or(StorageError::NoBank)?;
         let bank = self.loaded(&found)?;
         let image = SlotImage::new(&bank, name, embedding).map_err(StorageError::Class)?;
         self.rewrite(Change::Replace(index, image))
@@ -86,7 +86,7 @@ impl<F: MappedFlash> Storage<F> {
 
     /// The index of a class that may be changed.
     fn changeable(&self, name: &str) -> Result<usize, StorageError<F::Error>> {
-        let found = self.running.bank.map_err(StorageError::NoFile)?;
+        let found = self.running.bank.ok_or(StorageError::NoBank)?;
         let bank = self.loaded(&found)?;
         let index = bank.find(name).ok_or(StorageError::NoSuchClass)?;
         if self.key().is_some() && index < bank.written_count() {
@@ -132,7 +132,7 @@ impl<F: MappedFlash> Storage<F> {
 
     /// Copies the bank, changed, into the other slot and switches to it.
     fn rewrite(&mut self, change: Change<'_>) -> Result<(), StorageError<F::Error>> {
-        let source = self.running.bank.map_err(StorageError::NoFile)?;
+        let source = self.running.bank.ok_or(StorageError::NoBank)?;
         let bytes = self.device.bytes(source.start, source.bytes as usize);
         let edited = EditedBank::new(bytes, change).map_err(StorageError::Edit)?;
         if source.slot.is_none() && self.key().is_some() {
@@ -209,7 +209,7 @@ impl<F: MappedFlash> Storage<F> {
         next.pair_mut(Kind::Bank).set(target, SlotStatus::Good);
         next.thresholds[usize::from(target)] = next.thresholds[threshold_place(source.slot)];
         self.append(next)?;
-        self.running.bank = Ok(found);
+        self.running.bank = Some(found);
         Ok(())
     }
 }

@@ -76,6 +76,16 @@ pub struct NoFile {
     pub factory: Option<SlotFault>,
 }
 
+impl NoFile {
+    pub(super) fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            slots: [SlotFault::Void; 2],
+            factory: None,
+        }
+    }
+}
+
 impl fmt::Display for NoFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b] = &self.slots;
@@ -104,8 +114,8 @@ pub enum StorageError<E> {
     StateWornOut,
     /// The partitions do not suit the flash.
     Layout(LayoutFault),
-    /// There is no model or no bank to work on.
-    NoFile(NoFile),
+    /// There is no class bank to work on; [`super::Storage::bank`] says why.
+    NoBank,
     /// The file does not fit a slot.
     TooLong {
         /// Bytes of a slot.
@@ -191,7 +201,7 @@ impl<E: fmt::Debug> fmt::Display for StorageError<E> {
             ),
             Self::StateWornOut => f.write_str("the journal of the state takes no record: its flash is worn out"),
             Self::Layout(fault) => fault.fmt(f),
-            Self::NoFile(fault) => fault.fmt(f),
+            Self::NoBank => f.write_str("there is no class bank that could be used: upload one"),
             Self::TooLong { limit, found } => {
                 write!(f, "the file has {found} bytes, a slot has {limit}")
             }

@@ -140,23 +140,37 @@ impl<F: MappedFlash> Storage<F> {
     ///
     /// # Errors
     /// What is wrong with each slot.
-    pub fn model(&self) -> Result<&[u8], NoFile> {
-        let (found, _) = self.running.model?;
-        Ok(self.device.bytes(found.start, found.bytes as usize))
+    pub fn model(&self) -> Result<&[u8], &NoFile> {
+        self.file(Kind::Model)
     }
 
     /// The bank to run with, in place, without its signature. `ClassBank::load_in_flash` takes it; it belongs to the model.
     ///
     /// # Errors
     /// What is wrong with each slot.
-    pub fn bank(&self) -> Result<&[u8], NoFile> {
-        let found = self.running.bank?;
-        Ok(self.device.bytes(found.start, found.bytes as usize))
+    pub fn bank(&self) -> Result<&[u8], &NoFile> {
+        self.file(Kind::Bank)
+    }
+
+    fn file(&self, kind: Kind) -> Result<&[u8], &NoFile> {
+        match self.running.found(kind) {
+            Some(found) => Ok(self.device.bytes(found.start, found.bytes as usize)),
+            None => Err(self.running.missing(kind)),
+        }
+    }
+
+    /// Why a device does not run what it ran last, when it fell back to another slot or to the factory bank. The next record
+    /// of the journal makes the slot that is run from the one that counts.
+    pub fn fallback(&self, kind: Kind) -> Option<&SlotFault> {
+        let active = self.state.pair(kind).active;
+        let found = self.running.found(kind)?;
+        let faults = self.running.missing(kind);
+        (found.slot != Some(active)).then(|| &faults.slots[usize::from(active & 1)])
     }
 
     /// The reject threshold that takes the place of the bank's own, when one was set.
     pub fn threshold(&self) -> Option<f32> {
-        let found = self.running.bank.ok()?;
+        let found = self.running.bank?;
         self.state.thresholds[threshold_place(found.slot)]
     }
 
@@ -255,17 +269,22 @@ impl<F: MappedFlash> Storage<F> {
             }
         }
         let running = self.checker().running(&next);
-        if kinds.contains(&Kind::Bank)
-            && running.slot(Kind::Bank) != Some(next.pair(Kind::Bank).active)
-        {
-            // It is sound, so that it does not suit the model.
-            let slot = next.pair(Kind::Bank).active;
-            let fault = checker.bank(slot, running.facts()).err();
-            let fault = fault.unwrap_or(SlotFault::Void);
+        // What is sound and not run from does not suit the model.
+        let before = self.running.bank;
+        let unsuited = match running.bank {
+            _ if kinds.contains(&Kind::Bank) => Some(next.pair(Kind::Bank).active),
+            None => before.and_then(|found| found.slot),
+            Some(_) => None,
+        };
+        let missing = running.missing(Kind::Bank);
+        let fault = match unsuited {
+            Some(slot) if running.slot(Kind::Bank) == Some(slot) => None,
+            Some(slot) => Some(missing.slots[usize::from(slot & 1)]),
+            None if running.bank.is_none() && before.is_some() => missing.factory,
+            None => None,
+        };
+        if let Some(fault) = fault {
             return Err(refused::<F>(Kind::Bank)(fault));
-        }
-        if let (Ok(_), Err(missing)) = (&self.running.bank, running.bank) {
-            return Err(StorageError::NoFile(missing));
         }
         if let Some(slot) = running.slot(Kind::Bank) {
             next.pair_mut(Kind::Bank).active = slot;
@@ -284,7 +303,7 @@ impl<F: MappedFlash> Storage<F> {
         if threshold.is_some_and(f32::is_nan) {
             return Err(StorageError::NotANumber);
         }
-        let found = self.running.bank.map_err(StorageError::NoFile)?;
+        let found = self.running.bank.ok_or(StorageError::NoBank)?;
         let mut next = self.settled();
         next.thresholds[threshold_place(found.slot)] = threshold;
         self.append(next)
@@ -309,7 +328,9 @@ impl<F: MappedFlash> Storage<F> {
             }
         }
         let running = self.checker().running(&next);
-        running.bank.map_err(StorageError::NoFile)?;
+        if let (None, Some(fault)) = (running.bank, running.missing(Kind::Bank).factory) {
+            return Err(refused::<F>(Kind::Bank)(fault));
+        }
         self.append(next)?;
         self.running = running;
         self.forget_received();

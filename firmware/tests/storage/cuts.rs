@@ -5,6 +5,7 @@ use crate::chip::Failed;
 use crate::common::Random;
 use crate::files::*;
 use pinhole_firmware::storage::{Activate, Kind, SlotStatus, StorageError};
+use pinhole_runtime::bank::ClassBank;
 use pinhole_signing::{public_key, sign_rotation};
 
 type Done = Result<(), StorageError<Failed>>;
@@ -146,6 +147,29 @@ fn a_cut_at_any_byte_leaves_old_or_new_with_writes_of_8() {
 #[test]
 fn a_cut_at_any_byte_leaves_old_or_new_with_writes_of_32() {
     every_operation::<32, 1024>();
+}
+
+/// Whoever reads a bank strictly, as a host does, reads it up to the programming of the state.
+#[test]
+fn the_state_of_a_class_is_programmed_last() {
+    let chip = device::<4, 512>().into_flash().restart();
+    let mut device = open(chip.clone(), false);
+    let before = device.bank().unwrap().to_vec();
+    device.add_class("moon", &embedding(2)).unwrap();
+    let total = device.into_flash().power.spent();
+    for steps in 0..=total - 4 {
+        let mut device = open(chip.clone().cut_after(steps, steps as u64), false);
+        assert!(device.add_class("moon", &embedding(2)).is_err());
+        let device = open(device.into_flash().restart(), false);
+        let found = ClassBank::load(device.bank().unwrap());
+        if steps < total - 4 {
+            let found = found.unwrap_or_else(|error| panic!("cut after {steps}: {error}"));
+            assert_eq!(
+                found.class_count(),
+                ClassBank::load(&before).unwrap().class_count()
+            );
+        }
+    }
 }
 
 #[test]

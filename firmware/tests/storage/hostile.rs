@@ -68,6 +68,12 @@ fn chips() -> (Layout, Vec<Chip<4, ERASE>>) {
     (layout, chips)
 }
 
+/// How many cases a test runs: so many, or what the environment says.
+fn mutations(default: u64) -> u64 {
+    let set = std::env::var("PINHOLE_MUTATIONS").ok();
+    set.map_or(default, |set| set.parse().expect("a number of mutations"))
+}
+
 /// One change: to a bit, a byte, a stretch, or what one part of the flash lends another.
 fn damage(bytes: &mut [u8], random: &mut Random) {
     let at = random.below(bytes.len());
@@ -88,7 +94,7 @@ fn damage(bytes: &mut [u8], random: &mut Random) {
 #[test]
 fn damaged_flash_makes_no_panic_and_takes_a_model_again() {
     let (layout, chips) = chips();
-    for seed in 0..6000 {
+    for seed in 0..mutations(6000) {
         let mut random = Random(seed);
         let mut chip = chips[random.below(chips.len())].clone();
         for _ in 0..1 + random.below(6) {
@@ -103,7 +109,7 @@ fn damaged_flash_makes_no_panic_and_takes_a_model_again() {
 fn forged_records_make_no_panic() {
     let (layout, chips) = chips();
     let state = layout.state.start as usize..layout.state.end as usize;
-    for seed in 0..6000 {
+    for seed in 0..mutations(6000) {
         let mut random = Random(seed);
         let mut chip = chips[random.below(chips.len())].clone();
         for record in chip.bytes[state.clone()].chunks_mut(160) {
@@ -122,7 +128,7 @@ fn forged_records_make_no_panic() {
 #[test]
 fn random_bytes_are_no_model_and_no_bank() {
     let (layout, sectors) = layout::<4, ERASE>(2, true);
-    for seed in 0..300 {
+    for seed in 0..mutations(300) {
         let mut chip = Chip::<4, ERASE>::new(sectors, seed);
         let bytes = Random(seed).bytes(chip.bytes.len());
         chip.bytes.copy_from_slice(&bytes);
@@ -138,7 +144,7 @@ fn random_bytes_are_no_model_and_no_bank() {
 fn bytes_of_the_journal_alone_never_hide_a_sound_model() {
     let (layout, chips) = chips();
     let state = layout.state.start as usize..layout.state.end as usize;
-    for seed in 0..3000 {
+    for seed in 0..mutations(3000) {
         let mut random = Random(seed);
         let mut chip = chips[1].clone();
         damage(&mut chip.bytes[state.clone()], &mut random);

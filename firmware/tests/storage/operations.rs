@@ -153,7 +153,10 @@ fn a_bank_of_another_space_needs_its_model_first() {
     // The model alone would leave the device without a bank.
     assert!(matches!(
         device.activate(Activate::Model),
-        Err(StorageError::NoFile(_))
+        Err(StorageError::Refused {
+            kind: Kind::Bank,
+            ..
+        })
     ));
     upload(&mut device, Kind::Bank, &other);
     assert!(device.activate(Activate::Bank).is_err());
@@ -273,8 +276,11 @@ fn a_damaged_slot_falls_back_to_the_other_one_and_then_to_the_factory_bank() {
     chip.bytes[at + 200] ^= 1;
     let mut device = open(chip, true);
     assert_eq!(names(&device), ["factory"]);
+    let fault = device.fallback(Kind::Bank).unwrap().to_string();
+    assert!(fault.contains("checksum"), "{fault}");
     // And goes on from there.
     device.add_class("sun", &embedding(1)).unwrap();
+    assert_eq!(device.fallback(Kind::Bank), None);
     let mut device = open(device.into_flash(), true);
     assert_eq!(names(&device), ["factory", "sun"]);
     device.factory_reset().unwrap();

@@ -208,7 +208,9 @@ impl World {
             .open
             .map(|(kind, index)| (kind, crc32(file(kind, index))));
         device.model() == Ok(file(Kind::Model, self.model))
-            && device.bank().map(classes).as_ref() == Ok(&self.classes)
+            && device
+                .bank()
+                .is_ok_and(|bank| classes(bank) == self.classes)
             && device.threshold() == self.threshold
             && ready == self.ready.map(|ready| ready.is_some())
             && open == expected
