@@ -42,12 +42,12 @@ part_test() {
   cargo test --workspace --no-fail-fast
 }
 
-# The runtime and the firmware without the standard library, and the board's program.
+# The runtime and the firmware without the standard library, and the boards' programs.
 part_cross() {
   for target in thumbv7em-none-eabihf thumbv8m.main-none-eabihf; do
     cargo build --release -p pinhole-runtime -p pinhole-protocol -p pinhole-firmware --target "$target"
   done
-  (cd firmware/boards/qemu-an547 && cargo build --release)
+  for board in firmware/boards/qemu-*; do (cd "$board" && cargo build --release); done
 }
 
 # The kernels for 64-bit ARM on three emulated CPUs, one for each level: the tests of the kernels, and the bits of a whole
@@ -78,9 +78,9 @@ part_aarch64() {
   cargo test --release -p pinhole-tests --test vit_on_every_set -- --ignored --nocapture 64_bit_arm
 }
 
-# The embeddings of photographs on the emulated board, bit for bit those of every kernel set of this host.
+# The embeddings of photographs on the emulated boards, bit for bit those of every kernel set of this host.
 part_qemu() {
-  CI=true cargo test -p pinhole-device --test emulated -- --nocapture
+  CI=true cargo test -p pinhole-device --test emulated --test emulated_flash -- --nocapture
   cargo test --release -p pinhole-tests --test board_equals_host --test cortex_m_kernels -- --ignored --nocapture
   cargo test --release -p pinhole-tests --test vit_on_every_set --test nano -- --ignored --nocapture cortex_m
 }

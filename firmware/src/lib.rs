@@ -19,6 +19,7 @@ mod load;
 mod log;
 mod picture;
 mod port;
+pub mod storage;
 
 pub use app::{App, Memory, Served};
 pub use load::{Fault, bank_image, model_image};

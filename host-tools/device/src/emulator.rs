@@ -1,9 +1,11 @@
 //! A board under QEMU: its standard input carries requests in, its UART on a loopback socket carries replies out, and its
-//! standard output the log. See `docs/boards/qemu-an547.md` for why requests do not go over the UART.
+//! standard output the log; its flash is a file. See `docs/boards/emulated.md` for why requests do not go over the UART.
 
 use crate::board::emulator_available;
+use crate::cpu::{Folder, escaped};
+use crate::flash::{FlashFile, check_arena, image};
 use crate::logs::LogReader;
-use crate::{BoardInfo, BoardResult, BoardSpec, DeviceError, Link, Partition, RgbRows};
+use crate::{BoardInfo, BoardResult, BoardSpec, DeviceError, Link, RgbRows};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -24,6 +26,8 @@ pub struct Options {
     pub timeout: Duration,
     /// Write the board's log to standard error as it comes.
     pub show_log: bool,
+    /// The file in which the board's flash is kept, made when it is not there. A temporary one when left out.
+    pub flash: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -32,6 +36,7 @@ impl Default for Options {
         Self {
             timeout: Duration::from_secs(180),
             show_log: false,
+            flash: None,
         }
     }
 }
@@ -41,48 +46,47 @@ pub struct EmulatedBoard {
     link: Link<Wire>,
     info: BoardInfo,
     process: Process,
+    // The last one: another board may use it when the emulator has ended.
+    _flash: FlashFile,
 }
 
 impl EmulatedBoard {
-    /// Starts the firmware with a model and a bank in their partitions, and waits until it answers.
+    /// Starts the firmware with a model and a bank in their partitions of the flash, and waits until it answers. What is
+    /// `None` stays as it is in the flash.
     ///
     /// # Errors
-    /// When the emulator is missing, a file is missing or too large, or the board refuses the model or the bank.
+    /// Before anything is started: when the emulator or a file is missing, a file is too large, or the model needs a larger
+    /// arena than the board has. Then when the board refuses the model or the bank.
     pub fn start(
         board: &BoardSpec,
         firmware: &Path,
-        model: &Path,
-        bank: &Path,
+        model: Option<&Path>,
+        bank: Option<&Path>,
         options: &Options,
     ) -> Result<Self, DeviceError> {
         emulator_available(board)?;
         if !firmware.is_file() {
             return Err(DeviceError::File {
+                access: "read",
                 what: "firmware",
                 path: firmware.into(),
                 source: ErrorKind::NotFound.into(),
             });
         }
-        let model = image(board, "model", model, board.model)?;
-        let bank = image(board, "class bank", bank, board.bank)?;
         let start_failed = |reason: String| DeviceError::Start {
             emulator: board.emulator,
             reason,
         };
+        let (path, temporary) = match &options.flash {
+            Some(path) => (path.clone(), None),
+            None => {
+                let folder = Folder::new().map_err(|error| start_failed(error.to_string()))?;
+                (folder.file("flash.bin"), Some(folder))
+            }
+        };
+        let flash = flash(board, &path, model, bank)?;
         let (listener, port) = listen()?;
-        let mut child = Command::new(board.emulator)
-            .args(["-machine", board.machine, "-no-reboot"])
-            .args(["-display", "none", "-monitor", "none"])
-            .args(["-semihosting-config", "enable=on,target=native"])
-            .arg("-chardev")
-            .arg(format!("socket,id=uart,host=127.0.0.1,port={port}"))
-            .args(["-serial", "chardev:uart"])
-            .arg("-kernel")
-            .arg(firmware)
-            .args(["-device", &model, "-device", &bank])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+        let mut child = emulator(board, firmware, flash.path(), port)
             .spawn()
             .map_err(|error| start_failed(error.to_string()))?;
         let requests = child.stdin.take();
@@ -96,10 +100,14 @@ impl EmulatedBoard {
         let stream = Wire { requests, replies };
         let mut link = Link::new(stream, options.timeout);
         let info = link.hello().map_err(|error| process.explain(error))?;
+        // The emulator has a temporary file open by now and needs no name for it; without one nothing is left over however
+        // this process ends.
+        drop(temporary);
         Ok(Self {
             link,
             info,
             process,
+            _flash: flash,
         })
     }
 
@@ -131,39 +139,53 @@ impl EmulatedBoard {
     }
 }
 
-/// The argument that puts a file into a partition.
-fn image(
+/// The flash in `path`, with model and bank in their first partitions.
+fn flash(
     board: &BoardSpec,
-    what: &'static str,
     path: &Path,
-    partition: Partition,
-) -> Result<String, DeviceError> {
-    let unreadable = |source| DeviceError::File {
-        what,
-        path: path.into(),
-        source,
-    };
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(unreadable(std::io::Error::other("not a regular file")));
+    model: Option<&Path>,
+    bank: Option<&Path>,
+) -> Result<FlashFile, DeviceError> {
+    let layout = board.layout();
+    let mut images = Vec::new();
+    if let Some(path) = model {
+        let model = image(board, "model", path, layout.models[0])?;
+        check_arena(board, path, &model)?;
+        images.push((layout.models[0], model));
     }
-    if metadata.len() > u64::from(partition.bytes) {
-        return Err(DeviceError::TooLarge {
-            what,
-            path: path.into(),
-            board: board.name,
-            limit: partition.bytes.into(),
-            found: metadata.len(),
-        });
+    if let Some(path) = bank {
+        let bank = image(board, "class bank", path, layout.banks[0])?;
+        images.push((layout.banks[0], bank));
     }
-    let path: PathBuf = std::path::absolute(path).map_err(unreadable)?;
-    // QEMU separates options by commas, and takes two for one.
-    let path = path.display().to_string().replace(',', ",,");
-    Ok(format!(
-        "loader,file={path},addr={:#x},force-raw=on",
-        partition.address
-    ))
+    let mut flash = FlashFile::open(board, path)?;
+    for (partition, image) in images {
+        flash.put(partition, &image)?;
+    }
+    Ok(flash)
+}
+
+/// The emulator of a board, with its UART on a port of this machine.
+fn emulator(board: &BoardSpec, firmware: &Path, flash: &Path, port: u16) -> Command {
+    // The last argument, since a path may have spaces, which separate them.
+    let flash = escaped(&flash.display().to_string());
+    let name = board.name;
+    let mut command = Command::new(board.emulator);
+    command
+        .args(["-machine", board.machine, "-no-reboot"])
+        .args(["-display", "none", "-monitor", "none"])
+        .arg("-semihosting-config")
+        .arg(format!(
+            "enable=on,target=native,arg={name},arg=flash={flash}"
+        ))
+        .arg("-chardev")
+        .arg(format!("socket,id=uart,host=127.0.0.1,port={port}"))
+        .args(["-serial", "chardev:uart"])
+        .arg("-kernel")
+        .arg(firmware)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
 }
 
 /// Waits until the emulator connects its serial line.

@@ -1,13 +1,13 @@
 //! Boards as the host sees them: which there are, what this machine lacks to use one, and pictures in, embeddings out.
 //!
-//! [`EmulatedBoard::start`] runs a board's firmware under QEMU with a model and a bank as separate images in its memory,
-//! as they would lie in partitions of a flash, and speaks `pinhole-protocol` with it. Nothing is computed here: what a
+//! [`EmulatedBoard::start`] runs a board's firmware under QEMU with a model and a bank in the partitions of its flash, a file
+//! of this machine, and speaks `pinhole-protocol` with it. Nothing is computed here: what a
 //! [`BoardResult`] holds was computed by the device.
 //!
 //! [`count()`] runs a model on an emulated CPU and counts its instructions, [`fingerprints`] says which embeddings it computes
 //! there, [`layer_fingerprints`] what each of its layers does.
 //!
-//! Not here: models, banks, and picture files.
+//! Not here: what is in models and banks, but for the arena that a model needs; picture files.
 
 mod board;
 mod cpu;
@@ -15,10 +15,13 @@ mod embedding;
 mod emulator;
 mod error;
 mod firmware;
+mod flash;
+#[path = "../../../firmware/boards/mps/src/layout.rs"]
+mod layout;
 mod link;
 mod logs;
 
-pub use board::{BoardSpec, Missing, Partition, available, board, boards};
+pub use board::{BoardSpec, Missing, available, board, boards, nearest};
 pub use cpu::{Counted, Cpu, Instructions, count, counter_available, cpu, cpus};
 pub use embedding::{
     Fingerprints, fingerprint, fingerprints, layer_fingerprint, layer_fingerprints,
@@ -26,4 +29,5 @@ pub use embedding::{
 pub use emulator::{EmulatedBoard, Options};
 pub use error::DeviceError;
 pub use firmware::build_firmware;
+pub use layout::{Layout, Partition};
 pub use link::{BoardClass, BoardInfo, BoardResult, Link, RgbRows};

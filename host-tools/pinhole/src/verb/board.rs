@@ -20,7 +20,10 @@ Examples:
   pinhole board list
   pinhole board run --board qemu-an547 --model models/lite0/image.phm \\
     --bank models/lite0/bank.phc models/demo/cat.jpg
-  pinhole board run --model image.phm --bank bank.phc --json *.jpg")]
+  pinhole board run --model image.phm --bank bank.phc --json *.jpg
+  pinhole board run --board qemu-an500 --flash board.bin --model image.phm \\
+    --bank bank.phc cat.jpg
+  pinhole board run --board qemu-an500 --flash board.bin dog.jpg")]
 pub(crate) struct Args {
     #[command(subcommand)]
     action: Action,
@@ -28,14 +31,19 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum Action {
-    /// Print the boards.
+    /// Print the boards: CPU, flash, RAM and how much of it is the arena.
     #[command(after_help = "Example:\n  pinhole board list")]
     List,
     /// Classify pictures on a board; prints what pinhole classify prints.
     #[command(after_help = "\
 Example:
   pinhole board run --board qemu-an547 --model models/lite0/image.phm \\
-    --bank models/lite0/bank.phc models/demo/cat.jpg")]
+    --bank models/lite0/bank.phc models/demo/cat.jpg
+  pinhole board run --board qemu-an500 --flash board.bin models/demo/cat.jpg
+
+The flash of an emulated board is a file of --flash FILE, which is made when it is
+not there and keeps what was put into it; the model of one run is there in the
+next, without --model and --bank. Without --flash it is a temporary one.")]
     Run(Run),
 }
 
@@ -45,12 +53,15 @@ struct Run {
     /// See pinhole board list.
     #[arg(long, default_value = "qemu-an547", value_name = "NAME")]
     board: String,
-    /// Packed image encoder (.phm).
+    /// Packed image encoder (.phm); with --flash, what is there when left out.
+    #[arg(long, value_name = "FILE", required_unless_present = "flash")]
+    model: Option<PathBuf>,
+    /// Class bank (.phc); with --flash, what is there when left out.
+    #[arg(long, value_name = "FILE", required_unless_present = "flash")]
+    bank: Option<PathBuf>,
+    /// The file in which the flash of an emulated board is kept.
     #[arg(long, value_name = "FILE")]
-    model: PathBuf,
-    /// Class bank (.phc).
-    #[arg(long, value_name = "FILE")]
-    bank: PathBuf,
+    flash: Option<PathBuf>,
     /// How many classes to show for each picture, at most 8.
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = at_least_one)]
     top: usize,
@@ -79,31 +90,48 @@ impl From<DeviceError> for Failure {
 pub(crate) fn run(args: Args) -> Outcome {
     match args.action {
         Action::List => {
-            for board in boards() {
-                say!("{:<14} {}", board.name, board.description);
-            }
+            list();
             Ok(())
         }
         Action::Run(args) => classify(&args),
     }
 }
 
+/// Sizes in MiB: memories have powers of two.
+fn list() {
+    say!(
+        "{:<12} {:<24} {:<24} {:>7} {:>7} {:>7}",
+        "board",
+        "CPU",
+        "what",
+        "flash",
+        "RAM",
+        "arena"
+    );
+    let mib = |bytes: u32| format!("{}M", f64::from(bytes) / f64::from(1 << 20));
+    for board in boards() {
+        say!(
+            "{:<12} {:<24} {:<24} {:>7} {:>7} {:>7}",
+            board.name,
+            board.cpu,
+            board.description,
+            mib(board.flash_bytes),
+            mib(board.ram_bytes),
+            mib(board.arena_bytes)
+        );
+    }
+}
+
 /// Starts a board with its firmware, which is built when it has to be.
 pub(crate) fn start(
     name: &str,
-    model: &Path,
-    bank: &Path,
-    show_log: bool,
+    model: Option<&Path>,
+    bank: Option<&Path>,
+    options: &Options,
 ) -> Outcome<EmulatedBoard> {
     let spec = board(name)?;
     let firmware = build_firmware(spec)?;
-    let options = Options {
-        show_log,
-        ..Options::default()
-    };
-    Ok(EmulatedBoard::start(
-        spec, &firmware, model, bank, &options,
-    )?)
+    Ok(EmulatedBoard::start(spec, &firmware, model, bank, options)?)
 }
 
 /// A picture on the board.
@@ -121,7 +149,13 @@ pub(crate) fn classify_on(
 }
 
 fn classify(args: &Run) -> Outcome {
-    let mut board = start(&args.board, &args.model, &args.bank, args.verbose)?;
+    let options = Options {
+        show_log: args.verbose,
+        flash: args.flash.clone(),
+        ..Options::default()
+    };
+    let (model, bank) = (args.model.as_deref(), args.bank.as_deref());
+    let mut board = start(&args.board, model, bank, &options)?;
     let kernels = board.info().kernels.clone();
     for path in &args.pictures {
         let picture = load_picture(path)?;
