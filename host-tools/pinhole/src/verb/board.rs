@@ -41,9 +41,9 @@ Example:
     --bank models/lite0/bank.phc models/demo/cat.jpg
   pinhole board run --board qemu-an500 --flash board.bin models/demo/cat.jpg
 
-The flash of an emulated board is a file of --flash FILE, which is made when it is
-not there and keeps what was put into it; the model of one run is there in the
-next, without --model and --bank. Without --flash it is a temporary one.")]
+The flash of an emulated board is the file of --flash, which is made when it is
+not there and keeps what was put into it: the next run finds model and bank
+without --model and --bank. Without --flash it is a temporary file.")]
     Run(Run),
 }
 
