@@ -54,7 +54,7 @@ pub(super) struct Tower {
 }
 
 enum Network {
-    Float(Float),
+    Float(Box<Float>),
     Quantised(Box<Quantised>),
 }
 
@@ -85,7 +85,7 @@ impl Tower {
         };
         let mut network = match graph.is_quantized() {
             true => Network::Quantised(Box::new(Quantised::new(&graph, ranges, place))),
-            false => Network::Float(Float::new(&graph, place)),
+            false => Network::Float(Box::new(Float::new(&graph, place))),
         };
         let mut leaves = network.infos(&graph, &of_node);
         for (index, leaf) in leaves.iter_mut().enumerate() {
@@ -117,7 +117,7 @@ impl Tower {
     /// A graph in floats of which nothing trains.
     pub(super) fn frozen(graph: Graph, place: &Place) -> Self {
         let of_node = layers(&graph);
-        let mut network = Network::Float(Float::new(&graph, place));
+        let mut network = Network::Float(Box::new(Float::new(&graph, place)));
         let mut leaves = network.infos(&graph, &of_node);
         for (index, leaf) in leaves.iter_mut().enumerate() {
             leaf.trains = false;
@@ -248,7 +248,7 @@ impl Tower {
     /// A node without a derivative.
     pub(super) fn run(&self, feed: Feed, wanted: &[ValueId]) -> Result<Vec<Batch>, TrainError> {
         match &self.network {
-            Network::Float(network) => self.through(network, feed, wanted),
+            Network::Float(network) => self.through(&**network, feed, wanted),
             Network::Quantised(network) => self.through(network.as_ref(), feed, wanted),
         }
     }
