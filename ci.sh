@@ -120,11 +120,11 @@ part_mpi() {
   cargo test -p pinhole --features mpi --test cli -- --test-threads 1 --nocapture mpirun
 }
 
-# Training on what wgpu finds, a software Vulkan device where there is no card. Of CUDA only the build, and what is said without a driver.
+# Training on what wgpu finds, a software Vulkan device where there is no card. Not CUDA: its build fetches LLVM.
 part_wgpu() {
   if have apt-get; then debian mesa-vulkan-drivers libvulkan1; fi
-  cargo clippy -p pinhole-trainer -p pinhole --features pinhole/wgpu,pinhole/cuda --all-targets -- -D warnings
-  cargo test -p pinhole-trainer --features wgpu,cuda --lib -- --test-threads 1 --nocapture --include-ignored device
+  cargo clippy -p pinhole-trainer -p pinhole --features pinhole/wgpu --all-targets -- -D warnings
+  cargo test -p pinhole-trainer --features wgpu --lib -- --test-threads 1 --nocapture --include-ignored device
 }
 
 part_docs() {

@@ -1,8 +1,8 @@
 //! Where training computes, and in what numbers: the CPU, an NVIDIA card through CUDA, a graphics card through wgpu.
 //!
 //! All devices of Burn are made here. The CPU is always there (Burn's Flex). The others are features of this crate, and
-//! their drivers are looked for before anything is computed: cubecl, which Burn runs them with, panics on a driver or a
-//! compiler that is missing.
+//! their drivers are looked for before anything is computed: cubecl, which Burn runs them with, panics on one that is
+//! missing.
 
 use std::fmt;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
@@ -240,11 +240,7 @@ fn cuda(name: DeviceName, number: Option<usize>) -> Result<Found, TrainError> {
     let advice = "nvidia-smi lists the cards that there are; or train on --device cpu";
     let found = listed(name, DeviceType::Cuda, [none, advice])?;
     let device = chosen(name, &found, number.unwrap_or(0))?;
-    answers(
-        name,
-        device,
-        "CUDA's compiler (libnvrtc) has to be installed beside the driver; or train on --device cpu",
-    )
+    answers(name, device, "update its driver; or train on --device cpu")
 }
 
 #[cfg(feature = "wgpu")]
