@@ -1,5 +1,6 @@
-//! Model and bank as they lie in their partitions, checked once at the start.
+//! Model and bank as they lie in their partitions, checked whenever they are taken up.
 
+use crate::storage::{MappedFlash, NoFile, SlotFault, Storage};
 use core::fmt;
 use pinhole_protocol::{ErrorCode, MAX_EMBEDDING};
 use pinhole_runtime::bank::{BankError, ClassBank};
@@ -89,6 +90,44 @@ impl fmt::Display for Fault {
 
 impl core::error::Error for Fault {}
 
+/// Why there is nothing to classify with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum NotReady {
+    /// No slot holds a sound file.
+    Missing(NoFile),
+    /// A file is refused.
+    Refused(Fault),
+}
+
+impl NotReady {
+    /// As the protocol calls it; of several slots, what is wrong with the first that holds something.
+    pub fn code(&self) -> ErrorCode {
+        let missing = match self {
+            Self::Refused(fault) => return fault.code(),
+            Self::Missing(missing) => missing,
+        };
+        let fault = missing.slots.iter().find_map(|slot| match slot {
+            SlotFault::File(fault) => Some(fault.code()),
+            _ => None,
+        });
+        fault.unwrap_or(match missing.kind {
+            pinhole_signing::Kind::Model => ErrorCode::Model,
+            pinhole_signing::Kind::Bank => ErrorCode::Bank,
+        })
+    }
+}
+
+impl fmt::Display for NotReady {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(missing) => missing.fmt(f),
+            Self::Refused(fault) => fault.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for NotReady {}
+
 /// What a bank has to know of the model that it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct ModelFacts {
@@ -156,11 +195,29 @@ pub(crate) struct Loaded<'a> {
     pub(crate) input_scale: f32,
     pub(crate) input_zero_point: i32,
     pub(crate) output_zero_point: i8,
+    /// Takes the place of the bank's reject threshold.
+    pub(crate) threshold: Option<f32>,
 }
 
 impl<'a> Loaded<'a> {
+    /// What a storage runs with. Takes time proportional to the length of both files.
+    pub(crate) fn of<F: MappedFlash>(
+        storage: &'a Storage<F>,
+        arena_bytes: usize,
+    ) -> Result<Self, NotReady> {
+        let missing = |missing: &NoFile| NotReady::Missing(*missing);
+        let model = storage.model().map_err(missing)?;
+        let bank = storage.bank().map_err(missing)?;
+        let loaded = Self::load(model, bank, arena_bytes).map_err(NotReady::Refused)?;
+        let threshold = storage.threshold();
+        Ok(Self {
+            threshold,
+            ..loaded
+        })
+    }
+
     /// Checks both files, that they belong together, and that the arena suffices. Takes time proportional to their length.
-    pub(crate) fn load(model: &'a [u8], bank: &'a [u8], arena_bytes: usize) -> Result<Self, Fault> {
+    fn load(model: &'a [u8], bank: &'a [u8], arena_bytes: usize) -> Result<Self, Fault> {
         let model = Model::load(model).map_err(Fault::Model)?;
         let facts = ModelFacts::of(&model, arena_bytes)?;
         let ports = (model.inputs().next(), model.outputs().next());
@@ -178,6 +235,7 @@ impl<'a> Loaded<'a> {
             input_zero_point: input.zero_point,
             // `Model::load` proved that it fits the type.
             output_zero_point: output.zero_point as i8,
+            threshold: None,
         })
     }
 }

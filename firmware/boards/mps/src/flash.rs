@@ -8,6 +8,7 @@ use crate::nor::{BLANK, Keep, Nor};
 use core::ffi::CStr;
 use core::fmt;
 use core::mem::MaybeUninit;
+use pinhole_firmware::storage::MappedFlash;
 use semihosting::fs::File;
 use semihosting::io::{self, Read, Seek, SeekFrom, Write};
 use semihosting::sys::arm_compat::sys_get_cmdline_uninit;
@@ -19,6 +20,13 @@ const ARGUMENT: &[u8] = b" flash=";
 
 /// The flash of a board.
 pub type Flash = Nor<'static, FlashFile>;
+
+impl MappedFlash for Flash {
+    fn mapped(&self) -> &[u8] {
+        // The method of `Nor` itself.
+        Nor::mapped(self)
+    }
+}
 
 /// The file in which a flash is kept; `None` where it is not.
 #[derive(Debug)]

@@ -15,9 +15,10 @@ mod uart;
 
 pub use flash::{Flash, FlashFault, FlashFile};
 
-use layout::Layout;
+use layout::layout;
 use line::Line;
-use pinhole_firmware::{App, Memory, bank_image, model_image};
+use pinhole_firmware::storage::{Options, Storage};
+use pinhole_firmware::{App, Memory};
 use pinhole_runtime::kernel;
 use semihosting::process::ExitCode;
 
@@ -38,17 +39,21 @@ pub fn run(board: &str) -> ! {
     let Some((parts, uart)) = take().zip(uart::take()) else {
         defmt::panic!("main runs once");
     };
-    let flash = parts.flash.mapped();
-    let layout = Layout::new(flash.len() as u32);
-    let [model, bank] = [layout.models[0], layout.banks[0]]
-        .map(|partition| partition.of(flash).unwrap_or_default());
+    let kernels = kernel::detect();
+    let layout = layout(parts.flash.mapped().len() as u32);
+    let options = Options {
+        key: None,
+        arena_bytes: parts.arena.len(),
+    };
+    let storage = match Storage::open(parts.flash, layout, options) {
+        Ok(storage) => storage,
+        Err(fault) => fail(&fault),
+    };
     let memory = Memory {
-        model: model_image(model),
-        bank: bank_image(bank),
         arena: parts.arena,
         scratch: parts.scratch,
     };
-    let mut app = App::new(board, memory, kernel::detect());
+    let mut app = App::new(board, storage, memory, kernels);
     match Line::open(uart).and_then(|mut line| app.serve(&mut line)) {
         Ok(_) => ExitCode::SUCCESS.exit_process(),
         Err(fault) => fail(&fault),
