@@ -1,6 +1,6 @@
 //! The boards that there are, and what this machine needs for one.
 
-use crate::{DeviceError, Layout};
+use crate::{DeviceError, Layout, layout};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -31,8 +31,8 @@ pub struct BoardSpec {
 
 impl BoardSpec {
     /// What lies where in its flash.
-    pub const fn layout(&self) -> Layout {
-        Layout::new(self.flash_bytes)
+    pub fn layout(&self) -> Layout {
+        layout::layout(self.flash_bytes)
     }
 }
 
@@ -202,22 +202,23 @@ mod tests {
     #[test]
     fn partitions_follow_each_other_and_end_within_the_flash() {
         for bytes in [0, 4096, 1 << 20, 2 << 20, 16 << 20, 32 << 20] {
-            let layout = Layout::new(bytes);
+            let layout = layout::layout(bytes);
             let [bank_a, bank_b] = layout.banks;
             let [model_a, model_b] = layout.models;
             let mut end = 0;
+            let model_bytes = model_a.len();
             for partition in [layout.state, bank_a, bank_b, model_a, model_b] {
-                assert_eq!(partition.offset, end);
-                assert_eq!(partition.bytes % 4096, 0);
-                end = partition.end();
+                assert_eq!(partition.start, end);
+                assert_eq!(partition.len() % 4096, 0);
+                end = partition.end;
             }
-            assert!(end <= bytes || model_a.bytes == 0);
+            assert!(end <= bytes || model_bytes == 0);
             // What is left over is less than a sector for each model.
-            assert!(model_a.bytes == 0 || bytes - end < 2 * 4096);
+            assert!(model_bytes == 0 || bytes - end < 2 * 4096);
         }
         // As `docs/boards` says.
-        assert_eq!(Layout::new(16 << 20).models[1].offset, 0x88_8000);
-        assert_eq!(Layout::new(32 << 20).models[1].offset, 0x108_8000);
+        assert_eq!(layout::layout(16 << 20).models[1].start, 0x88_8000);
+        assert_eq!(layout::layout(32 << 20).models[1].start, 0x108_8000);
     }
 
     #[test]

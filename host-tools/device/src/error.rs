@@ -138,6 +138,16 @@ pub enum DeviceError {
         /// The board's words.
         text: String,
     },
+    /// Something is too long for the line.
+    #[error("the {what} has {found} bytes, at most {limit} go over the line")]
+    Unsendable {
+        /// Class name, embedding or file.
+        what: &'static str,
+        /// Most bytes.
+        limit: usize,
+        /// Bytes given.
+        found: usize,
+    },
     /// The bytes given are no picture of that size.
     #[error("a picture of {width}x{height} has {expected} bytes of RGB, {found} given")]
     PictureLength {
@@ -200,6 +210,10 @@ impl DeviceError {
                     "take a model with a smaller arena: pinhole inspect MODEL".into()
                 }
                 ErrorCode::Picture => "take a smaller picture".into(),
+                ErrorCode::Class => "see which classes there are: pinhole classes list".into(),
+                ErrorCode::Upload | ErrorCode::Storage => {
+                    "see what lies in the slots: pinhole board slots".into()
+                }
                 _ => return None,
             },
             _ => return None,

@@ -1,10 +1,11 @@
 //! The flash of an emulated board, a file that this machine puts models and banks into, as a programmer would, before the
 //! board starts. The board reads it at start and writes every change through; `docs/boards/emulated.md` says how.
 
-use crate::{BoardSpec, DeviceError, Partition};
+use crate::{BoardSpec, DeviceError};
 use pinhole_runtime::model::format::{Header, MAGIC};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use zerocopy::FromBytes;
 
@@ -62,11 +63,11 @@ impl FlashFile {
     }
 
     /// Puts an image that fits into a partition; the rest of it becomes blank.
-    pub(crate) fn put(&mut self, partition: Partition, image: &[u8]) -> Result<(), DeviceError> {
-        let mut bytes = vec![BLANK; partition.bytes as usize];
+    pub(crate) fn put(&mut self, partition: Range<u32>, image: &[u8]) -> Result<(), DeviceError> {
+        let mut bytes = vec![BLANK; partition.len()];
         bytes[..image.len()].copy_from_slice(image);
         self.file
-            .seek(SeekFrom::Start(partition.offset.into()))
+            .seek(SeekFrom::Start(partition.start.into()))
             .and_then(|_| self.file.write_all(&bytes))
             .map_err(|source| unusable(&self.path, source))
     }
@@ -86,7 +87,7 @@ pub(crate) fn image(
     board: &BoardSpec,
     what: &'static str,
     path: &Path,
-    partition: Partition,
+    partition: Range<u32>,
 ) -> Result<Vec<u8>, DeviceError> {
     let unreadable = |source| DeviceError::File {
         access: "read",
@@ -98,7 +99,7 @@ pub(crate) fn image(
     if !metadata.is_file() {
         return Err(unreadable(std::io::Error::other("not a regular file")));
     }
-    let (limit, found) = (u64::from(partition.bytes), metadata.len());
+    let (limit, found) = (partition.len() as u64, metadata.len());
     let too_large = |found| DeviceError::TooLarge {
         what,
         path: path.into(),

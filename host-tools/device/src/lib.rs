@@ -4,6 +4,8 @@
 //! of this machine, and speaks `pinhole-protocol` with it. Nothing is computed here: what a
 //! [`BoardResult`] holds was computed by the device.
 //!
+//! [`RunningBoard`] is one that need not be ready: what it holds is told and changed through [`Link`].
+//!
 //! [`count()`] runs a model on an emulated CPU and counts its instructions, [`fingerprints`] says which embeddings it computes
 //! there, [`layer_fingerprints`] what each of its layers does.
 //!
@@ -17,9 +19,15 @@ mod error;
 mod firmware;
 mod flash;
 #[path = "../../../firmware/boards/mps/src/layout.rs"]
+#[expect(
+    unreachable_pub,
+    reason = "its function is one of the library of the boards"
+)]
 mod layout;
 mod link;
 mod logs;
+mod manage;
+mod running;
 
 pub use board::{BoardSpec, Missing, available, board, boards, nearest};
 pub use cpu::{Counted, Cpu, Instructions, count, counter_available, cpu, cpus};
@@ -29,5 +37,8 @@ pub use embedding::{
 pub use emulator::{EmulatedBoard, Options};
 pub use error::DeviceError;
 pub use firmware::build_firmware;
-pub use layout::{Layout, Partition};
 pub use link::{BoardClass, BoardInfo, BoardResult, Link, RgbRows};
+pub use manage::{BoardClasses, BoardSlots, BoardStatistics, BoardUpload, SlotsOfKind, kind_of};
+pub use pinhole_firmware::storage::Layout;
+pub use pinhole_protocol::{Kind, SelfTest, SlotStatus, Which};
+pub use running::{RunningBoard, Wire};

@@ -188,10 +188,26 @@ fn every_board_names_what_is_wrong_with_its_images_and_pictures() {
     files.write("empty", &[]);
     for here in boards_here() {
         for (model, bank, words) in [
-            ("damaged", "bank", "refused hello: model: checksum"),
-            ("empty", "bank", "refused hello: model: not a model file"),
-            ("model", "other", "refused hello: class bank: "),
-            ("model", "model", "refused hello: class bank: "),
+            (
+                "damaged",
+                "bank",
+                "refused hello: no model: slot A: model: checksum",
+            ),
+            (
+                "empty",
+                "bank",
+                "refused hello: no model: slot A: model: not a model file",
+            ),
+            (
+                "model",
+                "other",
+                "refused hello: no class bank: slot A: class bank: ",
+            ),
+            (
+                "model",
+                "model",
+                "refused hello: no class bank: slot A: class bank: ",
+            ),
             ("none", "bank", "cannot read the model"),
         ] {
             let error = start(&here, &files, model, bank).err().expect("a refusal");
@@ -225,8 +241,8 @@ fn what_does_not_fit_is_told_before_a_board_starts() {
         let layout = board.layout();
         // No firmware is built for it, and none is there.
         let nothing = (board, files.path("model"));
-        files.write("long", &vec![0; layout.models[0].bytes as usize + 1]);
-        files.write("long-bank", &vec![0; layout.banks[0].bytes as usize + 1]);
+        files.write("long", &vec![0; layout.models[0].len() + 1]);
+        files.write("long-bank", &vec![0; layout.banks[0].len() + 1]);
         let mut hungry = files.model.to_vec();
         let arena = std::mem::offset_of!(Header, arena_bytes);
         hungry[arena..arena + 4].copy_from_slice(&(board.arena_bytes + 1).to_le_bytes());
@@ -238,7 +254,7 @@ fn what_does_not_fit_is_told_before_a_board_starts() {
             error.to_string()
         };
         let words = refused("long", "bank");
-        let most = format!("the board {} takes {}", board.name, layout.models[0].bytes);
+        let most = format!("the board {} takes {}", board.name, layout.models[0].len());
         assert!(words.contains(&most), "{words}");
         let words = refused("model", "long-bank");
         assert!(words.contains("the class bank"), "{words}");

@@ -61,6 +61,7 @@ enum Verb {
     Diff(verb::diff::Args),
     Bench(verb::bench::Args),
     Board(verb::board::Args),
+    Classes(verb::classes::Args),
     Data(verb::data::Args),
     #[cfg(feature = "train")]
     Features(verb::features::Args),
@@ -90,6 +91,7 @@ fn main() -> ExitCode {
         Verb::Diff(args) => verb::diff::run(args),
         Verb::Bench(args) => verb::bench::run(args),
         Verb::Board(args) => verb::board::run(args),
+        Verb::Classes(args) => verb::classes::run(args),
         Verb::Data(args) => verb::data::run(args),
         #[cfg(feature = "train")]
         Verb::Features(args) => verb::features::run(args),

@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod board;
+pub(crate) mod classes;
 pub(crate) mod classify;
 pub(crate) mod convert;
 pub(crate) mod data;

@@ -1,4 +1,8 @@
-//! `pinhole board`: the same classification on a board.
+//! `pinhole board`: the same classification on a board, and what the board holds ([`manage`]).
+
+mod manage;
+
+pub(crate) use manage::{Target, upload};
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +17,7 @@ use crate::files;
 use crate::output::{json, say};
 use crate::verb::classify::{Classified, TopClass, at_least_one};
 
-/// Run a model on a board.
+/// Run a model on a board, and change what the board holds.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -23,7 +27,11 @@ Examples:
   pinhole board run --model image.phm --bank bank.phc --json *.jpg
   pinhole board run --board qemu-an500 --flash board.bin --model image.phm \\
     --bank bank.phc cat.jpg
-  pinhole board run --board qemu-an500 --flash board.bin dog.jpg")]
+  pinhole board run --board qemu-an500 --flash board.bin dog.jpg
+  pinhole board upload image.phm bank.phc --board qemu-an500 --flash board.bin
+  pinhole board slots --board qemu-an500 --flash board.bin
+
+pinhole classes changes the classes that a board knows.")]
 pub(crate) struct Args {
     #[command(subcommand)]
     action: Action,
@@ -43,8 +51,45 @@ Example:
 
 The flash of an emulated board is the file of --flash, which is made when it is
 not there and keeps what was put into it: the next run finds model and bank
-without --model and --bank. Without --flash it is a temporary file.")]
+without --model and --bank. With them the flash is programmed anew: into slots A,
+and what the board had recorded of its slots is erased. Without --flash it is a
+temporary file.")]
     Run(Run),
+    /// Print numbers of a board's storage: classes, free slots, wear of the flash.
+    #[command(after_help = "Example:\n  pinhole board stats --flash board.bin --json")]
+    Stats(Target),
+    /// Print what the slots for models and class banks hold, and whether the board fell back.
+    #[command(after_help = "Example:\n  pinhole board slots --flash board.bin")]
+    Slots(Target),
+    /// Have the board check its files and compute its model's golden embedding, where there is one.
+    #[command(after_help = "\
+Example:
+  pinhole board selftest --flash board.bin
+
+Exit code 1 when the embedding differs.")]
+    Selftest(Target),
+    /// Run from the other slot.
+    #[command(after_help = "Example:\n  pinhole board select model A --flash board.bin")]
+    Select(manage::Select),
+    /// Send a model, a class bank or both into the slots that are not in use, and switch to them.
+    #[command(after_help = "\
+Examples:
+  pinhole board upload image.phm --flash board.bin
+  pinhole board upload image.phm bank.phc --flash board.bin
+  pinhole board upload image.phm --wait --flash board.bin
+
+A model of another embedding space comes with its bank. An upload that was
+interrupted goes on where it was.")]
+    Upload(manage::Upload),
+    /// Take verified uploads into use.
+    #[command(after_help = "Example:\n  pinhole board activate model --flash board.bin")]
+    Activate(manage::Activate),
+    /// Set the reject threshold that takes the place of the bank's.
+    #[command(after_help = "\
+Examples:
+  pinhole board threshold -18.5 --flash board.bin
+  pinhole board threshold --flash board.bin")]
+    Threshold(manage::Threshold),
 }
 
 /// `pinhole board run`.
@@ -94,6 +139,13 @@ pub(crate) fn run(args: Args) -> Outcome {
             Ok(())
         }
         Action::Run(args) => classify(&args),
+        Action::Stats(target) => manage::run_stats(&target),
+        Action::Slots(target) => manage::run_slots(&target),
+        Action::Selftest(target) => manage::run_self_test(&target),
+        Action::Select(args) => manage::run_select(&args),
+        Action::Upload(args) => manage::run_upload(&args),
+        Action::Activate(args) => manage::run_activate(&args),
+        Action::Threshold(args) => manage::run_threshold(&args),
     }
 }
 
