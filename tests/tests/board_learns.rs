@@ -184,6 +184,8 @@ fn boards_learn_classes_and_take_models_and_fall_back() {
         check(&mut board);
         let top = &classify(&mut board, &pictures[TAUGHT].1).top[0];
         assert_eq!(top.name, "my own picture");
+        drop(board);
+        programmed_anew(&subject);
         println!("{}: learnt, updated, fell back", spec.name);
     }
 }
@@ -257,4 +259,22 @@ fn falls_back(subject: &Subject) {
     assert!(fault.contains("checksum"), "{fault}");
     let tested = board.running().ask(|link| link.self_test());
     assert_eq!(tested.expect("an answer"), SelfTest::NoGolden);
+}
+
+/// What a programmer puts into slots A is run, whatever the board had recorded.
+fn programmed_anew(subject: &Subject) {
+    let mut board = subject.restart();
+    let remove = |link: &mut pinhole_device::Link<_>| link.remove_class("forklift");
+    board.running().ask(remove).expect("a copy of the bank");
+    let slots = board.running().ask(|link| link.slots()).expect("slots");
+    assert_eq!(slots.bank.running, Some(1));
+    drop(board);
+    let nano = root().join("models/nano");
+    let mut board = subject.start(Some(&nano)).expect("it starts");
+    let slots = board.running().ask(|link| link.slots()).expect("slots");
+    assert_eq!(
+        (slots.model.running, slots.bank.running),
+        (Some(0), Some(0))
+    );
+    assert_eq!((slots.model.fault, slots.bank.fault), (None, None));
 }

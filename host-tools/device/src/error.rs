@@ -210,7 +210,9 @@ impl DeviceError {
                     "take a model with a smaller arena: pinhole inspect MODEL".into()
                 }
                 ErrorCode::Picture => "take a smaller picture".into(),
-                ErrorCode::Class => "see which classes there are: pinhole classes list".into(),
+                ErrorCode::Class => {
+                    "pinhole classes list says which there are, pinhole classes add --replace gives one another embedding".into()
+                }
                 ErrorCode::Upload | ErrorCode::Storage => {
                     "see what lies in the slots: pinhole board slots".into()
                 }

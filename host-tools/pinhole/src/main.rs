@@ -67,6 +67,8 @@ enum Verb {
     Features(verb::features::Args),
     #[cfg(feature = "train")]
     Train(verb::train::Args),
+    Keygen(verb::keygen::Args),
+    Sign(verb::sign::Args),
     Doctor(verb::doctor::Args),
 }
 
@@ -97,6 +99,8 @@ fn main() -> ExitCode {
         Verb::Features(args) => verb::features::run(args),
         #[cfg(feature = "train")]
         Verb::Train(args) => verb::train::run(args),
+        Verb::Keygen(args) => verb::keygen::run(args),
+        Verb::Sign(args) => verb::sign::run(args),
         Verb::Doctor(args) => verb::doctor::run(args),
     };
     match outcome {

@@ -59,7 +59,12 @@ temporary file.")]
     #[command(after_help = "Example:\n  pinhole board stats --flash board.bin --json")]
     Stats(Target),
     /// Print what the slots for models and class banks hold, and whether the board fell back.
-    #[command(after_help = "Example:\n  pinhole board slots --flash board.bin")]
+    #[command(after_help = "\
+Example:
+  pinhole board slots --flash board.bin
+
+A slot is empty, holds something (held: what was verified, or lay there when
+the board started for the first time), or an upload waits in it.")]
     Slots(Target),
     /// Have the board check its files and compute its model's golden embedding, where there is one.
     #[command(after_help = "\

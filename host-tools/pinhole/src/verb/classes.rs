@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use pinhole_device::Kind;
+use pinhole_device::Which;
 use pinhole_runtime::bank::quantise_embedding;
 use pinhole_text::classes::ClassList;
 
@@ -143,6 +143,13 @@ fn add(args: &Add) -> Outcome {
         ))
         .help("add them one by one, or push a bank: pinhole classes push --help"));
     };
+    if class.name().contains(',') {
+        return Err(Failure::new(format_args!(
+            "found a comma in the class {:?}, expected one name",
+            class.name()
+        ))
+        .help("add classes one by one"));
+    }
     let text = TextEncoder::open(&args.text_encoder, kernels)?;
     let templates = classify::templates(args.templates.as_deref(), &args.text_encoder)?;
     let embeddings = bank::class_embeddings(&text, &classes, &templates)?;
@@ -178,9 +185,8 @@ fn push(args: &Push) -> Outcome {
     let bytes = files::read(&args.bank)?;
     files::expect(&args.bank, &bytes, files::FileKind::Bank)?;
     let mut board = args.target.start()?;
-    let kind = upload(&mut board, &args.bank)?;
-    debug_assert_eq!(kind, Kind::Bank);
-    board.ask(|link| link.activate(pinhole_device::Which::Bank))?;
+    upload(&mut board, &args.bank)?;
+    board.ask(|link| link.activate(Which::Bank))?;
     let count = board.ask(|link| link.statistics())?.classes;
     args.target.done(format_args!(
         "{} in use: {count} classes",

@@ -42,6 +42,8 @@ const VERBS: &[&[&str]] = &[
     &["features"],
     #[cfg(feature = "train")]
     &["train"],
+    &["keygen"],
+    &["sign"],
     &["doctor"],
 ];
 

@@ -395,7 +395,7 @@ fn letter(slot: u8) -> &'static str {
 fn status(status: SlotStatus) -> &'static str {
     match status {
         SlotStatus::Void => "empty",
-        SlotStatus::Good => "good",
+        SlotStatus::Good => "held",
         SlotStatus::Ready => "waits",
     }
 }
