@@ -50,7 +50,10 @@ pub(crate) fn run(args: Args) -> Outcome {
     let key = public_key(&seed);
     let (public, id) = (files::hex(key.as_bytes()), files::hex(&key.id()));
     write_private(&args.out, &files::hex(&seed))?;
-    files::write(&public_path, format!("{public}\n").as_bytes())?;
+    if let Err(failure) = files::write(&public_path, format!("{public}\n").as_bytes()) {
+        remove(&args.out);
+        return Err(failure);
+    }
     if args.json {
         return json(&Made {
             key: &args.out,
@@ -64,21 +67,29 @@ pub(crate) fn run(args: Args) -> Outcome {
     Ok(())
 }
 
-/// Writes a file that was not there, for its owner alone.
+/// Writes a file that was not there, for its owner alone, whole or not at all.
 fn write_private(path: &Path, text: &str) -> Outcome {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let written = options
-        .open(path)
-        .and_then(|mut file| writeln!(file, "{text}").and_then(|()| file.sync_all()));
-    written.map_err(|error| match error.kind() {
+    let mut file = options.open(path).map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => Failure::new(format_args!(
             "{}: found a file, expected a new name",
             path.display()
         ))
         .help("a key is never overwritten: name another file, or move this one away"),
         _ => files::cannot_write(path, &error),
+    })?;
+    let written = writeln!(file, "{text}").and_then(|()| file.sync_all());
+    written.map_err(|error| {
+        remove(path);
+        files::cannot_write(path, &error)
     })
+}
+
+/// Takes back a key of which a part could not be written.
+fn remove(path: &Path) {
+    // What cannot be removed is named by the error that led here.
+    let _ = std::fs::remove_file(path);
 }
