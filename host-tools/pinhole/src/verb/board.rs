@@ -51,7 +51,7 @@ Example:
 
 The flash of an emulated board is the file of --flash, which is made when it is
 not there and keeps what was put into it: the next run finds model and bank
-without --model and --bank. With them the flash is programmed anew: into slots A,
+without --model and --bank. With them the flash is programmed anew, in slots A,
 and what the board had recorded of its slots is erased. Without --flash it is a
 temporary file.")]
     Run(Run),

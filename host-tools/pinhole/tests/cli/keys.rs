@@ -39,7 +39,16 @@ fn a_key_signs_a_model_and_nobody_else_reads_it() {
         let own = std::fs::Permissions::from_mode(0o600);
         std::fs::set_permissions(&short, own).expect("a mode");
     }
-    let sign = ["sign", IMAGE, "--key", &short, "--counter", "3", "--out", &out];
+    let sign = [
+        "sign",
+        IMAGE,
+        "--key",
+        &short,
+        "--counter",
+        "3",
+        "--out",
+        &out,
+    ];
     run(sign).refused(&["found 4 bytes", "64 hexadecimal digits"]);
 }
 
@@ -47,14 +56,32 @@ fn a_key_signs_a_model_and_nobody_else_reads_it() {
 fn what_is_no_class_and_no_bank_is_told_before_a_board_starts() {
     let sandbox = Sandbox::new();
     let flash = sandbox.path("flash.bin");
-    let add = ["classes", "add", "cat,dog", "--text-encoder", TEXT, "--flash", &flash];
+    let add = [
+        "classes",
+        "add",
+        "cat,dog",
+        "--text-encoder",
+        TEXT,
+        "--flash",
+        &flash,
+    ];
     run(add).refused(&["found a comma", "one by one"]);
-    let add = ["classes", "add", "cat", "--text-encoder", IMAGE, "--flash", &flash];
+    let add = [
+        "classes",
+        "add",
+        "cat",
+        "--text-encoder",
+        IMAGE,
+        "--flash",
+        &flash,
+    ];
     run(add).refused(&["expected a text encoder"]);
     run(["classes", "push", IMAGE, "--flash", &flash]).refused(&[IMAGE]);
     let list = ["classes", "list", "--board", "qemu-500", "--flash", &flash];
     run(list).refused(&["the nearest name is qemu-an500"]);
-    let push = ["classes", "push", BANK, "--board", "qemu-500", "--flash", &flash];
+    let push = [
+        "classes", "push", BANK, "--board", "qemu-500", "--flash", &flash,
+    ];
     run(push).refused(&["unknown board"]);
     assert_eq!(sandbox.names(), [""; 0], "no flash file was made");
 }

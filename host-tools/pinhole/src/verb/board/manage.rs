@@ -23,7 +23,7 @@ pub(crate) struct Target {
     /// Show the board's log.
     #[arg(long)]
     verbose: bool,
-    /// Print a JSON object.
+    /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }
