@@ -109,7 +109,7 @@ impl<'a, F: MappedFlash> App<'a, F> {
     ///
     /// # Errors
     /// What every request that needs them is answered with.
-    pub fn ready(&self) -> Result<(), NotReady> {
+    pub fn ready(&self) -> Result<(), NotReady<'_>> {
         Loaded::of(&self.storage, self.memory.arena.len()).map(drop)
     }
 

@@ -92,14 +92,14 @@ impl core::error::Error for Fault {}
 
 /// Why there is nothing to classify with.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum NotReady {
+pub enum NotReady<'a> {
     /// No slot holds a sound file.
-    Missing(NoFile),
+    Missing(&'a NoFile),
     /// A file is refused.
     Refused(Fault),
 }
 
-impl NotReady {
+impl NotReady<'_> {
     /// As the protocol calls it; of several slots, what is wrong with the first that holds something.
     pub fn code(&self) -> ErrorCode {
         let missing = match self {
@@ -117,7 +117,7 @@ impl NotReady {
     }
 }
 
-impl fmt::Display for NotReady {
+impl fmt::Display for NotReady<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing(missing) => missing.fmt(f),
@@ -126,7 +126,7 @@ impl fmt::Display for NotReady {
     }
 }
 
-impl core::error::Error for NotReady {}
+impl core::error::Error for NotReady<'_> {}
 
 /// What a bank has to know of the model that it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -204,10 +204,9 @@ impl<'a> Loaded<'a> {
     pub(crate) fn of<F: MappedFlash>(
         storage: &'a Storage<F>,
         arena_bytes: usize,
-    ) -> Result<Self, NotReady> {
-        let missing = |missing: &NoFile| NotReady::Missing(*missing);
-        let model = storage.model().map_err(missing)?;
-        let bank = storage.bank().map_err(missing)?;
+    ) -> Result<Self, NotReady<'a>> {
+        let model = storage.model().map_err(NotReady::Missing)?;
+        let bank = storage.bank().map_err(NotReady::Missing)?;
         let loaded = Self::load(model, bank, arena_bytes).map_err(NotReady::Refused)?;
         let threshold = storage.threshold();
         Ok(Self {

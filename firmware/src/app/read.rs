@@ -23,7 +23,7 @@ use super::Part;
 pub(super) struct Session<'a> {
     pub(super) board: &'a str,
     pub(super) kernels: &'static dyn Kernels,
-    pub(super) loaded: Result<Loaded<'a>, NotReady>,
+    pub(super) loaded: Result<Loaded<'a>, NotReady<'a>>,
     pub(super) arena: &'a mut [u8],
     pub(super) scratch: &'a mut [u32],
     pub(super) port: &'a mut Port,

@@ -180,7 +180,8 @@ fn a_board_with_bad_images_says_why() {
         bank.truncate(20);
         bank
     };
-    let fault = other.app().ready();
+    let app = other.app();
+    let fault = app.ready();
     let Err(NotReady::Missing(missing)) = fault else {
         panic!("{fault:?}");
     };
