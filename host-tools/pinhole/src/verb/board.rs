@@ -2,7 +2,7 @@
 
 mod manage;
 
-pub(crate) use manage::{Target, upload};
+pub(crate) use manage::{Image, Target};
 
 use std::path::{Path, PathBuf};
 

@@ -11,8 +11,7 @@ use crate::encoder::{TextEncoder, kernels};
 use crate::failure::{Failure, Outcome};
 use crate::files;
 use crate::output::{json, say};
-use crate::verb::board::Target;
-use crate::verb::board::upload;
+use crate::verb::board::{Image, Target};
 use crate::verb::classify;
 
 /// List, add, replace and remove the classes of a board.
@@ -182,10 +181,10 @@ fn add(args: &Add) -> Outcome {
 }
 
 fn push(args: &Push) -> Outcome {
-    let bytes = files::read(&args.bank)?;
-    files::expect(&args.bank, &bytes, files::FileKind::Bank)?;
+    let bank = Image::read(&args.bank)?;
+    files::expect(&args.bank, bank.bytes(), files::FileKind::Bank)?;
     let mut board = args.target.start()?;
-    upload(&mut board, &args.bank)?;
+    bank.upload(&mut board)?;
     board.ask(|link| link.activate(Which::Bank))?;
     let count = board.ask(|link| link.statistics())?.classes;
     args.target.done(format_args!(

@@ -133,42 +133,50 @@ pub(super) struct Threshold {
     target: Target,
 }
 
-/// Sends a file with progress, and says what it is.
-pub(crate) fn upload(board: &mut RunningBoard, path: &Path) -> Outcome<Kind> {
-    let file = files::read(path)?;
-    let Some(kind) = kind_of(&file) else {
-        let help = files::FileKind::of(&file).help();
-        return Err(Failure::new(format_args!(
-            "{}: found neither a model nor a class bank, expected one of them",
-            path.display()
-        ))
-        .help(help));
-    };
-    let bar = progress::bar("uploading", file.len());
-    let sent = board.ask(|link| link.upload(kind, &file, |here| bar.set_position(here.into())));
-    bar.finish_and_clear();
-    sent?;
-    Ok(kind)
+/// A file for a slot of the board.
+pub(crate) struct Image {
+    kind: Kind,
+    bytes: Vec<u8>,
+}
+
+impl Image {
+    /// Reads a model or a class bank.
+    pub(crate) fn read(path: &Path) -> Outcome<Self> {
+        let bytes = files::read(path)?;
+        let Some(kind) = kind_of(&bytes) else {
+            let help = files::FileKind::of(&bytes).help();
+            return Err(Failure::new(format_args!(
+                "{}: found neither a model nor a class bank, expected one of them",
+                path.display()
+            ))
+            .help(help));
+        };
+        Ok(Self { kind, bytes })
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Sends it with progress.
+    pub(crate) fn upload(&self, board: &mut RunningBoard) -> Outcome {
+        let bar = progress::bar("uploading", self.bytes.len());
+        let done = |here: u32| bar.set_position(here.into());
+        let sent = board.ask(|link| link.upload(self.kind, &self.bytes, done));
+        bar.finish_and_clear();
+        Ok(sent?)
+    }
 }
 
 pub(super) fn run_upload(args: &Upload) -> Outcome {
-    let mut board = args.target.start()?;
-    let mut kinds = Vec::new();
+    let images = args.files.iter().map(|path| Image::read(path));
+    let mut images = images.collect::<Outcome<Vec<_>>>()?;
     // A bank of another embedding space is checked against the model that came before it.
-    let mut files = args.files.clone();
-    files.sort_by_key(|path| path.extension().is_some_and(|extension| extension == "phc"));
-    for path in &files {
-        kinds.push(upload(&mut board, path)?);
-    }
-    if args.wait {
-        return args.target.done(format_args!(
-            "uploaded and verified; pinhole board activate takes it into use"
-        ));
-    }
-    let which = match kinds[..] {
+    images.sort_by_key(|image| image.kind == Kind::Bank);
+    let which = match images.iter().map(|image| image.kind).collect::<Vec<_>>()[..] {
         [Kind::Model] => Which::Model,
         [Kind::Bank] => Which::Bank,
-        [Kind::Model, Kind::Bank] | [Kind::Bank, Kind::Model] => Which::Both,
+        [Kind::Model, Kind::Bank] => Which::Both,
         _ => {
             return Err(Failure::new(
                 "found two files of one kind, expected a model and a class bank",
@@ -176,6 +184,15 @@ pub(super) fn run_upload(args: &Upload) -> Outcome {
             .help("upload one of them: pinhole board upload FILE --flash FLASH"));
         }
     };
+    let mut board = args.target.start()?;
+    for image in &images {
+        image.upload(&mut board)?;
+    }
+    if args.wait {
+        return args.target.done(format_args!(
+            "uploaded and verified; pinhole board activate takes it into use"
+        ));
+    }
     board.ask(|link| link.activate(which))?;
     let slots = board.ask(|link| link.slots())?;
     args.target.done(format_args!(
