@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests need and runs them. `./ci.sh` runs every part, `./ci.sh NAME…` the named ones, `./ci.sh list` names them.
 # In no list: `./ci.sh models` fetches public weights and takes an hour; `./ci.sh conformance` runs the operator cases of ONNX;
-# `./ci.sh tokenizers` compares 100,000 lines with the reference libraries; `./ci.sh mpi` trains and evaluates on several processes.
+# `./ci.sh tokenizers` compares 100,000 lines with the reference libraries; `./ci.sh mpi` trains and evaluates on several
+# processes, `./ci.sh wgpu` trains on a software Vulkan device.
 set -euo pipefail
 cd "$(dirname "$0")"
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never} RUST_BACKTRACE=1
@@ -41,12 +42,12 @@ part_test() {
   cargo test --workspace --no-fail-fast
 }
 
-# The runtime and the firmware without the standard library, and the board's program.
+# The runtime and the firmware without the standard library, and the boards' programs.
 part_cross() {
   for target in thumbv7em-none-eabihf thumbv8m.main-none-eabihf; do
     cargo build --release -p pinhole-runtime -p pinhole-protocol -p pinhole-firmware --target "$target"
   done
-  (cd firmware/boards/qemu-an547 && cargo build --release)
+  for board in firmware/boards/qemu-*; do (cd "$board" && cargo build --release); done
 }
 
 # The kernels for 64-bit ARM on three emulated CPUs, one for each level: the tests of the kernels, and the bits of a whole
@@ -77,10 +78,10 @@ part_aarch64() {
   cargo test --release -p pinhole-tests --test vit_on_every_set -- --ignored --nocapture 64_bit_arm
 }
 
-# The embeddings of photographs on the emulated board, bit for bit those of every kernel set of this host.
+# The embeddings of photographs on the emulated boards, bit for bit those of every kernel set of this host.
 part_qemu() {
-  CI=true cargo test -p pinhole-device --test emulated -- --nocapture
-  cargo test --release -p pinhole-tests --test board_equals_host --test cortex_m_kernels -- --ignored --nocapture
+  CI=true cargo test -p pinhole-device --test emulated --test emulated_flash -- --nocapture
+  cargo test --release -p pinhole-tests --test board_equals_host --test board_learns --test cortex_m_kernels -- --ignored --nocapture
   cargo test --release -p pinhole-tests --test vit_on_every_set --test nano -- --ignored --nocapture cortex_m
 }
 
@@ -117,6 +118,13 @@ part_mpi() {
   if have apt-get; then debian libopenmpi-dev openmpi-bin libclang-dev; fi
   cargo clippy -p pinhole-ranks -p pinhole-trainer -p pinhole --features pinhole/mpi --all-targets -- -D warnings
   cargo test -p pinhole --features mpi --test cli -- --test-threads 1 --nocapture mpirun
+}
+
+# Training on what wgpu finds, a software Vulkan device where there is no card. Not CUDA: its build fetches LLVM.
+part_wgpu() {
+  if have apt-get; then debian mesa-vulkan-drivers libvulkan1; fi
+  cargo clippy -p pinhole-trainer -p pinhole --features pinhole/wgpu --all-targets -- -D warnings
+  cargo test -p pinhole-trainer --features wgpu --lib -- --test-threads 1 --nocapture --include-ignored device
 }
 
 part_docs() {

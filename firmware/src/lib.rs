@@ -1,7 +1,7 @@
 //! The device application, generic over its hardware: frames come in over a line, what they show goes out.
 //!
-//! [`App`] holds the model and the class bank in place, as they lie in flash, and never a whole picture: each row goes
-//! through the preprocessing of the runtime as it comes. Lines are `embedded-io` 0.7 streams, so that the same code runs
+//! [`App`] holds a [`storage::Storage`], whose model and class bank it reads in place, and never a whole picture: each row
+//! goes through the preprocessing of the runtime as it comes. Lines are `embedded-io` 0.7 streams, so that the same code runs
 //! over a UART, over USB, and over an array in a test.
 //!
 //! Not here: registers, memory maps and interrupts, which are a board's, under `firmware/boards`. No heap, and no panic
@@ -9,11 +9,17 @@
 #![no_std]
 #![deny(unsafe_code)]
 
+pub mod camera;
+pub mod modes;
+pub mod smooth;
+pub mod stats;
+
 mod app;
 mod load;
 mod log;
 mod picture;
 mod port;
+pub mod storage;
 
 pub use app::{App, Memory, Served};
-pub use load::{Fault, bank_image, model_image};
+pub use load::{Fault, NotReady, bank_image, model_image};

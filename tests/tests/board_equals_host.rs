@@ -1,37 +1,49 @@
-//! Photographs on the emulated board: the embedding bits of the host. Ignored by default since it needs an emulator;
+//! Photographs on the emulated boards: the embedding bits of the host. Ignored by default since it needs an emulator;
 //! `./ci.sh qemu` runs it.
 
+use std::path::Path;
+
 use pinhole_device::{
-    EmulatedBoard, Options, RgbRows, available, board, build_firmware, cpu, layer_fingerprint,
-    layer_fingerprints,
+    BoardSpec, EmulatedBoard, Options, RgbRows, available, boards, build_firmware, cpu,
+    layer_fingerprint, layer_fingerprints,
 };
 use pinhole_runtime::interpreter::Observer;
 use pinhole_runtime::kernel;
 use pinhole_runtime::model::Model;
 use pinhole_tests::{embed, embed_observed, file, photographs, root};
 
+/// The default model, and one that fits a microcontroller.
+const MODELS: [&str; 2] = ["lite0", "nano"];
+
 #[test]
-#[ignore = "needs qemu-system-arm and the thumbv8m target; ./ci.sh qemu"]
-fn three_photographs_have_the_same_embedding_on_the_board() {
-    let spec = board("qemu-an547").expect("a known board");
-    if let Err(missing) = available(spec) {
-        panic!("{} is missing; get it: {}", missing.what, missing.get);
+#[ignore = "needs qemu-system-arm and the thumb targets; ./ci.sh qemu"]
+fn three_photographs_have_the_same_embedding_on_every_board() {
+    for spec in boards() {
+        if let Err(missing) = available(spec) {
+            panic!("{} is missing; get it: {}", missing.what, missing.get);
+        }
+        let firmware = build_firmware(spec).expect("the firmware builds");
+        for model in MODELS {
+            photographs_are_equal(spec, &firmware, model);
+        }
     }
-    let (model_path, bank_path) = (
-        root().join("models/lite0/image.phm"),
-        root().join("models/lite0/bank.phc"),
-    );
-    let firmware = build_firmware(spec).expect("the firmware builds");
+}
+
+fn photographs_are_equal(spec: &BoardSpec, firmware: &Path, model: &str) {
+    let folder = format!("models/{model}");
+    let bytes = file(&format!("{folder}/image.phm"));
+    let loaded = Model::load(&bytes).expect("the model loads");
+    let folder = root().join(folder);
+    let (model_path, bank_path) = (folder.join("image.phm"), folder.join("bank.phc"));
+    let options = Options::default();
     let mut board = EmulatedBoard::start(
         spec,
-        &firmware,
-        &model_path,
-        &bank_path,
-        &Options::default(),
+        firmware,
+        Some(&model_path),
+        Some(&bank_path),
+        &options,
     )
     .expect("the board starts");
-    let bytes = file("models/lite0/image.phm");
-    let model = Model::load(&bytes).expect("the default model loads");
     for (name, picture) in photographs().iter().take(3) {
         let rows = RgbRows {
             width: picture.width(),
@@ -39,13 +51,12 @@ fn three_photographs_have_the_same_embedding_on_the_board() {
             bytes: picture.as_raw(),
         };
         let result = board.classify(&rows).expect("the board answers");
-        assert_eq!(
-            result.embedding,
-            embed(&model, picture, kernel::detect()),
-            "{name}"
-        );
+        let expected = embed(&loaded, picture, kernel::detect());
+        assert_eq!(result.embedding, expected, "{name} on {}", spec.name);
         println!(
-            "{name}: {} bytes equal, label {}",
+            "{name}, {model} on {} by {}: {} bytes equal, label {}",
+            spec.name,
+            board.info().kernels,
             result.embedding.len(),
             result.top[0].name
         );

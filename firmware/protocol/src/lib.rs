@@ -9,21 +9,25 @@
 #![deny(unsafe_code)]
 
 pub mod frame;
+pub mod manage;
 pub mod message;
 
 pub use frame::{Decoder, FIRST_SEQUENCE, FrameFault, NO_SEQUENCE, Status, encode};
+pub use manage::{
+    Classes, Kind, NewClass, SelfTest, SlotPair, SlotStatus, Slots, Statistics, Upload, Which,
+};
 pub use message::{
     Begin, BoundedText, Classified, ErrorCode, Failure, Info, MessageFault, PixelLayout, Reply,
     Request, TopClass, body, decode,
 };
 
 /// Version of frames and messages. Host and device must have the same one; every frame begins with it.
-pub const PROTOCOL_VERSION: u8 = 1;
+pub const PROTOCOL_VERSION: u8 = 2;
 
 /// Most bytes of an encoded message.
 pub const MAX_BODY_BYTES: usize = 4096;
 
-/// Most pixel bytes in one [`Request::Rows`].
+/// Most bytes in one [`Request::Rows`] or [`Request::UploadChunk`].
 pub const MAX_CHUNK_BYTES: usize = 2048;
 
 /// Most elements of an embedding in a [`Reply::Classified`].
@@ -32,7 +36,10 @@ pub const MAX_EMBEDDING: usize = 2048;
 /// Most classes that a [`Reply::Classified`] ranks.
 pub const MAX_TOP: usize = 8;
 
-/// Most bytes of a class name in a reply; a longer one is cut at a character.
+/// Most class names in one [`Reply::Classes`].
+pub const MAX_LISTED: usize = 16;
+
+/// Most bytes of a class name: in a reply a longer one is cut at a character, in a request it is refused.
 pub const MAX_NAME_BYTES: usize = 128;
 
 /// Most bytes of the text of an error.

@@ -4,6 +4,7 @@
 //! far. So a board needs room for one chunk and no frame, a line without flow control loses nothing, and after a damaged
 //! chunk the host sends again from where the device is.
 
+use crate::manage::{Classes, Kind, NewClass, SelfTest, Slots, Statistics, Which};
 use crate::{
     MAX_BODY_BYTES, MAX_CHUNK_BYTES, MAX_EMBEDDING, MAX_LABEL_BYTES, MAX_NAME_BYTES,
     MAX_TEXT_BYTES, MAX_TOP, PROTOCOL_VERSION,
@@ -30,6 +31,64 @@ pub enum Request<'a> {
     End,
     /// Stop serving; a board that cannot, stays. Answered by [`Reply::Received`] 0.
     Shutdown,
+    /// Numbers of the storage. Answered by [`Reply::Statistics`].
+    Statistics,
+    /// The class names from this index on. Answered by [`Reply::Classes`].
+    ListClasses {
+        /// The index of the first one.
+        from: u32,
+    },
+    /// Add a class to the bank. Answered by [`Reply::Received`] 0.
+    AddClass(NewClass<'a>),
+    /// Take a class away. Answered by [`Reply::Received`] 0.
+    RemoveClass {
+        /// At most [`MAX_NAME_BYTES`].
+        name: &'a str,
+    },
+    /// Give a class of this name another embedding. Answered by [`Reply::Received`] 0.
+    ReplaceClass(NewClass<'a>),
+    /// A file comes into the slot that is not run from. Answered by [`Reply::Received`]: how many bytes of this very file
+    /// are here already.
+    BeginUpload {
+        /// What it is.
+        kind: Kind,
+        /// Its length, the signature included.
+        bytes: u32,
+        /// CRC-32/ISO-HDLC of all of it.
+        crc32: u32,
+    },
+    /// The next bytes of the upload. Answered by [`Reply::Received`].
+    UploadChunk {
+        /// Bytes of the upload before these.
+        offset: u32,
+        /// At most [`MAX_CHUNK_BYTES`].
+        bytes: &'a [u8],
+    },
+    /// The upload is complete: verify it. Answered by [`Reply::Received`], all of its bytes.
+    FinishUpload,
+    /// Drop the upload, verified or not. Answered by [`Reply::Received`] 0.
+    CancelUpload,
+    /// Take verified uploads into use. Answered by [`Reply::Received`] 0.
+    Activate {
+        /// Which.
+        which: Which,
+    },
+    /// Run from the other slot. Answered by [`Reply::Received`] 0.
+    SelectSlot {
+        /// Of what.
+        kind: Kind,
+        /// 0 for A, 1 for B.
+        slot: u8,
+    },
+    /// What the slots hold. Answered by [`Reply::Slots`].
+    Slots,
+    /// Set the reject threshold that takes the place of the bank's, or take it away. Answered by [`Reply::Received`] 0.
+    SetThreshold {
+        /// The energy above which a picture is in no class.
+        threshold: Option<f32>,
+    },
+    /// Run the golden input of the model. Answered by [`Reply::SelfTested`].
+    SelfTest,
 }
 
 /// What a picture looks like.
@@ -66,12 +125,20 @@ pub enum Reply<'a> {
     /// See [`Request::Hello`].
     #[serde(borrow)]
     Info(Info<'a>),
-    /// Bytes of the picture that the device has.
+    /// Bytes of the picture or of the upload that the device has; 0 where a request has only to be done.
     Received(u32),
     /// See [`Request::End`].
     Classified(Classified<'a>),
     /// The request was not done.
     Failed(Failure),
+    /// See [`Request::Statistics`].
+    Statistics(Statistics),
+    /// See [`Request::ListClasses`].
+    Classes(Classes<'a>),
+    /// See [`Request::Slots`].
+    Slots(Slots),
+    /// See [`Request::SelfTest`].
+    SelfTested(SelfTest),
 }
 
 /// A device and what it holds.
@@ -131,7 +198,7 @@ pub struct TopClass<'a> {
 pub struct Failure {
     /// For programs.
     pub code: ErrorCode,
-    /// Bytes of the picture that the device has, where one is open.
+    /// Bytes of the picture or of the upload that the device has, where one is open.
     pub received: u32,
     /// For people.
     pub text: String<MAX_TEXT_BYTES>,
@@ -146,7 +213,7 @@ pub enum ErrorCode {
     Version,
     /// The message is not one of this version.
     Unknown,
-    /// The chunk does not continue the picture: send from `received`.
+    /// The chunk does not continue the picture or the upload: send from `received`.
     Offset,
     /// There is no open picture.
     NoPicture,
@@ -158,6 +225,14 @@ pub enum ErrorCode {
     Bank,
     /// The board has too little RAM for the model.
     Memory,
+    /// The class is refused: its name, its embedding, or that it exists or does not exist.
+    Class,
+    /// The upload is refused, or there is none.
+    Upload,
+    /// The storage refuses.
+    Storage,
+    /// The flash does not keep what is written.
+    Flash,
 }
 
 /// Text that is cut where its room ends, at a character.
@@ -241,7 +316,7 @@ pub trait Message<'a>: Serialize + Deserialize<'a> {
     fn check(&self) -> Result<(), MessageFault>;
 }
 
-fn at_most(field: &'static str, found: usize, limit: usize) -> Result<(), MessageFault> {
+pub(crate) fn at_most(field: &'static str, found: usize, limit: usize) -> Result<(), MessageFault> {
     if found > limit {
         return Err(MessageFault::TooLong {
             field,
@@ -257,7 +332,22 @@ impl<'a> Message<'a> for Request<'a> {
         match self {
             Self::Rows { bytes, .. } => at_most("rows", bytes.len(), MAX_CHUNK_BYTES),
             Self::Begin(begin) => at_most("top", usize::from(begin.top), MAX_TOP),
-            Self::Hello | Self::End | Self::Shutdown => Ok(()),
+            Self::AddClass(class) | Self::ReplaceClass(class) => class.check(),
+            Self::RemoveClass { name } => at_most("name", name.len(), MAX_NAME_BYTES),
+            Self::UploadChunk { bytes, .. } => at_most("chunk", bytes.len(), MAX_CHUNK_BYTES),
+            Self::Hello
+            | Self::End
+            | Self::Shutdown
+            | Self::Statistics
+            | Self::ListClasses { .. }
+            | Self::BeginUpload { .. }
+            | Self::FinishUpload
+            | Self::CancelUpload
+            | Self::Activate { .. }
+            | Self::SelectSlot { .. }
+            | Self::Slots
+            | Self::SetThreshold { .. }
+            | Self::SelfTest => Ok(()),
         }
     }
 }
@@ -276,7 +366,12 @@ impl<'a> Message<'a> for Reply<'a> {
                     .iter()
                     .try_for_each(|class| at_most("name", class.name.len(), MAX_NAME_BYTES))
             }
-            Self::Received(_) | Self::Failed(_) => Ok(()),
+            Self::Classes(classes) => classes.check(),
+            Self::Received(_)
+            | Self::Failed(_)
+            | Self::Statistics(_)
+            | Self::Slots(_)
+            | Self::SelfTested(_) => Ok(()),
         }
     }
 }

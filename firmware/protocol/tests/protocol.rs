@@ -1,4 +1,4 @@
-//! Frames and messages over whole, cut, damaged and arbitrary bytes, and the exact bytes of version 1.
+//! Frames and messages over whole, cut, damaged and arbitrary bytes, and the exact bytes of version 2.
 
 use heapless::Vec as Bounded;
 use pinhole_protocol::message::{Message, cut};
@@ -56,6 +56,39 @@ const BEGIN: Begin = Begin {
     top: 5,
 };
 
+const CLASS: NewClass<'_> = NewClass {
+    name: "forklift",
+    scale: 0.25,
+    embedding: &[4, 0, 252],
+};
+
+fn largest_slots() -> Slots {
+    let pair = SlotPair {
+        running: Some(1),
+        status: [SlotStatus::Ready, SlotStatus::Void],
+        fault: BoundedText::of(&"x".repeat(MAX_TEXT_BYTES)),
+    };
+    Slots {
+        model: pair.clone(),
+        bank: pair,
+        upload: Some(Upload {
+            kind: Kind::Bank,
+            slot: 1,
+            received: u32::MAX,
+            bytes: u32::MAX,
+        }),
+    }
+}
+
+fn largest_classes(name: &str) -> Classes<'_> {
+    Classes {
+        total: u32::MAX,
+        written: u32::MAX,
+        from: u32::MAX,
+        names: Bounded::from_array([name; MAX_LISTED]),
+    }
+}
+
 fn largest_classified<'a>(embedding: &'a [u8], name: &'a str) -> Classified<'a> {
     let class = TopClass {
         class_index: u32::MAX,
@@ -82,6 +115,33 @@ fn every_request_survives_the_line() {
         },
         Request::End,
         Request::Shutdown,
+        Request::Statistics,
+        Request::ListClasses { from: 70_000 },
+        Request::AddClass(CLASS),
+        Request::RemoveClass { name: "größe" },
+        Request::ReplaceClass(CLASS),
+        Request::BeginUpload {
+            kind: Kind::Bank,
+            bytes: u32::MAX,
+            crc32: 9,
+        },
+        Request::UploadChunk {
+            offset: 5,
+            bytes: &[0, 255],
+        },
+        Request::FinishUpload,
+        Request::CancelUpload,
+        Request::Activate { which: Which::Both },
+        Request::SelectSlot {
+            kind: Kind::Model,
+            slot: 1,
+        },
+        Request::Slots,
+        Request::SetThreshold {
+            threshold: Some(-1.5),
+        },
+        Request::SetThreshold { threshold: None },
+        Request::SelfTest,
     ] {
         let bytes = written(&request);
         let frame = frame_of(9, &bytes);
@@ -114,6 +174,25 @@ fn every_reply_survives_the_line() {
         Reply::Received(70_000),
         Reply::Classified(largest_classified(&[1, 128, 255], "cat")),
         Reply::Failed(failure),
+        Reply::Statistics(Statistics {
+            erases: 1,
+            writes: 2,
+            classes: 3,
+            free_slots: 4,
+            damaged_slots: 5,
+            threshold: Some(f32::INFINITY),
+            counters: [6, 7],
+            has_key: true,
+        }),
+        Reply::Classes(largest_classes("kite")),
+        Reply::Slots(largest_slots()),
+        Reply::SelfTested(SelfTest::NoGolden),
+        Reply::SelfTested(SelfTest::Passed { bytes: 384 }),
+        Reply::SelfTested(SelfTest::Failed {
+            at: 300,
+            expected: 1,
+            found: 255,
+        }),
     ] {
         let bytes = written(&reply);
         assert_eq!(frames_in(&frame_of(1, &bytes), 1), [Ok((1, bytes.clone()))]);
@@ -123,24 +202,62 @@ fn every_reply_survives_the_line() {
 
 /// The bytes of `docs/protocol.md`: a change of them is a change of the version.
 #[test]
-fn the_bytes_of_version_1_do_not_change() {
-    assert_eq!(PROTOCOL_VERSION, 1);
+fn the_bytes_of_version_2_do_not_change() {
+    assert_eq!(PROTOCOL_VERSION, 2);
     let body = written(&Request::Begin(BEGIN));
     assert_eq!(body, [0x01, 0x80, 0x05, 0xe0, 0x03, 0x00, 0x05]);
     assert_eq!(
         frame_of(1, &body),
         [
-            0x08, 0x01, 0x01, 0x01, 0x80, 0x05, 0xe0, 0x03, 0x06, 0x05, 0x81, 0x9b, 0xac, 0xe9,
+            0x08, 0x02, 0x01, 0x01, 0x80, 0x05, 0xe0, 0x03, 0x06, 0x05, 0x44, 0xa7, 0x21, 0xd0,
             0x00
         ]
     );
     assert_eq!(written(&Reply::Received(300)), [0x01, 0xac, 0x02]);
+    let mut add = vec![0x07, 8];
+    add.extend_from_slice(b"forklift");
+    add.extend_from_slice(&[0, 0, 0x80, 0x3e, 3, 4, 0, 252]);
+    assert_eq!(written(&Request::AddClass(CLASS)), add);
+    let begin = Request::BeginUpload {
+        kind: Kind::Bank,
+        bytes: 300,
+        crc32: 1,
+    };
+    assert_eq!(written(&begin), [0x0a, 0x01, 0xac, 0x02, 0x01]);
+    assert_eq!(written(&Request::SelfTest), [0x12]);
+    let failed = SelfTest::Failed {
+        at: 300,
+        expected: 1,
+        found: 255,
+    };
+    assert_eq!(
+        written(&Reply::SelfTested(failed)),
+        [0x07, 0x02, 0xac, 0x02, 1, 255]
+    );
+    let code = |code| {
+        let text = BoundedText::of(&"");
+        let received = 0;
+        written(&Reply::Failed(Failure {
+            code,
+            received,
+            text,
+        }))
+    };
+    assert_eq!(code(ErrorCode::Memory), [0x03, 8, 0, 0]);
+    assert_eq!(code(ErrorCode::Flash), [0x03, 12, 0, 0]);
 }
 
 #[test]
 fn largest_messages_fit() {
     let (embedding, name) = ([255; MAX_EMBEDDING], "n".repeat(MAX_NAME_BYTES));
     written(&Reply::Classified(largest_classified(&embedding, &name)));
+    written(&Reply::Classes(largest_classes(&name)));
+    written(&Reply::Slots(largest_slots()));
+    written(&Request::AddClass(NewClass {
+        name: &name,
+        scale: f32::MAX,
+        embedding: &embedding,
+    }));
     let rows = Request::Rows {
         offset: u32::MAX,
         bytes: &[255; MAX_CHUNK_BYTES],
@@ -170,6 +287,14 @@ fn fields_beyond_their_limits_are_refused_on_both_sides() {
     let mut foreign = vec![2, 0, 0x81, 0x10];
     foreign.extend_from_slice(&bytes);
     assert_eq!(decode::<Request<'_>>(&foreign), Err(fault));
+    let name = "n".repeat(MAX_NAME_BYTES + 1);
+    let remove = Request::RemoveClass { name: &name };
+    let fault = MessageFault::TooLong {
+        field: "name",
+        limit: MAX_NAME_BYTES,
+        found: MAX_NAME_BYTES + 1,
+    };
+    assert_eq!(body(&remove, &mut [0; MAX_BODY_BYTES]), Err(fault));
     assert_eq!(
         decode::<Request<'_>>(&[0, 0, 0]),
         Err(MessageFault::Trailing { bytes: 2 })
@@ -255,7 +380,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_are_a_message_or_a_fault(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = frames_in(&bytes, 7);
-        for kind in 0..8 {
+        for kind in 0..20 {
             let mut bytes = bytes.clone();
             if let Some(first) = bytes.first_mut() {
                 *first = kind;

@@ -1,6 +1,6 @@
 //! Runs a packed image encoder on an emulated board and on this machine and compares the embeddings, bit for bit.
 //!
-//! `cargo run --release -p pinhole-device --features logs --example compare -- MODEL [WIDTH HEIGHT]`. Pictures and class
+//! `cargo run --release -p pinhole-device --features logs --example compare -- MODEL [WIDTH HEIGHT] [BOARD]`. Pictures and class
 //! embeddings are random, from a fixed seed: what they show does not matter here. An emulator counts instructions; the
 //! seconds printed are those of this machine.
 
@@ -31,22 +31,24 @@ fn run() -> Result<bool, Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let path = arguments
         .next()
-        .ok_or("usage: compare MODEL [WIDTH HEIGHT]")?;
+        .ok_or("usage: compare MODEL [WIDTH HEIGHT] [BOARD]")?;
     let width: u32 = arguments.next().as_deref().unwrap_or("256").parse()?;
     let height: u32 = arguments.next().as_deref().unwrap_or("256").parse()?;
+    let name = arguments.next().unwrap_or("qemu-an547".into());
     let file = AlignedBytes::from_slice(&std::fs::read(&path)?);
     let model = Model::load(&file)?;
     let folder = tempfile::tempdir()?;
     let bank = folder.path().join("random.phc");
     std::fs::write(&bank, random_bank(&model)?)?;
 
-    let spec = board("qemu-an547")?;
+    let spec = board(&name)?;
     let firmware = build_firmware(spec)?;
     let options = Options {
         show_log: true,
         ..Options::default()
     };
-    let mut board = EmulatedBoard::start(spec, &firmware, path.as_ref(), &bank, &options)?;
+    let mut board =
+        EmulatedBoard::start(spec, &firmware, Some(path.as_ref()), Some(&bank), &options)?;
     println!("{:?}", board.info());
     let mut equal = true;
     for seed in 0..PICTURES {

@@ -1,6 +1,6 @@
 //! The boards that there are, and what this machine needs for one.
 
-use crate::DeviceError;
+use crate::{DeviceError, Layout, layout};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -11,25 +11,29 @@ pub struct BoardSpec {
     pub name: &'static str,
     /// One line for people.
     pub description: &'static str,
+    /// Its CPU, for people.
+    pub cpu: &'static str,
+    /// The CPU as `-C target-cpu` spells it.
+    pub target_cpu: &'static str,
     /// The Rust target of its firmware.
     pub target: &'static str,
     /// The program that emulates it.
     pub emulator: &'static str,
     /// The emulator's name of the machine.
     pub machine: &'static str,
-    /// Where the model lies.
-    pub model: Partition,
-    /// Where the class bank lies.
-    pub bank: Partition,
+    /// Bytes of its flash, without that of the program.
+    pub flash_bytes: u32,
+    /// Bytes of its RAM, the arena among them.
+    pub ram_bytes: u32,
+    /// Bytes for the values of a model while it runs.
+    pub arena_bytes: u32,
 }
 
-/// A stretch of a board's memory that holds one file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Partition {
-    /// Its first byte.
-    pub address: u32,
-    /// Most bytes of a file.
-    pub bytes: u32,
+impl BoardSpec {
+    /// What lies where in its flash.
+    pub fn layout(&self) -> Layout {
+        layout::layout(self.flash_bytes)
+    }
 }
 
 /// Something that this machine lacks.
@@ -41,26 +45,51 @@ pub struct Missing {
     pub get: String,
 }
 
-/// Addresses as in `firmware/boards/qemu-an547/memory.x`.
-const QEMU_AN547: BoardSpec = BoardSpec {
+/// Lengths as in `firmware/boards/qemu-an547/memory.x`; likewise for the others.
+pub(crate) const QEMU_AN547: BoardSpec = BoardSpec {
     name: "qemu-an547",
-    description: "emulated Cortex-M55 (Arm MPS3 AN547)",
+    description: "emulated Arm MPS3 AN547",
+    cpu: "Cortex-M55 with Helium",
+    target_cpu: "cortex-m55",
     target: "thumbv8m.main-none-eabihf",
     emulator: "qemu-system-arm",
     machine: "mps3-an547",
-    model: Partition {
-        address: 0x3800_0000,
-        bytes: 8 << 20,
-    },
-    bank: Partition {
-        address: 0x1100_0000,
-        bytes: 1 << 20,
-    },
+    flash_bytes: 32 << 20,
+    ram_bytes: (4 << 20) + (512 << 10),
+    arena_bytes: 3 << 20,
+};
+
+pub(crate) const QEMU_AN500: BoardSpec = BoardSpec {
+    name: "qemu-an500",
+    description: "emulated Arm MPS2 AN500",
+    cpu: "Cortex-M7",
+    target_cpu: "cortex-m7",
+    target: "thumbv7em-none-eabihf",
+    emulator: "qemu-system-arm",
+    machine: "mps2-an500",
+    flash_bytes: 16 << 20,
+    ram_bytes: 5 << 20,
+    arena_bytes: 3 << 20,
+};
+
+pub(crate) const QEMU_AN386: BoardSpec = BoardSpec {
+    name: "qemu-an386",
+    description: "emulated Arm MPS2 AN386",
+    cpu: "Cortex-M4",
+    target_cpu: "cortex-m4",
+    machine: "mps2-an386",
+    ..QEMU_AN500
 };
 
 /// All boards.
 pub fn boards() -> &'static [BoardSpec] {
-    &[QEMU_AN547]
+    &[QEMU_AN547, QEMU_AN500, QEMU_AN386]
+}
+
+/// The one of `names` that takes the fewest edits to become `found`: what a slip was meant to be.
+pub fn nearest<'a>(found: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let names = names.into_iter();
+    names.min_by_key(|name| strsim::levenshtein(found, name))
 }
 
 /// The board called `name`.
@@ -131,4 +160,71 @@ pub(crate) fn output(command: &mut Command) -> Option<String> {
         .status
         .success()
         .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes of a region of a linker script, which writes them in K or M.
+    fn region(script: &str, name: &str) -> u32 {
+        let line = script
+            .lines()
+            .find(|line| line.split_whitespace().next() == Some(name))
+            .unwrap_or_else(|| panic!("no region {name}"));
+        let (_, length) = line.split_once("LENGTH = ").expect("a length");
+        let (digits, unit) = length.trim().split_at(length.trim().len() - 1);
+        let shift = match unit {
+            "K" => 10,
+            "M" => 20,
+            _ => panic!("no unit: {line}"),
+        };
+        digits.parse::<u32>().expect("a number") << shift
+    }
+
+    #[test]
+    fn the_table_says_what_the_memory_maps_say() {
+        let folder = crate::firmware::boards_folder().expect("this checkout has firmware");
+        for board in boards() {
+            let path = folder.join(board.name).join("memory.x");
+            let script = std::fs::read_to_string(path).expect("a memory map");
+            let bytes = |name| region(&script, name);
+            let (arena, ram) = (
+                bytes("ARENA"),
+                bytes("ARENA") + bytes("SCRATCH") + bytes("RAM"),
+            );
+            let found = [bytes("NOR"), ram, arena];
+            let said = [board.flash_bytes, board.ram_bytes, board.arena_bytes];
+            assert_eq!(said, found, "{}", board.name);
+        }
+    }
+
+    #[test]
+    fn partitions_follow_each_other_and_end_within_the_flash() {
+        for bytes in [0, 4096, 1 << 20, 2 << 20, 16 << 20, 32 << 20] {
+            let layout = layout::layout(bytes);
+            let [bank_a, bank_b] = layout.banks;
+            let [model_a, model_b] = layout.models;
+            let mut end = 0;
+            let model_bytes = model_a.len();
+            for partition in [layout.state, bank_a, bank_b, model_a, model_b] {
+                assert_eq!(partition.start, end);
+                assert_eq!(partition.len() % 4096, 0);
+                end = partition.end;
+            }
+            assert!(end <= bytes || model_bytes == 0);
+            // What is left over is less than a sector for each model.
+            assert!(model_bytes == 0 || bytes - end < 2 * 4096);
+        }
+        // As `docs/boards` says.
+        assert_eq!(layout::layout(16 << 20).models[1].start, 0x88_8000);
+        assert_eq!(layout::layout(32 << 20).models[1].start, 0x108_8000);
+    }
+
+    #[test]
+    fn an_unknown_board_is_answered_by_the_nearest_name() {
+        let error = board("qemu-an50").expect_err("there is none");
+        let help = error.help().expect("help");
+        assert!(help.contains("qemu-an500"), "{help}");
+    }
 }

@@ -9,14 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::board::{output, target_installed};
+use crate::board::{QEMU_AN386, QEMU_AN500, QEMU_AN547, output, target_installed};
 use crate::firmware::{boards_folder, cargo_build};
-use crate::{DeviceError, Missing};
+use crate::{BoardSpec, DeviceError, Missing};
 
 const LINUX_EMULATOR: &str = "qemu-aarch64";
 const LINUX_LINKER: &str = "aarch64-linux-gnu-gcc";
 const LINUX_TARGET: &str = "aarch64-unknown-linux-gnu";
-const BOARD_EMULATOR: &str = "qemu-system-arm";
 
 /// Files of [`Folder`].
 const MODEL: &str = "model.phm";
@@ -57,15 +56,8 @@ enum Machine {
         /// QEMU's name of the CPU, with its options.
         cpu: &'static str,
     },
-    /// A program without a system.
-    Board {
-        /// QEMU's name of the board; also of its memory map.
-        board: &'static str,
-        /// The Rust target.
-        target: &'static str,
-        /// As `-C target-cpu` spells it.
-        cpu: &'static str,
-    },
+    /// A program without a system, on the machine of a board; it has a memory map of its own there.
+    Board(&'static BoardSpec),
 }
 
 /// All CPUs, the first one for `qemu-aarch64` alone.
@@ -95,37 +87,25 @@ pub fn cpus() -> &'static [Cpu] {
             machine: Machine::Linux { cpu: "cortex-a53" },
         },
         Cpu {
-            name: "qemu-an547",
+            name: QEMU_AN547.name,
             description: "Cortex-M55 with Helium",
             kernel_sets: &["scalar", "cortex_m-dsp", "cortex_m-helium"],
             memory_bytes: Some(256 << 20),
-            machine: Machine::Board {
-                board: "mps3-an547",
-                target: "thumbv8m.main-none-eabihf",
-                cpu: "cortex-m55",
-            },
+            machine: Machine::Board(&QEMU_AN547),
         },
         Cpu {
-            name: "qemu-an500",
+            name: QEMU_AN500.name,
             description: "Cortex-M7",
             kernel_sets: &["scalar", "cortex_m-dsp"],
             memory_bytes: Some(16 << 20),
-            machine: Machine::Board {
-                board: "mps2-an500",
-                target: "thumbv7em-none-eabihf",
-                cpu: "cortex-m7",
-            },
+            machine: Machine::Board(&QEMU_AN500),
         },
         Cpu {
-            name: "qemu-an386",
+            name: QEMU_AN386.name,
             description: "Cortex-M4",
             kernel_sets: &["scalar", "cortex_m-dsp"],
             memory_bytes: Some(16 << 20),
-            machine: Machine::Board {
-                board: "mps2-an386",
-                target: "thumbv7em-none-eabihf",
-                cpu: "cortex-m4",
-            },
+            machine: Machine::Board(&QEMU_AN386),
         },
     ]
 }
@@ -191,9 +171,9 @@ pub fn counter_available(cpu: &Cpu) -> Result<(), Missing> {
             }
             target_installed(LINUX_TARGET)
         }
-        Machine::Board { target, .. } => {
-            loads_plugins(BOARD_EMULATOR, "qemu-system-arm")?;
-            target_installed(target)
+        Machine::Board(board) => {
+            loads_plugins(board.emulator, "qemu-system-arm")?;
+            target_installed(board.target)
         }
     }
 }
@@ -282,7 +262,7 @@ pub(crate) fn run_guest(
 }
 
 /// QEMU separates options by commas, and takes two for one.
-fn escaped(option: &str) -> String {
+pub(crate) fn escaped(option: &str) -> String {
     option.replace(',', ",,")
 }
 
@@ -290,7 +270,7 @@ impl Machine {
     fn emulator(self) -> &'static str {
         match self {
             Self::Linux { .. } => LINUX_EMULATOR,
-            Self::Board { .. } => BOARD_EMULATOR,
+            Self::Board(board) => board.emulator,
         }
     }
 
@@ -300,13 +280,20 @@ impl Machine {
             Self::Linux { cpu } => {
                 emulator.args(["-cpu", cpu]).arg(guest).args(arguments);
             }
-            Self::Board { board, .. } => {
+            Self::Board(board) => {
                 let arguments: String = arguments
                     .iter()
                     .map(|argument| format!(",arg={}", escaped(argument)))
                     .collect();
                 emulator
-                    .args(["-machine", board, "-display", "none", "-monitor", "none"])
+                    .args([
+                        "-machine",
+                        board.machine,
+                        "-display",
+                        "none",
+                        "-monitor",
+                        "none",
+                    ])
                     .args(["-serial", "none", "-no-reboot", "-semihosting-config"])
                     .arg(format!("enable=on,target=native,arg=guest{arguments}"))
                     .arg("-kernel")
@@ -381,7 +368,7 @@ pub(crate) fn build_guest(cpu: &Cpu) -> Result<PathBuf, DeviceError> {
     let root = root()?;
     match cpu.machine {
         Machine::Linux { .. } => build_linux(&root, &root.join("target/emulated")),
-        Machine::Board { board, target, cpu } => build_board(&boards_folder()?, board, target, cpu),
+        Machine::Board(board) => build_board(&boards_folder()?, board),
     }
     .map_err(|reason| build_failed(cpu, &root, reason))
 }
@@ -405,23 +392,24 @@ fn build_linux(root: &Path, target_folder: &Path) -> Result<PathBuf, String> {
         .join("release/pinhole-guest"))
 }
 
-/// With the flags of the board's kernel tests, so that it shares what they built.
-fn build_board(boards: &Path, board: &str, target: &str, cpu: &str) -> Result<PathBuf, String> {
-    let target_folder = boards.join("target").join(board);
+/// With the flags of the board's firmware and of its kernel tests, so that it shares what they built.
+fn build_board(boards: &Path, board: &BoardSpec) -> Result<PathBuf, String> {
+    let target_folder = boards.join("target").join(board.machine);
     let flags = [
-        &format!("-Ctarget-cpu={cpu}"),
+        &format!("-Ctarget-cpu={}", board.target_cpu),
         "-Cno-vectorize-slp",
         "-Clink-arg=--nmagic",
         "-Clink-arg=-Tlink.x",
     ]
     .join("\u{1f}");
     let settings = [
-        ("PINHOLE_BOARD", board),
+        ("PINHOLE_BOARD", board.machine),
         ("CARGO_ENCODED_RUSTFLAGS", &flags),
     ];
     let folder = boards.join("guest");
-    cargo_build(&folder, &target_folder, &["--target", target], &settings)?;
-    Ok(target_folder.join(target).join("release/guest"))
+    let arguments = ["--target", board.target];
+    cargo_build(&folder, &target_folder, &arguments, &settings)?;
+    Ok(target_folder.join(board.target).join("release/guest"))
 }
 
 /// Reads the counter's table: a line for each region, the instructions by class after its number and its entries.

@@ -40,20 +40,22 @@ pub enum DeviceError {
         /// The folder in which to build by hand.
         folder: PathBuf,
     },
-    /// A file cannot be read.
-    #[error("cannot read the {what} {}: {source}", path.display())]
+    /// A file cannot be read, or not written where it has to be.
+    #[error("cannot {access} the {what} {}: {source}", path.display())]
     File {
-        /// Model, bank or firmware.
+        /// What was done to it: "read", "write".
+        access: &'static str,
+        /// Model, bank, firmware or flash.
         what: &'static str,
         /// The file.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
-    /// A file does not fit into its partition.
+    /// A file does not fit into its partition, or is longer than the flash that it is to be.
     #[error("the {what} {} has {found} bytes, the board {board} takes {limit}", path.display())]
     TooLarge {
-        /// Model or bank.
+        /// Model, bank or flash.
         what: &'static str,
         /// The file.
         path: PathBuf,
@@ -63,6 +65,24 @@ pub enum DeviceError {
         limit: u64,
         /// Bytes of the file.
         found: u64,
+    },
+    /// A model needs more memory than the board has.
+    #[error("the model {} needs an arena of {found} bytes, the board {board} has {limit}", path.display())]
+    Arena {
+        /// The model.
+        path: PathBuf,
+        /// The board.
+        board: &'static str,
+        /// Bytes of the board's arena.
+        limit: u32,
+        /// Bytes that the model needs.
+        found: u32,
+    },
+    /// Another board runs on the file.
+    #[error("the flash file {} is in use by another board", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
     },
     /// The emulator could not be started.
     #[error("{emulator} did not start: {reason}")]
@@ -118,6 +138,16 @@ pub enum DeviceError {
         /// The board's words.
         text: String,
     },
+    /// Something is too long for the line.
+    #[error("the {what} has {found} bytes, at most {limit} go over the line")]
+    Unsendable {
+        /// Class name, embedding or file.
+        what: &'static str,
+        /// Most bytes.
+        limit: usize,
+        /// Bytes given.
+        found: usize,
+    },
     /// The bytes given are no picture of that size.
     #[error("a picture of {width}x{height} has {expected} bytes of RGB, {found} given")]
     PictureLength {
@@ -146,10 +176,23 @@ impl DeviceError {
                     folder.display()
                 )
             }
+            Self::UnknownBoard { found, expected } => {
+                let nearest = crate::nearest(found, expected.iter().copied())?;
+                format!("the nearest name is {nearest}; pinhole board list says what each is")
+            }
             Self::TooLarge {
                 what: "class bank", ..
             } => "embed fewer classes".into(),
-            Self::TooLarge { .. } => "take a smaller model".into(),
+            Self::TooLarge {
+                what: "flash file", ..
+            } => "name another file, or one that is not there yet".into(),
+            Self::TooLarge { .. } => {
+                "take a smaller model, or a board with more flash: pinhole board list".into()
+            }
+            Self::Arena { .. } => {
+                "pinhole pack --stem-patches auto makes it smaller; pinhole board list says what boards have".into()
+            }
+            Self::InUse { .. } => "name another file, or end the other board".into(),
             Self::Start { .. } | Self::Stopped { .. } => {
                 "--verbose shows the log of the board".into()
             }
@@ -167,6 +210,12 @@ impl DeviceError {
                     "take a model with a smaller arena: pinhole inspect MODEL".into()
                 }
                 ErrorCode::Picture => "take a smaller picture".into(),
+                ErrorCode::Class => {
+                    "pinhole classes list says which there are, pinhole classes add --replace gives one another embedding".into()
+                }
+                ErrorCode::Upload | ErrorCode::Storage => {
+                    "see what lies in the slots: pinhole board slots".into()
+                }
                 _ => return None,
             },
             _ => return None,

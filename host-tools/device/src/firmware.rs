@@ -46,7 +46,7 @@ pub fn build_firmware(board: &BoardSpec) -> Result<PathBuf, DeviceError> {
         reason,
         folder: folder.clone(),
     };
-    let target_folder = boards.join("target");
+    let target_folder = boards.join("target").join(board.machine);
     if let Err(reason) = cargo_build(&folder, &target_folder, &[], &[]) {
         crate::available(board)?;
         return Err(failed(reason));

@@ -1,13 +1,15 @@
 //! Boards as the host sees them: which there are, what this machine lacks to use one, and pictures in, embeddings out.
 //!
-//! [`EmulatedBoard::start`] runs a board's firmware under QEMU with a model and a bank as separate images in its memory,
-//! as they would lie in partitions of a flash, and speaks `pinhole-protocol` with it. Nothing is computed here: what a
+//! [`EmulatedBoard::start`] runs a board's firmware under QEMU with a model and a bank in the partitions of its flash, a file
+//! of this machine, and speaks `pinhole-protocol` with it. Nothing is computed here: what a
 //! [`BoardResult`] holds was computed by the device.
+//!
+//! [`RunningBoard`] is one that need not be ready: what it holds is told and changed through [`Link`].
 //!
 //! [`count()`] runs a model on an emulated CPU and counts its instructions, [`fingerprints`] says which embeddings it computes
 //! there, [`layer_fingerprints`] what each of its layers does.
 //!
-//! Not here: models, banks, and picture files.
+//! Not here: what is in models and banks, but for the arena that a model needs; picture files.
 
 mod board;
 mod cpu;
@@ -15,10 +17,19 @@ mod embedding;
 mod emulator;
 mod error;
 mod firmware;
+mod flash;
+#[path = "../../../firmware/boards/mps/src/layout.rs"]
+#[expect(
+    unreachable_pub,
+    reason = "its function is one of the library of the boards"
+)]
+mod layout;
 mod link;
 mod logs;
+mod manage;
+mod running;
 
-pub use board::{BoardSpec, Missing, Partition, available, board, boards};
+pub use board::{BoardSpec, Missing, available, board, boards, nearest};
 pub use cpu::{Counted, Cpu, Instructions, count, counter_available, cpu, cpus};
 pub use embedding::{
     Fingerprints, fingerprint, fingerprints, layer_fingerprint, layer_fingerprints,
@@ -27,3 +38,7 @@ pub use emulator::{EmulatedBoard, Options};
 pub use error::DeviceError;
 pub use firmware::build_firmware;
 pub use link::{BoardClass, BoardInfo, BoardResult, Link, RgbRows};
+pub use manage::{BoardClasses, BoardSlots, BoardStatistics, BoardUpload, SlotsOfKind, kind_of};
+pub use pinhole_firmware::storage::Layout;
+pub use pinhole_protocol::{Kind, SelfTest, SlotStatus, Which};
+pub use running::{RunningBoard, Wire};

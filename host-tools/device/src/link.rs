@@ -144,22 +144,9 @@ impl<S: Read + Write> Link<S> {
             layout: PixelLayout::Rgb888,
             top: top.min(MAX_TOP) as u8,
         });
-        let mut received = self.ask("begin", &begin, received)?;
-        while (received as usize) < picture.bytes.len() {
-            let rest = &picture.bytes[received as usize..];
-            let rows = Request::Rows {
-                offset: received,
-                bytes: &rest[..rest.len().min(MAX_CHUNK_BYTES)],
-            };
-            let now = self.ask("rows", &rows, self::received)?;
-            if now <= received || now as usize > picture.bytes.len() {
-                return Err(DeviceError::Protocol {
-                    request: "rows",
-                    found: format!("{now} bytes received after {received}"),
-                });
-            }
-            received = now;
-        }
+        let received = self.ask("begin", &begin, received)?;
+        let rows = |offset, bytes| Request::Rows { offset, bytes };
+        self.send_all("rows", picture.bytes, received, rows, |_| ())?;
         self.ask("end", &Request::End, |reply| match reply {
             Reply::Classified(classified) => Some(BoardResult {
                 embedding: classified.embedding.iter().map(|b| *b as i8).collect(),
@@ -180,6 +167,31 @@ impl<S: Read + Write> Link<S> {
         })
     }
 
+    /// Sends what the device does not have yet, in chunks; `done` hears how many bytes it has.
+    pub(crate) fn send_all<'a>(
+        &mut self,
+        name: &'static str,
+        bytes: &'a [u8],
+        mut received: u32,
+        chunk: impl Fn(u32, &'a [u8]) -> Request<'a>,
+        mut done: impl FnMut(u32),
+    ) -> Result<(), DeviceError> {
+        while (received as usize) < bytes.len() {
+            let rest = &bytes[received as usize..];
+            let chunk = chunk(received, &rest[..rest.len().min(MAX_CHUNK_BYTES)]);
+            let now = self.ask(name, &chunk, self::received)?;
+            if now <= received || now as usize > bytes.len() {
+                return Err(DeviceError::Protocol {
+                    request: name,
+                    found: format!("{now} bytes received after {received}"),
+                });
+            }
+            received = now;
+            done(received);
+        }
+        Ok(())
+    }
+
     /// Asks the device to stop serving.
     ///
     /// # Errors
@@ -189,7 +201,7 @@ impl<S: Read + Write> Link<S> {
     }
 
     /// Sends a request and takes its reply; sends it again when it was damaged on the way.
-    fn ask<T>(
+    pub(crate) fn ask<T>(
         &mut self,
         name: &'static str,
         request: &Request<'_>,
@@ -287,7 +299,7 @@ impl<S: Read + Write> Link<S> {
     }
 }
 
-fn received(reply: &Reply<'_>) -> Option<u32> {
+pub(crate) fn received(reply: &Reply<'_>) -> Option<u32> {
     match *reply {
         Reply::Received(count) => Some(count),
         _ => None,
@@ -301,6 +313,10 @@ fn kind(reply: &Reply<'_>) -> &'static str {
         Reply::Received(_) => "a number of bytes",
         Reply::Classified(_) => "a classification",
         Reply::Failed(_) => "a failure",
+        Reply::Statistics(_) => "statistics",
+        Reply::Classes(_) => "class names",
+        Reply::Slots(_) => "slots",
+        Reply::SelfTested(_) => "a self-test",
     }
 }
 

@@ -62,11 +62,14 @@ enum Verb {
     Diff(verb::diff::Args),
     Bench(verb::bench::Args),
     Board(verb::board::Args),
+    Classes(verb::classes::Args),
     Data(verb::data::Args),
     #[cfg(feature = "train")]
     Features(verb::features::Args),
     #[cfg(feature = "train")]
     Train(verb::train::Args),
+    Keygen(verb::keygen::Args),
+    Sign(verb::sign::Args),
     Doctor(verb::doctor::Args),
 }
 
@@ -121,12 +124,15 @@ fn run(verb: Verb) -> Outcome {
         Verb::Diff(args) => verb::diff::run(args),
         Verb::Bench(args) => verb::bench::run(args),
         Verb::Board(args) => verb::board::run(args),
+        Verb::Classes(args) => verb::classes::run(args),
         Verb::Data(args) => verb::data::run(args),
         #[cfg(feature = "train")]
         Verb::Features(args) => shared(|ranks| verb::features::run(args, ranks)),
         // The trainer joins the others itself.
         #[cfg(feature = "train")]
         Verb::Train(args) => verb::train::run(args),
+        Verb::Keygen(args) => verb::keygen::run(args),
+        Verb::Sign(args) => verb::sign::run(args),
         Verb::Doctor(args) => verb::doctor::run(args),
     }
 }

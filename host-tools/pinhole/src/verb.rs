@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod board;
+pub(crate) mod classes;
 pub(crate) mod classify;
 pub(crate) mod convert;
 pub(crate) mod data;
@@ -15,7 +16,9 @@ pub(crate) mod export;
 pub(crate) mod features;
 pub(crate) mod import;
 pub(crate) mod inspect;
+pub(crate) mod keygen;
 pub(crate) mod pack;
 pub(crate) mod quantize;
+pub(crate) mod sign;
 #[cfg(feature = "train")]
 pub(crate) mod train;

@@ -84,6 +84,16 @@ pub enum TrainError {
         /// What was found and what was expected.
         message: String,
     },
+    /// The device that a run is asked to compute on cannot be had.
+    #[error("device {device}: {message}")]
+    Device {
+        /// The device.
+        device: crate::DeviceName,
+        /// What was found.
+        message: String,
+        /// What to do.
+        advice: String,
+    },
     /// What a recipe names does not fit together.
     #[error("{0}")]
     Setup(String),

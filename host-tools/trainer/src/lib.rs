@@ -26,6 +26,7 @@ mod checkpoint;
 mod coca;
 mod curve;
 pub mod data;
+mod device;
 mod error;
 pub mod features;
 pub mod fit;
@@ -45,6 +46,7 @@ mod teacher;
 pub mod texts;
 mod train;
 
+pub use device::{DeviceName, Precision};
 pub use error::TrainError;
 pub use features::Features;
 pub use fit::{FitReport, fit};

@@ -4,6 +4,7 @@
 //! with GELU. Both outputs are made unit rows before they are compared, as in CLIP. Parameters are named tensors in a fixed
 //! order: the optimiser, the checkpoint and the output all walk the same list.
 
+use crate::device::Place;
 use crate::features::Matrix;
 use crate::recipe::Model;
 use crate::rng::Rng;
@@ -34,14 +35,15 @@ const IMAGE_BIAS: usize = 1;
 const FIRST_TEXT: usize = 2;
 
 impl Projection {
-    /// Random projections of `image_features` and `text_features` dimensions, uniform in ±1/√(inputs) as is usual.
+    /// Random projections of `image_features` and `text_features` dimensions at `place`, uniform in ±1/√(inputs) as is usual.
     pub(crate) fn random(
         recipe: &Model,
         image_features: usize,
         text_features: usize,
         rng: &mut Rng,
+        place: &Place,
     ) -> Self {
-        let device = Device::flex().autodiff();
+        let device = place.device().clone();
         let mut parameters = Vec::new();
         let mut layer = |weight, bias, outputs: usize, inputs: usize, rng: &mut Rng| {
             let bound = (inputs as f32).sqrt().recip();
@@ -190,6 +192,7 @@ pub(crate) fn unit_rows(rows: Tensor<2>) -> Tensor<2> {
 #[cfg(test)]
 mod tests {
     use super::{Projection, elements};
+    use crate::device::Place;
     use crate::recipe::Model;
     use crate::rng::Rng;
 
@@ -203,7 +206,7 @@ mod tests {
                 shared_centre: false,
                 logit_scale: 10.0,
             };
-            let projection = Projection::random(&model, 3, 6, &mut Rng::new(1));
+            let projection = Projection::random(&model, 3, 6, &mut Rng::new(1), &Place::cpu());
             let image =
                 projection.image(projection.constant(vec![1.0, 2.0, 3.0, -1.0, 0.5, 0.0], 3));
             let text = projection.text(projection.constant(vec![0.3; 6], 6));
@@ -225,7 +228,7 @@ mod tests {
             shared_centre: false,
             logit_scale: 14.0,
         };
-        let mut projection = Projection::random(&model, 2, 2, &mut Rng::new(1));
+        let mut projection = Projection::random(&model, 2, 2, &mut Rng::new(1), &Place::cpu());
         assert!((elements(projection.logit_scale())[0] - 14.0).abs() < 1e-4);
         projection.set(projection.parameters.len() - 1, vec![9.0]);
         assert_eq!(elements(projection.logit_scale())[0], 100.0);

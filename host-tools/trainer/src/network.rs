@@ -6,11 +6,13 @@
 
 #[cfg(test)]
 pub(crate) mod fixture;
+mod layers;
 mod operator;
 pub(crate) use operator::hidden;
 pub(crate) mod quantised;
+mod window;
 
-use burn::tensor::{GradientCheckpointingStrategy, Int, Tensor};
+use burn::tensor::{DType, FloatDType, GradientCheckpointingStrategy, Int, Tensor};
 use pinhole_graph::{Graph, Node, Op, ValueId};
 
 use crate::TrainError;
@@ -106,6 +108,9 @@ pub(crate) fn run(
                 values[input] = None;
             }
         }
+        if operator::is_wide(&node.op) {
+            inputs = inputs.into_iter().map(widened).collect();
+        }
         let output = match (&node.op, &given) {
             (Op::Embedding, Some(ids)) if inputs.len() == 1 => {
                 operator::embedding(ids, inputs.remove(0))
@@ -158,6 +163,35 @@ fn recomputed(x: Batch) -> Batch {
 
 fn kept(x: Batch) -> Batch {
     x.with_gradient_checkpointing_strategy(GradientCheckpointingStrategy::Disabled)
+}
+
+/// Rules under which values have half the width of f32: what nodes read, and what they give. Operators that sum many numbers
+/// or need range ([`operator::is_wide`]) compute in f32, and read their constants so.
+pub(crate) struct Halved<'a, R> {
+    pub(crate) rules: &'a R,
+    pub(crate) half: FloatDType,
+}
+
+impl<R: Rules> Rules for Halved<'_, R> {
+    fn constant(&self, node: &Node, value: ValueId) -> Batch {
+        let constant = self.rules.constant(node, value);
+        match operator::is_wide(&node.op) {
+            true => constant,
+            false => constant.cast(self.half),
+        }
+    }
+
+    fn activation(&self, value: ValueId, x: Batch) -> Batch {
+        self.rules.activation(value, x.cast(self.half))
+    }
+}
+
+/// `x` in f32, where it is of half the width.
+pub(crate) fn widened<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    match x.dtype() {
+        DType::F16 | DType::BF16 => x.cast(FloatDType::F32),
+        _ => x,
+    }
 }
 
 /// The shapes of a run.

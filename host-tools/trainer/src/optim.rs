@@ -256,6 +256,7 @@ mod tests {
     #[test]
     fn the_schedule_rises_to_the_top_and_falls_to_nearly_zero() {
         let recipe = Optimiser {
+            device: crate::DeviceName::Cpu,
             steps: 100,
             learning_rate: 2.0,
             warmup: 10,

@@ -30,6 +30,7 @@
 mod toml_text;
 
 use crate::TrainError;
+use crate::device::DeviceName;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -167,6 +168,9 @@ pub struct Loss {
 pub struct Optimiser {
     /// Steps in all, at least 1.
     pub steps: usize,
+    /// Where it computes.
+    #[serde(default)]
+    pub device: DeviceName,
     /// The highest learning rate, above 0.
     pub learning_rate: f32,
     /// Steps of warm-up.

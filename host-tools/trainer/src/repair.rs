@@ -16,6 +16,7 @@ use pinhole_quantize::report::{cosine, outputs};
 
 use crate::TrainError;
 use crate::checkpoint::Saved;
+use crate::device::Place;
 use crate::model::elements;
 use crate::network::forward;
 use crate::network::quantised::{Quantised, Role};
@@ -168,7 +169,7 @@ struct State {
 
 impl State {
     fn new(quantized: &Graph, cosine: f64, options: &RepairOptions) -> Self {
-        let network = Quantised::new(quantized, options.range_rate > 0.0);
+        let network = Quantised::new(quantized, options.range_rate > 0.0, &Place::cpu());
         let leaves = network.leaves.iter();
         let moments = leaves.map(|leaf| Moments::zero(leaf.data.len())).collect();
         let data = network

@@ -21,14 +21,15 @@ const CHUNK: usize = 1024;
 
 /// The posterior of every picture of `features`, `[pictures, classes]`: the softmax of the heads' mean log-probability,
 /// calmed as `recipe` says.
-pub(crate) fn posteriors(features: &Features, recipe: &Teacher) -> Matrix {
+pub(crate) fn posteriors(features: &Features, recipe: &Teacher, device: &Device) -> Matrix {
     let mut sums = log_posteriors(
         &features.pictures,
         &features.prototypes,
         &features.prototype_bias,
+        device,
     );
     for view in &features.teachers {
-        let of_view = log_posteriors(&view.features, &view.weight, &view.bias);
+        let of_view = log_posteriors(&view.features, &view.weight, &view.bias, device);
         sums.iter_mut().zip(of_view).for_each(|(sum, x)| *sum += x);
     }
     let heads = 1.0 + features.teachers.len() as f32;
@@ -57,19 +58,16 @@ pub(crate) fn posteriors(features: &Features, recipe: &Teacher) -> Matrix {
             sharpness: recipe.sharpness,
             rounds: recipe.rounds,
         };
-        posteriors = average_over_neighbours(&posteriors, &views, how);
+        posteriors = average_over_neighbours(&posteriors, &views, how, device);
     }
     posteriors
 }
 
 /// `log softmax(weight·x + bias)` of every row `x` of `features`, row-major `[features.rows, classes]`.
-fn log_posteriors(features: &Matrix, weight: &Matrix, bias: &[f32]) -> Vec<f32> {
-    let weight = tensor(weight).transpose();
-    let bias = Tensor::from_data(
-        TensorData::new(bias.to_vec(), [1, bias.len()]),
-        &Device::flex(),
-    );
-    chunks(features)
+fn log_posteriors(features: &Matrix, weight: &Matrix, bias: &[f32], device: &Device) -> Vec<f32> {
+    let weight = tensor(weight, device).transpose();
+    let bias = Tensor::from_data(TensorData::new(bias.to_vec(), [1, bias.len()]), device);
+    chunks(features, device)
         .flat_map(|chunk| elements(log_softmax(chunk.matmul(weight.clone()) + bias.clone(), 1)))
         .collect()
 }
@@ -133,8 +131,13 @@ pub(crate) struct Averaging {
 ///
 /// A random walk from picture to picture, and what the picture at its end was thought to be (label propagation; Zhou et al.,
 /// 2003, Learning with Local and Global Consistency).
-pub(crate) fn average_over_neighbours(rows: &Matrix, views: &Matrix, how: Averaging) -> Matrix {
-    let nearest = nearest(views, how);
+pub(crate) fn average_over_neighbours(
+    rows: &Matrix,
+    views: &Matrix,
+    how: Averaging,
+    device: &Device,
+) -> Matrix {
+    let nearest = nearest(views, how, device);
     let mut averages = rows.clone();
     for _ in 0..how.rounds {
         let before = averages.clone();
@@ -151,9 +154,9 @@ pub(crate) fn average_over_neighbours(rows: &Matrix, views: &Matrix, how: Averag
 }
 
 /// The nearest pictures of each, by number, with weights that sum to one.
-fn nearest(views: &Matrix, how: Averaging) -> Vec<Vec<(usize, f32)>> {
+fn nearest(views: &Matrix, how: Averaging, device: &Device) -> Vec<Vec<(usize, f32)>> {
     let count = how.count.min(views.rows);
-    let all = tensor(views).transpose();
+    let all = tensor(views, device).transpose();
     let of_row = |row: &[f32]| {
         let mut order: Vec<usize> = (0..row.len()).collect();
         let nearer = |&a: &usize, &b: &usize| row[b].total_cmp(&row[a]).then(a.cmp(&b));
@@ -166,7 +169,7 @@ fn nearest(views: &Matrix, how: Averaging) -> Vec<Vec<(usize, f32)>> {
         let weighed = order.into_iter().zip(weights);
         weighed.map(|(at, weight)| (at, weight / sum)).collect()
     };
-    chunks(views)
+    chunks(views, device)
         .flat_map(|chunk| {
             let cosines = elements(chunk.matmul(all.clone()));
             let rows = cosines.par_chunks_exact(views.rows);
@@ -182,21 +185,22 @@ pub(crate) fn class_means(
     pictures: &Matrix,
     photos: Option<&Matrix>,
     recipe: &Synthetic,
+    device: &Device,
 ) -> Matrix {
     let mut rows = prototypes.clone();
     rows.standardise(&prototypes.mean(), 1.0);
-    let directions = tensor(&rows);
+    let directions = tensor(&rows, device);
     let centred = photos.map(|photos| {
         let mut centred = photos.clone();
         centred.standardise(&photos.mean(), 1.0);
         centred
     });
     let domains: Vec<&Matrix> = std::iter::once(pictures).chain(centred.as_ref()).collect();
-    let mut means = Tensor::<2>::zeros([rows.rows, rows.columns], &Device::flex());
+    let mut means = Tensor::<2>::zeros([rows.rows, rows.columns], device);
     let mut variance = 0f64;
     for domain in &domains {
         let count = (domain.rows * domains.len()) as f64;
-        for chunk in chunks(domain) {
+        for chunk in chunks(domain, device) {
             means = means
                 + directions
                     .clone()
@@ -281,17 +285,15 @@ pub(crate) fn synthetic(
     rows
 }
 
-fn tensor(matrix: &Matrix) -> Tensor<2> {
-    Tensor::from_data(
-        TensorData::new(matrix.data.clone(), [matrix.rows, matrix.columns]),
-        &Device::flex(),
-    )
+fn tensor(matrix: &Matrix, device: &Device) -> Tensor<2> {
+    let shape = [matrix.rows, matrix.columns];
+    Tensor::from_data(TensorData::new(matrix.data.clone(), shape), device)
 }
 
-fn chunks(matrix: &Matrix) -> impl Iterator<Item = Tensor<2>> + '_ {
-    matrix.data.chunks(CHUNK * matrix.columns).map(|data| {
+fn chunks<'a>(matrix: &'a Matrix, device: &'a Device) -> impl Iterator<Item = Tensor<2>> + 'a {
+    matrix.data.chunks(CHUNK * matrix.columns).map(move |data| {
         let shape = [data.len() / matrix.columns, matrix.columns];
-        Tensor::from_data(TensorData::new(data.to_vec(), shape), &Device::flex())
+        Tensor::from_data(TensorData::new(data.to_vec(), shape), device)
     })
 }
 
@@ -305,13 +307,14 @@ mod tests {
     use crate::fixture::Fixture;
     use crate::recipe::{Synthetic, Teacher};
     use crate::rng::Rng;
+    use burn::tensor::Device;
 
     #[test]
     fn posteriors_are_the_softmax_of_the_head() {
         let fixture = Fixture::new();
         let mut features = Features::load(&fixture.inputs(), fixture.folder()).unwrap();
         features.teachers.clear();
-        let found = posteriors(&features, &Teacher::default());
+        let found = posteriors(&features, &Teacher::default(), &Device::flex());
         let x = features.pictures.row(3);
         let logits: Vec<f32> = (0..features.classes())
             .map(|c| {
@@ -362,7 +365,8 @@ mod tests {
             sharpness: 0.0,
             rounds: 1,
         };
-        let mean = average_over_neighbours(&p, &join([&pictures].into_iter()), how);
+        let mean =
+            average_over_neighbours(&p, &join([&pictures].into_iter()), how, &Device::flex());
         assert_eq!(mean.row(0), [0.5, 0.5]);
         assert_eq!(mean.row(1), [0.5, 0.5]);
     }
@@ -387,7 +391,7 @@ mod tests {
                 sharpness: 0.0,
                 rounds,
             };
-            average_over_neighbours(&p, &views, how).data
+            average_over_neighbours(&p, &views, how, &Device::flex()).data
         };
         assert_eq!(after(1), [0.5, 0.5, 0.0, 0.0]);
         assert_eq!(after(2), [0.5, 0.5, 0.25, 0.0]);
@@ -398,7 +402,7 @@ mod tests {
     fn a_neighbourhood_says_alone_which_pictures_are_alike() {
         let fixture = Fixture::new();
         let mut features = Features::load(&fixture.inputs(), fixture.folder()).unwrap();
-        let alone = posteriors(&features, &Teacher::default());
+        let alone = posteriors(&features, &Teacher::default(), &Device::flex());
         // Every picture on an axis of its own, but the last two, which share one.
         let rows = features.pictures.rows;
         let mut alike = Matrix {
@@ -415,7 +419,7 @@ mod tests {
             sharpness: 100.0,
             ..Teacher::default()
         };
-        let found = posteriors(&features, &recipe);
+        let found = posteriors(&features, &recipe, &Device::flex());
         let (one, other) = (alone.row(rows - 2), alone.row(rows - 1));
         for (column, (a, b)) in one.iter().zip(other).enumerate() {
             for row in [rows - 2, rows - 1] {
@@ -447,6 +451,7 @@ mod tests {
                 distance: 0.5,
                 noise: 0.0,
             },
+            &Device::flex(),
         );
         let length = means.row(0).iter().map(|x| x * x).sum::<f32>().sqrt();
         assert!((length - 0.5 * 2.5f32.sqrt()).abs() < 1e-4, "{length}");

@@ -6,6 +6,7 @@
 
 use crate::checkpoint::{Identity, State};
 use crate::curve::{Row, write_csv, write_svg};
+use crate::device::{DeviceName, Place, Precision};
 use crate::features::{Features, Matrix};
 use crate::loss::{LossError, clip_loss, group_loss, group_targets, info_nce};
 use crate::model::{Projection, elements, gather};
@@ -32,6 +33,8 @@ pub struct TrainOptions {
     pub dry_run: bool,
     /// No progress bar.
     pub quiet: bool,
+    /// Where to compute, instead of where the recipe says.
+    pub device: Option<DeviceName>,
     /// The folder of the feature files, instead of the recipe's own folder.
     pub inputs: Option<PathBuf>,
     /// The folder of the products, instead of the recipe's `output.folder`.
@@ -57,6 +60,8 @@ pub struct TrainReport {
     pub logit_scale: f32,
     /// Classes, sentences and pictures of the inputs.
     pub inputs: [usize; 3],
+    /// Where it computed.
+    pub device: String,
     /// SHA-256 of the recipe.
     pub recipe_sha256: String,
     /// Time of this call.
@@ -72,6 +77,8 @@ pub fn train(recipe_path: &Path, options: TrainOptions) -> Result<TrainReport, T
     let started = Instant::now();
     refuse_several("a recipe of version 1 trains in one process")?;
     let (recipe, recipe_sha256) = Recipe::load(recipe_path)?;
+    let device = options.device.unwrap_or(recipe.optimiser.device);
+    let place = Place::open(device, Precision::F32)?;
     let home = recipe_path.parent().unwrap_or(Path::new(""));
     let features = Features::load(&recipe.inputs, options.inputs.as_deref().unwrap_or(home))?;
     let inputs = [
@@ -94,10 +101,16 @@ pub fn train(recipe_path: &Path, options: TrainOptions) -> Result<TrainReport, T
         features.pictures.columns,
         features.texts.columns,
         &mut rng,
+        &place,
     );
     let task = match options.dry_run {
         true => None,
-        false => Some(Task::new(features, &recipe, &mut projection, recipe_path)?),
+        false => Some(Task::new(
+            features,
+            &recipe,
+            &mut projection,
+            (recipe_path, &place),
+        )?),
     };
     let moments = (0..projection.parameters.len())
         .map(|index| Moments::zero(projection.data(index).len()))
@@ -138,6 +151,7 @@ pub fn train(recipe_path: &Path, options: TrainOptions) -> Result<TrainReport, T
         loss: state.rows.last().map_or(0.0, |row| row.loss),
         logit_scale: elements(state.projection.logit_scale())[0],
         inputs,
+        device: place.name().to_owned(),
         recipe_sha256: identity.recipe_sha256,
         elapsed: started.elapsed(),
     })
@@ -300,9 +314,10 @@ impl<'a> Task<'a> {
         mut features: Features,
         recipe: &'a Recipe,
         projection: &mut Projection,
-        path: &Path,
+        (path, place): (&Path, &Place),
     ) -> Result<Self, TrainError> {
-        let posteriors = teacher::posteriors(&features, &recipe.teacher);
+        let device = place.plain();
+        let posteriors = teacher::posteriors(&features, &recipe.teacher, &device);
         let image = standardise(&mut features.pictures);
         let text = standardise(&mut features.texts);
         let mut sharpness = Vec::new();
@@ -339,6 +354,7 @@ impl<'a> Task<'a> {
             &features.pictures,
             photos.map(|photos| &photos.features),
             &recipe.synthetic,
+            &device,
         );
         let (groups, related) = (drawable(&features, false), drawable(&features, true));
         Ok(Self {

@@ -25,10 +25,13 @@ pub const SLOT_FREE: u32 = u32::MAX;
 pub(super) const HEADER_BYTES: usize = size_of::<Header>();
 pub(super) const SLOT_HEAD_BYTES: usize = size_of::<SlotHead>();
 
-/// Where the checksum lies in the header; it covers the bytes before and after itself.
-const CRC_FIELD: core::ops::Range<usize> = 12..16;
+/// The checksum of a slot covers it from here to its end.
+pub(super) const CRC_OF_SLOT_STARTS: usize = 8;
 
-static CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
+/// Where the checksum lies in the header; it covers the bytes before and after itself.
+pub(super) const CRC_FIELD: core::ops::Range<usize> = 12..16;
+
+pub(super) static CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
 
 /// The first 128 bytes of a bank.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -84,7 +87,7 @@ pub(super) fn file_crc(bytes: &[u8]) -> u32 {
 
 /// The checksum of a slot.
 pub(super) fn slot_crc(slot: &[u8]) -> u32 {
-    CRC.checksum(slot.get(8..).unwrap_or_default())
+    CRC.checksum(slot.get(CRC_OF_SLOT_STARTS..).unwrap_or_default())
 }
 
 /// Lengths and offsets that follow from the header, all of them within the file.

@@ -6,6 +6,7 @@
 //!
 //! Not here: scoring (see [`crate::score`]), flash access, and text encoders.
 
+mod edit;
 mod error;
 mod layout;
 mod write;
@@ -14,9 +15,10 @@ use layout::{HEADER_BYTES, Header, Layout, SLOT_HEAD_BYTES, SlotHead, file_crc, 
 use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
 
+pub use edit::{Change, EditError, EditedBank};
 pub use error::{BankError, WriteError};
 pub use layout::{ALIGNMENT, MAGIC, MAX_SPARE_SLOTS, SLOT_COMMITTED, SLOT_FREE, VERSION};
-pub use write::{BankSpec, ClassSpec, quantise_embedding, write_slot};
+pub use write::{BankSpec, ClassSpec, SlotImage, quantise_embedding, write_slot};
 
 /// Largest absolute value of `logit_scale` and `logit_bias`; with [`TEMPERATURE_RANGE`] it keeps every score finite.
 pub const MAX_LOGIT_PARAMETER: f32 = 1e4;
@@ -36,6 +38,7 @@ pub struct ClassBank<'a> {
     templates: &'a str,
     slots: &'a [u8], // (slot_count, slot_bytes)
     class_count: usize,
+    damaged_slots: usize,
 }
 
 /// One class of a bank.
@@ -71,6 +74,29 @@ impl<'a> ClassBank<'a> {
     /// # Errors
     /// The first thing that is wrong. Changing any byte that a writer wrote, or cutting the file, gives an error.
     pub fn load(bytes: &'a [u8]) -> Result<Self, BankError> {
+        let mut bank = Self::load_written(bytes)?;
+        bank.class_count = bank.check_slots()?;
+        bank.check_names()?;
+        Ok(bank)
+    }
+
+    /// As [`ClassBank::load`], for a bank that a device adds classes to: spare slots are taken up to the first one that holds
+    /// no sound class. What a power cut left behind there costs itself alone; [`ClassBank::damaged_slots`] counts it.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with what the writer wrote.
+    pub fn load_in_flash(bytes: &'a [u8]) -> Result<Self, BankError> {
+        let mut bank = Self::load_written(bytes)?;
+        while bank.spare_is_class(bank.class_count) {
+            bank.class_count += 1;
+        }
+        let behind = bank.class_count..bank.layout.slot_count;
+        bank.damaged_slots = behind.filter(|index| !bank.slot_is_free(*index)).count();
+        Ok(bank)
+    }
+
+    /// Checks what the writer wrote, and leaves the spare slots out.
+    fn load_written(bytes: &'a [u8]) -> Result<Self, BankError> {
         let header = read_header(bytes)?;
         let needed = Self::file_bytes(bytes)?;
         if bytes.len() > needed {
@@ -93,16 +119,19 @@ impl<'a> ClassBank<'a> {
             })?;
         let order = <[U32]>::ref_from_bytes(part(layout.order_offset..layout.order_end)?)
             .map_err(|_| BankError::BadLayout)?;
-        let mut bank = Self {
+        let bank = Self {
             header,
             layout,
             order,
             templates,
             slots: part(layout.slots_offset..layout.file_bytes)?,
-            class_count: 0,
+            class_count: layout.class_count,
+            damaged_slots: 0,
         };
-        bank.class_count = bank.check_slots()?;
-        bank.check_names()?;
+        for index in 0..layout.class_count {
+            bank.check_committed(index)?;
+        }
+        bank.check_order()?;
         Ok(bank)
     }
 
@@ -139,6 +168,22 @@ impl<'a> ClassBank<'a> {
     /// Slots in the bank; the ones from [`ClassBank::class_count`] on are free.
     pub fn slot_count(&self) -> usize {
         self.layout.slot_count
+    }
+
+    /// Spare slots behind the last class that are not free: a class that was not written to its end, or one that rotted.
+    /// Always 0 after [`ClassBank::load`].
+    pub fn damaged_slots(&self) -> usize {
+        self.damaged_slots
+    }
+
+    /// Classes that the writer put in: those whose bytes the checksum of the file, and a signature, cover.
+    pub fn written_count(&self) -> usize {
+        self.layout.class_count
+    }
+
+    /// Where the spare slots begin, in bytes from the start of the file; what is before them never changes.
+    pub fn written_bytes(&self) -> usize {
+        self.layout.written_end
     }
 
     /// Bytes of one slot.
@@ -256,26 +301,53 @@ impl<'a> ClassBank<'a> {
             .unwrap_or_default()
     }
 
-    /// Checks every slot and returns how many hold a class: a prefix of all slots.
+    /// Checks every spare slot and returns how many slots hold a class: a prefix of all slots.
     fn check_slots(&self) -> Result<usize, BankError> {
-        let mut classes = 0;
-        for index in 0..self.layout.slot_count {
-            let (head, _) =
-                SlotHead::ref_from_prefix(self.slot(index)).map_err(|_| BankError::BadLayout)?;
-            let bad_state = BankError::BadSlotState {
-                index: index as u32,
-                found: head.state.get(),
-            };
-            match head.state.get() {
-                SLOT_COMMITTED if classes == index => {
-                    self.check_class(index, head)?;
-                    classes += 1;
-                }
-                SLOT_FREE if index >= self.layout.class_count => {}
-                _ => return Err(bad_state),
+        let mut classes = self.layout.class_count;
+        for index in self.layout.class_count..self.layout.slot_count {
+            if self.slot_is_free(index) {
+                continue;
             }
+            if classes != index {
+                return Err(self.bad_state(index));
+            }
+            self.check_committed(index)?;
+            classes += 1;
         }
         Ok(classes)
+    }
+
+    /// Checks that a slot holds a sound class.
+    fn check_committed(&self, index: usize) -> Result<(), BankError> {
+        let (head, _) =
+            SlotHead::ref_from_prefix(self.slot(index)).map_err(|_| BankError::BadLayout)?;
+        match head.state.get() {
+            SLOT_COMMITTED => self.check_class(index, head),
+            _ => Err(self.bad_state(index)),
+        }
+    }
+
+    fn state(&self, index: usize) -> u32 {
+        SlotHead::ref_from_prefix(self.slot(index)).map_or(0, |(head, _)| head.state.get())
+    }
+
+    fn slot_is_free(&self, index: usize) -> bool {
+        self.state(index) == SLOT_FREE
+    }
+
+    fn bad_state(&self, index: usize) -> BankError {
+        BankError::BadSlotState {
+            index: index as u32,
+            found: self.state(index),
+        }
+    }
+
+    /// Whether a spare slot holds a sound class whose name is not that of a class before `class_count`.
+    fn spare_is_class(&self, index: usize) -> bool {
+        (self.layout.class_count..self.layout.slot_count).contains(&index)
+            && self.check_committed(index).is_ok()
+            && core::str::from_utf8(self.name_bytes(index))
+                .is_ok_and(|name| self.find(name).is_none())
     }
 
     fn check_class(&self, index: usize, head: &SlotHead) -> Result<(), BankError> {
@@ -321,11 +393,11 @@ impl<'a> ClassBank<'a> {
         Ok(())
     }
 
-    /// Checks that no name occurs twice.
+    /// Checks that no name of the writer occurs twice.
     ///
     /// The order table lists as many slots as there are written classes. If the names along it strictly ascend, then no
-    /// slot and no name is listed twice, and so every class is listed. The few added classes are looked up one by one.
-    fn check_names(&self) -> Result<(), BankError> {
+    /// slot and no name is listed twice, and so every class is listed.
+    fn check_order(&self) -> Result<(), BankError> {
         let mut before: &[u8] = &[];
         for (entry, index) in self.order.iter().enumerate() {
             let index = index.get();
@@ -340,6 +412,11 @@ impl<'a> ClassBank<'a> {
             }
             before = name;
         }
+        Ok(())
+    }
+
+    /// Checks that no added class has a name that occurs before it; they are few, and looked up one by one.
+    fn check_names(&self) -> Result<(), BankError> {
         for index in self.layout.class_count..self.class_count {
             let name = core::str::from_utf8(self.name_bytes(index)).unwrap_or_default();
             // The first class of that name is another one when there are two.

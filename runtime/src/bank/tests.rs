@@ -448,10 +448,126 @@ fn huge_and_tiny_embeddings_keep_their_direction() {
     }
 }
 
+/// A bank of five slots: two of the writer, two that a device added, one free.
+fn grown() -> Vec<u8> {
+    let mut bytes = with_spec(
+        &["a", "b"],
+        |spec| spec.spare_slots = 3,
+        |spec| write(spec).unwrap(),
+    );
+    for name in ["c", "d"] {
+        let bank = ClassBank::load(&bytes).unwrap();
+        let start = bank.slot_offset(bank.class_count()).unwrap();
+        let image = SlotImage::new(&bank, name, &[7; 20]).unwrap();
+        let len = bank.slot_bytes();
+        // In pieces that fall on no border.
+        for (piece, dst) in bytes[start..start + len].chunks_mut(37).enumerate() {
+            image.fill(piece * 37, dst);
+        }
+    }
+    bytes
+}
+
+fn names(bytes: &[u8]) -> Vec<&str> {
+    let bank = ClassBank::load(bytes).unwrap();
+    bank.classes().map(|class| class.name).collect()
+}
+
+/// The changed bank, made in pieces of 53 bytes.
+fn edited(bytes: &[u8], change: Change<'_>) -> Result<Vec<u8>, EditError> {
+    let edited = EditedBank::new(bytes, change)?;
+    let mut copy = vec![0; edited.bytes_len()];
+    for (piece, dst) in copy.chunks_mut(53).enumerate() {
+        edited.fill(bytes, piece * 53, dst);
+    }
+    Ok(copy)
+}
+
+#[test]
+fn a_torn_slot_costs_itself_and_a_compaction_frees_it() {
+    let mut bytes = grown();
+    let bank = ClassBank::load(&bytes).unwrap();
+    let torn = bank.slot_offset(2).unwrap();
+    bytes[torn + 40] ^= 1;
+    assert!(ClassBank::load(&bytes).is_err());
+    let bank = ClassBank::load_in_flash(&bytes).unwrap();
+    assert_eq!((bank.class_count(), bank.damaged_slots()), (2, 2));
+    assert_eq!((bank.find("c"), bank.find("d")), (None, None));
+    let copy = edited(&bytes, Change::Compact).unwrap();
+    assert_eq!(names(&copy), ["a", "b", "d"]);
+    assert_eq!(copy[..bank.written_bytes()], bytes[..bank.written_bytes()]);
+    // Of two classes of one name the first stays.
+    let from = bank.slot_offset(3).unwrap();
+    let len = bank.slot_bytes();
+    bytes.copy_within(from..from + len, torn + 2 * len);
+    assert_eq!(
+        names(&edited(&bytes, Change::Compact).unwrap()),
+        ["a", "b", "d"]
+    );
+    // What the writer wrote is not left out.
+    bytes[200] ^= 1;
+    assert!(ClassBank::load_in_flash(&bytes).is_err());
+}
+
+#[test]
+fn every_class_can_be_removed_and_replaced() {
+    let bytes = grown();
+    for index in 0..4 {
+        let mut expected = names(&bytes);
+        let bank = ClassBank::load(&bytes).unwrap();
+        let name = expected[index];
+        let embedding: Vec<i8> = (0..20).map(|at| at - 10).collect();
+        let image = SlotImage::new(&bank, name, &embedding).unwrap();
+        let copy = edited(&bytes, Change::Replace(index, image)).unwrap();
+        assert_eq!(names(&copy), expected);
+        let replaced = ClassBank::load(&copy).unwrap();
+        assert_eq!(replaced.class(index).unwrap().embedding, embedding);
+        let other = (index + 1) % 4;
+        assert_eq!(replaced.class(other), bank.class(other));
+        let copy = edited(&bytes, Change::Remove(index)).unwrap();
+        expected.remove(index);
+        assert_eq!(names(&copy), expected);
+        let left = ClassBank::load(&copy).unwrap();
+        assert_eq!((left.slot_count(), left.find(name)), (5, None));
+        assert!(
+            expected
+                .iter()
+                .enumerate()
+                .all(|(at, name)| left.find(name) == Some(at))
+        );
+    }
+}
+
+#[test]
+fn a_bank_is_emptied_to_its_last_class_and_filled_to_its_last_slot() {
+    let mut bytes = grown();
+    for left in [["b", "c", "d"].as_slice(), &["c", "d"], &["d"]] {
+        bytes = edited(&bytes, Change::Remove(0)).unwrap();
+        assert_eq!(names(&bytes), left);
+    }
+    assert_eq!(edited(&bytes, Change::Remove(0)), Err(EditError::LastClass));
+    let missing = EditError::NoSuchClass {
+        index: 1,
+        classes: 1,
+    };
+    assert_eq!(edited(&bytes, Change::Remove(1)), Err(missing));
+    for name in ["e", "f", "g", "h"] {
+        let bank = ClassBank::load(&bytes).unwrap();
+        let image = SlotImage::new(&bank, name, &[1; 20]).unwrap();
+        bytes = edited(&bytes, Change::Add(image)).unwrap();
+    }
+    assert_eq!(names(&bytes), ["d", "e", "f", "g", "h"]);
+    let bank = ClassBank::load(&bytes).unwrap();
+    let image = SlotImage::new(&bank, "i", &[1; 20]).unwrap();
+    let full = EditError::Full { slots: 5 };
+    assert_eq!(edited(&bytes, Change::Add(image)), Err(full));
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..700)) {
         let _ = ClassBank::load(&bytes);
+        let _ = edited(&bytes, Change::Compact);
     }
 
     #[test]
@@ -465,6 +581,12 @@ proptest! {
             bytes[at % len] = byte;
         }
         forge_slot(&mut bytes, slot);
+        for change in [Change::Compact, Change::Remove(slot)] {
+            // What can be copied is sound.
+            if let Ok(copy) = edited(&bytes, change) {
+                prop_assert!(ClassBank::load(&copy).is_ok());
+            }
+        }
         if let Ok(bank) = ClassBank::load(&bytes) {
             prop_assert!(bank.classes().all(|class| !class.name.is_empty() && class.embedding.len() == bank.dim()));
         }

@@ -1,10 +1,10 @@
 //! Writes a bank into a buffer of the caller, without a heap; the same input gives the same bytes.
 
 use super::layout::{
-    ALIGNMENT, HEADER_BYTES, Header, MAGIC, MAX_SPARE_SLOTS, SLOT_COMMITTED, SLOT_HEAD_BYTES,
-    SlotHead, VERSION, file_crc, slot_crc,
+    ALIGNMENT, CRC, CRC_OF_SLOT_STARTS, HEADER_BYTES, Header, MAGIC, MAX_SPARE_SLOTS,
+    SLOT_COMMITTED, SLOT_HEAD_BYTES, SlotHead, VERSION, file_crc, slot_crc,
 };
-use super::{ClassBank, WriteError, length};
+use super::{BankError, ClassBank, WriteError, length};
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -210,30 +210,124 @@ pub fn write_slot(
     embedding: &[i8],
     slot: &mut [u8],
 ) -> Result<(), WriteError> {
-    let index = bank.class_count() as u32;
     if slot.len() != bank.slot_bytes() {
         return Err(WriteError::DestinationLength {
             expected: bank.slot_bytes(),
             found: slot.len(),
         });
     }
-    if embedding.len() != bank.dim() {
-        return Err(WriteError::Dimension {
-            index,
-            expected: bank.dim(),
-            found: embedding.len(),
-        });
+    SlotImage::new(bank, name, embedding)?.fill(0, slot);
+    Ok(())
+}
+
+/// The bytes of a slot that holds a class, piece by piece, for a device that has no room for a whole slot.
+#[derive(Clone, Copy, Debug)]
+pub struct SlotImage<'a> {
+    head: SlotHead,
+    name: &'a [u8],
+    embedding: &'a [i8], // (dim)
+    name_capacity: usize,
+    slot_bytes: usize,
+}
+
+impl<'a> SlotImage<'a> {
+    /// A class for a slot of `bank`.
+    ///
+    /// # Errors
+    /// As [`write_slot`].
+    pub fn new(
+        bank: &ClassBank<'_>,
+        name: &'a str,
+        embedding: &'a [i8],
+    ) -> Result<Self, WriteError> {
+        let index = bank.class_count() as u32;
+        if embedding.len() != bank.dim() {
+            return Err(WriteError::Dimension {
+                index,
+                expected: bank.dim(),
+                found: embedding.len(),
+            });
+        }
+        let length = length(embedding);
+        if length == 0.0 {
+            return Err(WriteError::NoDirection { index });
+        }
+        let max = bank.name_capacity();
+        if name.is_empty() || name.len() > max {
+            return Err(WriteError::NameLength {
+                index,
+                max,
+                found: name.len(),
+            });
+        }
+        if name.contains('\0') {
+            return Err(WriteError::Refused(BankError::BadName { index }));
+        }
+        let mut head = SlotHead::new_zeroed();
+        head.state.set(SLOT_COMMITTED);
+        head.scale.set(1.0 / length);
+        head.name_bytes.set(name.len() as u16);
+        let mut image = Self {
+            head,
+            name: name.as_bytes(),
+            embedding,
+            name_capacity: max,
+            slot_bytes: bank.slot_bytes(),
+        };
+        let crc = image.crc();
+        image.head.crc.set(crc);
+        Ok(image)
     }
-    let length = length(embedding);
-    if length == 0.0 {
-        return Err(WriteError::NoDirection { index });
+
+    /// Bytes of the slot.
+    pub fn bytes_len(&self) -> usize {
+        self.slot_bytes
     }
-    slot.fill(0);
-    let start = SLOT_HEAD_BYTES + bank.name_capacity();
-    if let Some(bytes) = slot.get_mut(start..start + embedding.len()) {
-        bytes.copy_from_slice(embedding.as_bytes());
+
+    /// Fills `dst` with the bytes of the slot from `offset` on; beyond the end of the slot with zeros.
+    pub fn fill(&self, offset: usize, dst: &mut [u8]) {
+        dst.fill(0);
+        let parts = [
+            (0, self.head.as_bytes()),
+            (SLOT_HEAD_BYTES, self.name),
+            (
+                SLOT_HEAD_BYTES + self.name_capacity,
+                self.embedding.as_bytes(),
+            ),
+        ];
+        for (start, part) in parts {
+            copy_overlap(start, part, offset, dst);
+        }
     }
-    finish_slot(index, name, 1.0 / length, bank.name_capacity(), slot)
+
+    fn crc(&self) -> u32 {
+        let mut digest = CRC.digest();
+        let mut piece = [0; 64];
+        let mut offset = CRC_OF_SLOT_STARTS;
+        while offset < self.slot_bytes {
+            let len = piece.len().min(self.slot_bytes - offset);
+            let piece = piece.get_mut(..len).unwrap_or_default();
+            self.fill(offset, piece);
+            digest.update(piece);
+            offset += len;
+        }
+        digest.finalize()
+    }
+}
+
+/// Copies what `part`, which begins at `start`, and `dst`, which begins at `offset`, have in common.
+pub(super) fn copy_overlap(start: usize, part: &[u8], offset: usize, dst: &mut [u8]) {
+    let from = start.max(offset);
+    let until = (start + part.len()).min(offset + dst.len());
+    if from >= until {
+        return;
+    }
+    if let (Some(dst), Some(part)) = (
+        dst.get_mut(from - offset..until - offset),
+        part.get(from - start..until - start),
+    ) {
+        dst.copy_from_slice(part);
+    }
 }
 
 /// Writes the name and the head of a slot whose embedding is in place.

@@ -35,6 +35,13 @@ pub enum InputError {
         /// Picture height found.
         height: u32,
     },
+    /// Pixels of this format share samples, and the width cuts such a group.
+    WidthMultiple {
+        /// Pixels of a group.
+        multiple: u32,
+        /// Picture width found.
+        found: u32,
+    },
     /// The scratch is too short.
     ScratchTooSmall {
         /// Words that this picture needs; `u64` so that it is true on a 32-bit machine too.
@@ -97,6 +104,10 @@ impl core::fmt::Display for InputError {
                 f,
                 "picture of {width}x{height}; each side must be within 1..={}",
                 super::MAX_SOURCE_SIDE
+            ),
+            Self::WidthMultiple { multiple, found } => write!(
+                f,
+                "picture width {found}; pixels of this format come in groups of {multiple}, the width must be a multiple of that"
             ),
             Self::ScratchTooSmall { needed, given } => {
                 write!(f, "picture scratch needs {needed} words, {given} given")

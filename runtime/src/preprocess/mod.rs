@@ -13,9 +13,11 @@
 //! forms give the same bits. The memory therefore depends on the width of the output and on the width of the source (its
 //! horizontal weights), and not on the height of the source.
 //!
-//! Not here: colour spaces other than RGB and grey, JPEG, demosaicing.
+//! Colours are converted row by row on the way in ([`PixelFormat`]); a Bayer mosaic goes through [`Demosaic`] first. Not here:
+//! JPEG.
 
 mod axis;
+mod demosaic;
 mod error;
 mod pixel;
 mod quantise;
@@ -26,8 +28,9 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::kernel::Kernels;
 use crate::kernel::resample::{CHANNELS, ROUNDING, ResampleColumnsU8, ResampleRowU8, clip8};
 
+pub use demosaic::{BayerPattern, Demosaic};
 pub use error::InputError;
-pub use pixel::PixelFormat;
+pub use pixel::{PixelFormat, rgb565_to_rgb, yuv_to_rgb};
 pub use quantise::{F32Sink, S8Sink, quantisation_table};
 
 /// Longest side of a source picture, in pixels.
@@ -218,7 +221,8 @@ impl<'a> Preprocessor<'a> {
     /// do not matter.
     ///
     /// # Errors
-    /// When the geometry or the size is out of range, or `scratch` is shorter than [`Preprocessor::scratch_len`].
+    /// When the geometry or the size is out of range, the width is odd where `format` has its pixels in pairs, or `scratch` is
+    /// shorter than [`Preprocessor::scratch_len`].
     pub fn new(
         kernels: &'a dyn Kernels,
         geometry: &InputGeometry,
@@ -239,6 +243,13 @@ impl<'a> Preprocessor<'a> {
         format: PixelFormat,
         scratch: &'a mut [u32],
     ) -> Result<Self, InputError> {
+        let multiple = format.width_multiple();
+        if !src_width.is_multiple_of(multiple) {
+            return Err(InputError::WidthMultiple {
+                multiple,
+                found: src_width,
+            });
+        }
         let given = scratch.len();
         let needed = plan.scratch_words();
         let too_small = InputError::ScratchTooSmall { needed, given };
@@ -404,15 +415,7 @@ impl<'a> Columns<'a> {
     fn resample(&self, kernels: &dyn Kernels, format: PixelFormat, row: &[u8], dst: &mut [u8]) {
         match format {
             PixelFormat::Rgb888 => self.resample_rgb(kernels, 0, row, 0, dst),
-            PixelFormat::Rgb565 => self.resample_tiles(kernels, row, dst, |pixel| {
-                pixel::rgb565_to_rgb(u16::from_le_bytes(pixel))
-            }),
-            PixelFormat::Rgb565Be => self.resample_tiles(kernels, row, dst, |pixel| {
-                pixel::rgb565_to_rgb(u16::from_be_bytes(pixel))
-            }),
-            PixelFormat::Grey8 => {
-                self.resample_tiles(kernels, row, dst, |[grey]: [u8; 1]| [grey; CHANNELS]);
-            }
+            _ => self.resample_tiles(kernels, format, row, dst),
         }
     }
 
@@ -438,48 +441,45 @@ impl<'a> Columns<'a> {
     }
 
     /// Converts a tile of the row at a time and resamples the columns whose spans lie in it.
-    fn resample_tiles<const BYTES: usize>(
+    fn resample_tiles(
         &self,
         kernels: &dyn Kernels,
+        format: PixelFormat,
         row: &[u8],
         dst: &mut [u8],
-        to_rgb: impl Fn([u8; BYTES]) -> [u8; CHANNELS],
     ) {
         let mut tile = [0; TILE_PIXELS * CHANNELS];
-        let pixels = row.as_chunks::<BYTES>().0;
         let mut column = 0;
         while let Some(&[first, _]) = self.spans.get(column) {
-            let rest = pixels.get(first as usize..).unwrap_or_default();
-            for (rgb, pixel) in tile.as_chunks_mut().0.iter_mut().zip(rest) {
-                *rgb = to_rgb(*pixel);
-            }
             let end = first + TILE_PIXELS as u32;
             let spans = self.spans.iter().skip(column);
             let count = spans.take_while(|[start, len]| start + len <= end).count();
             let part = column * CHANNELS..(column + count.max(1)) * CHANNELS;
             let dst = dst.get_mut(part).unwrap_or_default();
-            match count {
-                0 => self.resample_wide(rest, column, dst, &to_rgb),
-                _ => self.resample_rgb(kernels, first, &tile, column, dst),
+            if count == 0 {
+                self.resample_wide(format, row, column, dst);
+            } else {
+                format.to_rgb(row, first as usize, tile.as_chunks_mut().0);
+                self.resample_rgb(kernels, first, &tile, column, dst);
             }
             column += count.max(1);
         }
     }
 
     /// Resamples one column whose span is longer than a tile.
-    fn resample_wide<const BYTES: usize>(
-        &self,
-        pixels: &[[u8; BYTES]], // from the first one of the span on
-        column: usize,
-        dst: &mut [u8],
-        to_rgb: impl Fn([u8; BYTES]) -> [u8; CHANNELS],
-    ) {
-        let len = self.spans.get(column).map_or(0, |[_, len]| *len as usize);
-        let weights = self.weights.iter().skip(column * self.taps).take(len);
+    fn resample_wide(&self, format: PixelFormat, row: &[u8], column: usize, dst: &mut [u8]) {
+        let span = self.spans.get(column).copied().unwrap_or_default();
+        let [first, len] = span.map(|pixels| pixels as usize);
+        let weights = column * self.taps..column * self.taps + len;
+        let weights = self.weights.get(weights).unwrap_or_default();
+        let mut tile = [[0; CHANNELS]; TILE_PIXELS];
         let mut sums = [ROUNDING; CHANNELS];
-        for (pixel, &weight) in pixels.iter().zip(weights) {
-            for (sum, sample) in sums.iter_mut().zip(to_rgb(*pixel)) {
-                *sum = sum.wrapping_add(weight.wrapping_mul(sample.into()));
+        for (index, weights) in weights.chunks(TILE_PIXELS).enumerate() {
+            format.to_rgb(row, first + index * TILE_PIXELS, &mut tile);
+            for (pixel, &weight) in tile.iter().zip(weights) {
+                for (sum, &sample) in sums.iter_mut().zip(pixel) {
+                    *sum = sum.wrapping_add(weight.wrapping_mul(sample.into()));
+                }
             }
         }
         for (dst, sum) in dst.iter_mut().zip(sums) {

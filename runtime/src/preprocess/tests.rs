@@ -148,6 +148,53 @@ fn formats_agree_where_tiles_end_and_where_a_span_is_longer_than_one() {
 }
 
 #[test]
+fn pairs_of_pixels_give_what_their_rgb_expansion_gives() {
+    for (size, geometry) in [
+        ((18, 11), geometry(8, 9, 10)),
+        ((900, 4), geometry(300, 4, 4)),
+        ((700, 90), geometry(40, 6, 8)),
+        ((2000, 1500), geometry(8, 6, 8)),
+    ] {
+        let plan = Plan::new(&geometry, size.0, size.1).unwrap();
+        let bytes = noise((size.0 * size.1 * 2) as usize, 6);
+        for (format, [y0, u, y1, v]) in [
+            (PixelFormat::Yuyv, [0, 1, 2, 3]),
+            (PixelFormat::Uyvy, [1, 0, 3, 2]),
+        ] {
+            let expand = |pair: &[u8; 4]| {
+                [pair[y0], pair[y1]].map(|y| pixel::yuv_to_rgb(y, pair[u], pair[v]))
+            };
+            let rgb: Vec<u8> = bytes
+                .as_chunks()
+                .0
+                .iter()
+                .flat_map(expand)
+                .flatten()
+                .collect();
+            let expected = run_plan(plan, size, PixelFormat::Rgb888, &rgb);
+            assert!(
+                run_plan(plan, size, format, &bytes) == expected,
+                "{format:?} {size:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_odd_width_of_paired_pixels_is_refused() {
+    let geometry = geometry(4, 4, 4);
+    let mut scratch = vec![0; Preprocessor::scratch_len(&geometry, 7, 2).unwrap()];
+    let refused = Preprocessor::new(&Scalar, &geometry, 7, 2, PixelFormat::Yuyv, &mut scratch);
+    assert_eq!(
+        refused.err(),
+        Some(InputError::WidthMultiple {
+            multiple: 2,
+            found: 7
+        })
+    );
+}
+
+#[test]
 fn a_resized_picture_smaller_than_the_crop_is_padded_with_black() {
     let plan = Plan::new(&geometry(8, 4, 3), 3, 3).unwrap();
     let rows = run_plan(plan, (3, 3), PixelFormat::Rgb888, &[255; 27]);

@@ -5,11 +5,12 @@
 //! ```
 //!
 //! `tests/models/table.py` runs it for every model that is present. Into FOLDER go NAME.phm, NAME.phg (quantised) and
-//! NAME.safetensors with the model inputs of the first pictures and their f32 embeddings, for ONNX Runtime. A source is a
+//! NAME-mixed.phg, NAME.safetensors with the model inputs of the first pictures and their f32 embeddings, for ONNX Runtime. A source is a
 //! folder, `even:` or `odd:` and a folder (every second picture), or `cifar10:` and a folder (of the training split, without
 //! labels); of a text encoder a file with one text a line, `even:` or `odd:` before it for every second line. A text encoder
 //! without a tokenizer, as those with random weights are, numbers words by a hash. `--cosine` also makes a mix of int8 and f16 layers; `--cifar10` measures how many test pictures are nearest to the
-//! mean embedding of 50 training pictures of their class.
+//! mean embedding of 50 training pictures of their class. `--measure INT8.phg` quantises nothing: it prints that accuracy of the graph
+//! and of each graph that is given so, such as NAME.phg and NAME-mixed.phg of an earlier run.
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
@@ -64,12 +65,18 @@ struct Args {
     cifar10: Option<String>,
     /// Pictures of its test split.
     test: usize,
+    /// Graphs that are measured beside the first, which is then not quantised.
+    measure: Vec<PathBuf>,
 }
 
 fn main() -> Result<(), Failure> {
     let args = arguments()?;
     let graph = Graph::load(&args.graph)?;
     let name = args.graph.file_stem().unwrap_or_default().to_string_lossy();
+    if !args.measure.is_empty() {
+        return measure(&graph, &args);
+    }
+    std::fs::create_dir_all(&args.out)?;
     let of_texts = graph.meta.kind == ModelKind::TextEncoder;
     let inputs = |sources: &[String]| -> Result<Vec<Input>, Failure> {
         if of_texts {
@@ -140,7 +147,11 @@ fn main() -> Result<(), Failure> {
         None => serde_json::Value::Null,
     };
     let mixed = match &mixed {
-        Some(mixed) => mixed_report(mixed, &expected, &held_out)?,
+        Some(mixed) => {
+            let graph = &mixed.quantized.quantized;
+            graph.save(args.out.join(format!("{name}-mixed.phg")))?;
+            mixed_report(mixed, &expected, &held_out)?
+        }
         None => serde_json::Value::Null,
     };
     let packed = pack(&quantized, &PackOptions::default())?;
@@ -158,7 +169,6 @@ fn main() -> Result<(), Failure> {
         .filter(|&kind| is_float(kind))
         .map(OpKind::name)
         .collect();
-    std::fs::create_dir_all(&args.out)?;
     let file = |extension: &str| args.out.join(format!("{name}.{extension}"));
     std::fs::write(file("phm"), &packed.bytes)?;
     quantized.save(file("phg"))?;
@@ -186,6 +196,20 @@ fn main() -> Result<(), Failure> {
         "cifar10": accuracy,
     });
     println!("{report}");
+    Ok(())
+}
+
+/// Prints the accuracy of `graph` and of graphs that were quantised before.
+fn measure(graph: &Graph, args: &Args) -> Result<(), Failure> {
+    let folder = args.cifar10.as_deref().ok_or("--measure wants --cifar10")?;
+    let others = args.measure.iter().map(Graph::load);
+    let others = others.collect::<Result<Vec<_>, _>>()?;
+    let graphs: Vec<&Graph> = std::iter::once(graph).chain(&others).collect();
+    let found = nearest_class_mean(&graphs, folder, &geometry(graph)?, args.test)?;
+    let names = std::iter::once(&args.graph).chain(&args.measure);
+    for (name, share) in names.zip(found) {
+        println!("{} {:.2} % of {}", name.display(), 100.0 * share, args.test);
+    }
     Ok(())
 }
 
@@ -271,6 +295,7 @@ fn arguments() -> Result<Args, Failure> {
         repair: 0,
         cifar10: None,
         test: 2000,
+        measure: Vec::new(),
     };
     let mut given = std::env::args().skip(1);
     while let Some(flag) = given.next() {
@@ -283,6 +308,7 @@ fn arguments() -> Result<Args, Failure> {
             "--cosine" => args.cosine = Some(value()?.parse()?),
             "--cifar10" => args.cifar10 = Some(value()?),
             "--test" => args.test = value()?.parse()?,
+            "--measure" => args.measure.push(value()?.into()),
             "--nearest" => args.weights = Some(Rounding::Nearest),
             "--gptq" => args.weights = Some(Rounding::Gptq),
             "--repair" => args.repair = value()?.parse()?,
@@ -293,11 +319,14 @@ fn arguments() -> Result<Args, Failure> {
             _ => args.graph = flag.into(),
         }
     }
-    let complete = [&args.calibrate, &args.pictures]
+    let quantises = [&args.calibrate, &args.pictures]
         .iter()
-        .all(|list| !list.is_empty());
-    if !complete || args.out.as_os_str().is_empty() {
-        return Err("usage: model_report GRAPH.phg --calibrate SOURCE --pictures SOURCE --out FOLDER [--count N] [--layers] [--sources [--sources]] [--nearest | --gptq] [--no-wide] [--no-bias-correction] [--cosine C] [--cifar10 DIR [--test N]]".into());
+        .all(|list| !list.is_empty())
+        && !args.out.as_os_str().is_empty();
+    let measures = !args.measure.is_empty() && args.cifar10.is_some();
+    if !quantises && !measures {
+        return Err("usage: model_report GRAPH.phg --calibrate SOURCE --pictures SOURCE --out FOLDER [--count N] [--layers] [--sources [--sources]] [--nearest | --gptq] [--no-wide] [--no-bias-correction] [--cosine C] [--cifar10 DIR [--test N]]\n\
+            or model_report GRAPH.phg --measure INT8.phg… --cifar10 DIR [--test N]".into());
     }
     Ok(args)
 }

@@ -1,4 +1,8 @@
-//! `pinhole board`: the same classification on a board.
+//! `pinhole board`: the same classification on a board, and what the board holds ([`manage`]).
+
+mod manage;
+
+pub(crate) use manage::{Image, Target};
 
 use std::path::{Path, PathBuf};
 
@@ -13,14 +17,21 @@ use crate::files;
 use crate::output::{json, say};
 use crate::verb::classify::{Classified, TopClass, at_least_one};
 
-/// Run a model on a board.
+/// Run a model on a board, and change what the board holds.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   pinhole board list
   pinhole board run --board qemu-an547 --model models/lite0/image.phm \\
     --bank models/lite0/bank.phc models/demo/cat.jpg
-  pinhole board run --model image.phm --bank bank.phc --json *.jpg")]
+  pinhole board run --model image.phm --bank bank.phc --json *.jpg
+  pinhole board run --board qemu-an500 --flash board.bin --model image.phm \\
+    --bank bank.phc cat.jpg
+  pinhole board run --board qemu-an500 --flash board.bin dog.jpg
+  pinhole board upload image.phm bank.phc --board qemu-an500 --flash board.bin
+  pinhole board slots --board qemu-an500 --flash board.bin
+
+pinhole classes changes the classes that a board knows.")]
 pub(crate) struct Args {
     #[command(subcommand)]
     action: Action,
@@ -28,15 +39,62 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum Action {
-    /// Print the boards.
+    /// Print the boards: CPU, flash, RAM and how much of it is the arena.
     #[command(after_help = "Example:\n  pinhole board list")]
     List,
     /// Classify pictures on a board; prints what pinhole classify prints.
     #[command(after_help = "\
 Example:
   pinhole board run --board qemu-an547 --model models/lite0/image.phm \\
-    --bank models/lite0/bank.phc models/demo/cat.jpg")]
+    --bank models/lite0/bank.phc models/demo/cat.jpg
+  pinhole board run --board qemu-an500 --flash board.bin models/demo/cat.jpg
+
+The flash of an emulated board is the file of --flash, which is made when it is
+not there and keeps what was put into it: the next run finds model and bank
+without --model and --bank. With them the flash is programmed anew, in slots A,
+and what the board had recorded of its slots is erased. Without --flash it is a
+temporary file.")]
     Run(Run),
+    /// Print numbers of a board's storage: classes, free slots, wear of the flash.
+    #[command(after_help = "Example:\n  pinhole board stats --flash board.bin --json")]
+    Stats(Target),
+    /// Print what the slots for models and class banks hold, and whether the board fell back.
+    #[command(after_help = "\
+Example:
+  pinhole board slots --flash board.bin
+
+A slot is empty, holds something (held: what was verified, or lay there when
+the board started for the first time), or an upload waits in it.")]
+    Slots(Target),
+    /// Have the board check its files and compute its model's golden embedding, where there is one.
+    #[command(after_help = "\
+Example:
+  pinhole board selftest --flash board.bin
+
+Exit code 1 when the embedding differs.")]
+    Selftest(Target),
+    /// Run from the other slot.
+    #[command(after_help = "Example:\n  pinhole board select model A --flash board.bin")]
+    Select(manage::Select),
+    /// Send a model, a class bank or both into the slots that are not in use, and switch to them.
+    #[command(after_help = "\
+Examples:
+  pinhole board upload image.phm --flash board.bin
+  pinhole board upload image.phm bank.phc --flash board.bin
+  pinhole board upload image.phm --wait --flash board.bin
+
+A model of another embedding space comes with its bank. An upload that was
+interrupted goes on where it was.")]
+    Upload(manage::Upload),
+    /// Take verified uploads into use.
+    #[command(after_help = "Example:\n  pinhole board activate model --flash board.bin")]
+    Activate(manage::Activate),
+    /// Set the reject threshold that takes the place of the bank's.
+    #[command(after_help = "\
+Examples:
+  pinhole board threshold -18.5 --flash board.bin
+  pinhole board threshold --flash board.bin")]
+    Threshold(manage::Threshold),
 }
 
 /// `pinhole board run`.
@@ -45,12 +103,15 @@ struct Run {
     /// See pinhole board list.
     #[arg(long, default_value = "qemu-an547", value_name = "NAME")]
     board: String,
-    /// Packed image encoder (.phm).
+    /// Packed image encoder (.phm); with --flash, what is there when left out.
+    #[arg(long, value_name = "FILE", required_unless_present = "flash")]
+    model: Option<PathBuf>,
+    /// Class bank (.phc); with --flash, what is there when left out.
+    #[arg(long, value_name = "FILE", required_unless_present = "flash")]
+    bank: Option<PathBuf>,
+    /// The file in which the flash of an emulated board is kept.
     #[arg(long, value_name = "FILE")]
-    model: PathBuf,
-    /// Class bank (.phc).
-    #[arg(long, value_name = "FILE")]
-    bank: PathBuf,
+    flash: Option<PathBuf>,
     /// How many classes to show for each picture, at most 8.
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = at_least_one)]
     top: usize,
@@ -79,31 +140,55 @@ impl From<DeviceError> for Failure {
 pub(crate) fn run(args: Args) -> Outcome {
     match args.action {
         Action::List => {
-            for board in boards() {
-                say!("{:<14} {}", board.name, board.description);
-            }
+            list();
             Ok(())
         }
         Action::Run(args) => classify(&args),
+        Action::Stats(target) => manage::run_stats(&target),
+        Action::Slots(target) => manage::run_slots(&target),
+        Action::Selftest(target) => manage::run_self_test(&target),
+        Action::Select(args) => manage::run_select(&args),
+        Action::Upload(args) => manage::run_upload(&args),
+        Action::Activate(args) => manage::run_activate(&args),
+        Action::Threshold(args) => manage::run_threshold(&args),
+    }
+}
+
+/// Sizes in MiB: memories have powers of two.
+fn list() {
+    say!(
+        "{:<12} {:<24} {:<24} {:>7} {:>7} {:>7}",
+        "board",
+        "CPU",
+        "what",
+        "flash",
+        "RAM",
+        "arena"
+    );
+    let mib = |bytes: u32| format!("{}M", f64::from(bytes) / f64::from(1 << 20));
+    for board in boards() {
+        say!(
+            "{:<12} {:<24} {:<24} {:>7} {:>7} {:>7}",
+            board.name,
+            board.cpu,
+            board.description,
+            mib(board.flash_bytes),
+            mib(board.ram_bytes),
+            mib(board.arena_bytes)
+        );
     }
 }
 
 /// Starts a board with its firmware, which is built when it has to be.
 pub(crate) fn start(
     name: &str,
-    model: &Path,
-    bank: &Path,
-    show_log: bool,
+    model: Option<&Path>,
+    bank: Option<&Path>,
+    options: &Options,
 ) -> Outcome<EmulatedBoard> {
     let spec = board(name)?;
     let firmware = build_firmware(spec)?;
-    let options = Options {
-        show_log,
-        ..Options::default()
-    };
-    Ok(EmulatedBoard::start(
-        spec, &firmware, model, bank, &options,
-    )?)
+    Ok(EmulatedBoard::start(spec, &firmware, model, bank, options)?)
 }
 
 /// A picture on the board.
@@ -121,7 +206,13 @@ pub(crate) fn classify_on(
 }
 
 fn classify(args: &Run) -> Outcome {
-    let mut board = start(&args.board, &args.model, &args.bank, args.verbose)?;
+    let options = Options {
+        show_log: args.verbose,
+        flash: args.flash.clone(),
+        ..Options::default()
+    };
+    let (model, bank) = (args.model.as_deref(), args.bank.as_deref());
+    let mut board = start(&args.board, model, bank, &options)?;
     let kernels = board.info().kernels.clone();
     for path in &args.pictures {
         let picture = load_picture(path)?;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use image::RgbImage;
-use pinhole_device::{available, board};
+use pinhole_device::{BoardSpec, Options, available, board};
 use pinhole_ranks::Ranks;
 use pinhole_runtime::bank::ClassBank;
 use pinhole_runtime::interpreter::AlignedBytes;
@@ -42,8 +42,6 @@ const PHOTOGRAPHS: [(&str, &[u8]); 10] = photographs![
     "biplane.jpg"
 ];
 
-/// The board that is emulated.
-const BOARD: &str = "qemu-an547";
 /// Photographs that the board computes too.
 const BOARD_PICTURES: usize = 3;
 
@@ -53,6 +51,7 @@ const BOARD_PICTURES: usize = 3;
 Examples:
   pinhole demo
   pinhole demo --classes \"cat,coffee,rocket,person,panda,deer,flower,temple\"
+  pinhole demo --board qemu-an500
   pinhole demo --no-board
 
 Photographs: astronaut and rocket by NASA; giant panda, dahlia and pagoda under
@@ -64,6 +63,9 @@ pub(crate) struct Args {
     /// Kernel set; the fastest when left out.
     #[arg(long, value_name = "NAME")]
     kernels: Option<String>,
+    /// The emulated board, see pinhole board list.
+    #[arg(long, default_value = "qemu-an547", value_name = "NAME")]
+    board: String,
     /// Leave the emulated board out.
     #[arg(long)]
     no_board: bool,
@@ -72,6 +74,7 @@ pub(crate) struct Args {
 /// Runs the verb.
 pub(crate) fn run(args: Args) -> Outcome {
     let kernels = kernels(args.kernels.as_deref())?;
+    let spec = board(&args.board)?;
     let model = LoadedModel::from_bytes(
         "the built-in image encoder",
         AlignedBytes::from_slice(IMAGE_ENCODER),
@@ -96,7 +99,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     if args.no_board {
         return Ok(());
     }
-    on_emulated_board(&bank_bytes, &pictures, &embeddings)
+    on_emulated_board(spec, &bank_bytes, &pictures, &embeddings)
 }
 
 /// A bank of other names, by the text encoder.
@@ -164,9 +167,14 @@ fn on_host(
 }
 
 /// The same pictures on the board: every byte of every embedding must be equal.
-fn on_emulated_board(bank: &[u8], pictures: &[(&str, RgbImage)], expected: &[Vec<i8>]) -> Outcome {
-    say!("\nThe same on an emulated Cortex-M55 board ({BOARD}):");
-    if let Err(missing) = available(board(BOARD)?) {
+fn on_emulated_board(
+    spec: &BoardSpec,
+    bank: &[u8],
+    pictures: &[(&str, RgbImage)],
+    expected: &[Vec<i8>],
+) -> Outcome {
+    say!("\nThe same on {}, an emulated {}:", spec.name, spec.cpu);
+    if let Err(missing) = available(spec) {
         say!(
             "left out: {} is missing; get it: {}",
             missing.what,
@@ -182,7 +190,8 @@ fn on_emulated_board(bank: &[u8], pictures: &[(&str, RgbImage)], expected: &[Vec
     );
     files::write(&model_path, IMAGE_ENCODER)?;
     files::write(&bank_path, bank)?;
-    let mut board = on_board::start(BOARD, &model_path, &bank_path, false)?;
+    let options = Options::default();
+    let mut board = on_board::start(spec.name, Some(&model_path), Some(&bank_path), &options)?;
     let mut differing = 0;
     for ((name, picture), expected) in pictures.iter().zip(expected).take(BOARD_PICTURES) {
         let result = on_board::classify_on(&mut board, picture, 1)?;

@@ -32,7 +32,7 @@ struct Tool {
     get: &'static str,
 }
 
-const TOOLS: [Tool; 10] = [
+const TOOLS: [Tool; 11] = [
     Tool {
         program: "npm",
         args: &["--version"],
@@ -65,7 +65,7 @@ const TOOLS: [Tool; 10] = [
         program: "qemu-system-arm",
         args: &["-machine", "help"],
         expected: "mps3-an547",
-        needed_for: "pinhole board run --board qemu-an547",
+        needed_for: "pinhole board run",
         get: "apt-get install qemu-system-arm",
     },
     Tool {
@@ -81,6 +81,13 @@ const TOOLS: [Tool; 10] = [
         expected: "thumbv8m.main-none-eabihf",
         needed_for: "building the firmware of qemu-an547",
         get: "rustup target add thumbv8m.main-none-eabihf",
+    },
+    Tool {
+        program: "rustup",
+        args: &["target", "list", "--installed"],
+        expected: "thumbv7em-none-eabihf",
+        needed_for: "building the firmware of qemu-an500 and qemu-an386",
+        get: "rustup target add thumbv7em-none-eabihf",
     },
     Tool {
         program: "qemu-aarch64",

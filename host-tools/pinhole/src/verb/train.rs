@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use pinhole_trainer::fit::{CaptionReport, FIT_VERSION};
 use pinhole_trainer::recipe::RECIPE_VERSION;
-use pinhole_trainer::{TrainError, TrainOptions, recipe_version};
+use pinhole_trainer::{DeviceName, TrainError, TrainOptions, recipe_version};
 
 use crate::failure::{Failure, Outcome};
 use crate::interrupt;
@@ -19,6 +19,7 @@ Examples:
     --resume
   pinhole train models/lite0/recipe.toml --inputs features/ --dry-run
   pinhole train distil.toml
+  pinhole train distil.toml --device cuda
 
 A recipe of version 1 trains projections over features, one of version 2 an
 image encoder end to end, with a text encoder and a decoder of captions where
@@ -29,7 +30,10 @@ Ctrl-C stops after the current step, keeps a checkpoint and ends with exit code
 
 Where pinhole is built with the feature mpi, several processes train on one
 recipe of version 2, whose batch they share; the first one writes:
-  mpirun -n 4 pinhole train distil.toml")]
+  mpirun -n 4 pinhole train distil.toml
+
+Where pinhole is built with the feature cuda or wgpu, --device cuda and wgpu
+train on a card; --dry-run says on which one, and in what precision.")]
 pub(crate) struct Args {
     /// Recipe (TOML).
     #[arg(value_name = "RECIPE")]
@@ -40,6 +44,9 @@ pub(crate) struct Args {
     /// Folder of the products; the recipe's output.folder when left out.
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
+    /// Where to compute: cpu, cuda, cuda:N, wgpu or wgpu:N; the recipe's optimiser.device when left out.
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<DeviceName>,
     /// Go on from the checkpoint in the output folder.
     #[arg(long)]
     resume: bool,
@@ -59,6 +66,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         resume: args.resume,
         dry_run: args.dry_run,
         quiet: args.json,
+        device: args.device,
         inputs: args.inputs.clone(),
         output: args.output.clone(),
         stop: Some(interrupt::stop_flag()),
@@ -87,6 +95,7 @@ fn projections(args: &Args, options: TrainOptions) -> Outcome {
             report.inputs[1],
             report.inputs[2]
         );
+        say!("it would compute on {} in f32", report.device);
     } else {
         say!(
             "{} after {} steps, loss {:.4}, logit scale {:.2}",
@@ -160,6 +169,11 @@ fn encoder(args: &Args, options: TrainOptions) -> Outcome {
             estimate.memory_bytes >> 20,
             estimate.seconds_per_step
         );
+        say!(
+            "it would compute on {} in {}",
+            report.device,
+            report.precision
+        );
         return Ok(());
     }
     let (elapsed, steps) = report.elapsed;
@@ -230,6 +244,7 @@ fn with_help(error: TrainError, recipe: &Path, version: u32) -> Failure {
         TrainError::Recipe { .. } => failure.help(format_args!(
             "edit {recipe}; models/lite0/recipe.toml is a whole one of version 1, docs/training.md has one of version 2"
         )),
+        TrainError::Device { advice, .. } => failure.help(advice),
         TrainError::Ranks(_) => failure.help(format_args!(
             "every process needs the same recipe, files and options; where one stopped in a run, --resume goes on: \
              mpirun -n N pinhole train {recipe} --resume"

@@ -592,9 +592,9 @@ fn arguments_that_make_no_sense_are_refused_by_name() {
     );
     said(
         &[
-            "board", "run", "--board", "toaster", "--model", IMAGE, "--bank", BANK, CAT,
+            "board", "run", "--board", "qemu-500", "--model", IMAGE, "--bank", BANK, CAT,
         ],
-        &["toaster", "qemu-an547"],
+        &["qemu-500", "qemu-an547", "the nearest name is qemu-an500"],
     );
     for set in run(["bench", "--list-kernels"]).done().lines() {
         said(

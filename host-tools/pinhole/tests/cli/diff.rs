@@ -121,7 +121,8 @@ fn what_cannot_be_compared_is_refused() {
     run(["diff", TEXT, "--data", PHOTOS]).refused(&[TEXT, "expected an image encoder"]);
     run(["diff", IMAGE, "--data", CAT]).refused(&[CAT, "expected a folder of pictures"]);
     run(["diff", IMAGE, "--data", PHOTOS, "--kernels-b", "none"]).refused(&["no kernel set none"]);
-    run(["diff", IMAGE, "--data", PHOTOS, "--board", "none"]).refused(&["--board: found none"]);
+    run(["diff", IMAGE, "--data", PHOTOS, "--board", "qemu-386"])
+        .refused(&["--board: found qemu-386", "the nearest name is qemu-an386"]);
     run(["diff", GRAPH, "--data", PHOTOS, "--board", "qemu-an547"])
         .refused(&["expected one: floats have no bits"]);
     let board = [

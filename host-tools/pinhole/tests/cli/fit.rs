@@ -106,9 +106,26 @@ fn a_dry_run_tells_parameters_samples_memory_and_time() {
         "8 samples, 2 steps an epoch, 30 steps",
         "MiB of memory",
         "s a step",
+        "it would compute on cpu in f32",
     ] {
         assert!(said.contains(part), "{said}");
     }
+    assert!(!sandbox.names().contains(&"out".to_owned()));
+}
+
+#[test]
+fn a_device_that_there_is_not_is_refused_before_anything_is_written() {
+    let sandbox = fixture();
+    let recipe = sandbox.path("recipe.toml");
+    // No machine has so many, whatever this program was built with.
+    for device in ["cuda:999", "wgpu:999"] {
+        let named = format!("device {device}: ");
+        run(["train", &recipe, "--device", device]).refused(&[&named, "--device cpu"]);
+    }
+    let unknown = run(["train", &recipe, "--device", "gpu"]);
+    assert_eq!(unknown.code, Some(2), "{unknown:?}");
+    let said = "found the device `gpu`, expected cpu, cuda, cuda:N, wgpu or wgpu:N";
+    assert!(unknown.stderr.contains(said), "{unknown:?}");
     assert!(!sandbox.names().contains(&"out".to_owned()));
 }
 

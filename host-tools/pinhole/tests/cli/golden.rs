@@ -23,6 +23,18 @@ const VERBS: &[&[&str]] = &[
     &["board"],
     &["board", "list"],
     &["board", "run"],
+    &["board", "stats"],
+    &["board", "slots"],
+    &["board", "selftest"],
+    &["board", "select"],
+    &["board", "upload"],
+    &["board", "activate"],
+    &["board", "threshold"],
+    &["classes"],
+    &["classes", "list"],
+    &["classes", "add"],
+    &["classes", "remove"],
+    &["classes", "push"],
     &["data"],
     &["data", "list"],
     &["data", "get"],
@@ -30,6 +42,8 @@ const VERBS: &[&[&str]] = &[
     &["features"],
     #[cfg(feature = "train")]
     &["train"],
+    &["keygen"],
+    &["sign"],
     &["doctor"],
 ];
 

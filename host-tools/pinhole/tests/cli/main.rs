@@ -16,6 +16,7 @@ mod golden;
 mod hub;
 mod interrupt;
 mod json;
+mod keys;
 #[cfg(feature = "mpi")]
 mod mpirun;
 #[cfg(feature = "train")]

@@ -11,7 +11,7 @@ use super::extras::Extras;
 use super::recipe::Caption;
 use super::spatial::{is_causal, positions, tokens};
 use super::text_tower::{Group, TextTower};
-use super::tower::{Tower, device};
+use super::tower::Tower;
 use crate::TrainError;
 use crate::coca::{Settings, Weights, decode, pool};
 use crate::loss::{CaptionOptions, caption_loss, indices};
@@ -101,7 +101,7 @@ impl Captioner {
         all: usize,
     ) -> Result<Tensor<1>, TrainError> {
         let pictures = pool(&self.settings, extras, pictures);
-        let mut total = Tensor::zeros([1], &device());
+        let mut total = Tensor::zeros([1], &pictures.device());
         for group in groups {
             let Some((logits, targets)) = self.logits(extras, &pictures, group, ids) else {
                 continue;
@@ -127,7 +127,8 @@ impl Captioner {
         if t < 2 {
             return None;
         }
-        let pictures = pictures.clone().select(0, indices(seen, &device()));
+        let places = indices(seen, &pictures.device());
+        let pictures = pictures.clone().select(0, places);
         let texts = texts.narrow(1, 0, t - 1);
         let texts = texts.reshape([rows, t - 1, width]);
         let logits = decode(&self.settings, weights, texts, pictures);

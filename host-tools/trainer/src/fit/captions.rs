@@ -25,7 +25,6 @@ use super::evaluate::plain_unless_broken;
 use super::source::Mixed;
 use super::spatial::{cut, positions};
 use super::text_tower::TextTower;
-use super::tower::tensor;
 use crate::TrainError;
 use crate::coca::beam::{Rules, search};
 use crate::coca::score::{Score, score};
@@ -198,7 +197,8 @@ impl Measured<'_> {
             .flat_map(|&at| tokens[at].iter().copied())
             .collect();
         let settings = &self.captioner.settings;
-        let all = tensor(data).reshape([places.len(), positions(shape), settings.context]);
+        let all = self.text.tower.place.tensor(data);
+        let all = all.reshape([places.len(), positions(shape), settings.context]);
         pool(settings, &self.weights, all)
     }
 
@@ -254,7 +254,7 @@ impl Measured<'_> {
         let end = self.text.tokenizer.frame()[1];
         let ids: Vec<Vec<u32>> = asked.iter().map(|(_, ids)| [*ids, end].concat()).collect();
         let seen: Vec<usize> = asked.iter().map(|(picture, _)| *picture).collect();
-        let seen = crate::loss::indices(&seen, &super::tower::device());
+        let seen = crate::loss::indices(&seen, &pooled.device());
         let pooled = pooled.clone().select(0, seen);
         let mut rows = vec![Vec::new(); ids.len()];
         for group in self.text.run(&ids, &[self.captioner.text])? {

@@ -1,5 +1,7 @@
 //! What is wrong with a recipe of version 2 before any file that it names is opened.
 
+use crate::device::Precision;
+
 use super::recipe::{FIT_VERSION, FitRecipe, HeadStart, NewText, Text, Trainable};
 
 /// Keys and what is wrong with them.
@@ -21,6 +23,7 @@ pub(super) fn faults(recipe: &FitRecipe) -> Faults {
     caption(recipe, &mut faults);
     cached(recipe, &mut faults);
     lora(recipe, &mut faults);
+    precision(recipe, &mut faults);
     let augmentations = recipe.data.augmentation.faults();
     let told = |fault| ("data.augmentation".to_owned(), format!("is wrong: {fault}"));
     faults.extend(augmentations.into_iter().map(told));
@@ -467,5 +470,15 @@ fn lora(recipe: &FitRecipe, faults: &mut Faults) {
     if recipe.quantise.is_some() {
         let message = "updates weights in f32, and there is `[quantise]`; quantise the graph that was trained";
         tell(message.to_owned());
+    }
+}
+
+fn precision(recipe: &FitRecipe, faults: &mut Faults) {
+    let precision = recipe.optimiser.precision;
+    if precision != Precision::F32 && recipe.quantise.is_some() {
+        let message = format!(
+            "is \"{precision}\", and `[quantise]` rounds as the packed model does, which takes \"f32\""
+        );
+        tell(faults, "optimiser.precision", message);
     }
 }

@@ -7,9 +7,9 @@ use std::path::Path;
 use burn::tensor::Tensor;
 
 use super::recipe::FitRecipe;
-use super::tower::{device, tensor};
 use crate::TrainError;
 use crate::coca::{Parameter, Settings, Weights, parameters};
+use crate::device::Place;
 use crate::loss::TransformHead;
 use crate::model::elements;
 use crate::output::write_tensors;
@@ -29,9 +29,9 @@ pub(super) struct Extra {
     pub(super) decays: bool,
 }
 
-/// All of them, by name.
-#[derive(Clone, Default)]
-pub(super) struct Extras(pub(super) Vec<Extra>);
+/// All of them, by name, and where they are.
+#[derive(Clone)]
+pub(super) struct Extras(pub(super) Vec<Extra>, Place);
 
 /// Whether a weight is one that [`parameters`] lists.
 pub(super) fn is_of_captioner(name: &str) -> bool {
@@ -45,9 +45,9 @@ impl Weights for Extras {
 }
 
 impl Extras {
-    /// Those that the recipe's losses need, for a student of `width` and teachers of `teachers`.
-    pub(super) fn new(recipe: &FitRecipe, width: usize, teachers: &[usize]) -> Self {
-        let mut extras = Self::default();
+    /// Those that the recipe's losses need, for a student of `width` at `place` and teachers of `teachers`.
+    pub(super) fn new(recipe: &FitRecipe, width: usize, teachers: &[usize], place: &Place) -> Self {
+        let mut extras = Self(Vec::new(), place.clone());
         let loss = &recipe.loss;
         if let Some(text) = &recipe.text {
             if loss.clip + loss.siglip + loss.affinity + loss.interactive + loss.logits > 0.0 {
@@ -72,7 +72,8 @@ impl Extras {
             }
         }
         if loss.transform > 0.0 {
-            let head = TransformHead::random(width, loss.transform_hidden, recipe.seed, &device());
+            let head =
+                TransformHead::random(width, loss.transform_hidden, recipe.seed, place.device());
             let parts = [
                 ("transform.first", head.first, true),
                 ("transform.first_bias", head.first_bias, false),
@@ -104,7 +105,7 @@ impl Extras {
         self.0.push(Extra {
             name: name.to_owned(),
             shape,
-            tensor: tensor(data.clone()).require_grad(),
+            tensor: self.1.tensor(data.clone()).require_grad(),
             data,
             decays,
         });
@@ -113,7 +114,7 @@ impl Extras {
     /// Puts `data` into extra `index`.
     pub(super) fn set(&mut self, index: usize, data: Vec<f32>) {
         let extra = &mut self.0[index];
-        extra.tensor = tensor(data.clone()).require_grad();
+        extra.tensor = self.1.tensor(data.clone()).require_grad();
         extra.data = data;
     }
 
@@ -122,7 +123,7 @@ impl Extras {
         let extras = self.0.iter().zip(values);
         extras
             .map(|(extra, data)| {
-                let value = tensor(data.clone()).reshape(extra.shape);
+                let value = self.1.tensor(data.clone()).reshape(extra.shape);
                 (extra.name.clone(), value)
             })
             .collect()
@@ -161,14 +162,14 @@ impl Extras {
     pub(super) fn logit_scale(&self) -> Tensor<2> {
         match self.find("log_scale") {
             Some(log_scale) => log_scale.exp().clamp_max(LARGEST_SCALE),
-            None => Tensor::ones([1, 1], &device()),
+            None => Tensor::ones([1, 1], self.1.device()),
         }
     }
 
     /// SigLIP's bias `[1, 1]`; 0 where no loss needs one.
     pub(super) fn logit_bias(&self) -> Tensor<2> {
         let bias = self.find("logit_bias");
-        bias.unwrap_or_else(|| Tensor::zeros([1, 1], &device()))
+        bias.unwrap_or_else(|| Tensor::zeros([1, 1], self.1.device()))
     }
 
     /// The map towards a teacher's space, where there is one.

@@ -67,6 +67,15 @@ impl Fixture {
         std::fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
+    /// The rows of `log.csv`, NaN where a cell is empty.
+    pub(super) fn log(&self) -> Vec<Vec<f32>> {
+        let text = String::from_utf8(self.bytes("out/log.csv")).unwrap();
+        let cell = |cell: &str| cell.parse().unwrap_or(f32::NAN);
+        let rows = text.lines().skip(1);
+        rows.map(|line| line.split(',').map(cell).collect())
+            .collect()
+    }
+
     /// Writes `recipe.toml`: the `sections` and those that every recipe has.
     pub(super) fn recipe(&self, sections: &str) -> PathBuf {
         let mut text = String::from("version = 2\nname = \"small\"\nseed = 7\n");
@@ -148,6 +157,19 @@ impl Fixture {
     pub(super) fn refused(&self, sections: &str) -> String {
         self.fit(sections).expect_err("it is wrong").to_string()
     }
+}
+
+/// The largest difference of two logs, absolute for numbers below 1.
+pub(super) fn difference(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let pairs = a.iter().zip(b).flat_map(|(a, b)| a.iter().zip(b));
+    pairs.fold(0.0, |worst, (a, b)| {
+        assert_eq!(a.is_nan(), b.is_nan());
+        match a.is_nan() {
+            true => worst,
+            false => worst.max((a - b).abs() / a.abs().max(1.0)),
+        }
+    })
 }
 
 pub(super) fn options() -> TrainOptions {

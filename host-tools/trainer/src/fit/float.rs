@@ -18,7 +18,7 @@ use pinhole_graph::op::Binary;
 use pinhole_graph::{Graph, Node, Op, ValueId};
 
 use super::recipe::Lora;
-use super::tower::tensor;
+use crate::device::Place;
 use crate::model::elements;
 use crate::network::{Batch, Rules, batched};
 use crate::rng::Rng;
@@ -56,6 +56,7 @@ pub(super) struct Float {
     constants: BTreeMap<ValueId, Batch>,
     /// By the weight that they are added to.
     updates: BTreeMap<ValueId, Update>,
+    place: Place,
 }
 
 pub(super) struct FloatLeaf {
@@ -99,12 +100,13 @@ impl Update {
 }
 
 impl Float {
-    pub(super) fn new(graph: &Graph) -> Self {
+    pub(super) fn new(graph: &Graph, place: &Place) -> Self {
         let mut network = Self {
             leaves: Vec::new(),
             by_value: BTreeMap::new(),
             constants: BTreeMap::new(),
             updates: BTreeMap::new(),
+            place: place.clone(),
         };
         for (index, node) in graph.nodes.iter().enumerate() {
             for (place, &value) in node.inputs.iter().enumerate() {
@@ -127,7 +129,7 @@ impl Float {
         if self.by_value.contains_key(&value) || self.constants.contains_key(&value) {
             return;
         }
-        let now = tensor(data.to_vec());
+        let now = self.place.tensor(data.to_vec());
         let Some(decays) = leaf(node, place, constant) else {
             self.constants
                 .insert(value, now.reshape(batched(1, &constant.shape)));
@@ -167,7 +169,7 @@ impl Float {
     /// Puts `data` into leaf `index`, which trains.
     pub(super) fn set(&mut self, index: usize, data: Vec<f32>) {
         let leaf = &mut self.leaves[index];
-        leaf.tensor = tensor(data.clone()).require_grad();
+        leaf.tensor = self.place.tensor(data.clone()).require_grad();
         leaf.data = data;
     }
 
@@ -208,7 +210,7 @@ impl Float {
             shape: shape.to_vec(),
             node,
             decays: true,
-            tensor: tensor(data.clone()).require_grad(),
+            tensor: self.place.tensor(data.clone()).require_grad(),
             data,
         };
         let update = Update {
@@ -233,10 +235,10 @@ impl Float {
                 Some(update) => {
                     let part = |index: usize| {
                         let shape = &self.leaves[index].shape[..];
-                        (tensor(data[index].clone()), shape)
+                        (self.place.tensor(data[index].clone()), shape)
                     };
                     let parts = [part(update.down), part(update.up)];
-                    elements(update.merge(tensor(base.clone()), parts))
+                    elements(update.merge(self.place.tensor(base.clone()), parts))
                 }
             };
             let now = pinhole_graph::Tensor::f32(&leaf.shape, now);

@@ -10,7 +10,7 @@
 //! | all that trains as one list, and what trains beside the graphs | `learner`, `extras` |
 //! | captions: where tokens are, their loss, held-out pictures | `spatial`, `caption`, `captions` |
 //! | what teachers say, on disk, and averages of it | `teacher_cache`, `neighbourhood` |
-//! | the pictures of a step, the loss, a step, a run | `inputs`, `targets`, `objective`, `step`, `run` |
+//! | the pictures of a step, the loss, its factor in f16, a step, a run | `inputs`, `targets`, `objective`, `loss_scale`, `step`, `run` |
 //! | several processes as one | `share` |
 //! | what is kept and told | `products`, `state`, `watch`, `log`, `evaluate`, `report` |
 //!
@@ -23,6 +23,8 @@ mod captions;
 mod check;
 #[cfg(test)]
 mod coca_tests;
+#[cfg(test)]
+mod device_tests;
 mod encoder;
 mod evaluate;
 mod extras;
@@ -33,6 +35,7 @@ mod head;
 mod inputs;
 mod learner;
 mod log;
+mod loss_scale;
 mod neighbourhood;
 mod new_text;
 mod objective;

@@ -41,6 +41,7 @@ impl Setup {
         let seen: Vec<usize> = (0..samples)
             .filter(|i| broken.binary_search(i).is_err())
             .collect();
+        let device = self.place.plain();
         let alike = join(std::iter::once(&said(near, &seen)?));
         for teacher in &mut self.teachers {
             let rows = said(&mut teacher.cache, &seen)?;
@@ -49,7 +50,7 @@ impl Setup {
                 sharpness: spec.sharpness,
                 rounds: spec.rounds,
             };
-            let means = average_over_neighbours(&rows, &alike, how);
+            let means = average_over_neighbours(&rows, &alike, how, &device);
             let columns = means.columns;
             let mut data = vec![0.0; samples * columns];
             for (&index, mean) in seen.iter().zip(means.data.chunks_exact(columns)) {
@@ -80,6 +81,7 @@ mod tests {
     use super::super::recipe::Loaded;
     use super::super::setup::Setup;
     use crate::data::Shard;
+    use crate::device::Place;
     use pinhole_ranks::Ranks;
 
     const SECTIONS: &str = "[loss]\nfeature = 1.0\n[[teacher]]\nmodel = \"teacher.phg\"\n[reinforced]\nplain = true\n\
@@ -91,7 +93,7 @@ mod tests {
         let folder = fixture.path("");
         let loaded = Loaded::open(&recipe).unwrap();
         let shard = Shard::of(&Ranks::alone());
-        let mut setup = Setup::new(loaded, (&folder, &folder), shard).unwrap();
+        let mut setup = Setup::new(loaded, (&folder, &folder), shard, Place::cpu()).unwrap();
         let all: Vec<usize> = (0..PICTURES).collect();
         for cache in setup.caches() {
             cache.fill(0, 0, &all).unwrap();

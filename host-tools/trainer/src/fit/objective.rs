@@ -7,7 +7,6 @@ use burn::tensor::Tensor;
 
 use super::extras::Extras;
 use super::recipe::{CAPTION, Distance, Loss};
-use super::tower::device;
 use crate::loss::{
     FeatureDistance, LossError, Mining, Negatives, PositiveSum, Score, Towers, Transform,
     affinity_loss, clip_loss, contrastive_distill_loss, feature_loss, interactive_loss,
@@ -71,6 +70,7 @@ pub(super) fn sum(
     targets: &Targets,
     extras: &Extras,
 ) -> Result<Sum, LossError> {
+    let device = embeddings.device();
     let batch = Rows {
         loss,
         unit: unit_rows(embeddings.clone()),
@@ -97,7 +97,7 @@ pub(super) fn sum(
         });
     }
     Ok(Sum {
-        loss: total.unwrap_or_else(|| Tensor::zeros([1], &device())),
+        loss: total.unwrap_or_else(|| Tensor::zeros([1], &device)),
         parts,
     })
 }
@@ -193,7 +193,7 @@ impl Rows<'_> {
         if !has_pair(&labels) {
             return Ok(None);
         }
-        let scale = Tensor::full([1, 1], self.loss.sup_con_scale, &device());
+        let scale = Tensor::full([1, 1], self.loss.sup_con_scale, &self.raw.device());
         sup_con_loss(rows, &labels, &Score::Dot, scale, PositiveSum::Outside).map(Some)
     }
 
@@ -253,7 +253,7 @@ impl Rows<'_> {
             Some(projection) => unit_rows(self.view(&self.raw, view).matmul(projection)),
             None => student.clone(),
         };
-        let constant = |value: f32| Tensor::full([1, 1], value, &device());
+        let constant = |value: f32| Tensor::full([1, 1], value, &self.raw.device());
         let missing = |input| LossError::Empty {
             loss: "a loss against a teacher",
             input,

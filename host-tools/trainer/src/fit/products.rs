@@ -74,7 +74,7 @@ impl Run {
             captioner,
             image: &learner.image_graph(values),
             geometry: learner.image.geometry,
-            text: self.ranks.agree(TextTower::frozen(text))?,
+            text: self.ranks.agree(TextTower::frozen(text, &setup.place))?,
             weights: Fixed(learner.extras.fixed(of_extras)),
             beams: caption.beams,
         };

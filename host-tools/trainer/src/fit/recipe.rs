@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use crate::TrainError;
 use crate::data::{Augmentations, SourceSpec, TextSpec};
+use crate::device::{DeviceName, Precision};
 use crate::recipe::{default_checkpoint_every, default_log_every, parse_toml, read_text, refuse};
 
 pub use encoders::{Caption, HeadStart, Image, Lora, NewText, Text, Trainable};
@@ -161,6 +162,12 @@ pub struct Optimiser {
     pub batch: usize,
     /// Pictures whose activations are in memory at once; all of the batch without it.
     pub chunk: Option<usize>,
+    /// Where everything but teachers and measurements computes.
+    #[serde(default)]
+    pub device: DeviceName,
+    /// The numbers that the encoders compute in.
+    #[serde(default)]
+    pub precision: Precision,
     /// Whether activations that are cheap to compute are computed again in the backward pass instead of kept.
     #[serde(default)]
     pub recompute: bool,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pinhole_graph::Graph;
 use serde::Serialize;
@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::captions::CaptionReport;
 use super::products::TEXT;
 use super::run::Run;
-use crate::TrainError;
 use crate::data::{LeftOut, Pictures, Source};
+use crate::{Precision, TrainError};
 
 /// What a run did.
 #[derive(Clone, Debug, Serialize)]
@@ -65,6 +65,10 @@ pub struct FitReport {
     pub ranks: usize,
     /// SHA-256 of the recipe.
     pub recipe_sha256: String,
+    /// Where it computed.
+    pub device: String,
+    /// The numbers that the encoders computed in.
+    pub precision: String,
     /// What a dry run estimates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Estimate>,
@@ -133,6 +137,8 @@ impl Run {
             rank: self.ranks.rank(),
             ranks: self.ranks.count(),
             recipe_sha256: setup.loaded.sha256.clone(),
+            device: setup.place.name().to_owned(),
+            precision: setup.place.precision.to_string(),
             estimate: None,
             elapsed,
         }
@@ -148,11 +154,12 @@ impl Run {
         learner.image.tower.prepare()?;
         let student = &learner.image;
         let input = vec![0.1; chunk * student.picture_len()];
-        let started = Instant::now();
-        let embedded = student.embed(&input)?;
-        let forward = started.elapsed().as_secs_f64();
-        drop(embedded.square().sum().backward());
-        let both = started.elapsed().as_secs_f64();
+        let place = &self.setup.place;
+        let forward = place.time(|| student.embed(&input).map(drop))?;
+        let both = place.time(|| {
+            drop(student.embed(&input)?.square().sum().backward());
+            Ok(())
+        })?;
         let passes = if chunk < rows { both + forward } else { both };
         let mut seconds = passes * rows as f64 / chunk as f64;
         let mut text_activations = 0;
@@ -176,6 +183,10 @@ impl Run {
             Pictures::Unread | Pictures::Kept => rows * (1 + options.prefetch),
         };
         let pictures = pictures * student.picture_len();
+        let of_chunk = match recipe.optimiser.precision {
+            Precision::F32 => of_chunk,
+            Precision::Bf16 | Precision::F16 => of_chunk / 2,
+        };
         Ok(Estimate {
             memory_bytes: 4 * (numbers + of_chunk + pictures),
             seconds_per_step: seconds,

@@ -22,6 +22,7 @@ use super::step::{Gradients, Optimiser, gradients};
 use super::student::Student;
 use super::watch::Watch;
 use crate::data::{Batch, Loader, Position, Shard};
+use crate::device::Place;
 use crate::model::elements;
 use crate::optim::warm_cosine;
 use crate::output::write_atomically;
@@ -56,7 +57,11 @@ pub(super) fn fit_on(
         .output
         .clone()
         .unwrap_or_else(|| home.join(&loaded.recipe.output.folder));
-    let setup = ranks.agree(Setup::new(loaded, (&base, home), Shard::of(&ranks)))?;
+    let asked = &loaded.recipe.optimiser;
+    let device = options.device.unwrap_or(asked.device);
+    let place = ranks.agree(Place::open(device, asked.precision))?;
+    let setup = Setup::new(loaded, (&base, home), Shard::of(&ranks), place);
+    let setup = ranks.agree(setup)?;
     ranks.same("graph, pictures, texts and teachers", &setup.inputs_sha256)?;
     let mut run = Run::new(setup, &folder, &options, ranks)?;
     if options.dry_run {
@@ -116,7 +121,7 @@ impl Run {
         options: &TrainOptions,
         ranks: Ranks,
     ) -> Result<Self, TrainError> {
-        let recipe = &setup.loaded.recipe;
+        let (recipe, place) = (&setup.loaded.recipe, &setup.place);
         let graph = ranks.broadcast(|| start(&setup, folder, options))?;
         let start_sha256 = hex(&Sha256::digest(&graph));
         let graph = Graph::parse(Path::new("the start"), &graph)
@@ -127,10 +132,13 @@ impl Run {
             .is_some_and(|quantise| quantise.range_rate > 0.0);
         let (mut image, front) = match recipe.image.cached {
             true => {
-                let (image, front) = Student::behind_tokens(graph, recipe.image.trainable)?;
+                let (image, front) = Student::behind_tokens(graph, recipe.image.trainable, place)?;
                 (image, Some(front))
             }
-            false => (Student::new(graph, recipe.image.trainable, ranges)?, None),
+            false => {
+                let image = Student::new(graph, recipe.image.trainable, ranges, place)?;
+                (image, None)
+            }
         };
         image.tower.recomputes = recipe.optimiser.recompute;
         if let Some(lora) = &recipe.image.lora {
@@ -290,7 +298,7 @@ impl Run {
         let state = &mut self.state;
         let found = gradients(
             &mut state.learner,
-            &recipe.loss,
+            (&recipe.loss, state.optimiser.loss_scale.factor()),
             (&inputs, chunk),
             (&targets, &self.ranks),
         )?;
@@ -318,7 +326,7 @@ impl Run {
             &mut state.learner,
             &mut gradients,
         );
-        if !norm.is_finite() {
+        if !state.optimiser.loss_scale.see(norm.is_finite()) {
             return Err(exploded(state.step + 1, state.step));
         }
         let rate = warm_cosine(

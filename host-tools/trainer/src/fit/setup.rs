@@ -17,10 +17,10 @@ use super::source::{Mixed, held_out};
 use super::student::Student;
 use super::teacher_cache::{TeacherCache, Views};
 use super::texts::FrozenTexts;
-use super::tower::tensor;
 use super::towers::{output_width, split, text_graph};
 use crate::TrainError;
 use crate::data::{LoadError, LoaderOptions, Plan, Shard, Source, Texts};
+use crate::device::Place;
 use crate::features::Matrix;
 use crate::recipe::hex;
 use burn::tensor::Tensor;
@@ -39,6 +39,7 @@ pub(super) struct Teacher {
 
 /// Everything that stays the same from step to step.
 pub(super) struct Setup {
+    pub(super) place: Place,
     pub(super) loaded: Loaded,
     pub(super) source: Mixed,
     /// Samples that captions are measured on, and that no step sees.
@@ -61,7 +62,8 @@ pub(super) struct Setup {
 }
 
 impl Setup {
-    /// Opens everything that the recipe names, relative to `base`; `shard` is this process's part of each batch.
+    /// Opens everything that the recipe names, relative to `base`; `shard` is this process's part of each batch, which it
+    /// computes at `place`.
     ///
     /// # Errors
     /// Files that cannot be read, and what does not fit together.
@@ -69,6 +71,7 @@ impl Setup {
         loaded: Loaded,
         (base, folder): (&Path, &Path),
         shard: Shard,
+        place: Place,
     ) -> Result<Self, TrainError> {
         let recipe = &loaded.recipe;
         let path = base.join(&recipe.image.graph);
@@ -91,7 +94,8 @@ impl Setup {
             .and_then(|text| text.frozen())
             .map(|path| FrozenTexts::open(&base.join(path)))
             .transpose()?;
-        let text_graph = text_graph(&loaded, base, &source, output_width(recipe, &imported))?;
+        let width = output_width(recipe, &imported);
+        let text_graph = text_graph(&loaded, base, &source, width, &place)?;
         let measure = match &recipe.data.evaluate {
             Some(evaluate) => {
                 let held = held_out(&loaded, evaluate, &source, base)?;
@@ -101,10 +105,9 @@ impl Setup {
         };
         let list = class_list(&loaded, &source, base)?;
         let classes = match (&list, &texts) {
-            (Some(list), Some(texts)) => Some(rows(
-                texts.classes(list, spec.class_templates())?,
-                texts.width(),
-            )),
+            (Some(list), Some(texts)) => {
+                Some(place.rows(texts.classes(list, spec.class_templates())?, texts.width()))
+            }
             _ => None,
         };
         let views = Views {
@@ -126,7 +129,7 @@ impl Setup {
                 &loaded,
                 index,
                 base,
-                (&views, &cached),
+                (&views, &cached, &place),
                 list,
                 classes.as_ref(),
             )?);
@@ -137,7 +140,12 @@ impl Setup {
         });
         let neighbourhood = neighbourhood.transpose()?;
         let said = spec.clone();
-        let probe = Student::new(imported.clone(), super::recipe::Trainable::All, false)?;
+        let probe = Student::new(
+            imported.clone(),
+            super::recipe::Trainable::All,
+            false,
+            &place,
+        )?;
         let mut options = LoaderOptions {
             shard,
             ..options(&loaded, &probe, spec)
@@ -161,6 +169,7 @@ impl Setup {
         }
         let inputs_sha256 = hex(&hasher.finalize());
         let setup = Self {
+            place,
             source,
             held,
             texts,
@@ -274,7 +283,7 @@ impl Setup {
         }
         if let Some(quantise) = &recipe.quantise {
             say("calibrating");
-            let student = Student::new(graph.clone(), recipe.image.trainable, false)?;
+            let student = Student::new(graph.clone(), recipe.image.trainable, false, &self.place)?;
             let inputs = self.plain_pictures(quantise.pictures, &student.geometry)?;
             let inputs: Vec<Input> = inputs.into_iter().map(Input::from).collect();
             graph = quantize(&graph, &inputs, &Options::default(), &|_| ())?.quantized;
@@ -392,7 +401,7 @@ fn teacher(
     loaded: &Loaded,
     index: usize,
     base: &Path,
-    (views, cached): (&Views, &PathBuf),
+    (views, cached, place): (&Views, &PathBuf, &Place),
     list: Option<(&ClassList, &Texts)>,
     own_classes: Option<&Tensor<2>>,
 ) -> Result<Teacher, TrainError> {
@@ -404,7 +413,7 @@ fn teacher(
         .map(|path| FrozenTexts::open(&base.join(path)))
         .transpose()?;
     let classes = match (&texts, list) {
-        (Some(texts), Some((list, templates))) => Some(rows(
+        (Some(texts), Some((list, templates))) => Some(place.rows(
             texts.classes(list, templates.class_templates())?,
             texts.width(),
         )),
@@ -439,10 +448,4 @@ fn options(loaded: &Loaded, student: &Student, texts: Texts) -> LoaderOptions {
         threads: recipe.data.threads.unwrap_or(defaults.threads),
         ..defaults
     }
-}
-
-/// A constant of unit rows.
-pub(super) fn rows(data: Vec<f32>, width: usize) -> Tensor<2> {
-    let count = data.len() / width;
-    tensor(data).reshape([count, width])
 }

@@ -16,9 +16,9 @@ mod tests;
 use burn::tensor::Tensor;
 
 use super::learner::Learner;
-use super::setup::rows;
 use super::step::Gradients;
 use crate::TrainError;
+use crate::device::Place;
 use crate::model::elements;
 use pinhole_ranks::Ranks;
 
@@ -27,7 +27,11 @@ use pinhole_ranks::Ranks;
 ///
 /// # Errors
 /// A rank that is gone.
-pub(super) fn whole(ranks: &Ranks, own: Tensor<2>, blocks: usize) -> Result<Tensor<2>, TrainError> {
+pub(super) fn whole(
+    (ranks, place): (&Ranks, &Place),
+    own: Tensor<2>,
+    blocks: usize,
+) -> Result<Tensor<2>, TrainError> {
     if ranks.count() == 1 {
         return Ok(own);
     }
@@ -39,7 +43,7 @@ pub(super) fn whole(ranks: &Ranks, own: Tensor<2>, blocks: usize) -> Result<Tens
             let len = part.len() / blocks;
             all.push(match rank == ranks.rank() {
                 true => own.clone().narrow(0, block * len / width, len / width),
-                false => rows(part[block * len..(block + 1) * len].to_vec(), width),
+                false => place.rows(part[block * len..(block + 1) * len].to_vec(), width),
             });
         }
     }

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::learner::Learner;
 use super::log::Log;
+use super::loss_scale::LossScale;
 use super::step::Optimiser;
 use super::watch::Watch;
 use crate::TrainError;
@@ -61,6 +62,9 @@ impl State {
         let Position { epoch, step } = self.position;
         add("position".to_owned(), vec![epoch as f32, step as f32]);
         add("watch".to_owned(), self.watch.numbers().to_vec());
+        if let Some(numbers) = self.optimiser.loss_scale.numbers() {
+            add("loss_scale".to_owned(), numbers.to_vec());
+        }
         let rows = self.log.rows.len();
         tensors.push((
             "log".to_owned(),
@@ -132,6 +136,10 @@ impl State {
             step: position[1] as usize,
         };
         self.watch = Watch::from_numbers(&saved.take("watch", &[Watch::LEN])?);
+        if self.optimiser.loss_scale.numbers().is_some() {
+            let numbers = saved.take("loss_scale", &[LossScale::LEN])?;
+            self.optimiser.loss_scale.take(&numbers);
+        }
         let logged = saved.tensors.iter().find(|(name, ..)| name == "log");
         let rows = logged.map_or(0, |(_, shape, _)| shape.first().copied().unwrap_or(0));
         let log = saved.take("log", &[rows, self.log.width()])?;

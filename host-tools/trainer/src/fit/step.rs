@@ -8,11 +8,11 @@ use burn::tensor::Tensor;
 use super::caption::{Captioner, asked};
 use super::inputs::Inputs;
 use super::learner::Learner;
+use super::loss_scale::LossScale;
 use super::objective::{Sum, Targets, sum};
 use super::recipe::{CAPTION, FitRecipe, Loss};
 use super::share::{self, add_up};
 use super::text_tower::{Group, TextTower};
-use super::tower::device;
 use crate::TrainError;
 use crate::loss::{Leaf, LossError, Tower, add, grad_cache_through};
 use crate::model::{elements, unit_rows};
@@ -29,13 +29,13 @@ pub(super) struct Gradients {
 }
 
 /// Loss and gradients of the whole batch, of which `inputs` and the texts of `targets` that train are this rank's share,
-/// `chunk` of them at a time.
+/// `chunk` of them at a time. The way back is computed for `factor` times the loss.
 ///
 /// # Errors
 /// What the encoders and the losses return.
 pub(super) fn gradients(
     learner: &mut Learner,
-    loss: &Loss,
+    (loss, factor): (&Loss, f32),
     (inputs, chunk): (&Inputs, usize),
     (targets, ranks): (&Targets, &Ranks),
 ) -> Result<Gradients, TrainError> {
@@ -43,6 +43,7 @@ pub(super) fn gradients(
     let batch = Step {
         learner,
         loss,
+        factor,
         inputs,
         targets,
         ranks,
@@ -52,6 +53,10 @@ pub(super) fn gradients(
         true => batch.whole()?,
         false => batch.chunked(chunk)?,
     };
+    if factor != 1.0 {
+        let gradients = found.gradients.iter_mut().flatten().flatten();
+        gradients.for_each(|x| *x /= factor);
+    }
     add_up(ranks, &mut found, batch.learner)?;
     batch.add_captions(&mut found, captions)?;
     Ok(found)
@@ -60,6 +65,8 @@ pub(super) fn gradients(
 struct Step<'a> {
     learner: &'a Learner,
     loss: &'a Loss,
+    /// Of the loss on the way back.
+    factor: f32,
     inputs: &'a Inputs<'a>,
     targets: &'a Targets,
     ranks: &'a Ranks,
@@ -86,16 +93,25 @@ impl Step<'_> {
 
     /// The sum over the embeddings of all ranks, of which `images` and `texts` are this one's.
     fn sum(&self, images: Tensor<2>, texts: Option<Tensor<2>>) -> Result<Sum, TrainError> {
-        let images = share::whole(self.ranks, images, self.targets.blocks())?;
+        let at = (self.ranks, &self.learner.image.tower.place);
+        let images = share::whole(at, images, self.targets.blocks())?;
         let (loss, extras) = (self.loss, &self.learner.extras);
         let Some(texts) = texts else {
             return Ok(sum(loss, images, self.targets, extras)?);
         };
         let targets = Targets {
-            texts: Some(unit_rows(share::whole(self.ranks, texts, 1)?)),
+            texts: Some(unit_rows(share::whole(at, texts, 1)?)),
             ..self.targets.clone()
         };
         Ok(sum(loss, images, &targets, extras)?)
+    }
+
+    /// What the way back begins with.
+    fn scaled(&self, loss: Tensor<1>) -> Tensor<1> {
+        match self.factor {
+            1.0 => loss,
+            factor => loss.mul_scalar(factor),
+        }
     }
 
     /// Adds the caption loss, of which every rank has found its share.
@@ -169,7 +185,7 @@ impl Step<'_> {
             captions = elements(part.clone())[0];
             loss = loss + part.mul_scalar(self.loss.caption);
         }
-        let found = loss.is_tracked().then(|| loss.backward());
+        let found = loss.is_tracked().then(|| self.scaled(loss).backward());
         let of = |leaf: &Tensor<1>| found.as_ref().and_then(|found| leaf.gradient(found));
         let leaves = self.leaves().into_iter();
         let found = Gradients {
@@ -183,10 +199,11 @@ impl Step<'_> {
     /// Losses of the batch by GradCache, that of captions as a sum over chunks.
     fn chunked(&self, chunk: usize) -> Result<(Gradients, f32), TrainError> {
         let (learner, ids) = (self.learner, &self.targets.ids);
+        let place = &learner.image.tower.place;
         let images = |rows: Range<usize>| learner.image.embed(&self.inputs(rows)?);
         let texts = |rows: Range<usize>| match self.texts() {
             Some(text) => text.embed(&ids[rows]),
-            None => Ok(Tensor::zeros([rows.len(), 1], &device())),
+            None => Ok(Tensor::zeros([rows.len(), 1], place.device())),
         };
         let all = self.leaves();
         let leaves: Vec<&dyn Leaf> = all
@@ -198,7 +215,7 @@ impl Step<'_> {
         let of_batch = |images: Tensor<2>, texts: Option<Tensor<2>>| {
             let sum = self.sum(images, texts)?;
             *parts.borrow_mut() = sum.parts;
-            Ok(sum.loss)
+            Ok(self.scaled(sum.loss))
         };
         let image = Tower {
             encode: &images,
@@ -227,14 +244,14 @@ impl Step<'_> {
                 let groups = text.run(&ids[rows.clone()], &self.wanted(text))?;
                 let part = self.captions(captioner, tokens, &groups, rows)?;
                 captions += elements(part.clone())[0];
-                let found = part.mul_scalar(self.loss.caption).backward();
+                let found = part.mul_scalar(self.factor * self.loss.caption).backward();
                 add(&mut cached.gradients, &leaves, &found);
             }
         }
         let mut found = cached.gradients.into_iter();
         let of_leaf = |leaf: &Option<&Tensor<1>>| leaf.and_then(|_| found.next().flatten());
         let found = Gradients {
-            loss: cached.loss,
+            loss: cached.loss / self.factor,
             parts: parts.into_inner(),
             gradients: all.iter().map(of_leaf).collect(),
         };
@@ -258,6 +275,7 @@ pub(super) struct Optimiser {
     pub(super) moments: Vec<Moments>,
     /// Of every parameter of the learner.
     pub(super) average: Option<Average>,
+    pub(super) loss_scale: LossScale,
     /// Factors of the learning rate, and whether weight decay applies.
     rates: Vec<(f32, bool)>,
 }
@@ -276,6 +294,7 @@ impl Optimiser {
                 .optimiser
                 .ema
                 .map(|decay| Average::new(learner.values(), decay)),
+            loss_scale: LossScale::new(recipe.optimiser.precision),
             rates: learner.rates(recipe),
         }
     }

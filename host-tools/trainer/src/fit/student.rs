@@ -9,6 +9,7 @@ use super::recipe::Trainable;
 use super::spatial::{cut, tokens};
 use super::tower::Tower;
 use crate::TrainError;
+use crate::device::Place;
 
 /// The encoder that trains.
 pub(super) struct Student {
@@ -20,8 +21,8 @@ pub(super) struct Student {
 }
 
 impl Student {
-    /// The layers of `graph` that `trainable` says; one that is quantised trains with its rounding, and its ranges
-    /// where `ranges`.
+    /// The layers of `graph` that `trainable` says, at `place`; one that is quantised trains with its rounding, and its
+    /// ranges where `ranges`.
     ///
     /// # Errors
     /// A graph that takes no pictures, or has no layer that could train.
@@ -29,10 +30,11 @@ impl Student {
         graph: Graph,
         trainable: Trainable,
         ranges: bool,
+        place: &Place,
     ) -> Result<Self, TrainError> {
         Ok(Self {
             geometry: geometry(&graph)?,
-            tower: Tower::new(graph, trainable, ranges)?,
+            tower: Tower::new(graph, trainable, ranges, place)?,
             whole: None,
         })
     }
@@ -44,6 +46,7 @@ impl Student {
     pub(super) fn behind_tokens(
         graph: Graph,
         trainable: Trainable,
+        place: &Place,
     ) -> Result<(Self, Graph), TrainError> {
         let found = tokens(&graph).map(|value| cut(&graph, value));
         let Some((front, Some(back))) = found else {
@@ -52,7 +55,7 @@ impl Student {
         };
         let student = Self {
             geometry: geometry(&graph)?,
-            tower: Tower::new(back, trainable, false)?,
+            tower: Tower::new(back, trainable, false, place)?,
             whole: Some(graph),
         };
         Ok((student, front))

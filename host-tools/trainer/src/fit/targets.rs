@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use super::objective::{Opinion, Targets};
 use super::run::{CHECKPOINT, Run, bar};
-use super::setup::rows;
 use super::teacher_cache::CHUNK;
 use super::texts::FrozenTexts;
 use crate::TrainError;
@@ -60,6 +59,7 @@ impl Run {
     /// What the embeddings of the whole batch are compared with, of which `batch` is this rank's share.
     pub(super) fn targets(&mut self, batch: &Batch) -> Result<Targets, TrainError> {
         let (setup, ranks) = (&mut self.setup, &self.ranks);
+        let place = setup.place.clone();
         let samples = Samples::of(batch, ranks)?;
         let captions: Vec<&str> = batch
             .captions
@@ -74,7 +74,7 @@ impl Run {
                 return Ok(None);
             }
             let own = ranks.agree(texts.rows(&captions))?;
-            Ok(Some(rows(ranks.gather_floats(own)?.concat(), width)))
+            Ok(Some(place.rows(ranks.gather_floats(own)?.concat(), width)))
         };
         let texts = match &mut setup.texts {
             Some(texts) => said(texts)?,
@@ -101,7 +101,7 @@ impl Run {
                     };
                     Ok(floats(&found))
                 });
-                Ok(rows(to_floats(&found?), width))
+                Ok(place.rows(to_floats(&found?), width))
             });
             teachers.push(Opinion {
                 images: images.collect::<Result<_, TrainError>>()?,

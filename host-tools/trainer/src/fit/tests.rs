@@ -10,9 +10,9 @@ use super::inputs::Inputs;
 use super::learner::Learner;
 use super::objective::{Opinion, Targets};
 use super::recipe::{Loss, Trainable};
-use super::setup::rows;
 use super::step::gradients;
 use super::student::Student;
+use crate::device::Place;
 use crate::network::fixture::{encoder, inputs, pictures};
 use crate::rng::Rng;
 use crate::{TrainOptions, fit};
@@ -118,7 +118,7 @@ fn targets(count: usize) -> Targets {
     let mut unit = |count: usize| -> Tensor<2> {
         let rows = (0..count)
             .map(|_| super::encoder::unit((0..WIDTH).map(|_| rng.unit() - 0.5).collect()));
-        super::setup::rows(rows.collect::<Vec<_>>().concat(), WIDTH)
+        Place::cpu().rows(rows.collect::<Vec<_>>().concat(), WIDTH)
     };
     Targets {
         samples: count,
@@ -152,9 +152,9 @@ fn chunks_of_a_quantised_step_with_siglip_and_distillation_give_the_gradients_of
     let loss: &Loss = &recipe.loss;
     let pictures = pictures(7).concat();
     for graph in [encoder(), quantised] {
-        let image = Student::new(graph, Trainable::All, true).unwrap();
+        let image = Student::new(graph, Trainable::All, true, &Place::cpu()).unwrap();
         let mut learner = Learner {
-            extras: Extras::new(&recipe, image.width(), &[WIDTH]),
+            extras: Extras::new(&recipe, image.width(), &[WIDTH], &Place::cpu()),
             image,
             text: None,
             captioner: None,
@@ -163,7 +163,8 @@ fn chunks_of_a_quantised_step_with_siglip_and_distillation_give_the_gradients_of
         let mut of = |chunk| {
             let alone = Ranks::alone();
             let inputs = Inputs::Kept(vec![&pictures]);
-            gradients(&mut learner, loss, (&inputs, chunk), (&targets, &alone)).unwrap()
+            let parts = (&inputs, chunk);
+            gradients(&mut learner, (loss, 1.0), parts, (&targets, &alone)).unwrap()
         };
         let (whole, chunked) = (of(7), of(3));
         assert!((whole.loss - chunked.loss).abs() < 1e-5 * whole.loss);
@@ -467,5 +468,5 @@ fn activations_that_are_computed_again_change_no_number() {
 
 #[test]
 fn rows_are_those_that_were_given() {
-    assert_eq!(rows(vec![1.0; 12], 4).dims(), [3, 4]);
+    assert_eq!(Place::cpu().rows(vec![1.0; 12], 4).dims(), [3, 4]);
 }

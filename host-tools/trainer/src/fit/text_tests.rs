@@ -12,6 +12,7 @@ use super::fixture::{Fixture, WORDS, options};
 use super::new_text;
 use super::recipe::{NewText, Trainable};
 use super::text_tower::TextTower;
+use crate::device::Place;
 use crate::model::elements;
 use crate::rng::Rng;
 use crate::{TrainOptions, fit};
@@ -138,7 +139,7 @@ fn whole_context() -> Graph {
 #[test]
 fn texts_of_any_length_give_what_the_runtime_gives() {
     for graph in [causal(), mean(), table(), whole_context()] {
-        let tower = TextTower::new(graph.clone(), Trainable::All).unwrap();
+        let tower = TextTower::new(graph.clone(), Trainable::All, &Place::cpu()).unwrap();
         let ids: Vec<Vec<u32>> = TEXTS.iter().map(|text| tower.ids(text)).collect();
         let found = elements(tower.embed(&ids).unwrap());
         let encoder = Encoder::of_graph(Path::new("text"), &graph).unwrap();
@@ -158,11 +159,13 @@ fn texts_of_any_length_give_what_the_runtime_gives() {
 #[test]
 fn gradients_of_texts_are_finite_differences() {
     for graph in [causal(), mean(), table(), whole_context()] {
-        let mut tower = TextTower::new(graph.clone(), Trainable::All).unwrap();
+        let mut tower = TextTower::new(graph.clone(), Trainable::All, &Place::cpu()).unwrap();
         let ids: Vec<Vec<u32>> = TEXTS.iter().map(|text| tower.ids(text)).collect();
         let factors = Rng::new(8).spread(TEXTS.len() * 6, 1.0);
         let loss = |tower: &TextTower| {
-            let factors = super::tower::tensor(factors.clone()).reshape([TEXTS.len(), 6]);
+            let factors = Place::cpu()
+                .tensor(factors.clone())
+                .reshape([TEXTS.len(), 6]);
             (tower.embed(&ids).unwrap() * factors).sum()
         };
         let of = loss(&tower);
@@ -211,7 +214,7 @@ fn gradients_of_texts_are_finite_differences() {
 
 #[test]
 fn token_tables_train_without_decay_and_marks_do_not() {
-    let tower = TextTower::new(whole_context(), Trainable::All).unwrap();
+    let tower = TextTower::new(whole_context(), Trainable::All, &Place::cpu()).unwrap();
     let decays: BTreeMap<&str, bool> = tower
         .tower
         .leaves

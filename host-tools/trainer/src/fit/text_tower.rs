@@ -13,8 +13,9 @@ use pinhole_graph::{Graph, ModelKind, Op, ValueId};
 use pinhole_text::tokenizer::Tokenizer;
 
 use super::recipe::Trainable;
-use super::tower::{Tower, device};
+use super::tower::Tower;
 use crate::TrainError;
+use crate::device::Place;
 use crate::loss::indices;
 use crate::network::Batch;
 
@@ -39,20 +40,24 @@ pub(super) struct Group {
 }
 
 impl TextTower {
-    /// The layers of `graph` that `trainable` says.
+    /// The layers of `graph` that `trainable` says, at `place`.
     ///
     /// # Errors
     /// A graph that is no text encoder in floats with a vocabulary, or has no layer that could train.
-    pub(super) fn new(graph: Graph, trainable: Trainable) -> Result<Self, TrainError> {
-        Self::with(graph, |graph| Tower::new(graph, trainable, false))
+    pub(super) fn new(
+        graph: Graph,
+        trainable: Trainable,
+        place: &Place,
+    ) -> Result<Self, TrainError> {
+        Self::with(graph, |graph| Tower::new(graph, trainable, false, place))
     }
 
     /// The same of which nothing trains.
     ///
     /// # Errors
     /// A graph that is no text encoder in floats with a vocabulary.
-    pub(super) fn frozen(graph: Graph) -> Result<Self, TrainError> {
-        Self::with(graph, |graph| Ok(Tower::frozen(graph)))
+    pub(super) fn frozen(graph: Graph, place: &Place) -> Result<Self, TrainError> {
+        Self::with(graph, |graph| Ok(Tower::frozen(graph, place)))
     }
 
     fn with(
@@ -120,7 +125,7 @@ impl TextTower {
         let used: BTreeSet<u32> = texts.iter().flatten().copied().collect();
         let rows: Vec<usize> = used.iter().map(|&id| id as usize).collect();
         let place: BTreeMap<u32, i64> = used.into_iter().zip(0..).collect();
-        let rows = indices(&rows, &device());
+        let rows = indices(&rows, self.tower.place.device());
         let table = |&value: &ValueId| {
             let table = self.tower.constant(value)?;
             let dims = table.dims();
@@ -139,7 +144,7 @@ impl TextTower {
                 .map(|id| place[id])
                 .collect();
             let ids = TensorData::new(ids, [rows.len(), tokens]);
-            let ids = Tensor::<2, Int>::from_data(ids, &device());
+            let ids = Tensor::<2, Int>::from_data(ids, self.tower.place.device());
             let values = self.tower.run_ids(ids, &tables, wanted)?;
             Ok(Group { rows, values })
         });
@@ -164,7 +169,8 @@ impl TextTower {
             let count = group.rows.len();
             group.values[0].clone().reshape([count, self.tower.width])
         });
-        Tensor::cat(parts.collect(), 0).select(0, indices(&back, &device()))
+        let back = indices(&back, self.tower.place.device());
+        Tensor::cat(parts.collect(), 0).select(0, back)
     }
 }
 
@@ -177,9 +183,10 @@ impl TextTower {
         let graph = &self.tower.graph;
         let tokens = graph.values[graph.inputs[0]].shape[0];
         let ids = vec![vec![self.tokenizer.pad_id(); tokens]; texts];
-        let started = std::time::Instant::now();
-        drop(self.embed(&ids)?.square().sum().backward());
-        Ok(started.elapsed().as_secs_f64())
+        self.tower.place.time(|| {
+            drop(self.embed(&ids)?.square().sum().backward());
+            Ok(())
+        })
     }
 }
 

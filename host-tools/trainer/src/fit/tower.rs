@@ -6,15 +6,16 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor};
 use pinhole_graph::{Graph, Node, Op, ValueId};
 use pinhole_quantize::Runner;
 
 use super::float::{Float, Part};
 use super::recipe::{Lora, Trainable};
 use crate::TrainError;
+use crate::device::Place;
 use crate::network::quantised::{Quantised, Role};
-use crate::network::{Batch, Feed, Rules, batched, run, run_recomputed};
+use crate::network::{Batch, Feed, Halved, Rules, batched, run, run_recomputed, widened};
 use crate::rng::Rng;
 
 /// What is drawn for updates differs from what is drawn for other layers.
@@ -48,16 +49,18 @@ pub(super) struct Tower {
     runner: Option<Runner>,
     /// Whether cheap activations are computed again in the backward pass.
     pub(super) recomputes: bool,
+    /// Where it computes.
+    pub(super) place: Place,
 }
 
 enum Network {
-    Float(Float),
+    Float(Box<Float>),
     Quantised(Box<Quantised>),
 }
 
 impl Tower {
-    /// The layers of `graph` that `trainable` says; one that is quantised trains with its rounding, and its ranges
-    /// where `ranges`.
+    /// The layers of `graph` that `trainable` says, at `place`; one that is quantised trains with its rounding, and its
+    /// ranges where `ranges`.
     ///
     /// # Errors
     /// A graph that has no layer that could train, or not as many as asked for.
@@ -65,6 +68,7 @@ impl Tower {
         graph: Graph,
         trainable: Trainable,
         ranges: bool,
+        place: &Place,
     ) -> Result<Self, TrainError> {
         let of_node = layers(&graph);
         let layers = of_node.iter().max().map_or(0, |last| last + 1);
@@ -80,8 +84,8 @@ impl Tower {
             }
         };
         let mut network = match graph.is_quantized() {
-            true => Network::Quantised(Box::new(Quantised::new(&graph, ranges))),
-            false => Network::Float(Float::new(&graph)),
+            true => Network::Quantised(Box::new(Quantised::new(&graph, ranges, place))),
+            false => Network::Float(Box::new(Float::new(&graph, place))),
         };
         let mut leaves = network.infos(&graph, &of_node);
         for (index, leaf) in leaves.iter_mut().enumerate() {
@@ -106,13 +110,14 @@ impl Tower {
             width,
             runner: None,
             recomputes: false,
+            place: place.clone(),
         })
     }
 
     /// A graph in floats of which nothing trains.
-    pub(super) fn frozen(graph: Graph) -> Self {
+    pub(super) fn frozen(graph: Graph, place: &Place) -> Self {
         let of_node = layers(&graph);
-        let mut network = Network::Float(Float::new(&graph));
+        let mut network = Network::Float(Box::new(Float::new(&graph, place)));
         let mut leaves = network.infos(&graph, &of_node);
         for (index, leaf) in leaves.iter_mut().enumerate() {
             leaf.trains = false;
@@ -126,6 +131,7 @@ impl Tower {
             leaves,
             runner: None,
             recomputes: false,
+            place: place.clone(),
         }
     }
 
@@ -242,12 +248,25 @@ impl Tower {
     /// A node without a derivative.
     pub(super) fn run(&self, feed: Feed, wanted: &[ValueId]) -> Result<Vec<Batch>, TrainError> {
         match &self.network {
-            Network::Float(network) => self.through(network, feed, wanted),
+            Network::Float(network) => self.through(&**network, feed, wanted),
             Network::Quantised(network) => self.through(network.as_ref(), feed, wanted),
         }
     }
 
     fn through(
+        &self,
+        rules: &impl Rules,
+        feed: Feed,
+        wanted: &[ValueId],
+    ) -> Result<Vec<Batch>, TrainError> {
+        let Some(half) = self.place.precision.half() else {
+            return self.passed(rules, feed, wanted);
+        };
+        let found = self.passed(&Halved { rules, half }, feed, wanted)?;
+        Ok(found.into_iter().map(widened).collect())
+    }
+
+    fn passed(
         &self,
         rules: &impl Rules,
         feed: Feed,
@@ -270,8 +289,8 @@ impl Tower {
     ) -> Result<Vec<Batch>, TrainError> {
         let shape = &self.graph.values[self.graph.inputs[0]].shape;
         let len: usize = shape.iter().product();
-        let feed =
-            Feed::Numbers(tensor(inputs.to_vec()).reshape(batched(inputs.len() / len, shape)));
+        let batch = self.place.tensor(inputs.to_vec());
+        let feed = Feed::Numbers(batch.reshape(batched(inputs.len() / len, shape)));
         match (&self.network, &self.runner) {
             (Network::Quantised(network), Some(runner)) => {
                 let pictures: Vec<&[f32]> = inputs.chunks_exact(len).collect();
@@ -322,17 +341,6 @@ impl Tower {
             }
         }
     }
-}
-
-/// A tensor of the device that trains.
-pub(super) fn tensor(data: Vec<f32>) -> Tensor<1> {
-    let count = data.len();
-    Tensor::from_data(TensorData::new(data, [count]), &device())
-}
-
-/// Where everything trains.
-pub(super) fn device() -> Device {
-    Device::flex().autodiff()
 }
 
 /// The layer that each node counts to, from the input on.

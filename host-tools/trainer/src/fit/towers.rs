@@ -22,6 +22,7 @@ use super::student::Student;
 use super::text_tower::{self, TextTower};
 use crate::TrainError;
 use crate::data::{LoadError, Pixels, Source};
+use crate::device::Place;
 
 /// Pictures in memory at once.
 const CHUNK: usize = 64;
@@ -62,6 +63,7 @@ pub(super) fn text_graph(
     base: &Path,
     source: &Mixed,
     width: usize,
+    place: &Place,
 ) -> Result<Option<Graph>, TrainError> {
     let recipe = &loaded.recipe;
     let Some(text) = recipe.text.as_ref().filter(|text| text.trains()) else {
@@ -87,7 +89,7 @@ pub(super) fn text_graph(
         (None, None) => return Ok(None),
     };
     // Whatever is wrong with it is told before the first step.
-    TextTower::new(graph.clone(), text.trainable)?;
+    TextTower::new(graph.clone(), text.trainable, place)?;
     Ok(Some(graph))
 }
 
@@ -101,13 +103,13 @@ impl Setup {
         let trainable = recipe.text.as_ref().map(|text| text.trainable);
         let text = self.text_graph.clone().zip(trainable);
         let text = text
-            .map(|(graph, trainable)| TextTower::new(graph, trainable))
+            .map(|(graph, trainable)| TextTower::new(graph, trainable, &self.place))
             .transpose()?;
         let captioner = match (&recipe.caption, &text) {
             (Some(caption), Some(text)) => Some(Captioner::new(caption, &image.tower.graph, text)?),
             _ => None,
         };
-        let mut extras = Extras::new(recipe, image.width(), &self.teacher_widths());
+        let mut extras = Extras::new(recipe, image.width(), &self.teacher_widths(), &self.place);
         if let Some(captioner) = &captioner {
             extras = extras.with_captioner(&captioner.settings, recipe.seed);
         }

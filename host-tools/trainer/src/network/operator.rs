@@ -1,7 +1,8 @@
 //! The operators of a [`pinhole_graph::Graph`] over batches.
 //!
-//! Pictures stay channels last, as the graph has them: a pointwise convolution is then a product of matrices, and only
-//! convolutions that see more than one pixel are transposed for Burn.
+//! Pictures stay channels last, as the graph has them: a pointwise convolution is then a product of matrices, and so is
+//! one whose windows hardly overlap, over patches; depthwise ones are in `network/window.rs`. The rest is transposed for Burn,
+//! and all of it on another device than the CPU or in half precision.
 
 use burn::tensor::activation::{gelu, gelu_approximate, hard_sigmoid, sigmoid, softmax, tanh};
 use burn::tensor::module::{avg_pool2d, conv2d, layer_norm, linear, max_pool2d};
@@ -10,7 +11,9 @@ use burn::tensor::{Device, Int, Slice, Tensor, TensorData};
 use pinhole_graph::op::{Activation, Binary, Reduce, Unary};
 use pinhole_graph::{Node, Op};
 
-use super::{Batch, RANK, Shapes, batched};
+use super::layers::{Limits, UNLIMITED, biased, depthwise, limited, patches, takes};
+use super::window::Window;
+use super::{Batch, RANK, Shapes, batched, widened};
 use crate::TrainError;
 use crate::loss::MASKED;
 
@@ -38,17 +41,25 @@ pub(super) fn apply(
             groups,
             activation,
         } => {
+            let [.., kh, kw, _] = rest[0].dims();
             let window = Window {
+                kernel: [kh, kw],
                 stride: *stride,
                 padding: *padding,
                 dilation: *dilation,
-                groups: *groups,
             };
-            activate(conv(x, &rest[0], rest.get(1), &window), *activation)
+            let end = End {
+                bias: rest.get(1),
+                limits: limits(*activation),
+            };
+            conv(x, &rest[0], end, (window, *groups))
         }
         Op::Linear { activation } => {
-            let dims = batched(batch, shape);
-            activate(product(x, &rest[0], rest.get(1)).reshape(dims), *activation)
+            let end = End {
+                bias: rest.get(1),
+                limits: limits(*activation),
+            };
+            product(flat_rows(x), &rest[0], end).reshape(batched(batch, shape))
         }
         Op::MatMul { transpose_b: false } => x.matmul(rest[0].clone()),
         Op::MatMul { transpose_b: true } => x.matmul(rest[0].clone().swap_dims(RANK - 2, RANK - 1)),
@@ -57,7 +68,7 @@ pub(super) fn apply(
             activation,
         } => {
             let [a, b] = cut_to_tokens(shapes, node, [x, rest[0].clone()]);
-            activate(binary(a, b, *function), *activation)
+            limited(binary(a, b, *function), limits(*activation))
         }
         Op::Unary { function } => unary(x, *function),
         Op::ChannelUnary { function } => unary(x * rest[0].clone(), *function) * rest[1].clone(),
@@ -159,6 +170,25 @@ pub(super) fn apply(
     Ok(output)
 }
 
+/// Whether values of half the width are widened before `op`, because it sums many of them or leaves their range. Products,
+/// convolutions and averages over windows accumulate in f32 by themselves; so does the softmax of [`attention`].
+pub(super) fn is_wide(op: &Op) -> bool {
+    let leaves_range = |function: &Unary| {
+        use Unary::{Exp, Log, Reciprocal, Sqrt, Square};
+        matches!(function, Exp | Log | Reciprocal | Sqrt | Square)
+    };
+    match op {
+        Op::GlobalAvgPool
+        | Op::Softmax { .. }
+        | Op::LayerNorm { .. }
+        | Op::L2Normalize
+        | Op::Reduce { .. } => true,
+        Op::Unary { function } | Op::ChannelUnary { function } => leaves_range(function),
+        Op::Binary { function, .. } => matches!(function, Binary::Div | Binary::Pow),
+        _ => false,
+    }
+}
+
 /// Rows of `table` `[1, …, rows, width]` for ids `[batch, tokens]`: `[batch, …, tokens, width]`.
 pub(super) fn embedding(ids: &Tensor<2, Int>, table: Batch) -> Batch {
     let [batch, tokens] = ids.dims();
@@ -181,19 +211,29 @@ fn cut_to_tokens(shapes: &Shapes<'_>, node: &Node, inputs: [Batch; 2]) -> [Batch
     })
 }
 
-/// Geometry of a convolution; padding is top, left, bottom, right.
-struct Window {
-    stride: [usize; 2],
-    padding: [usize; 4],
-    dilation: [usize; 2],
-    groups: usize,
+/// What comes behind the products of a layer.
+struct End<'a> {
+    /// `[…, o]`
+    bias: Option<&'a Batch>,
+    limits: Limits,
 }
 
-/// x `[batch, 1, 1, h, w, c]`, weight `[1, 1, o, kh, kw, c / groups]`, bias `[…, o]`.
-fn conv(x: Batch, weight: &Batch, bias: Option<&Batch>, window: &Window) -> Batch {
+impl End<'_> {
+    fn of<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        match self.bias {
+            Some(bias) => biased(x, flat(bias), self.limits),
+            None => limited(x, self.limits),
+        }
+    }
+}
+
+/// x `[batch, 1, 1, h, w, c]`, weight `[1, 1, o, kh, kw, c / groups]`.
+fn conv(x: Batch, weight: &Batch, end: End<'_>, (window, groups): (Window, usize)) -> Batch {
     let [.., outputs, kh, kw, per_group] = weight.dims();
-    let pointwise = [kh, kw] == [1, 1] && window.groups == 1 && window.padding == [0; 4];
-    if pointwise {
+    let [batch, .., h, w, channels] = x.dims();
+    let [rows, columns] = window.output([h, w]);
+    let dims = [batch, 1, 1, rows, columns, outputs];
+    if [kh, kw] == [1, 1] && groups == 1 && window.padding == [0; 4] {
         let x = match window.stride {
             [1, 1] => x,
             [rows, columns] => x.slice([
@@ -204,29 +244,53 @@ fn conv(x: Batch, weight: &Batch, bias: Option<&Batch>, window: &Window) -> Batc
                 Slice::new(0, None, columns as isize),
             ]),
         };
-        let [batch, .., h, w, _] = x.dims();
-        let weight = weight.clone().reshape([1, 1, 1, 1, outputs, per_group]);
-        return product(x, &weight, bias).reshape([batch, 1, 1, h, w, outputs]);
+        return product(flat_rows(x), weight, end).reshape(dims);
+    }
+    let own = takes(&x);
+    if own && groups == channels && outputs == channels {
+        let weight: Tensor<2> = weight.clone().reshape([channels, kh * kw]);
+        return end.of(depthwise(x, weight.transpose(), window));
+    }
+    if own && groups == 1 && window.area() <= REPEATED * window.stride[0] * window.stride[1] {
+        return product(patches(x, window), weight, end).reshape(dims);
     }
     let weight = weight.clone().reshape([outputs, kh, kw, per_group]);
     let options = ConvOptions {
         stride: window.stride,
         padding: pairs(window.padding),
         dilation: window.dilation,
-        groups: window.groups,
+        groups,
     };
-    let bias = bias.map(flat);
-    channels_first(x, |x| {
-        conv2d(x, weight.permute([0, 3, 1, 2]), bias, options)
-    })
+    let convolved = |bias| {
+        channels_first(x, |x| {
+            conv2d(x, weight.permute([0, 3, 1, 2]), bias, options)
+        })
+    };
+    if own {
+        return end.of(convolved(None));
+    }
+    limited(convolved(end.bias.map(flat)), end.limits)
 }
 
-/// x `[…, k]`, weight `[…, n, k]`, bias `[…, n]` → `[rows, n]`.
-fn product(x: Batch, weight: &Batch, bias: Option<&Batch>) -> Tensor<2> {
-    let [.., outputs, inputs] = weight.dims();
-    let rows = x.shape().num_elements() / inputs;
+/// How often patches may repeat a pixel, about; they are kept for the gradient of the weight.
+const REPEATED: usize = 4;
+
+/// x `[rows, k]`, weight `[…, n, …]` of k elements for each n → `[rows, n]`.
+fn product(x: Tensor<2>, weight: &Batch, end: End<'_>) -> Tensor<2> {
+    let [_, inputs] = x.dims();
+    let outputs = weight.shape().num_elements() / inputs;
     let weight = weight.clone().reshape([outputs, inputs]).transpose();
-    linear(x.reshape([rows, inputs]), weight, bias.map(flat))
+    if takes(&x) {
+        return end.of(x.matmul(weight));
+    }
+    limited(linear(x, weight, end.bias.map(flat)), end.limits)
+}
+
+/// x `[…, k]` → `[rows, k]`.
+fn flat_rows(x: Batch) -> Tensor<2> {
+    let [.., inputs] = x.dims();
+    let rows = x.shape().num_elements() / inputs;
+    x.reshape([rows, inputs])
 }
 
 fn flat(x: &Batch) -> Tensor<1> {
@@ -246,11 +310,11 @@ fn channels_first(x: Batch, function: impl FnOnce(Tensor<4>) -> Tensor<4>) -> Ba
     y.permute([0, 2, 3, 1]).reshape([batch, 1, 1, h, w, c])
 }
 
-fn activate(x: Batch, activation: Activation) -> Batch {
+fn limits(activation: Activation) -> Limits {
     match activation {
-        Activation::None => x,
-        Activation::Relu => x.clamp_min(0.0),
-        Activation::Relu6 => x.clamp(0.0, 6.0),
+        Activation::None => UNLIMITED,
+        Activation::Relu => [0.0, f32::INFINITY],
+        Activation::Relu6 => [0.0, 6.0],
     }
 }
 
@@ -268,7 +332,7 @@ fn binary(a: Batch, b: Batch, function: Binary) -> Batch {
 
 fn unary(x: Batch, function: Unary) -> Batch {
     match function {
-        Unary::Clip { min, max } => clip(x, min, max),
+        Unary::Clip { min, max } => limited(x, [min, max]),
         Unary::HardSwish => x.clone() * hard_sigmoid(x, 1.0 / 6.0, 0.5),
         Unary::HardSigmoid { alpha, beta } => hard_sigmoid(x, f64::from(alpha), f64::from(beta)),
         Unary::Sigmoid => sigmoid(x),
@@ -288,12 +352,6 @@ fn unary(x: Batch, function: Unary) -> Batch {
         Unary::Square => x.square(),
         Unary::Affine { alpha, beta } => x.mul_scalar(alpha).add_scalar(beta),
     }
-}
-
-/// Limits that are infinite are none.
-fn clip(x: Batch, min: f32, max: f32) -> Batch {
-    let x = if min.is_finite() { x.clamp_min(min) } else { x };
-    if max.is_finite() { x.clamp_max(max) } else { x }
 }
 
 fn reduce(x: Batch, function: Reduce, axes: &[usize]) -> Batch {
@@ -327,17 +385,19 @@ fn attention(
         split.swap_dims(2, 3)
     };
     let [k, v] = [0, 1].map(|index: usize| heads(others[index].clone()));
-    let mut scores = heads(q).matmul(k.swap_dims(3, 4)).mul_scalar(scale);
+    // Where values have half the width, their exponentials are summed in f32.
+    let mut scores = widened(heads(q).matmul(k.swap_dims(3, 4))).mul_scalar(scale);
     if let Some(bias) = others.get(2) {
         let [.., heads, queries, keys] = bias.dims();
-        scores = scores + bias.clone().reshape([1, 1, heads, queries, keys]);
+        scores = scores + widened(bias.clone()).reshape([1, 1, heads, queries, keys]);
     }
     if causal {
         let [.., queries, keys] = scores.dims();
         let mask = hidden([queries, keys], &scores.device());
         scores = scores + mask.reshape([1, 1, 1, queries, keys]);
     }
-    let mixed = softmax(scores, 4).matmul(v).swap_dims(2, 3);
+    let weights = softmax(scores, 4).cast(v.dtype());
+    let mixed = weights.matmul(v).swap_dims(2, 3);
     mixed.reshape(batched(batch, &[queries, width]))
 }
 

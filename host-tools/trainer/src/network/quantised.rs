@@ -18,6 +18,7 @@ use rayon::prelude::*;
 
 use super::{Batch, RANK, Rules, batched};
 use crate::TrainError;
+use crate::device::Place;
 
 /// Steps of the largest weight.
 const WEIGHT_STEPS: f32 = 127.0;
@@ -69,15 +70,14 @@ pub(crate) struct Following<'a> {
 }
 
 impl Quantised {
-    /// Leaves for all integer layers of `graph`; ranges train when `ranges`.
-    pub(crate) fn new(graph: &Graph, ranges: bool) -> Self {
-        let device = Device::flex().autodiff();
+    /// Leaves for all integer layers of `graph`, at `place`; ranges train when `ranges`.
+    pub(crate) fn new(graph: &Graph, ranges: bool, place: &Place) -> Self {
         let mut network = Self {
             leaves: Vec::new(),
             by_value: BTreeMap::new(),
             constants: BTreeMap::new(),
             rounded: BTreeMap::new(),
-            device,
+            device: place.device().clone(),
         };
         for node in &graph.nodes {
             for (place, &value) in node.inputs.iter().enumerate() {

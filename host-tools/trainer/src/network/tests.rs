@@ -11,6 +11,7 @@ use pinhole_quantize::{Options, Runner, quantize};
 use super::fixture::{SIDE, encoder, inputs, pictures};
 use super::quantised::Quantised;
 use super::{Batch, Rules, batched, forward};
+use crate::device::Place;
 use crate::model::elements;
 
 /// Constants as they are, and a value that is watched.
@@ -158,7 +159,7 @@ fn rounding_is_that_of_the_packed_model() {
     let quantized = quantize(&graph, &inputs(24), &Options::default(), &|_| ())
         .unwrap()
         .quantized;
-    let network = Quantised::new(&quantized, true);
+    let network = Quantised::new(&quantized, true, &Place::cpu());
     let watched = Watched(&network, RefCell::default());
     let x = network.input(&quantized, pictures[0].clone());
     forward(&quantized, &watched, x).unwrap();
@@ -207,7 +208,7 @@ fn a_network_that_follows_the_packed_model_has_its_numbers() {
     let quantized = quantize(&graph, &inputs(24), &Options::default(), &|_| ())
         .unwrap()
         .quantized;
-    let network = Quantised::new(&quantized, true);
+    let network = Quantised::new(&quantized, true, &Place::cpu());
     let pictures = pictures(4);
     let runner = network.runner(&quantized).unwrap();
     let following = network.follow(&quantized, &runner, &pictures).unwrap();
@@ -248,7 +249,7 @@ fn what_is_written_back_without_a_step_is_the_same_model() {
     let quantized = quantize(&graph, &inputs(24), &Options::default(), &|_| ())
         .unwrap()
         .quantized;
-    let written = Quantised::new(&quantized, true).write(&quantized);
+    let written = Quantised::new(&quantized, true, &Place::cpu()).write(&quantized);
     let pictures = inputs(24);
     let pictures: Vec<_> = pictures.iter().collect();
     let (before, after) = (

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use pinhole_device::{Cpu, Instructions, cpu, cpus};
+use pinhole_device::{Cpu, Instructions, cpu, cpus, nearest};
 
 use super::report::{Counted, OpCounted, OpRow, Report};
 use crate::encoder::LoadedModel;
@@ -58,11 +58,14 @@ pub(crate) fn named(option: &str, name: &str) -> Outcome<&'static Cpu> {
     cpu(name).ok_or_else(|| {
         let names: Vec<&str> = cpus().iter().map(|cpu| cpu.name).collect();
         let host = if option == "--target" { "host or " } else { "" };
+        let nearest = nearest(name, names.iter().copied()).unwrap_or_default();
         Failure::new(format_args!(
             "{option}: found {name}, expected {host}one of {}",
             names.join(", ")
         ))
-        .help("pinhole bench --help says what each is")
+        .help(format_args!(
+            "the nearest name is {nearest}; pinhole bench --help says what each is"
+        ))
     })
 }
 

@@ -2,10 +2,10 @@
 
 use pinhole_graph::Graph;
 
+use crate::device::Place;
 use crate::fit::fixture::Fixture;
 use crate::fit::recipe::{Lora, Trainable};
 use crate::fit::student::Student;
-use crate::fit::tower::tensor;
 use crate::model::elements;
 use crate::network::fixture::{encoder, pictures};
 use crate::rng::Rng;
@@ -20,7 +20,7 @@ const MATRICES: usize = 8;
 const NUMBERS: usize = 2 * (5 * 16 + 2 * 24 + 14);
 
 fn adapted() -> Student {
-    let mut student = Student::new(encoder(), Trainable::All, false).unwrap();
+    let mut student = Student::new(encoder(), Trainable::All, false, &Place::cpu()).unwrap();
     student.tower.adapt(&LORA, false, 3).unwrap();
     student
 }
@@ -50,7 +50,10 @@ fn data(student: &Student) -> Vec<Vec<f32>> {
 
 #[test]
 fn updates_start_as_the_encoder_itself_and_alone_train() {
-    let (plain, adapted) = (Student::new(encoder(), Trainable::All, false), adapted());
+    let (plain, adapted) = (
+        Student::new(encoder(), Trainable::All, false, &Place::cpu()),
+        adapted(),
+    );
     let pictures = pictures(3).concat();
     let of = |student: &Student| elements(student.embed(&pictures).unwrap());
     assert_eq!(of(&plain.unwrap()), of(&adapted));
@@ -79,7 +82,7 @@ fn the_written_graph_gives_what_training_saw() {
     disturb(&mut student);
     let graph = student.write(&data(&student));
     assert_eq!(graph.parameter_count(), encoder().parameter_count());
-    let merged = Student::new(graph, Trainable::All, false).unwrap();
+    let merged = Student::new(graph, Trainable::All, false, &Place::cpu()).unwrap();
     assert_eq!(of(&merged), of(&student));
     assert_ne!(of(&merged), before);
 }
@@ -96,7 +99,7 @@ fn gradients_of_updates_are_those_of_finite_differences() {
     let loss = |student: &Student| {
         let embeddings = student.embed(&pictures).unwrap();
         let dims = embeddings.dims();
-        (embeddings * tensor(weights.clone()).reshape(dims)).sum()
+        (embeddings * Place::cpu().tensor(weights.clone()).reshape(dims)).sum()
     };
     let found = loss(&student).backward();
     let mut compared = 0;
@@ -133,7 +136,7 @@ fn gradients_of_updates_are_those_of_finite_differences() {
 
 #[test]
 fn a_rank_beyond_a_matrix_is_its_own_and_only_layers_that_train_have_updates() {
-    let mut student = Student::new(encoder(), Trainable::Last(2), false).unwrap();
+    let mut student = Student::new(encoder(), Trainable::Last(2), false, &Place::cpu()).unwrap();
     let lora = Lora {
         rank: 64,
         alpha: None,

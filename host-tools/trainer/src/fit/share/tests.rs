@@ -9,7 +9,7 @@ use pinhole_graph::Graph;
 use crate::data::Shard;
 use crate::fit::coca_tests::{self, captioned};
 use crate::fit::encoder::Encoder;
-use crate::fit::fixture::{Fixture, LOSSES, PICTURES, disturbed, options};
+use crate::fit::fixture::{Fixture, LOSSES, PICTURES, difference, disturbed, options};
 use crate::fit::recipe::Loaded;
 use crate::fit::run::fit_on;
 use crate::fit::setup::Setup;
@@ -39,12 +39,12 @@ fn as_on_one(fixture: fn() -> Fixture, sections: &str) -> Vec<Fixture> {
         hosts
     };
     let [one, two, four] = [1, 2, 4].map(run);
-    let alone = log(&one);
+    let alone = one[0].log();
     let mut losses = alone.iter().map(|row| row[2]).filter(|loss| !loss.is_nan());
     let (first, last) = (losses.next().unwrap(), losses.next_back().unwrap());
     assert!(last < 0.9 * first, "{first} {last}");
     for hosts in [&two, &four] {
-        let worst = difference(&alone, &log(hosts));
+        let worst = difference(&alone, &hosts[0].log());
         assert!(worst < 1e-4, "{worst} on {} ranks", hosts.len());
         let wrote: Vec<bool> = hosts.iter().map(|host| host.path("out").exists()).collect();
         assert!(wrote[0] && !wrote[1..].contains(&true), "{wrote:?}");
@@ -66,29 +66,6 @@ fn fit(
 }
 
 /// The rows of the first rank's log, with NaN for empty cells.
-fn log(hosts: &[Fixture]) -> Vec<Vec<f32>> {
-    let text = String::from_utf8(hosts[0].bytes("out/log.csv")).unwrap();
-    let mut rows = Vec::new();
-    for line in text.lines().skip(1) {
-        let cells = line.split(',').map(|cell| cell.parse().unwrap_or(f32::NAN));
-        rows.push(cells.collect());
-    }
-    rows
-}
-
-/// The largest difference of two logs, absolute for numbers below 1.
-fn difference(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    let pairs = a.iter().zip(b).flat_map(|(a, b)| a.iter().zip(b));
-    pairs.fold(0.0, |worst, (a, b)| {
-        assert_eq!(a.is_nan(), b.is_nan());
-        match a.is_nan() {
-            true => worst,
-            false => worst.max((a - b).abs() / a.abs().max(1.0)),
-        }
-    })
-}
-
 fn assert_only_the_first_writes(hosts: &[Fixture]) {
     for name in ["out", "reinforced"] {
         let wrote: Vec<bool> = hosts.iter().map(|host| host.path(name).exists()).collect();
@@ -110,7 +87,7 @@ fn two_ranks_have_the_loss_curve_of_one_over_fifty_steps() {
             assert_eq!(report.unwrap().steps, 50);
         }
     }
-    let (a, b) = (log(&one), log(&two));
+    let (a, b) = (one[0].log(), two[0].log());
     let [first, last] = [1, a.len() - 2].map(|row| a[row][2]);
     assert!(last < 0.8 * first, "{first} {last}");
     let worst = difference(&a, &b);
@@ -144,7 +121,7 @@ fn every_loss_with_views_and_turns_is_that_of_one_on_even_and_uneven_shares() {
         for report in fit(&hosts, &sections, |_| options()) {
             report.unwrap();
         }
-        log(&hosts)
+        hosts[0].log()
     });
     for run in &runs[1..] {
         let worst = difference(&runs[0], run);
@@ -164,7 +141,7 @@ fn a_quantised_encoder_trains_on_several_ranks() {
         }
     }
     // A rounding that falls the other way is a step of an integer.
-    let worst = difference(&log(&one), &log(&two));
+    let worst = difference(&one[0].log(), &two[0].log());
     assert!(worst < 1e-2, "{worst}");
     assert_only_the_first_writes(&two);
 }

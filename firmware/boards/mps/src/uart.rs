@@ -1,14 +1,16 @@
 //! The CMSDK APB UART (Arm DDI 0479, chapter 4.3), on which the board answers.
 //!
-//! It has no queue: one byte at a time. QEMU takes what is written at once, and so there is nothing to wait for long.
+//! It is the same on all three boards, at another address. It has no queue: one byte at a time. QEMU takes what is written at once, and so there is nothing to wait for long.
 
 use core::convert::Infallible;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 use embedded_io::{ErrorType, Write};
 
-/// UART 0 of the AN547, at its secure address.
-const UART0: usize = 0x5930_3000;
+unsafe extern "C" {
+    /// The registers of UART 0: `memory.x` gives the address.
+    static __uart0: u8;
+}
 
 const DATA: usize = 0;
 const STATE: usize = 1;
@@ -22,7 +24,7 @@ const CTRL_TX_ENABLE: u32 = 1 << 0;
 const SMALLEST_DIVIDER: u32 = 16;
 
 /// The UART, enabled.
-pub(crate) struct Uart {
+pub struct Uart {
     registers: NonNull<u32>,
 }
 
@@ -32,8 +34,9 @@ pub(crate) fn take() -> Option<Uart> {
     if TAKEN.swap(true, Ordering::Relaxed) {
         return None;
     }
+    let uart0 = (&raw const __uart0).addr();
     let mut uart = Uart {
-        registers: NonNull::new(core::ptr::with_exposed_provenance_mut(UART0))?,
+        registers: NonNull::new(core::ptr::with_exposed_provenance_mut(uart0))?,
     };
     uart.write_register(BAUDDIV, SMALLEST_DIVIDER);
     uart.write_register(CTRL, CTRL_TX_ENABLE);
@@ -43,7 +46,7 @@ pub(crate) fn take() -> Option<Uart> {
 impl Uart {
     /// `index` is one of the constants above.
     fn read_register(&self, index: usize) -> u32 {
-        // SAFETY: The registers of UART 0 are the words from `UART0` on, see DDI 0479 table 4-4; `index` is within them.
+        // SAFETY: The registers of UART 0 are the words from `__uart0` on, see DDI 0479 table 4-4; `index` is within them.
         let register = unsafe { self.registers.add(index) };
         // SAFETY: A register of a device that `take` gave to this value alone.
         unsafe { register.read_volatile() }

@@ -1,202 +1,13 @@
-//! The application over a line in memory: what it answers to good, bad and noisy hosts.
+//! Pictures, and what a board says of itself.
 
-#[path = "../../runtime/tests/common/mod.rs"]
-mod common;
-
-use common::{Aligned, Random, samples};
-use embedded_io::{ErrorType, Read, Write};
-use pinhole_firmware::{App, Fault, Memory, Served, bank_image, model_image};
-use pinhole_protocol::message::Message;
-use pinhole_protocol::*;
-use pinhole_runtime::bank::{BankError, BankSpec, ClassSpec};
-use pinhole_runtime::interpreter::Interpreter;
-use pinhole_runtime::kernel::{Kernels, Scalar};
-use pinhole_runtime::model::Model;
+use crate::board::{
+    Board, SCRATCH_WORDS, bank, begin, embedding_on_the_host, failed, frame, picture, reply,
+};
+use crate::common::{Aligned, Random, samples};
+use pinhole_firmware::storage::Kind;
+use pinhole_firmware::{NotReady, Served};
+use pinhole_protocol::{ErrorCode, Reply, Request};
 use pinhole_runtime::model::format::ModelKind;
-use pinhole_runtime::preprocess::{PixelFormat, Preprocessor, S8Sink};
-use std::convert::Infallible;
-
-const DIM: usize = 10;
-const SCRATCH_WORDS: usize = 6000;
-
-/// What the host sent, and what the device answers. Reads come in pieces of odd sizes.
-struct Line {
-    incoming: Vec<u8>,
-    read: usize,
-    outgoing: Vec<u8>,
-}
-
-impl ErrorType for Line {
-    type Error = Infallible;
-}
-
-impl Read for Line {
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
-        let rest = &self.incoming[self.read..];
-        let count = rest.len().min(buffer.len()).min(1 + self.read % 97);
-        buffer[..count].copy_from_slice(&rest[..count]);
-        self.read += count;
-        Ok(count)
-    }
-}
-
-impl Write for Line {
-    fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
-        self.outgoing.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> Result<(), Infallible> {
-        Ok(())
-    }
-}
-
-fn frame(request: &Request<'_>) -> Vec<u8> {
-    let mut room = [0; MAX_BODY_BYTES];
-    let mut frame = Vec::new();
-    encode::<()>(5, body(request, &mut room).unwrap(), |part| {
-        frame.extend_from_slice(part);
-        Ok(())
-    })
-    .unwrap();
-    frame
-}
-
-fn bank() -> Vec<u8> {
-    let mut random = Random(3);
-    let embeddings: Vec<Vec<f32>> = (0..4).map(|_| random.floats(DIM)).collect();
-    let names = ["cat", "dog", "kite", "ship"];
-    let classes: Vec<ClassSpec<'_>> = names
-        .iter()
-        .zip(&embeddings)
-        .map(|(name, embedding)| ClassSpec { name, embedding })
-        .collect();
-    let spec = BankSpec {
-        embedding_space_id: [7; 16],
-        dim: DIM as u16,
-        classes: &classes,
-        logit_scale: 10.0,
-        logit_bias: 0.0,
-        temperature: 1.0,
-        reject_threshold: f32::INFINITY,
-        templates: "{}",
-        page_bytes: 0,
-        spare_slots: 0,
-    };
-    let mut bytes = vec![0; spec.bytes_len().unwrap()];
-    spec.write_into(&mut bytes).unwrap();
-    bytes
-}
-
-/// A board with buffers that are longer than the files, as partitions are.
-struct Board {
-    model: Aligned,
-    bank: Vec<u8>,
-    arena: Aligned,
-    scratch: Vec<u32>,
-}
-
-impl Board {
-    fn new() -> Self {
-        let file = samples::image_s8().build();
-        let mut model = Aligned::zeroed(file.len() + 100);
-        model.fill(0xff);
-        model[..file.len()].copy_from_slice(&file);
-        let mut bank = bank();
-        bank.resize(bank.len() + 50, 0xff);
-        let arena_bytes = Model::load(&file).unwrap().arena_bytes();
-        Self {
-            model,
-            bank,
-            arena: Aligned::zeroed(arena_bytes),
-            scratch: vec![0xdead_beef; SCRATCH_WORDS],
-        }
-    }
-
-    fn app(&mut self) -> App<'_> {
-        let kernels: &'static dyn Kernels = &Scalar;
-        let memory = Memory {
-            model: model_image(&self.model),
-            bank: bank_image(&self.bank),
-            arena: &mut self.arena,
-            scratch: &mut self.scratch,
-        };
-        App::new("test", memory, kernels)
-    }
-
-    /// The bodies of all answers to `incoming`.
-    fn answers(&mut self, incoming: Vec<u8>) -> (Served, Vec<Vec<u8>>) {
-        let mut line = Line {
-            incoming,
-            read: 0,
-            outgoing: Vec::new(),
-        };
-        let Ok(served) = self.app().serve(&mut line);
-        let mut decoder = Decoder::new();
-        let mut bodies = Vec::new();
-        let mut rest = &line.outgoing[..];
-        while !rest.is_empty() {
-            let (taken, status) = decoder.take(rest);
-            rest = &rest[taken..];
-            assert_eq!(status, Status::Complete);
-            bodies.push(decoder.body().to_vec());
-        }
-        (served, bodies)
-    }
-}
-
-fn reply(body: &[u8]) -> Reply<'_> {
-    let reply: Reply<'_> = decode(body).unwrap();
-    reply.check().unwrap();
-    reply
-}
-
-fn failed(body: &[u8]) -> (ErrorCode, u32, String) {
-    match reply(body) {
-        Reply::Failed(failure) => (failure.code, failure.received, failure.text.as_str().into()),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn begin(width: u32, height: u32) -> Request<'static> {
-    Request::Begin(Begin {
-        width,
-        height,
-        layout: PixelLayout::Rgb888,
-        top: 2,
-    })
-}
-
-/// The frames that send a picture in chunks of `chunk` bytes.
-fn picture(width: u32, height: u32, bytes: &[u8], chunk: usize) -> Vec<u8> {
-    let mut frames = frame(&begin(width, height));
-    let mut offset = 0;
-    for bytes in bytes.chunks(chunk) {
-        frames.extend(frame(&Request::Rows { offset, bytes }));
-        offset += bytes.len() as u32;
-    }
-    frames.extend(frame(&Request::End));
-    frames
-}
-
-fn embedding_on_the_host(board: &Board, width: u32, height: u32, bytes: &[u8]) -> Vec<u8> {
-    let model = Model::load(model_image(&board.model)).unwrap();
-    let geometry = model.geometry().unwrap();
-    let input = model.value(model.inputs().next().unwrap());
-    let mut arena = Aligned::zeroed(model.arena_bytes());
-    let mut interpreter = Interpreter::new(&model, &mut arena, &Scalar).unwrap();
-    let mut scratch = vec![0; Preprocessor::scratch_len(&geometry, width, height).unwrap()];
-    let tensor = interpreter.input_s8_mut(0).unwrap();
-    let mut sink = S8Sink::new(&Scalar, &geometry, input.scale, input.zero_point, tensor).unwrap();
-    let format = PixelFormat::Rgb888;
-    let mut rows =
-        Preprocessor::new(&Scalar, &geometry, width, height, format, &mut scratch).unwrap();
-    for row in bytes.chunks(width as usize * 3) {
-        rows.push_row(row, &mut sink).unwrap();
-    }
-    rows.finish(&mut sink).unwrap();
-    interpreter.run();
-    interpreter.output_bytes(0).unwrap().to_vec()
-}
 
 #[test]
 fn a_picture_gives_the_embedding_of_the_runtime_however_it_is_cut_into_chunks() {
@@ -219,7 +30,7 @@ fn a_picture_gives_the_embedding_of_the_runtime_however_it_is_cut_into_chunks() 
 #[test]
 fn hello_names_the_board_and_what_it_holds() {
     let mut board = Board::new();
-    let model_bytes = model_image(&board.model).len() as u32;
+    let model_bytes = board.model.len() as u32;
     let (served, bodies) =
         board.answers([frame(&Request::Hello), frame(&Request::Shutdown)].concat());
     assert_eq!((served, bodies.len()), (Served::Shutdown, 2));
@@ -369,11 +180,12 @@ fn a_board_with_bad_images_says_why() {
         bank.truncate(20);
         bank
     };
-    let fault = other.app().ready();
-    assert!(matches!(
-        fault,
-        Err(Fault::Bank(BankError::Truncated { .. }))
-    ));
+    let app = other.app();
+    let fault = app.ready();
+    let Err(NotReady::Missing(missing)) = fault else {
+        panic!("{fault:?}");
+    };
+    assert_eq!(missing.kind, Kind::Bank);
 }
 
 #[test]

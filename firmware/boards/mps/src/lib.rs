@@ -1,0 +1,102 @@
+//! What the emulated Arm MPS2 and MPS3 boards of QEMU share: the line to the host, the flash, memory as slices, and the way
+//! a program starts and ends.
+//!
+//! A board is a `memory.x`, which names regions and the address of its UART, and a `main` of one line, [`run`]. Pictures come
+//! through semihosting, results go over UART 0, and the log, the flash file and the end of the program through semihosting
+//! again. Everything but registers, addresses and this line is `pinhole-firmware`.
+#![no_std]
+
+mod flash;
+pub mod layout;
+mod line;
+mod memory;
+pub mod nor;
+mod uart;
+
+pub use flash::{Flash, FlashFault, FlashFile};
+
+use layout::layout;
+use line::Line;
+use pinhole_firmware::storage::{Options, Storage};
+use pinhole_firmware::{App, Memory};
+use pinhole_runtime::kernel;
+use semihosting::process::ExitCode;
+
+// The critical section that the log needs.
+use cortex_m as _;
+use defmt_semihosting as _;
+
+/// What a program of a board works with.
+struct Parts {
+    flash: Flash,
+    arena: &'static mut [u8],
+    scratch: &'static mut [u32],
+}
+
+/// Serves the host until the line ends.
+pub fn run(board: &str) -> ! {
+    defmt::info!("{=str} starts", board);
+    let Some((parts, uart)) = take().zip(uart::take()) else {
+        defmt::panic!("main runs once");
+    };
+    let kernels = kernel::detect();
+    let layout = layout(parts.flash.mapped().len() as u32);
+    let options = Options {
+        key: None,
+        arena_bytes: parts.arena.len(),
+    };
+    let storage = match Storage::open(parts.flash, layout, options) {
+        Ok(storage) => storage,
+        Err(fault) => fail(&fault),
+    };
+    let memory = Memory {
+        arena: parts.arena,
+        scratch: parts.scratch,
+    };
+    let mut app = App::new(board, storage, memory, kernels);
+    match Line::open(uart).and_then(|mut line| app.serve(&mut line)) {
+        Ok(_) => ExitCode::SUCCESS.exit_process(),
+        Err(fault) => fail(&fault),
+    }
+}
+
+/// The flash alone, for programs that wear it; `None` when it was taken before. A flash that cannot be opened is logged and
+/// ends the program.
+pub fn flash() -> Option<Flash> {
+    take().map(|parts| parts.flash)
+}
+
+fn take() -> Option<Parts> {
+    let regions = memory::take()?;
+    let flash = match flash::open(regions.nor) {
+        Ok(flash) => flash,
+        Err(fault) => fail(&fault),
+    };
+    Some(Parts {
+        flash,
+        arena: regions.arena,
+        scratch: regions.scratch,
+    })
+}
+
+fn fail(fault: &dyn core::fmt::Display) -> ! {
+    defmt::error!("{}", defmt::Display2Format(fault));
+    ExitCode::FAILURE.exit_process()
+}
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    fail(info)
+}
+
+/// A panic of the log itself cannot be logged twice.
+#[defmt::panic_handler]
+fn defmt_panic() -> ! {
+    ExitCode::FAILURE.exit_process()
+}
+
+#[cortex_m_rt::exception]
+unsafe fn HardFault(frame: &cortex_m_rt::ExceptionFrame) -> ! {
+    defmt::error!("hard fault at {=u32:#010x}", frame.pc());
+    ExitCode::FAILURE.exit_process()
+}
