@@ -29,6 +29,8 @@ pub(super) struct Folder<'a> {
 }
 
 impl<'a> Folder<'a> {
+    const RECORD: &'static str = "features.json";
+
     pub(super) fn open(path: &Path, ranks: &'a Ranks) -> Outcome<Self> {
         let mut folder = Self {
             path: path.to_path_buf(),
@@ -45,8 +47,6 @@ impl<'a> Folder<'a> {
         })?;
         Ok(folder)
     }
-
-    const RECORD: &str = "features.json";
 
     /// Lets all ranks `compute` what is in a file, and the first `write` it, which returns the shape of its features,
     /// unless it is there from the same inputs.

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use pinhole_graph::Graph;
 
 use crate::data::Shard;
+use crate::device::Place;
 use crate::fit::coca_tests::{self, captioned};
 use crate::fit::encoder::Encoder;
 use crate::fit::fixture::{Fixture, LOSSES, PICTURES, difference, disturbed, options};
@@ -306,7 +307,8 @@ fn ranks_run_a_frozen_front_as_one_process_does() {
         [1, 2, 4].map(|count| {
             on_threads(count, |ranks| {
                 let loaded = Loaded::open(&recipe).unwrap();
-                let setup = Setup::new(loaded, (&folder, &folder), Shard::of(&ranks)).unwrap();
+                let setup = Setup::new(loaded, (&folder, &folder), Shard::of(&ranks), Place::cpu())
+                    .unwrap();
                 let encoder = Encoder::open(&fixture.path("image.phg")).unwrap();
                 let geometry = encoder.geometry().unwrap();
                 let seen = setup.seen(&encoder, &geometry, &ranks, &|_, _| ());
