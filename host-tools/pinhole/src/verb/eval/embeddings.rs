@@ -12,6 +12,9 @@ use crate::encoder::{Embedding, ImageEncoder, ImageSession, TextEncoder};
 use crate::failure::{Failure, Outcome};
 use crate::progress;
 
+/// The place of an item that is no readable picture, and why.
+type Fault = (usize, String);
+
 /// The pictures of a split that could be embedded.
 pub(super) struct Embedded {
     /// Unit embeddings, in the order of the items.
@@ -19,7 +22,7 @@ pub(super) struct Embedded {
     /// What each picture is known by.
     pub(super) keys: Vec<Key>,
     /// Items that are no readable picture, in order, and why.
-    pub(super) broken: Vec<(usize, String)>,
+    pub(super) broken: Vec<Fault>,
 }
 
 /// What makes embeddings of pictures, and keeps them.
@@ -85,7 +88,7 @@ impl Embedder<'_> {
         data: &Dataset,
         items: &[Item],
         bar: &ProgressBar,
-    ) -> Outcome<(Vec<Key>, Vec<(usize, String)>)> {
+    ) -> Outcome<(Vec<Key>, Vec<Fault>)> {
         let ranks = self.ranks;
         let keys = ranks.part(items).par_iter();
         let keys = keys.map(|item| Ok(cache::key(&data.bytes(item)?)));
@@ -106,7 +109,7 @@ impl Embedder<'_> {
     }
 
     /// Writes what was `made` in the blocks that one process writes; what is broken.
-    fn keep(&mut self, keys: &[Key], made: Vec<Made>) -> Outcome<Vec<(usize, String)>> {
+    fn keep(&mut self, keys: &[Key], made: Vec<Made>) -> Outcome<Vec<Fault>> {
         let mut broken = Vec::new();
         for block in made.chunk_by(|(a, _), (b, _)| a / cache::BLOCK == b / cache::BLOCK) {
             let mut new = Vec::new();
