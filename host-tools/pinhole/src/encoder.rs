@@ -248,6 +248,13 @@ impl ImageSession {
         ))
     }
 
+    /// The bytes of the model's input for a picture.
+    pub(crate) fn input_bytes(&mut self, picture: &RgbImage) -> Outcome<Vec<u8>> {
+        let mut interpreter = self.prepare(picture)?;
+        let input = interpreter.input_bytes_mut(0).map_err(Failure::new)?;
+        Ok(input.to_vec())
+    }
+
     /// Shows `observer` every operator of a run on a picture.
     pub(crate) fn observe(&mut self, picture: &RgbImage, observer: &mut dyn Observer) -> Outcome {
         self.prepare(picture)?.run_observed(observer);
