@@ -4,6 +4,7 @@
 //! storage. One that writes ends that loan: the write happens, and the next request that needs them loads them anew.
 
 mod change;
+mod gate;
 mod read;
 mod report;
 
@@ -12,6 +13,8 @@ use crate::log::{info, warn_display};
 use crate::port::{Arrival, Port};
 use crate::storage::{Kind, MappedFlash, Storage};
 use embedded_io::{Read, Write};
+pub use gate::NonceSource;
+use gate::Gate;
 use pinhole_protocol::{ErrorCode, Reply, Request};
 use pinhole_runtime::kernel::Kernels;
 use read::{Left, Session};
@@ -32,6 +35,7 @@ pub struct App<'a, F> {
     storage: Storage<F>,
     memory: Memory<'a>,
     port: Port,
+    gate: Gate<'a>,
 }
 
 /// Why [`App::serve`] returned.
@@ -41,6 +45,8 @@ pub enum Served {
     EndOfLine,
     /// The host asked to stop.
     Shutdown,
+    /// The host asked to start again, and has its answer. A board that cannot may serve on.
+    Reboot,
 }
 
 /// Which part of the application answers a request.
@@ -52,7 +58,10 @@ enum Part {
     Report,
     /// [`change`]: it writes.
     Change,
+    /// [`gate`]: keys and who may write.
+    Key,
     Shutdown,
+    Reboot,
 }
 
 impl Part {
@@ -75,7 +84,12 @@ impl Part {
             | Request::Activate { .. }
             | Request::SelectSlot { .. }
             | Request::SetThreshold { .. } => Self::Change,
+            Request::Challenge
+            | Request::Authenticate { .. }
+            | Request::Provision { .. }
+            | Request::ReplaceKey { .. } => Self::Key,
             Request::Shutdown => Self::Shutdown,
+            Request::Reboot => Self::Reboot,
         }
     }
 }
@@ -102,7 +116,15 @@ impl<'a, F: MappedFlash> App<'a, F> {
             storage,
             memory,
             port: Port::new(),
+            gate: Gate::default(),
         }
+    }
+
+    /// Where nonces come from. Without a source a device with a key takes no change over a line.
+    #[must_use]
+    pub fn with_nonces(mut self, source: &'a mut dyn NonceSource) -> Self {
+        self.gate = Gate::new(source);
+        self
     }
 
     /// Whether there is a sound model with a bank of its own.
@@ -118,11 +140,13 @@ impl<'a, F: MappedFlash> App<'a, F> {
         self.storage
     }
 
-    /// Serves requests until the line ends or the host asks to stop.
+    /// Serves requests until the line ends or the host asks to stop or to start again. Whoever was let in has to show the key
+    /// again on the next line.
     ///
     /// # Errors
     /// Those of the line.
     pub fn serve<L: Read + Write>(&mut self, line: &mut L) -> Result<Served, L::Error> {
+        self.gate.close();
         // A request that came and is not answered yet.
         let mut pending = false;
         loop {
@@ -136,7 +160,18 @@ impl<'a, F: MappedFlash> App<'a, F> {
                     Left::Unanswered => pending = true,
                 },
                 Ok(Part::Report) => report::answer(&mut self.port, &self.storage, line)?,
+                Ok(Part::Change) if !self.gate.is_open(&self.storage) => {
+                    let fault = &gate::Fault::Locked::<F::Error>;
+                    self.port.fail(line, ErrorCode::Locked, 0, fault)?;
+                }
                 Ok(Part::Change) => change::answer(&mut self.port, &mut self.storage, line)?,
+                Ok(Part::Key) => {
+                    gate::answer(&mut self.gate, &mut self.port, &mut self.storage, line)?;
+                }
+                Ok(Part::Reboot) => {
+                    self.port.reply(line, &Reply::Received(0))?;
+                    return Ok(Served::Reboot);
+                }
                 Ok(Part::Shutdown) => {
                     self.port.reply(line, &Reply::Received(0))?;
                     return Ok(Served::Shutdown);

@@ -21,5 +21,5 @@ mod picture;
 mod port;
 pub mod storage;
 
-pub use app::{App, Memory, Served};
+pub use app::{App, Memory, NonceSource, Served};
 pub use load::{Fault, NotReady, bank_image, model_image};

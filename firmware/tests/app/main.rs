@@ -9,4 +9,5 @@ mod chip;
 
 mod board;
 mod changes;
+mod keys;
 mod pictures;

@@ -1,6 +1,6 @@
 //! The boards that there are, and what this machine needs for one.
 
-use crate::{DeviceError, Layout, layout};
+use crate::{DeviceError, ImageFormat, Layout, layout};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -27,9 +27,93 @@ pub struct BoardSpec {
     pub ram_bytes: u32,
     /// Bytes for the values of a model while it runs.
     pub arena_bytes: u32,
+    /// Where program and storage lie, and how they get there.
+    pub flashing: Flashing,
+}
+
+/// The flash of a board as a programmer sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flashing {
+    /// Address of the flash of the program.
+    pub program_address: u32,
+    /// Bytes of it.
+    pub program_bytes: u32,
+    /// Address of the first partition of the storage.
+    pub storage_address: u32,
+    /// What is erased at once.
+    pub sector_bytes: u32,
+    /// The family of the chip in UF2 files, where its bootloader takes them.
+    pub uf2_family: Option<u32>,
+    /// What brings an image into the board.
+    pub programmer: Programmer,
+}
+
+impl Flashing {
+    /// Behind the last byte of the program's flash.
+    pub(crate) fn program_end(&self) -> u64 {
+        u64::from(self.program_address) + u64::from(self.program_bytes)
+    }
+}
+
+/// What brings an image into a board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Programmer {
+    /// None: the board is emulated, and its flash is a file of the host.
+    Emulator,
+    /// A debug probe.
+    Probe {
+        /// The chip as `probe-rs` spells it.
+        chip: &'static str,
+        /// The target file of OpenOCD, where it has one.
+        openocd: Option<&'static str>,
+    },
+    /// A drive that the bootloader shows.
+    Drive {
+        /// Its name.
+        label: &'static str,
+    },
 }
 
 impl BoardSpec {
+    /// Whether the board is a program of this machine.
+    pub fn is_emulated(&self) -> bool {
+        self.flashing.programmer == Programmer::Emulator
+    }
+
+    /// What to type so that an image gets into the board; nothing for an emulated one.
+    pub fn programming(&self, image: &Path) -> Vec<String> {
+        let format = ImageFormat::of(image).unwrap_or(ImageFormat::Hex);
+        let image = image.display();
+        // Raw bytes have no addresses.
+        let start = self.flashing.program_address;
+        let (flags, place) = match format {
+            ImageFormat::Hex => ("hex".to_string(), String::new()),
+            ImageFormat::Uf2 => ("uf2".to_string(), String::new()),
+            ImageFormat::Bin => (
+                format!("bin --base-address {start:#x}"),
+                format!("{start:#x} "),
+            ),
+        };
+        match self.flashing.programmer {
+            Programmer::Emulator => Vec::new(),
+            Programmer::Probe { chip, openocd } => {
+                let mut ways = vec![format!(
+                    "probe-rs download --chip {chip} --binary-format {flags} --verify {image}"
+                )];
+                let openocd = openocd.filter(|_| format != ImageFormat::Uf2);
+                ways.extend(openocd.map(|target| {
+                    format!(
+                        "openocd -f interface/cmsis-dap.cfg -f {target} -c \"program {image} {place}verify reset exit\""
+                    )
+                }));
+                ways
+            }
+            Programmer::Drive { label } => {
+                vec![format!("hold BOOTSEL, plug the board in, cp {image} /media/$USER/{label}/")]
+            }
+        }
+    }
+
     /// What lies where in its flash.
     pub fn layout(&self) -> Layout {
         layout::layout(self.flash_bytes)
@@ -57,6 +141,14 @@ pub(crate) const QEMU_AN547: BoardSpec = BoardSpec {
     flash_bytes: 32 << 20,
     ram_bytes: (4 << 20) + (512 << 10),
     arena_bytes: 3 << 20,
+    flashing: Flashing {
+        program_address: 0x1000_0000,
+        program_bytes: 512 << 10,
+        storage_address: 0x7000_0000,
+        sector_bytes: 4096,
+        uf2_family: None,
+        programmer: Programmer::Emulator,
+    },
 };
 
 pub(crate) const QEMU_AN500: BoardSpec = BoardSpec {
@@ -70,6 +162,12 @@ pub(crate) const QEMU_AN500: BoardSpec = BoardSpec {
     flash_bytes: 16 << 20,
     ram_bytes: 5 << 20,
     arena_bytes: 3 << 20,
+    flashing: Flashing {
+        program_address: 0,
+        program_bytes: 1 << 20,
+        storage_address: 0x6000_0000,
+        ..QEMU_AN547.flashing
+    },
 };
 
 pub(crate) const QEMU_AN386: BoardSpec = BoardSpec {
@@ -78,6 +176,10 @@ pub(crate) const QEMU_AN386: BoardSpec = BoardSpec {
     cpu: "Cortex-M4",
     target_cpu: "cortex-m4",
     machine: "mps2-an386",
+    flashing: Flashing {
+        storage_address: 0x2100_0000,
+        ..QEMU_AN500.flashing
+    },
     ..QEMU_AN500
 };
 
@@ -166,12 +268,23 @@ pub(crate) fn output(command: &mut Command) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// Bytes of a region of a linker script, which writes them in K or M.
-    fn region(script: &str, name: &str) -> u32 {
-        let line = script
+    fn line_of<'a>(script: &'a str, name: &str) -> &'a str {
+        script
             .lines()
             .find(|line| line.split_whitespace().next() == Some(name))
-            .unwrap_or_else(|| panic!("no region {name}"));
+            .unwrap_or_else(|| panic!("no region {name}"))
+    }
+
+    /// The address of a region of a linker script.
+    fn origin(script: &str, name: &str) -> u32 {
+        let (_, address) = line_of(script, name).split_once("ORIGIN = 0x").expect("an origin");
+        let digits = address.split(',').next().expect("digits");
+        u32::from_str_radix(digits, 16).expect("a number")
+    }
+
+    /// Bytes of a region, which a linker script writes in K or M.
+    fn region(script: &str, name: &str) -> u32 {
+        let line = line_of(script, name);
         let (_, length) = line.split_once("LENGTH = ").expect("a length");
         let (digits, unit) = length.trim().split_at(length.trim().len() - 1);
         let shift = match unit {
@@ -196,6 +309,14 @@ mod tests {
             let found = [bytes("NOR"), ram, arena];
             let said = [board.flash_bytes, board.ram_bytes, board.arena_bytes];
             assert_eq!(said, found, "{}", board.name);
+            let flashing = board.flashing;
+            let found = [origin(&script, "FLASH"), bytes("FLASH"), origin(&script, "NOR")];
+            let said = [
+                flashing.program_address,
+                flashing.program_bytes,
+                flashing.storage_address,
+            ];
+            assert_eq!(said, found, "{}", board.name);
         }
     }
 
@@ -219,6 +340,35 @@ mod tests {
         // As `docs/boards` says.
         assert_eq!(layout::layout(16 << 20).models[1].start, 0x88_8000);
         assert_eq!(layout::layout(32 << 20).models[1].start, 0x108_8000);
+    }
+
+    #[test]
+    fn a_board_that_is_not_emulated_says_what_to_type() {
+        let probe = Programmer::Probe {
+            chip: "STM32H743ZITx",
+            openocd: Some("target/stm32h7x.cfg"),
+        };
+        let drive = Programmer::Drive { label: "RP2350" };
+        let ways = |programmer| {
+            let flashing = Flashing {
+                programmer,
+                ..QEMU_AN500.flashing
+            };
+            let board = BoardSpec {
+                flashing,
+                ..QEMU_AN500
+            };
+            board.programming(Path::new("out.hex"))
+        };
+        assert_eq!(
+            ways(probe),
+            [
+                "probe-rs download --chip STM32H743ZITx --binary-format hex --verify out.hex",
+                "openocd -f interface/cmsis-dap.cfg -f target/stm32h7x.cfg -c \"program out.hex verify reset exit\"",
+            ]
+        );
+        assert!(ways(drive)[0].ends_with("cp out.hex /media/$USER/RP2350/"));
+        assert!(ways(Programmer::Emulator).is_empty());
     }
 
     #[test]

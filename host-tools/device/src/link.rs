@@ -317,6 +317,7 @@ fn kind(reply: &Reply<'_>) -> &'static str {
         Reply::Classes(_) => "class names",
         Reply::Slots(_) => "slots",
         Reply::SelfTested(_) => "a self-test",
+        Reply::Challenge(_) => "a challenge",
     }
 }
 

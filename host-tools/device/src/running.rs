@@ -40,6 +40,9 @@ impl RunningBoard {
         bank: Option<&Path>,
         options: &Options,
     ) -> Result<Self, DeviceError> {
+        if !board.is_emulated() {
+            return Err(DeviceError::NotEmulated { board: board.name });
+        }
         emulator_available(board)?;
         if !firmware.is_file() {
             return Err(DeviceError::File {
@@ -135,7 +138,7 @@ fn emulator(board: &BoardSpec, firmware: &Path, flash: &Path, port: u16) -> Comm
     let name = board.name;
     let mut command = Command::new(board.emulator);
     command
-        .args(["-machine", board.machine, "-no-reboot"])
+        .args(["-machine", board.machine])
         .args(["-display", "none", "-monitor", "none"])
         .arg("-semihosting-config")
         .arg(format!(

@@ -11,6 +11,7 @@ mod graph_file;
 #[cfg(feature = "hub")]
 mod hub;
 mod interrupt;
+mod keys;
 mod output;
 mod pictures;
 mod progress;
@@ -62,6 +63,7 @@ enum Verb {
     Diff(verb::diff::Args),
     Bench(verb::bench::Args),
     Board(verb::board::Args),
+    Flash(verb::flash::Args),
     Classes(verb::classes::Args),
     Data(verb::data::Args),
     #[cfg(feature = "train")]
@@ -124,6 +126,7 @@ fn run(verb: Verb) -> Outcome {
         Verb::Diff(args) => verb::diff::run(args),
         Verb::Bench(args) => verb::bench::run(args),
         Verb::Board(args) => verb::board::run(args),
+        Verb::Flash(args) => verb::flash::run(args),
         Verb::Classes(args) => verb::classes::run(args),
         Verb::Data(args) => verb::data::run(args),
         #[cfg(feature = "train")]

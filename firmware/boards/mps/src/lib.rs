@@ -10,6 +10,7 @@ mod flash;
 pub mod layout;
 mod line;
 mod memory;
+mod nonce;
 pub mod nor;
 mod uart;
 
@@ -17,13 +18,13 @@ pub use flash::{Flash, FlashFault, FlashFile};
 
 use layout::layout;
 use line::Line;
+use nonce::HostRandom;
 use pinhole_firmware::storage::{Options, Storage};
-use pinhole_firmware::{App, Memory};
+use pinhole_firmware::{App, Memory, Served};
 use pinhole_runtime::kernel;
 use semihosting::process::ExitCode;
 
-// The critical section that the log needs.
-use cortex_m as _;
+// The critical section that the log needs is that of `cortex_m`.
 use defmt_semihosting as _;
 
 /// What a program of a board works with.
@@ -53,9 +54,12 @@ pub fn run(board: &str) -> ! {
         arena: parts.arena,
         scratch: parts.scratch,
     };
-    let mut app = App::new(board, storage, memory, kernels);
+    let mut nonces = HostRandom;
+    let mut app = App::new(board, storage, memory, kernels).with_nonces(&mut nonces);
     match Line::open(uart).and_then(|mut line| app.serve(&mut line)) {
-        Ok(_) => ExitCode::SUCCESS.exit_process(),
+        // The reset of the machine, as a board has it: what the flash holds is read anew.
+        Ok(Served::Reboot) => cortex_m::peripheral::SCB::sys_reset(),
+        Ok(Served::EndOfLine | Served::Shutdown) => ExitCode::SUCCESS.exit_process(),
         Err(fault) => fail(&fault),
     }
 }

@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use pinhole_device::{
-    BoardSlots, Kind, Options, RunningBoard, SelfTest, SlotStatus, SlotsOfKind, Which, board,
+    BoardSlots, DeviceError, ErrorCode, Kind, Options, RunningBoard, SelfTest, SlotStatus, SlotsOfKind, Which, board,
     build_firmware, kind_of,
 };
 
 use crate::failure::{Failure, Outcome};
+use crate::keys::{private_key, public_key};
 use crate::output::{json, say};
 use crate::{files, progress};
+use pinhole_signing::KEY_BYTES;
 
 /// The board, and the flash that its changes go to.
 #[derive(clap::Args)]
@@ -20,6 +22,9 @@ pub(crate) struct Target {
     /// The file in which the flash of an emulated board is kept.
     #[arg(long, value_name = "FILE")]
     flash: PathBuf,
+    /// Private key of a board that has its public one, and takes no change without it.
+    #[arg(long, value_name = "KEY")]
+    unlock: Option<PathBuf>,
     /// Show the board's log.
     #[arg(long)]
     verbose: bool,
@@ -31,6 +36,16 @@ pub(crate) struct Target {
 impl Target {
     /// Starts the board with what is in its flash, sound or not.
     pub(crate) fn start(&self) -> Outcome<RunningBoard> {
+        let seed = self.seed()?;
+        let mut running = self.start_locked()?;
+        if let Some(seed) = seed {
+            running.ask(|link| link.unlock(&seed))?;
+        }
+        Ok(running)
+    }
+
+    /// As [`Target::start`], without showing the board a key.
+    fn start_locked(&self) -> Outcome<RunningBoard> {
         let spec = board(&self.board)?;
         let firmware = build_firmware(spec)?;
         let options = Options {
@@ -39,6 +54,11 @@ impl Target {
             ..Options::default()
         };
         Ok(RunningBoard::start(spec, &firmware, None, None, &options)?)
+    }
+
+    /// The private key, where one was named.
+    fn seed(&self) -> Outcome<Option<[u8; KEY_BYTES]>> {
+        self.unlock.as_deref().map(private_key).transpose()
     }
 
     /// Says that something is done.
@@ -133,6 +153,16 @@ pub(super) struct Threshold {
     target: Target,
 }
 
+/// `pinhole board provision`.
+#[derive(clap::Args)]
+pub(super) struct Provision {
+    /// The public key, see pinhole keygen.
+    #[arg(long, value_name = "PUB")]
+    key: PathBuf,
+    #[command(flatten)]
+    target: Target,
+}
+
 /// A file for a slot of the board.
 pub(crate) struct Image {
     kind: Kind,
@@ -199,6 +229,54 @@ pub(super) fn run_upload(args: &Upload) -> Outcome {
         "in use: model in slot {}, class bank in slot {}",
         running(&slots.model),
         running(&slots.bank)
+    ))
+}
+
+pub(super) fn run_provision(args: &Provision) -> Outcome {
+    let key = public_key(&args.key)?;
+    let old = args.target.seed()?;
+    let mut board = args.target.start_locked()?;
+    let id = files::hex(&key.id());
+    match old {
+        Some(old) => {
+            board.ask(|link| link.replace_key(&old, &key))?;
+            args.target.done(format_args!("the board has the key {id} in the place of the old one"))
+        }
+        None => {
+            board.ask(|link| link.provision(&key)).map_err(provision_refused)?;
+            args.target.done(format_args!(
+                "the board has the key {id}: changes need --unlock with its private key"
+            ))
+        }
+    }
+}
+
+/// What a board runs has to be signed already, or it would run nothing.
+fn provision_refused(error: DeviceError) -> Failure {
+    match &error {
+        DeviceError::Refused {
+            code: ErrorCode::Storage,
+            ..
+        } => Failure::new(&error).help(
+            "sign model and class bank with the private key and put them there first: pinhole sign, then pinhole flash --key PUB",
+        ),
+        DeviceError::Refused {
+            code: ErrorCode::Locked,
+            ..
+        } => Failure::new(&error)
+            .help("the board has a key already; name its private key, which hands over to this one: --unlock KEY"),
+        _ => error.into(),
+    }
+}
+
+pub(super) fn run_reboot(target: &Target) -> Outcome {
+    let mut board = target.start()?;
+    board.ask(|link| link.reboot())?;
+    // The first answer of the new start.
+    let numbers = board.ask(|link| link.statistics())?;
+    target.done(format_args!(
+        "the board started again and answers: {} classes",
+        numbers.classes
     ))
 }
 
@@ -362,21 +440,40 @@ pub(super) fn run_slots(target: &Target) -> Outcome {
 
 /// What came of a self-test.
 #[derive(serde::Serialize)]
-struct Tested {
+pub(crate) struct Tested {
     passed: Option<bool>,
     bytes: u32,
 }
 
+impl Tested {
+    pub(crate) fn of(result: &SelfTest) -> Self {
+        let (passed, bytes) = match *result {
+            SelfTest::NoGolden => (None, 0),
+            SelfTest::Passed { bytes } => (Some(true), bytes),
+            SelfTest::Failed { .. } => (Some(false), 0),
+        };
+        Self { passed, bytes }
+    }
+}
+
 pub(super) fn run_self_test(target: &Target) -> Outcome {
     let result = target.start()?.ask(|link| link.self_test())?;
-    let (passed, bytes) = match result {
-        SelfTest::NoGolden => (None, 0),
-        SelfTest::Passed { bytes } => (Some(true), bytes),
-        SelfTest::Failed { .. } => (Some(false), 0),
-    };
+    let tested = Tested::of(&result);
     if target.json {
-        json(&Tested { passed, bytes })?;
+        json(&tested)?;
     }
+    let said = tested_or_failed(&result)?;
+    if !target.json {
+        say!("{said}");
+    }
+    Ok(())
+}
+
+/// What came of a self-test, in words.
+///
+/// # Errors
+/// A check that failed, when the embedding differs.
+pub(crate) fn tested_or_failed(result: &SelfTest) -> Outcome<String> {
     match result {
         SelfTest::Failed {
             at,
@@ -386,15 +483,12 @@ pub(super) fn run_self_test(target: &Target) -> Outcome {
             "self-test: byte {at} of the embedding is {found}, expected {expected}"
         ))
         .help("upload the model again: pinhole board upload MODEL --flash FLASH")),
-        _ if target.json => Ok(()),
-        SelfTest::Passed { bytes } => {
-            say!("self-test passed: {bytes} bytes of the embedding are equal");
-            Ok(())
-        }
-        SelfTest::NoGolden => {
-            say!("model and class bank are sound; the model has no golden embedding to compute");
-            Ok(())
-        }
+        SelfTest::Passed { bytes } => Ok(format!(
+            "self-test passed: {bytes} bytes of the embedding are equal"
+        )),
+        SelfTest::NoGolden => Ok(
+            "model and class bank are sound; the model has no golden embedding to compute".into(),
+        ),
     }
 }
 
