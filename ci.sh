@@ -81,7 +81,7 @@ part_aarch64() {
 # The embeddings of photographs on the emulated boards, bit for bit those of every kernel set of this host.
 part_qemu() {
   CI=true cargo test -p pinhole-device --test emulated --test emulated_flash -- --nocapture
-  cargo test --release -p pinhole-tests --test board_equals_host --test board_learns --test cortex_m_kernels -- --ignored --nocapture
+  cargo test --release -p pinhole-tests --test board_equals_host --test board_learns --test board_keys --test cortex_m_kernels -- --ignored --nocapture
   cargo test --release -p pinhole-tests --test vit_on_every_set --test nano -- --ignored --nocapture cortex_m
 }
 

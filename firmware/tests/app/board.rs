@@ -73,9 +73,12 @@ impl Write for Line {
 }
 
 pub(crate) fn frame(request: &Request<'_>) -> Vec<u8> {
-    let mut room = [0; MAX_BODY_BYTES];
+    frame_of(5, body(request, &mut [0; MAX_BODY_BYTES]).unwrap())
+}
+
+pub(crate) fn frame_of(sequence: u8, body: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
-    encode::<()>(5, body(request, &mut room).unwrap(), |part| {
+    encode::<()>(sequence, body, |part| {
         frame.extend_from_slice(part);
         Ok(())
     })
@@ -195,10 +198,16 @@ impl Board {
 }
 
 /// Serves a line: why that ended, the flash, and the bodies of all answers.
-pub(crate) fn served(
+pub(crate) fn served(app: App<'_, Flash>, incoming: Vec<u8>) -> ((Served, Flash), Vec<Vec<u8>>) {
+    let (ended, numbered) = served_numbered(app, incoming);
+    (ended, numbered.into_iter().map(|(_, body)| body).collect())
+}
+
+/// As [`served`], each body behind its sequence number.
+pub(crate) fn served_numbered(
     mut app: App<'_, Flash>,
     incoming: Vec<u8>,
-) -> ((Served, Flash), Vec<Vec<u8>>) {
+) -> ((Served, Flash), Vec<(u8, Vec<u8>)>) {
     let mut line = Line {
         incoming,
         read: 0,
@@ -213,7 +222,7 @@ pub(crate) fn served(
         let (taken, status) = decoder.take(rest);
         rest = &rest[taken..];
         assert_eq!(status, Status::Complete);
-        bodies.push(decoder.body().to_vec());
+        bodies.push((decoder.sequence(), decoder.body().to_vec()));
     }
     ((served, flash), bodies)
 }

@@ -188,6 +188,11 @@ pub fn boards() -> &'static [BoardSpec] {
     &[QEMU_AN547, QEMU_AN500, QEMU_AN386]
 }
 
+/// Those that this machine runs under an emulator.
+pub fn emulated_boards() -> impl Iterator<Item = &'static BoardSpec> {
+    boards().iter().filter(|board| board.is_emulated())
+}
+
 /// The one of `names` that takes the fewest edits to become `found`: what a slip was meant to be.
 pub fn nearest<'a>(found: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let names = names.into_iter();
@@ -213,6 +218,12 @@ pub fn board(name: &str) -> Result<&'static BoardSpec, DeviceError> {
 /// # Errors
 /// The first thing that is missing.
 pub fn available(board: &BoardSpec) -> Result<(), Missing> {
+    if !board.is_emulated() {
+        return Err(Missing {
+            what: format!("an emulator of {}", board.name),
+            get: format!("pinhole flash --board {} --image OUT.hex makes an image for it", board.name),
+        });
+    }
     emulator_available(board)?;
     target_installed(board.target)
 }

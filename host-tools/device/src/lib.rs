@@ -34,7 +34,7 @@ mod manage;
 mod running;
 
 pub use board::{
-    BoardSpec, Flashing, Missing, Programmer, available, board, boards, nearest,
+    BoardSpec, Flashing, Missing, Programmer, available, board, boards, emulated_boards, nearest,
 };
 pub use cpu::{Counted, Cpu, Instructions, count, counter_available, cpu, cpus};
 pub use embedding::{

@@ -3,7 +3,7 @@
 //! Only models of integers get one: floats agree between kernel sets within tolerances and not in every bit.
 
 use pinhole_runtime::interpreter::{AlignedBytes, InputError, Interpreter};
-use pinhole_runtime::kernel::{self, Kernels, Scalar};
+use pinhole_runtime::kernel;
 use pinhole_runtime::model::format::{ALIGN_BYTES, DType, Header, Section};
 use pinhole_runtime::model::{GOLDEN_GENERATED, GOLDEN_STORED, GoldenInput, LoadError, Model};
 use zerocopy::IntoBytes;
@@ -124,11 +124,7 @@ fn check(model: &Model<'_>) -> Result<usize, GoldenFault> {
 
 /// By the fastest kernel set that reads the file's layout; all have the same bits.
 fn outputs(model: &Model<'_>, input: &GoldenInput<'_>) -> Result<Vec<u8>, InputError> {
-    let fastest = kernel::detect();
-    let kernels: &dyn Kernels = match fastest.reads(model.weight_layout()) {
-        true => fastest,
-        false => &Scalar,
-    };
+    let kernels = kernel::detect_for(model.weight_layout());
     let mut arena = AlignedBytes::zeroed(model.arena_bytes());
     let mut interpreter = Interpreter::new(model, &mut arena, kernels)?;
     let mut bytes = input.bytes();

@@ -32,8 +32,8 @@ Examples:
   pinhole board slots --board qemu-an500 --flash board.bin
   pinhole board provision --key board.key.pub --flash board.bin
 
-pinhole flash puts a model and a class bank into a new flash, pinhole classes changes the classes that a
-board knows.")]
+pinhole flash puts a model and a class bank into a new flash, pinhole classes
+changes the classes that a board knows.")]
 pub(crate) struct Args {
     #[command(subcommand)]
     action: Action,

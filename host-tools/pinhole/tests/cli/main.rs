@@ -8,6 +8,7 @@ mod clip;
 mod diff;
 mod eval;
 mod export;
+mod flash;
 #[cfg(feature = "train")]
 mod fit;
 mod foreign;
