@@ -11,8 +11,8 @@ use pinhole_runtime::model::format::{
 };
 use pinhole_runtime::model::op::OpKind;
 use pinhole_runtime::model::{
-    GOLDEN_GENERATED, GOLDEN_STORED, GoldenInput, HeaderField, LoadError, Model, OpFault, SectionFault,
-    SectionName, ValueFault,
+    GOLDEN_GENERATED, GOLDEN_STORED, GoldenInput, HeaderField, LoadError, Model, OpFault,
+    SectionFault, SectionName, ValueFault,
 };
 use std::mem::offset_of;
 use zerocopy::{FromBytes, IntoBytes};
@@ -557,7 +557,10 @@ fn a_generated_self_check_has_a_seed_and_the_bytes_of_the_outputs() {
         seed: 513,
         bytes: input,
     };
-    assert_eq!((golden.input, golden.output), (generated, &vec![9; output][..]));
+    assert_eq!(
+        (golden.input, golden.output),
+        (generated, &vec![9; output][..])
+    );
     assert_eq!(golden.input.bytes().count(), input);
     // The same bytes read as a stored input have the wrong length.
     let refused = |file: &Aligned| Model::load(file).unwrap_err();

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use pinhole_device::{
-    BoardSpec, EmulatedBoard, Options, RgbRows, available, emulated_boards, build_firmware, cpu,
+    BoardSpec, EmulatedBoard, Options, RgbRows, available, build_firmware, cpu, emulated_boards,
     layer_fingerprint, layer_fingerprints,
 };
 use pinhole_runtime::interpreter::Observer;

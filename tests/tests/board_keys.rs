@@ -60,7 +60,12 @@ fn a_board_with_a_key_is_changed_by_its_holder_alone() {
     let mut run = 0;
     for spec in emulated_boards() {
         if let Err(missing) = available(spec) {
-            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{} is missing", missing.what);
+            assert_ne!(
+                std::env::var("CI").as_deref(),
+                Ok("true"),
+                "{} is missing",
+                missing.what
+            );
             eprintln!("SKIPPED {}: {} is missing", spec.name, missing.what);
             continue;
         }
@@ -76,12 +81,18 @@ fn a_board_with_a_key_is_changed_by_its_holder_alone() {
         assert_eq!(kept.bytes, spec.flash_bytes as usize);
         let mut board = subject.start();
         // Nobody writes the file under a board that runs on it.
-        assert!(matches!(files.write(&subject.flash), Err(DeviceError::InUse { .. })));
+        assert!(matches!(
+            files.write(&subject.flash),
+            Err(DeviceError::InUse { .. })
+        ));
         board.ask(provision_and_lock).expect("it takes the key");
         drop(board);
         strangers_write_nothing(&subject);
         the_holder_may(&subject);
-        println!("{}: a key of its own, a stranger, a reboot, a new key", spec.name);
+        println!(
+            "{}: a key of its own, a stranger, a reboot, a new key",
+            spec.name
+        );
         run += 1;
     }
     assert!(run > 0 || std::env::var("CI").is_err(), "no board ran");
@@ -93,7 +104,10 @@ fn provision_and_lock<S: std::io::Read + std::io::Write>(
     assert_eq!(link.self_test()?, SelfTest::Passed { bytes: DIM });
     assert_eq!(code(link.unlock(&SEED)), ErrorCode::Key);
     link.set_threshold(Some(1.0))?;
-    assert_eq!(code(link.provision(&public_key(&NEW_SEED))), ErrorCode::Storage);
+    assert_eq!(
+        code(link.provision(&public_key(&NEW_SEED))),
+        ErrorCode::Storage
+    );
     link.provision(&public_key(&SEED))?;
     assert!(link.statistics()?.has_key);
     Ok(())
@@ -105,7 +119,10 @@ fn strangers_write_nothing(subject: &Subject) {
     let asked = board.ask(|link| {
         assert_eq!(code(link.set_threshold(Some(2.0))), ErrorCode::Locked);
         assert_eq!(code(link.remove_class("cat")), ErrorCode::Locked);
-        assert_eq!(code(link.provision(&public_key(&NEW_SEED))), ErrorCode::Locked);
+        assert_eq!(
+            code(link.provision(&public_key(&NEW_SEED))),
+            ErrorCode::Locked
+        );
         assert_eq!(code(link.unlock(&NEW_SEED)), ErrorCode::Key);
         assert_eq!(code(link.set_threshold(Some(2.0))), ErrorCode::Locked);
         link.hello()

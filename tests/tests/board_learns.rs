@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use image::RgbImage;
 use pinhole_device::{
     BoardResult, BoardSpec, DeviceError, EmulatedBoard, Kind, Options, RgbRows, SelfTest,
-    SlotStatus, Which, available, emulated_boards, build_firmware,
+    SlotStatus, Which, available, build_firmware, emulated_boards,
 };
 use pinhole_runtime::bank::{ClassBank, quantise_embedding};
 use pinhole_runtime::interpreter::{AlignedBytes, Interpreter};

@@ -1,12 +1,12 @@
 //! The default model packed for every CPU: the same embedding bits, and a clear refusal where a kernel set cannot read it.
 
+use pinhole_device::{DeviceError, Files, board};
 use pinhole_runtime::interpreter::{AlignedBytes, Interpreter};
 use pinhole_runtime::kernel;
 use pinhole_runtime::kernel::packing::WeightLayout;
 use pinhole_runtime::model::format::{DataRef, Header, OpRecord, Section};
 use pinhole_runtime::model::op::OpKind;
 use pinhole_runtime::model::{GOLDEN_STORED, Model, checksum};
-use pinhole_device::{DeviceError, Files, board};
 use pinhole_tests::{embed, file, photographs, root};
 use zerocopy::{FromBytes, IntoBytes};
 

@@ -14,7 +14,8 @@ pub mod message;
 
 pub use frame::{Decoder, FIRST_SEQUENCE, FrameFault, NO_SEQUENCE, Status, encode};
 pub use manage::{
-    Challenge, Classes, Kind, NewClass, SelfTest, SlotPair, SlotStatus, Slots, Statistics, Upload, Which,
+    Challenge, Classes, Kind, NewClass, SelfTest, SlotPair, SlotStatus, Slots, Statistics, Upload,
+    Which,
 };
 pub use message::{
     Begin, BoundedText, Classified, ErrorCode, Failure, Info, MessageFault, PixelLayout, Reply,

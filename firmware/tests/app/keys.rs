@@ -75,7 +75,10 @@ fn a_board_gets_its_first_key_when_what_it_runs_is_signed_by_it() {
     assert_eq!(code, ErrorCode::Storage);
     assert!(text.contains("not signed"), "{text}");
     let mut board = signed_board(false);
-    assert_eq!(codes(&mut board, provision(&OTHER_SEED)), [Some(ErrorCode::Storage)]);
+    assert_eq!(
+        codes(&mut board, provision(&OTHER_SEED)),
+        [Some(ErrorCode::Storage)]
+    );
     let key = [0; KEY_BYTES];
     let weak = frame(&Request::Provision { key });
     assert_eq!(codes(&mut board, weak), [Some(ErrorCode::Key)]);
@@ -207,7 +210,10 @@ fn an_old_answer_opens_nothing() {
     );
     // On a line that is open: it closes.
     let incoming = [unlock(&SEED, 1, 3), recorded, threshold(2.0)];
-    assert_eq!(codes(&mut board, incoming.concat()), [None, None, key, locked]);
+    assert_eq!(
+        codes(&mut board, incoming.concat()),
+        [None, None, key, locked]
+    );
     assert!(flash(&board) == before, "nothing was written");
 }
 

@@ -230,15 +230,25 @@ fn noise_costs_no_good_frame_after_it() {
         // As a host sends it: the zero ends the noise.
         incoming.push(0);
         let mut room = [0; MAX_BODY_BYTES];
-        incoming.extend(frame_of(sequence, body(&Request::Hello, &mut room).unwrap()));
+        incoming.extend(frame_of(
+            sequence,
+            body(&Request::Hello, &mut room).unwrap(),
+        ));
         sent.push(sequence);
     }
     let (_, answers) = crate::board::served_numbered(board.app(), incoming);
     let (good, damaged): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.0 != 0);
     let answered: Vec<u8> = good.iter().map(|answer| answer.0).collect();
     assert_eq!(answered, sent);
-    assert!(good.iter().all(|answer| matches!(reply(&answer.1), Reply::Info(_))));
-    assert!(damaged.iter().all(|answer| failed(&answer.1).0 == ErrorCode::Damaged));
+    assert!(
+        good.iter()
+            .all(|answer| matches!(reply(&answer.1), Reply::Info(_)))
+    );
+    assert!(
+        damaged
+            .iter()
+            .all(|answer| failed(&answer.1).0 == ErrorCode::Damaged)
+    );
     println!(
         "{noise} bytes of noise made {} damaged frames; {} good ones, all answered",
         damaged.len(),

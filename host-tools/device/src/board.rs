@@ -109,7 +109,9 @@ impl BoardSpec {
                 ways
             }
             Programmer::Drive { label } => {
-                vec![format!("hold BOOTSEL, plug the board in, cp {image} /media/$USER/{label}/")]
+                vec![format!(
+                    "hold BOOTSEL, plug the board in, cp {image} /media/$USER/{label}/"
+                )]
             }
         }
     }
@@ -221,7 +223,10 @@ pub fn available(board: &BoardSpec) -> Result<(), Missing> {
     if !board.is_emulated() {
         return Err(Missing {
             what: format!("an emulator of {}", board.name),
-            get: format!("pinhole flash --board {} --image OUT.hex makes an image for it", board.name),
+            get: format!(
+                "pinhole flash --board {} --image OUT.hex makes an image for it",
+                board.name
+            ),
         });
     }
     emulator_available(board)?;
@@ -288,7 +293,9 @@ mod tests {
 
     /// The address of a region of a linker script.
     fn origin(script: &str, name: &str) -> u32 {
-        let (_, address) = line_of(script, name).split_once("ORIGIN = 0x").expect("an origin");
+        let (_, address) = line_of(script, name)
+            .split_once("ORIGIN = 0x")
+            .expect("an origin");
         let digits = address.split(',').next().expect("digits");
         u32::from_str_radix(digits, 16).expect("a number")
     }
@@ -321,7 +328,11 @@ mod tests {
             let said = [board.flash_bytes, board.ram_bytes, board.arena_bytes];
             assert_eq!(said, found, "{}", board.name);
             let flashing = board.flashing;
-            let found = [origin(&script, "FLASH"), bytes("FLASH"), origin(&script, "NOR")];
+            let found = [
+                origin(&script, "FLASH"),
+                bytes("FLASH"),
+                origin(&script, "NOR"),
+            ];
             let said = [
                 flashing.program_address,
                 flashing.program_bytes,

@@ -41,7 +41,10 @@ impl fmt::Display for ElfFault {
             }
             Self::Cut => f.write_str("found a file that is cut, expected all of its segments"),
             Self::TooMany { found } => {
-                write!(f, "found {found} segments, expected at most {MOST_SEGMENTS}")
+                write!(
+                    f,
+                    "found {found} segments, expected at most {MOST_SEGMENTS}"
+                )
             }
             Self::Empty => f.write_str("found no bytes to load, expected a program"),
         }
@@ -126,7 +129,12 @@ mod tests {
 
     #[test]
     fn what_is_loaded_goes_to_its_physical_address() {
-        let file = file(&[(1, 0x1000, b"vectors"), (4, 0x99, b"note"), (1, 0x1010, b"data"), (1, 0x3000, b"")]);
+        let file = file(&[
+            (1, 0x1000, b"vectors"),
+            (4, 0x99, b"note"),
+            (1, 0x1010, b"data"),
+            (1, 0x3000, b""),
+        ]);
         let segment = |address, bytes: &[u8]| Segment {
             address,
             bytes: bytes.to_vec(),

@@ -131,7 +131,9 @@ impl FlashImage {
                         "{} and {} overlap at {:#010x}",
                         pair[0].name, pair[1].name, pair[1].address
                     ),
-                    help: "the program is larger than its part of the flash: build it with --release".into(),
+                    help:
+                        "the program is larger than its part of the flash: build it with --release"
+                            .into(),
                 });
             }
         }

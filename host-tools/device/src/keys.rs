@@ -43,7 +43,8 @@ impl<S: Read + Write> Link<S> {
         self.ask("provision", &request, received).map(drop)
     }
 
-    /// Has the board start again. It answers before it does.
+    /// Has the board start again. It answers before it does. An emulated one reads its flash file again, and needs one that is
+    /// not temporary.
     ///
     /// # Errors
     /// When it does not answer.

@@ -7,8 +7,8 @@ mod common;
 
 use common::{Aligned, Random, samples};
 use pinhole_device::{
-    BoardResult, BoardSpec, DeviceError, EmulatedBoard, Options, RgbRows, available, emulated_boards,
-    build_firmware,
+    BoardResult, BoardSpec, DeviceError, EmulatedBoard, Options, RgbRows, available,
+    build_firmware, emulated_boards,
 };
 use pinhole_runtime::bank::{BankSpec, ClassBank, ClassSpec};
 use pinhole_runtime::interpreter::Interpreter;

@@ -52,7 +52,13 @@ pub fn without_golden(file: &[u8]) -> Result<Vec<u8>, GoldenFault> {
     let mut bytes = file[..header.file_bytes.get() as usize].to_vec();
     if golden.bytes.get() > 0 {
         // It is the last section: signatures follow the file.
-        let before = [header.values, header.ops, header.data, header.vocabulary, header.names];
+        let before = [
+            header.values,
+            header.ops,
+            header.data,
+            header.vocabulary,
+            header.names,
+        ];
         let ends = before.map(|section| section.offset.get() + section.bytes.get());
         bytes.truncate(ends.into_iter().max().unwrap_or(0) as usize);
     }
@@ -130,7 +136,9 @@ fn outputs(model: &Model<'_>, input: &GoldenInput<'_>) -> Result<Vec<u8>, InputE
     let mut bytes = input.bytes();
     for index in 0..model.inputs().len() {
         let room = interpreter.input_bytes_mut(index)?;
-        room.iter_mut().zip(&mut bytes).for_each(|(to, from)| *to = from);
+        room.iter_mut()
+            .zip(&mut bytes)
+            .for_each(|(to, from)| *to = from);
     }
     interpreter.run();
     let mut all = Vec::new();

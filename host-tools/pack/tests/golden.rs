@@ -37,7 +37,9 @@ fn passes(model: &Model<'_>) -> bool {
 fn the_committed_models_carry_the_golden_embedding_that_pack_writes() {
     for name in ["lite0", "nano"] {
         let file = model(name);
-        assert!(passes(&Model::load(&AlignedBytes::from_slice(&file)).expect("sound")));
+        assert!(passes(
+            &Model::load(&AlignedBytes::from_slice(&file)).expect("sound")
+        ));
         let plain = without_golden(&file).expect("sound");
         assert_eq!(with_golden(&plain, None).expect("integers"), file, "{name}");
         // Nothing but the section and the header says that it is there.
@@ -77,15 +79,22 @@ fn a_generated_input_finds_as_many_flipped_bits_as_a_picture() {
         .collect();
     let both = [
         ("generated", with_golden(&file, None).expect("integers")),
-        ("a picture", with_golden(&file, Some(&picture)).expect("integers")),
+        (
+            "a picture",
+            with_golden(&file, Some(&picture)).expect("integers"),
+        ),
     ];
     let found = both.map(|(what, file)| {
-        let header = *Model::load(&AlignedBytes::from_slice(&file)).expect("sound").header();
+        let header = *Model::load(&AlignedBytes::from_slice(&file))
+            .expect("sound")
+            .header();
         let data = header.data.offset.get() as usize;
         let mut state = 7_u64;
         let (mut loaded, mut found) = (0, 0);
         while loaded < FLIPS {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             let place = data + (state >> 33) as usize % header.data.bytes.get() as usize;
             let mut file = AlignedBytes::from_slice(&file);
             file[place] ^= 1 << (state >> 30 & 7);
@@ -101,5 +110,8 @@ fn a_generated_input_finds_as_many_flipped_bits_as_a_picture() {
         println!("{what}: {found} of {FLIPS} flipped bits found");
         found
     });
-    assert!(found[0] * 20 >= FLIPS * 19 && found[0] + FLIPS / 20 >= found[1], "{found:?}");
+    assert!(
+        found[0] * 20 >= FLIPS * 19 && found[0] + FLIPS / 20 >= found[1],
+        "{found:?}"
+    );
 }

@@ -46,7 +46,10 @@ pub(crate) fn case(seed: u64, counts: &mut Counts) {
         assert!(matches!(reply(body), Reply::Statistics(_)));
     }
     if key && !shown {
-        assert!(before.is_some_and(|before| before[..] == flash.bytes[..]), "a stranger wrote");
+        assert!(
+            before.is_some_and(|before| before[..] == flash.bytes[..]),
+            "a stranger wrote"
+        );
     }
     // What is left starts again.
     board.flash = Some(flash);
@@ -66,5 +69,8 @@ fn provision(board: &mut Board) {
 
 fn whole(sequence: u8, request: &Request<'_>) -> Vec<u8> {
     let mut room = [0; MAX_BODY_BYTES];
-    frame_of(sequence, body(request, &mut room).expect("a request that fits"))
+    frame_of(
+        sequence,
+        body(request, &mut room).expect("a request that fits"),
+    )
 }

@@ -45,7 +45,11 @@ impl Chips {
         images.push(keyed.into_flash().bytes.to_vec());
         let mut other = start(&flash).expect("a layout");
         upload(&mut other, Kind::Model, &model(OTHER_SPACE, 200));
-        upload(&mut other, Kind::Bank, &bank(OTHER_SPACE, &["fox"], 1, 128, 2));
+        upload(
+            &mut other,
+            Kind::Bank,
+            &bank(OTHER_SPACE, &["fox"], 1, 128, 2),
+        );
         images.push(other.into_flash().bytes.to_vec());
         let mut open_upload = start(&flash).expect("a layout");
         open_upload.begin_upload(Kind::Bank, 900, 5).expect("room");
@@ -136,7 +140,13 @@ impl Chips {
 
 /// Everything that a device says of itself.
 fn told(device: &Subject) -> (Seen, Vec<String>) {
-    let of = |kind: Kind| format!("{:?} {:?}", device.slots(kind), device.fallback(kind).is_some());
+    let of = |kind: Kind| {
+        format!(
+            "{:?} {:?}",
+            device.slots(kind),
+            device.fallback(kind).is_some()
+        )
+    };
     let statistics = device.statistics();
     let numbers = (
         statistics.classes,
@@ -178,7 +188,11 @@ fn consistent(device: &Subject) {
         assert!(slots.running.is_none_or(|slot| slot < 2));
         assert!(found.is_some() || device.fallback(kind).is_none());
     }
-    assert!(device.threshold().is_none_or(|threshold| !threshold.is_nan()));
+    assert!(
+        device
+            .threshold()
+            .is_none_or(|threshold| !threshold.is_nan())
+    );
     if let Some((upload, received)) = device.upload() {
         assert!(received <= upload.total_bytes && upload.slot < 2);
     }

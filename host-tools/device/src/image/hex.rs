@@ -42,7 +42,9 @@ fn record(text: &mut String, address: u16, kind: u8, data: &[u8]) {
     let [high, low] = address.to_be_bytes();
     let head = [data.len() as u8, high, low, kind];
     let bytes = head.iter().chain(data);
-    let sum = bytes.clone().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+    let sum = bytes
+        .clone()
+        .fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
     text.push(':');
     for byte in bytes.chain(&[sum.wrapping_neg()]) {
         // Text takes what is written into it.

@@ -12,7 +12,9 @@ fn image(sections: &[(&'static str, u32, usize)]) -> FlashImage {
     let section = |(name, address, len): &(&'static str, u32, usize)| Section {
         name,
         address: *address,
-        bytes: (0..*len).map(|i| (i * 7 + i / 251 + name.len()) as u8).collect(),
+        bytes: (0..*len)
+            .map(|i| (i * 7 + i / 251 + name.len()) as u8)
+            .collect(),
     };
     FlashImage {
         board: "test",
@@ -89,7 +91,10 @@ fn read_uf2(file: &[u8], family: u32) -> Memory {
         let word = |at: usize| u32::from_le_bytes(block[at..at + 4].try_into().expect("four"));
         assert_eq!((&block[..4], word(4)), (&b"UF2\n"[..], 0x9e5d_5157));
         assert_eq!((word(8), word(28)), (0x2000, family));
-        assert_eq!((word(16), word(20), word(24)), (256, index as u32, count as u32));
+        assert_eq!(
+            (word(16), word(20), word(24)),
+            (256, index as u32, count as u32)
+        );
         assert_eq!(word(508), 0x0ab1_6f30);
         assert!(block[32 + 256..508].iter().all(|byte| *byte == 0));
         assert_eq!(word(12) % 256, 0);
@@ -109,7 +114,10 @@ fn intel_hex_holds_every_byte_at_its_address_and_no_other() {
     // Byte for byte, a small one: the example of the specification has records like these.
     let small = image_of(0x0801_fffe, &[1, 2, 3]);
     let text = ":020000040801F1\n:02FFFE000102FE\n:020000040802F0\n:0100000003FC\n:00000001FF\n";
-    assert_eq!(small.encode(ImageFormat::Hex).expect("a file"), text.as_bytes());
+    assert_eq!(
+        small.encode(ImageFormat::Hex).expect("a file"),
+        text.as_bytes()
+    );
 }
 
 fn image_of(address: u32, bytes: &[u8]) -> FlashImage {
@@ -124,7 +132,11 @@ fn uf2_holds_every_byte_and_blank_pages_around_them() {
     let file = image.encode(ImageFormat::Uf2).expect("a file");
     let (found, expected) = (read_uf2(&file, RP2350), expected(&image));
     for (address, byte) in &found {
-        assert_eq!(*byte, *expected.get(address).unwrap_or(&0xff), "{address:#x}");
+        assert_eq!(
+            *byte,
+            *expected.get(address).unwrap_or(&0xff),
+            "{address:#x}"
+        );
     }
     assert!(expected.keys().all(|address| found.contains_key(address)));
     let without = FlashImage {
@@ -158,8 +170,10 @@ fn sections_of_a_board_lie_in_order_and_blank_what_is_behind_them() {
         address: 0x40,
         bytes: vec![1; 10],
     }];
-    let files: [(&'static str, Range<u32>, &[u8]); 2] =
-        [("model", model.clone(), &[2; 5000]), ("class bank", bank.clone(), &[3; 4096])];
+    let files: [(&'static str, Range<u32>, &[u8]); 2] = [
+        ("model", model.clone(), &[2; 5000]),
+        ("class bank", bank.clone(), &[3; 4096]),
+    ];
     let image = FlashImage::new(board, program, &files).expect("an image");
     let found: Vec<_> = image
         .sections()

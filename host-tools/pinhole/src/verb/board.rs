@@ -1,5 +1,7 @@
-//! `pinhole board`: the same classification on a board, and what the board holds ([`manage`]).
+//! `pinhole board`: the same classification on a board, what the board holds ([`manage`]), and who may change it
+//! ([`keys`]).
 
+mod keys;
 mod manage;
 
 pub(crate) use manage::{Image, Target, Tested, tested_or_failed};
@@ -106,7 +108,7 @@ Examples:
 What the board runs has to be signed by its first key. From then on it takes
 files that the key signed, and changes from whoever answers a challenge with
 the private key: --unlock.")]
-    Provision(manage::Provision),
+    Provision(keys::Provision),
     /// Have a board start again, and wait until it answers.
     #[command(after_help = "Example:\n  pinhole board reboot --flash board.bin")]
     Reboot(Target),
@@ -166,8 +168,8 @@ pub(crate) fn run(args: Args) -> Outcome {
         Action::Upload(args) => manage::run_upload(&args),
         Action::Activate(args) => manage::run_activate(&args),
         Action::Threshold(args) => manage::run_threshold(&args),
-        Action::Provision(args) => manage::run_provision(&args),
-        Action::Reboot(target) => manage::run_reboot(&target),
+        Action::Provision(args) => keys::run_provision(&args),
+        Action::Reboot(target) => keys::run_reboot(&target),
     }
 }
 

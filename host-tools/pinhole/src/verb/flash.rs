@@ -200,7 +200,13 @@ fn make_image(args: &Args, spec: &BoardSpec, path: &Path, format: ImageFormat) -
         });
     }
     say!("{}: {} bytes", path.display(), bytes.len());
-    say!("{:<12} {:>10} {:>10} {:>10}", "section", "address", "bytes", "CRC-32");
+    say!(
+        "{:<12} {:>10} {:>10} {:>10}",
+        "section",
+        "address",
+        "bytes",
+        "CRC-32"
+    );
     for row in &rows {
         say!(
             "{:<12} {:#010x} {:>10} {:>10}",

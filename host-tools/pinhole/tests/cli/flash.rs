@@ -19,16 +19,31 @@ fn a_packed_model_gets_another_golden_embedding_or_none() {
     // The picture, 96 x 96 x 3, and the embedding.
     assert_eq!(report["golden_bytes"], 96 * 96 * 3 + 256);
     assert_eq!(report["file_bytes"], bytes(&picture).len());
-    run(["pack", NANO, "--strip-names", "--out", &none])
-        .refused(&["packed model beside --strip-names", "pinhole pack GRAPH.phg"]);
+    run(["pack", NANO, "--strip-names", "--out", &none]).refused(&[
+        "packed model beside --strip-names",
+        "pinhole pack GRAPH.phg",
+    ]);
     run(["pack", GRAPH, "--golden", CAT, "--out", &none])
         .refused(&["computes in floats", "leave out --golden"]);
     let both = run(["pack", NANO, "--golden", CAT, "--no-golden", "--out", &none]);
-    assert!(both.code == Some(2) && both.stderr.contains("cannot be used with"), "{both:?}");
+    assert!(
+        both.code == Some(2) && both.stderr.contains("cannot be used with"),
+        "{both:?}"
+    );
     let key = sandbox.path("board.key");
     run(["keygen", "--out", &key]).done();
     let signed = sandbox.path("signed.phm");
-    run(["sign", NANO, "--key", &key, "--counter", "1", "--out", &signed]).done();
+    run([
+        "sign",
+        NANO,
+        "--key",
+        &key,
+        "--counter",
+        "1",
+        "--out",
+        &signed,
+    ])
+    .done();
     run(["pack", &signed, "--out", &none]).refused(&["without a signature", "pinhole sign"]);
     let floats = run(["pack", GRAPH, "--out", &none]).done();
     assert!(floats.contains("no golden embedding"), "{floats}");
@@ -55,8 +70,17 @@ fn an_image_lists_its_sections_with_addresses_and_checksums() {
     let elf = sandbox.file("program", program(0x100, b"123456789"));
     let hex = sandbox.path("out.hex");
     let args = [
-        "flash", "--board", "qemu-an500", "--model", NANO, "--bank", NANO_BANK, "--program", &elf,
-        "--image", &hex,
+        "flash",
+        "--board",
+        "qemu-an500",
+        "--model",
+        NANO,
+        "--bank",
+        NANO_BANK,
+        "--program",
+        &elf,
+        "--image",
+        &hex,
     ];
     let said = run(args.into_iter().chain(["--json"])).done();
     let made: Value = serde_json::from_str(&said).expect("JSON");
@@ -64,20 +88,32 @@ fn an_image_lists_its_sections_with_addresses_and_checksums() {
     let sections = made["sections"].as_array().expect("sections");
     let row = |at: usize| {
         let section = &sections[at];
-        (section["section"].as_str().expect("a name"), section["address"].as_u64().expect("a number"))
+        (
+            section["section"].as_str().expect("a name"),
+            section["address"].as_u64().expect("a number"),
+        )
     };
     assert_eq!(row(0), ("program", 0x100));
     // The check value of CRC-32/ISO-HDLC.
     assert_eq!(sections[0]["crc32"], "cbf43926");
     assert_eq!(row(1), ("journal", 0x6000_0000));
     assert_eq!(row(2), ("class bank", 0x6001_0000));
-    let models = sections.iter().filter(|section| section["section"] == "model");
+    let models = sections
+        .iter()
+        .filter(|section| section["section"] == "model");
     let lengths: Vec<_> = models.map(|section| section["bytes"].as_u64()).collect();
     assert_eq!(lengths, [Some(bytes(NANO).len() as u64)]);
     let table = run(args).done();
-    assert!(table.contains("0x60110000") && table.contains("--flash"), "{table}");
+    assert!(
+        table.contains("0x60110000") && table.contains("--flash"),
+        "{table}"
+    );
     let lines = String::from_utf8(bytes(&hex)).expect("text");
-    assert!(lines.starts_with(":09010000313233343536373839"), "{}", &lines[..40]);
+    assert!(
+        lines.starts_with(":09010000313233343536373839"),
+        "{}",
+        &lines[..40]
+    );
     assert!(lines.ends_with(":00000001FF\n"));
 }
 
@@ -88,7 +124,15 @@ fn what_a_board_would_refuse_is_refused_before_anything_is_written() {
     let out = sandbox.path("out.hex");
     let flash = |board: &str, model: &str, bank: &str, more: &[&str]| {
         let args = [
-            "flash", "--board", board, "--model", model, "--bank", bank, "--program", &elf,
+            "flash",
+            "--board",
+            board,
+            "--model",
+            model,
+            "--bank",
+            bank,
+            "--program",
+            &elf,
         ];
         run(args.iter().chain(more))
     };
@@ -106,7 +150,17 @@ fn what_a_board_would_refuse_is_refused_before_anything_is_written() {
     flash("qemu-an500", NANO, NANO_BANK, &keyed).refused(&["not signed", "pinhole sign"]);
     let [model, bank] = [(NANO, "model"), (NANO_BANK, "bank")].map(|(file, name)| {
         let signed = sandbox.path(name);
-        run(["sign", file, "--key", &key, "--counter", "1", "--out", &signed]).done();
+        run([
+            "sign",
+            file,
+            "--key",
+            &key,
+            "--counter",
+            "1",
+            "--out",
+            &signed,
+        ])
+        .done();
         signed
     });
     flash("qemu-an500", &model, NANO_BANK, &keyed).refused(&["class bank", "not signed"]);
@@ -122,13 +176,36 @@ fn what_a_board_would_refuse_is_refused_before_anything_is_written() {
     refused("out.bin", &["nearly all of them between", ".hex"]);
     let elsewhere = sandbox.file("elsewhere", program(0x0800_0000, b"program"));
     run([
-        "flash", "--board", "qemu-an500", "--model", NANO, "--bank", NANO_BANK, "--program",
-        &elsewhere, "--image", &out,
+        "flash",
+        "--board",
+        "qemu-an500",
+        "--model",
+        NANO,
+        "--bank",
+        NANO_BANK,
+        "--program",
+        &elsewhere,
+        "--image",
+        &out,
     ])
-    .refused(&["the program lies at 0x08000000", "firmware/boards/qemu-an500"]);
+    .refused(&[
+        "the program lies at 0x08000000",
+        "firmware/boards/qemu-an500",
+    ]);
     flash("qemu-an501", NANO, NANO_BANK, &to).refused(&["unknown board"]);
-    let neither = run(["flash", "--board", "qemu-an500", "--model", NANO, "--bank", NANO_BANK]);
-    assert!(neither.code == Some(2) && neither.stderr.contains("--flash"), "{neither:?}");
+    let neither = run([
+        "flash",
+        "--board",
+        "qemu-an500",
+        "--model",
+        NANO,
+        "--bank",
+        NANO_BANK,
+    ]);
+    assert!(
+        neither.code == Some(2) && neither.stderr.contains("--flash"),
+        "{neither:?}"
+    );
 }
 
 #[test]

@@ -8,9 +8,9 @@ mod clip;
 mod diff;
 mod eval;
 mod export;
-mod flash;
 #[cfg(feature = "train")]
 mod fit;
+mod flash;
 mod foreign;
 mod golden;
 #[cfg(feature = "hub")]

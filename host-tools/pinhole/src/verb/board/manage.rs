@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use pinhole_device::{
-    BoardSlots, DeviceError, ErrorCode, Kind, Options, RunningBoard, SelfTest, SlotStatus, SlotsOfKind, Which, board,
+    BoardSlots, Kind, Options, RunningBoard, SelfTest, SlotStatus, SlotsOfKind, Which, board,
     build_firmware, kind_of,
 };
+use pinhole_signing::KEY_BYTES;
 
 use crate::failure::{Failure, Outcome};
-use crate::keys::{private_key, public_key};
+use crate::keys::private_key;
 use crate::output::{json, say};
 use crate::{files, progress};
-use pinhole_signing::KEY_BYTES;
 
 /// The board, and the flash that its changes go to.
 #[derive(clap::Args)]
@@ -45,7 +45,7 @@ impl Target {
     }
 
     /// As [`Target::start`], without showing the board a key.
-    fn start_locked(&self) -> Outcome<RunningBoard> {
+    pub(super) fn start_locked(&self) -> Outcome<RunningBoard> {
         let spec = board(&self.board)?;
         let firmware = build_firmware(spec)?;
         let options = Options {
@@ -57,7 +57,7 @@ impl Target {
     }
 
     /// The private key, where one was named.
-    fn seed(&self) -> Outcome<Option<[u8; KEY_BYTES]>> {
+    pub(super) fn seed(&self) -> Outcome<Option<[u8; KEY_BYTES]>> {
         self.unlock.as_deref().map(private_key).transpose()
     }
 
@@ -153,16 +153,6 @@ pub(super) struct Threshold {
     target: Target,
 }
 
-/// `pinhole board provision`.
-#[derive(clap::Args)]
-pub(super) struct Provision {
-    /// The public key, see pinhole keygen.
-    #[arg(long, value_name = "PUB")]
-    key: PathBuf,
-    #[command(flatten)]
-    target: Target,
-}
-
 /// A file for a slot of the board.
 pub(crate) struct Image {
     kind: Kind,
@@ -229,54 +219,6 @@ pub(super) fn run_upload(args: &Upload) -> Outcome {
         "in use: model in slot {}, class bank in slot {}",
         running(&slots.model),
         running(&slots.bank)
-    ))
-}
-
-pub(super) fn run_provision(args: &Provision) -> Outcome {
-    let key = public_key(&args.key)?;
-    let old = args.target.seed()?;
-    let mut board = args.target.start_locked()?;
-    let id = files::hex(&key.id());
-    match old {
-        Some(old) => {
-            board.ask(|link| link.replace_key(&old, &key))?;
-            args.target.done(format_args!("the board has the key {id} in the place of the old one"))
-        }
-        None => {
-            board.ask(|link| link.provision(&key)).map_err(provision_refused)?;
-            args.target.done(format_args!(
-                "the board has the key {id}: changes need --unlock with its private key"
-            ))
-        }
-    }
-}
-
-/// What a board runs has to be signed already, or it would run nothing.
-fn provision_refused(error: DeviceError) -> Failure {
-    match &error {
-        DeviceError::Refused {
-            code: ErrorCode::Storage,
-            ..
-        } => Failure::new(&error).help(
-            "sign model and class bank with the private key and put them there first: pinhole sign, then pinhole flash --key PUB",
-        ),
-        DeviceError::Refused {
-            code: ErrorCode::Locked,
-            ..
-        } => Failure::new(&error)
-            .help("the board has a key already; name its private key, which hands over to this one: --unlock KEY"),
-        _ => error.into(),
-    }
-}
-
-pub(super) fn run_reboot(target: &Target) -> Outcome {
-    let mut board = target.start()?;
-    board.ask(|link| link.reboot())?;
-    // The first answer of the new start.
-    let numbers = board.ask(|link| link.statistics())?;
-    target.done(format_args!(
-        "the board started again and answers: {} classes",
-        numbers.classes
     ))
 }
 
