@@ -233,7 +233,8 @@ fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
         3 => drop(bytes.drain(at..end)),
         4 => bytes[at..end].fill([0, 0xff][random.below(2)]),
         _ => {
-            let more = random.bytes(random.below(40));
+            let len = random.below(40);
+            let more = random.bytes(len);
             bytes.splice(at..end, more);
         }
     }
