@@ -1,7 +1,7 @@
 //! The host's end of a line with noise on it.
 
 use pinhole_device::{DeviceError, Link};
-use pinhole_protocol::{MAX_BODY_BYTES, Message, Reply, Statistics, body, encode};
+use pinhole_protocol::{MAX_BODY_BYTES, Reply, Statistics, body, encode};
 use std::convert::Infallible;
 use std::io::{Read, Write};
 use std::time::Duration;
