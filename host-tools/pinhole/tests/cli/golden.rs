@@ -157,7 +157,7 @@ fn files_are_described_as_before() {
     // The heading and the first operator show the form.
     let model: String = model
         .lines()
-        .take(9)
+        .take(10)
         .map(|line| format!("{line}\n"))
         .collect();
     compare("inspect-model", &without_numbers(&model));
