@@ -203,11 +203,14 @@ pub(crate) fn served(app: App<'_, Flash>, incoming: Vec<u8>) -> ((Served, Flash)
     (ended, numbered.into_iter().map(|(_, body)| body).collect())
 }
 
+/// A sequence number and a body.
+pub(crate) type Answer = (u8, Vec<u8>);
+
 /// As [`served`], each body behind its sequence number.
 pub(crate) fn served_numbered(
     mut app: App<'_, Flash>,
     incoming: Vec<u8>,
-) -> ((Served, Flash), Vec<(u8, Vec<u8>)>) {
+) -> ((Served, Flash), Vec<Answer>) {
     let mut line = Line {
         incoming,
         read: 0,
