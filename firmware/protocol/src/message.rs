@@ -4,6 +4,9 @@
 //! far. So a board needs room for one chunk and no frame, a line without flow control loses nothing, and after a damaged
 //! chunk the host sends again from where the device is.
 
+use crate::live::{
+    LiveMode, LiveResult, LiveStatus, LogLevel, LogLine, OperatorTimes, Preview, Reports, Smoothing,
+};
 use crate::manage::{Classes, Kind, NewClass, SelfTest, Slots, Statistics, Which};
 use crate::{
     MAX_BODY_BYTES, MAX_CHUNK_BYTES, MAX_EMBEDDING, MAX_LABEL_BYTES, MAX_NAME_BYTES,
@@ -89,6 +92,28 @@ pub enum Request<'a> {
     },
     /// Run the golden input of the model. Answered by [`Reply::SelfTested`].
     SelfTest,
+    /// Change when frames of the camera are classified; starts a camera that was given up. Answered by
+    /// [`Reply::Received`] 0.
+    SetMode {
+        /// The mode.
+        mode: LiveMode,
+    },
+    /// Change how results are smoothed; averages begin anew. Answered by [`Reply::Received`] 0.
+    SetSmoothing(Smoothing),
+    /// Say what is pushed between the replies. Answered by [`Reply::Received`] 0.
+    SetReports(Reports),
+    /// Say which log lines are made. Answered by [`Reply::Received`] 0.
+    SetLog {
+        /// The last level that is.
+        level: LogLevel,
+    },
+    /// Counters of frames and of the camera. Answered by [`Reply::LiveStatus`].
+    LiveStatus,
+    /// Run the model once and time its operators from this one on. Answered by [`Reply::OperatorTimes`].
+    OperatorTimes {
+        /// The first one.
+        from: u32,
+    },
 }
 
 /// What a picture looks like.
@@ -139,6 +164,23 @@ pub enum Reply<'a> {
     Slots(Slots),
     /// See [`Request::SelfTest`].
     SelfTested(SelfTest),
+    /// See [`Request::LiveStatus`].
+    LiveStatus(LiveStatus),
+    /// See [`Request::OperatorTimes`].
+    OperatorTimes(OperatorTimes),
+    /// Pushed: what a frame of the camera showed.
+    Live(LiveResult<'a>),
+    /// Pushed: a frame, made small.
+    Preview(Preview<'a>),
+    /// Pushed: a line of the log.
+    Log(LogLine),
+}
+
+impl Reply<'_> {
+    /// Whether the message answers no request.
+    pub fn is_pushed(&self) -> bool {
+        matches!(self, Self::Live(_) | Self::Preview(_) | Self::Log(_))
+    }
 }
 
 /// A device and what it holds.
@@ -233,6 +275,8 @@ pub enum ErrorCode {
     Storage,
     /// The flash does not keep what is written.
     Flash,
+    /// The board has no camera, no pin for this mode, or refuses the settings.
+    Live,
 }
 
 /// Text that is cut where its room ends, at a character.
@@ -347,7 +391,13 @@ impl<'a> Message<'a> for Request<'a> {
             | Self::SelectSlot { .. }
             | Self::Slots
             | Self::SetThreshold { .. }
-            | Self::SelfTest => Ok(()),
+            | Self::SelfTest
+            | Self::SetMode { .. }
+            | Self::SetSmoothing(_)
+            | Self::SetReports(_)
+            | Self::SetLog { .. }
+            | Self::LiveStatus
+            | Self::OperatorTimes { .. } => Ok(()),
         }
     }
 }
@@ -367,7 +417,12 @@ impl<'a> Message<'a> for Reply<'a> {
                     .try_for_each(|class| at_most("name", class.name.len(), MAX_NAME_BYTES))
             }
             Self::Classes(classes) => classes.check(),
-            Self::Received(_)
+            Self::Live(result) => result.check(),
+            Self::Preview(preview) => preview.check(),
+            Self::LiveStatus(_)
+            | Self::OperatorTimes(_)
+            | Self::Log(_)
+            | Self::Received(_)
             | Self::Failed(_)
             | Self::Statistics(_)
             | Self::Slots(_)
