@@ -9,4 +9,5 @@ mod chip;
 
 mod board;
 mod changes;
+mod live;
 mod pictures;

@@ -4,6 +4,15 @@ use crate::{DeviceError, Layout, layout};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+/// What runs the program of a board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runs {
+    /// QEMU, as a machine.
+    Emulated,
+    /// This machine, as a process.
+    Process,
+}
+
 /// A board, with everything that the host has to know about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BoardSpec {
@@ -17,9 +26,11 @@ pub struct BoardSpec {
     pub target_cpu: &'static str,
     /// The Rust target of its firmware.
     pub target: &'static str,
-    /// The program that emulates it.
+    /// What runs its program.
+    pub runs: Runs,
+    /// The program that emulates it; empty for a process.
     pub emulator: &'static str,
-    /// The emulator's name of the machine.
+    /// The emulator's name of the machine; empty for a process.
     pub machine: &'static str,
     /// Bytes of its flash, without that of the program.
     pub flash_bytes: u32,
@@ -52,6 +63,7 @@ pub(crate) const QEMU_AN547: BoardSpec = BoardSpec {
     cpu: "Cortex-M55 with Helium",
     target_cpu: "cortex-m55",
     target: "thumbv8m.main-none-eabihf",
+    runs: Runs::Emulated,
     emulator: "qemu-system-arm",
     machine: "mps3-an547",
     flash_bytes: 32 << 20,
@@ -65,6 +77,7 @@ pub(crate) const QEMU_AN500: BoardSpec = BoardSpec {
     cpu: "Cortex-M7",
     target_cpu: "cortex-m7",
     target: "thumbv7em-none-eabihf",
+    runs: Runs::Emulated,
     emulator: "qemu-system-arm",
     machine: "mps2-an500",
     flash_bytes: 16 << 20,
@@ -81,9 +94,30 @@ pub(crate) const QEMU_AN386: BoardSpec = BoardSpec {
     ..QEMU_AN500
 };
 
+/// Lengths as in `firmware/boards/linux/src/arguments.rs`.
+pub(crate) const LINUX: BoardSpec = BoardSpec {
+    name: "linux",
+    description: "a process of this machine",
+    cpu: "64-bit Arm or x86",
+    target_cpu: "",
+    target: "",
+    runs: Runs::Process,
+    emulator: "",
+    machine: "",
+    flash_bytes: 64 << 20,
+    ram_bytes: 36 << 20,
+    arena_bytes: 32 << 20,
+};
+
 /// All boards.
 pub fn boards() -> &'static [BoardSpec] {
-    &[QEMU_AN547, QEMU_AN500, QEMU_AN386]
+    &[QEMU_AN547, QEMU_AN500, QEMU_AN386, LINUX]
+}
+
+/// The boards that QEMU emulates.
+pub fn emulated_boards() -> impl Iterator<Item = &'static BoardSpec> {
+    let boards = boards().iter();
+    boards.filter(|board| board.runs == Runs::Emulated)
 }
 
 /// The one of `names` that takes the fewest edits to become `found`: what a slip was meant to be.
@@ -111,8 +145,30 @@ pub fn board(name: &str) -> Result<&'static BoardSpec, DeviceError> {
 /// # Errors
 /// The first thing that is missing.
 pub fn available(board: &BoardSpec) -> Result<(), Missing> {
-    emulator_available(board)?;
-    target_installed(board.target)
+    match board.runs {
+        Runs::Emulated => {
+            emulator_available(board)?;
+            target_installed(board.target)
+        }
+        Runs::Process => runs_processes(board),
+    }
+}
+
+/// A program of Linux, and Cargo to build it.
+fn runs_processes(board: &BoardSpec) -> Result<(), Missing> {
+    if !cfg!(target_os = "linux") {
+        return Err(Missing {
+            what: format!("Linux, for the board {},", board.name),
+            get: "take an emulated board: pinhole board list".into(),
+        });
+    }
+    match output(Command::new("cargo").arg("--version")) {
+        Some(_) => Ok(()),
+        None => Err(Missing {
+            what: "Cargo, which builds the board's program,".into(),
+            get: "install Rust: https://rustup.rs".into(),
+        }),
+    }
 }
 
 /// The emulator alone, for a firmware that is already built.
@@ -185,7 +241,7 @@ mod tests {
     #[test]
     fn the_table_says_what_the_memory_maps_say() {
         let folder = crate::firmware::boards_folder().expect("this checkout has firmware");
-        for board in boards() {
+        for board in emulated_boards() {
             let path = folder.join(board.name).join("memory.x");
             let script = std::fs::read_to_string(path).expect("a memory map");
             let bytes = |name| region(&script, name);

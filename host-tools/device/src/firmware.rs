@@ -1,5 +1,6 @@
 //! Finds the sources of the firmware and has Cargo build them.
 
+use crate::board::Runs;
 use crate::{BoardSpec, DeviceError};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -34,11 +35,16 @@ pub(crate) fn boards_folder() -> Result<PathBuf, DeviceError> {
     }
 }
 
-/// Builds the firmware of a board, which is fast when nothing changed, and returns the ELF file.
+/// Builds the firmware of a board, which is fast when nothing changed, and returns the ELF file. `PINHOLE_LINUX` names a program of
+/// the board `linux` that is taken instead of building one.
 ///
 /// # Errors
 /// [`DeviceError::NoSources`], [`DeviceError::Missing`] for the Rust target, [`DeviceError::Build`].
 pub fn build_firmware(board: &BoardSpec) -> Result<PathBuf, DeviceError> {
+    let ready = std::env::var_os("PINHOLE_LINUX").map(PathBuf::from);
+    if let (Runs::Process, Some(program)) = (board.runs, ready) {
+        return Ok(program);
+    }
     let boards = boards_folder()?;
     let folder = boards.join(board.name);
     let failed = |reason: String| DeviceError::Build {
@@ -46,15 +52,21 @@ pub fn build_firmware(board: &BoardSpec) -> Result<PathBuf, DeviceError> {
         reason,
         folder: folder.clone(),
     };
-    let target_folder = boards.join("target").join(board.machine);
+    let target_folder = boards.join("target").join(match board.runs {
+        Runs::Emulated => board.machine,
+        Runs::Process => board.name,
+    });
     if let Err(reason) = cargo_build(&folder, &target_folder, &[], &[]) {
         crate::available(board)?;
         return Err(failed(reason));
     }
-    let elf = target_folder
-        .join(board.target)
-        .join("release")
-        .join(board.name);
+    let elf = match board.runs {
+        Runs::Emulated => target_folder
+            .join(board.target)
+            .join("release")
+            .join(board.name),
+        Runs::Process => target_folder.join("release").join("pinhole-linux"),
+    };
     if !elf.is_file() {
         return Err(failed(format!("there is no {}", elf.display())));
     }

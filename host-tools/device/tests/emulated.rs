@@ -7,8 +7,8 @@ mod common;
 
 use common::{Aligned, Random, samples};
 use pinhole_device::{
-    BoardResult, BoardSpec, DeviceError, EmulatedBoard, Options, RgbRows, available, boards,
-    build_firmware,
+    BoardResult, BoardSpec, DeviceError, EmulatedBoard, Options, RgbRows, available,
+    build_firmware, emulated_boards,
 };
 use pinhole_runtime::bank::{BankSpec, ClassBank, ClassSpec};
 use pinhole_runtime::interpreter::Interpreter;
@@ -24,7 +24,7 @@ const DIM: usize = 10;
 /// The boards that this machine can run, with their firmware.
 fn boards_here() -> Vec<(&'static BoardSpec, PathBuf)> {
     let mut here = Vec::new();
-    for board in boards() {
+    for board in emulated_boards() {
         match available(board) {
             Ok(()) => here.push((board, build_firmware(board).expect("the firmware builds"))),
             Err(missing) => {
@@ -237,7 +237,7 @@ fn every_board_names_what_is_wrong_with_its_images_and_pictures() {
 #[test]
 fn what_does_not_fit_is_told_before_a_board_starts() {
     let files = Files::new();
-    for board in boards() {
+    for board in emulated_boards() {
         let layout = board.layout();
         // No firmware is built for it, and none is there.
         let nothing = (board, files.path("model"));

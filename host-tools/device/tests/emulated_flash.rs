@@ -1,7 +1,7 @@
 //! What an emulated board keeps in its flash file over a restart and a kill. Run by `./ci.sh qemu`; skipped as
 //! `tests/emulated.rs` is.
 
-use pinhole_device::{BoardSpec, available, boards};
+use pinhole_device::{BoardSpec, available, emulated_boards};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -27,7 +27,7 @@ fn build(board: &BoardSpec) -> PathBuf {
 /// The boards that this machine can run, with the program.
 fn boards_here() -> Vec<(&'static BoardSpec, PathBuf)> {
     let mut here = Vec::new();
-    for board in boards() {
+    for board in emulated_boards() {
         match available(board) {
             Ok(()) => here.push((board, build(board))),
             Err(missing) => {

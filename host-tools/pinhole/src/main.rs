@@ -61,6 +61,7 @@ enum Verb {
     Diff(verb::diff::Args),
     Bench(verb::bench::Args),
     Board(verb::board::Args),
+    Monitor(verb::monitor::Args),
     Classes(verb::classes::Args),
     Data(verb::data::Args),
     #[cfg(feature = "train")]
@@ -93,6 +94,7 @@ fn main() -> ExitCode {
         Verb::Diff(args) => verb::diff::run(args),
         Verb::Bench(args) => verb::bench::run(args),
         Verb::Board(args) => verb::board::run(args),
+        Verb::Monitor(args) => verb::monitor::run(&args),
         Verb::Classes(args) => verb::classes::run(args),
         Verb::Data(args) => verb::data::run(args),
         #[cfg(feature = "train")]

@@ -17,6 +17,7 @@ pub(crate) mod features;
 pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod keygen;
+pub(crate) mod monitor;
 pub(crate) mod pack;
 pub(crate) mod quantize;
 pub(crate) mod sign;

@@ -1,26 +1,31 @@
 //! What the emulated Arm MPS2 and MPS3 boards of QEMU share: the line to the host, the flash, memory as slices, and the way
 //! a program starts and ends.
 //!
-//! A board is a `memory.x`, which names regions and the address of its UART, and a `main` of one line, [`run`]. Pictures come
+//! A board is a `memory.x`, which names regions and the address of its UART, a `main` of one line, [`run`], and a camera that shows a test pattern. Requests come
 //! through semihosting, results go over UART 0, and the log, the flash file and the end of the program through semihosting
 //! again. Everything but registers, addresses and this line is `pinhole-firmware`.
 #![no_std]
 
+mod clock;
 mod flash;
 pub mod layout;
 mod line;
 mod memory;
 pub mod nor;
+mod stack;
 mod uart;
 
 pub use flash::{Flash, FlashFault, FlashFile};
 
+use clock::SysTickClock;
 use layout::layout;
 use line::Line;
+use pinhole_firmware::camera::{Configuration, FrameFormat, FrameSize, Pattern, TestPattern};
 use pinhole_firmware::storage::{Options, Storage};
-use pinhole_firmware::{App, Memory};
+use pinhole_firmware::{App, Live, Memory};
 use pinhole_runtime::kernel;
 use semihosting::process::ExitCode;
+use stack::PaintedStack;
 
 // The critical section that the log needs.
 use cortex_m as _;
@@ -33,12 +38,23 @@ struct Parts {
     scratch: &'static mut [u32],
 }
 
+/// What the camera shows, since none is there: a box that moves.
+const PATTERN: Pattern = Pattern::MovingBox { side: 32, step: 2 };
+/// What the camera is set to.
+const CONFIGURATION: Configuration = Configuration {
+    size: FrameSize::SQUARE_96,
+    format: FrameFormat::RGB565,
+};
+
 /// Serves the host until the line ends.
 pub fn run(board: &str) -> ! {
+    let stack = PaintedStack::paint();
     defmt::info!("{=str} starts", board);
-    let Some((parts, uart)) = take().zip(uart::take()) else {
+    let taken = take().zip(uart::take()).zip(cortex_m::Peripherals::take());
+    let Some(((parts, uart), peripherals)) = taken else {
         defmt::panic!("main runs once");
     };
+    let mut clock = SysTickClock::start(peripherals.SYST);
     let kernels = kernel::detect();
     let layout = layout(parts.flash.mapped().len() as u32);
     let options = Options {
@@ -53,8 +69,12 @@ pub fn run(board: &str) -> ! {
         arena: parts.arena,
         scratch: parts.scratch,
     };
+    let mut row = [0; CONFIGURATION.row_bytes()];
+    let mut camera = TestPattern::new(PATTERN, &mut row);
+    let mut live = Live::new(&mut camera, CONFIGURATION, &mut clock).with_stack(&stack);
     let mut app = App::new(board, storage, memory, kernels);
-    match Line::open(uart).and_then(|mut line| app.serve(&mut line)) {
+    let served = Line::open(uart).and_then(|mut line| app.serve_live(&mut line, &mut live));
+    match served {
         Ok(_) => ExitCode::SUCCESS.exit_process(),
         Err(fault) => fail(&fault),
     }
