@@ -379,10 +379,10 @@ fn a_single_shot_is_one_frame() {
     let mut script = Script::new(&[
         (0, Request::SetReports(LOUD)),
         (0, set(LiveMode::SingleShot)),
-        (0, Request::Slots),
+        (9, Request::Slots),
         (0, Request::LiveStatus),
         (0, set(LiveMode::SingleShot)),
-        (0, Request::LiveStatus),
+        (9, Request::LiveStatus),
     ]);
     // The first attempt of the first shot fails.
     flaky(vec![], vec![true], &mut script, None);
