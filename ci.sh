@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests need and runs them. `./ci.sh` runs every part, `./ci.sh NAME…` the named ones, `./ci.sh list` names them.
 # In no list: `./ci.sh models` fetches public weights and takes an hour; `./ci.sh conformance` runs the operator cases of ONNX;
-# `./ci.sh tokenizers` compares 100,000 lines with the reference libraries; `./ci.sh mpi` trains on several processes,
-# `./ci.sh wgpu` on a software Vulkan device; `./ci.sh endurance` classifies 10,000 frames on each emulated board.
+# `./ci.sh tokenizers` compares 100,000 lines with the reference libraries; `./ci.sh mpi` trains and evaluates on several
+# processes, `./ci.sh wgpu` trains on a software Vulkan device; `./ci.sh endurance` classifies 10,000 frames on each emulated board.
 set -euo pipefail
 cd "$(dirname "$0")"
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never} RUST_BACKTRACE=1
@@ -81,7 +81,7 @@ part_aarch64() {
 # The embeddings of photographs on the emulated boards, bit for bit those of every kernel set of this host.
 part_qemu() {
   CI=true cargo test -p pinhole-device --test emulated --test emulated_flash -- --nocapture
-  cargo test --release -p pinhole-tests --test board_equals_host --test board_learns --test cortex_m_kernels -- --ignored --nocapture
+  cargo test --release -p pinhole-tests --test board_equals_host --test board_learns --test board_keys --test cortex_m_kernels -- --ignored --nocapture
   cargo test --release -p pinhole-tests --test vit_on_every_set --test nano -- --ignored --nocapture cortex_m
 }
 
@@ -133,10 +133,10 @@ part_demo() {
   cargo demo
 }
 
-# Training on several processes: the loss curve of one, a process that is killed, recipes that differ.
+# Several processes: the loss curve of one, a process that is killed, recipes that differ; evaluation and features of one.
 part_mpi() {
   if have apt-get; then debian libopenmpi-dev openmpi-bin libclang-dev; fi
-  cargo clippy -p pinhole-trainer -p pinhole --features pinhole/mpi --all-targets -- -D warnings
+  cargo clippy -p pinhole-ranks -p pinhole-trainer -p pinhole --features pinhole/mpi --all-targets -- -D warnings
   cargo test -p pinhole --features mpi --test cli -- --test-threads 1 --nocapture mpirun
 }
 

@@ -6,6 +6,7 @@
 
 mod change;
 mod frame;
+mod gate;
 mod live;
 mod read;
 mod report;
@@ -16,6 +17,8 @@ use crate::port::{Arrival, Port};
 use crate::stats::paint;
 use crate::storage::{Kind, MappedFlash, Storage};
 use embedded_io::{Read, Write};
+use gate::Gate;
+pub use gate::NonceSource;
 use pinhole_protocol::{ErrorCode, Reply, Request};
 use pinhole_runtime::kernel::Kernels;
 use read::{Left, Session};
@@ -37,6 +40,7 @@ pub struct App<'a, F> {
     storage: Storage<F>,
     memory: Memory<'a>,
     port: Port,
+    gate: Gate<'a>,
 }
 
 /// Why [`App::serve`] returned.
@@ -46,6 +50,8 @@ pub enum Served {
     EndOfLine,
     /// The host asked to stop.
     Shutdown,
+    /// The host asked to start again, and has its answer. A board that cannot may serve on.
+    Reboot,
 }
 
 /// Which part of the application answers a request.
@@ -59,7 +65,10 @@ enum Part {
     Change,
     /// [`live`]: it is for the camera and what is made of its frames.
     Live,
+    /// [`gate`]: keys and who may write.
+    Key,
     Shutdown,
+    Reboot,
 }
 
 impl Part {
@@ -88,7 +97,12 @@ impl Part {
             | Request::SetLog { .. }
             | Request::LiveStatus
             | Request::OperatorTimes { .. } => Self::Live,
+            Request::Challenge
+            | Request::Authenticate { .. }
+            | Request::Provision { .. }
+            | Request::ReplaceKey { .. } => Self::Key,
             Request::Shutdown => Self::Shutdown,
+            Request::Reboot => Self::Reboot,
         }
     }
 }
@@ -116,7 +130,15 @@ impl<'a, F: MappedFlash> App<'a, F> {
             storage,
             memory,
             port: Port::new(),
+            gate: Gate::default(),
         }
+    }
+
+    /// Where nonces come from. Without a source a device with a key takes no change over a line.
+    #[must_use]
+    pub fn with_nonces(mut self, source: &'a mut dyn NonceSource) -> Self {
+        self.gate = Gate::new(source);
+        self
     }
 
     /// Whether there is a sound model with a bank of its own.
@@ -132,11 +154,13 @@ impl<'a, F: MappedFlash> App<'a, F> {
         self.storage
     }
 
-    /// Serves requests until the line ends or the host asks to stop, of a board without a camera.
+    /// Serves requests until the line ends or the host asks to stop or to start again, of a board without a camera. Whoever was
+    /// let in has to show the key again on the next line.
     ///
     /// # Errors
     /// Those of the line.
     pub fn serve<L: Read + Write>(&mut self, line: &mut L) -> Result<Served, L::Error> {
+        self.gate.close();
         // A request that came and is not answered yet.
         let mut pending = false;
         loop {
@@ -155,7 +179,18 @@ impl<'a, F: MappedFlash> App<'a, F> {
                     self.port.fail(line, ErrorCode::Live, 0, reason)?;
                 }
                 Ok(Part::Report) => report::answer(&mut self.port, &self.storage, line)?,
+                Ok(Part::Change) if !self.gate.is_open(&self.storage) => {
+                    let fault = &gate::Fault::Locked::<F::Error>;
+                    self.port.fail(line, ErrorCode::Locked, 0, fault)?;
+                }
                 Ok(Part::Change) => change::answer(&mut self.port, &mut self.storage, line)?,
+                Ok(Part::Key) => {
+                    gate::answer(&mut self.gate, &mut self.port, &mut self.storage, line)?;
+                }
+                Ok(Part::Reboot) => {
+                    self.port.reply(line, &Reply::Received(0))?;
+                    return Ok(Served::Reboot);
+                }
                 Ok(Part::Shutdown) => {
                     self.port.reply(line, &Reply::Received(0))?;
                     return Ok(Served::Shutdown);

@@ -22,6 +22,6 @@ mod picture;
 mod port;
 pub mod storage;
 
-pub use app::{App, Memory, Served};
+pub use app::{App, Memory, NonceSource, Served};
 pub use live::{FIRST_PAUSE_MS, FRAMES_BEFORE_RESTART, Live, RESTART_LIMIT};
 pub use load::{Fault, NotReady, bank_image, model_image};

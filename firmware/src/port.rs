@@ -140,6 +140,8 @@ impl Port {
     ) -> Result<(), L::Error> {
         // Every reply keeps to the limits of the protocol: names are cut, and `Loaded` bounds the embedding.
         let body = body(reply, &mut self.body).unwrap_or_default();
+        // The zero in front ends what noise there may be on the line.
+        line.write_all(&[0])?;
         encode(sequence, body, |part| line.write_all(part))?;
         line.flush()
     }

@@ -9,13 +9,12 @@ use std::path::{Path, PathBuf};
 use image::RgbImage;
 use pinhole_device::{
     BoardResult, BoardSpec, DeviceError, EmulatedBoard, Kind, Options, RgbRows, SelfTest,
-    SlotStatus, Which, available, boards, build_firmware,
+    SlotStatus, Which, available, boards_run_here, build_firmware,
 };
 use pinhole_runtime::bank::{ClassBank, quantise_embedding};
 use pinhole_runtime::interpreter::{AlignedBytes, Interpreter};
 use pinhole_runtime::kernel;
-use pinhole_runtime::model::format::Header;
-use pinhole_runtime::model::{Model, checksum};
+use pinhole_runtime::model::Model;
 use pinhole_runtime::preprocess::{PixelFormat, Preprocessor, S8Sink};
 use pinhole_tests::{embed, file, photographs, root};
 use pinhole_text::tokenizer::Tokenizer;
@@ -90,8 +89,8 @@ fn scale(embedding: &[i8]) -> f32 {
     1.0 / (squares as f32).sqrt()
 }
 
-/// The model with a section `golden`: a picture as its input, and the embedding that the host computes.
-fn with_golden(bytes: &AlignedBytes, picture: &RgbImage) -> AlignedBytes {
+/// The model with a picture as the input of its self-check.
+fn with_picture(bytes: &AlignedBytes, picture: &RgbImage) -> AlignedBytes {
     let model = Model::load(bytes).expect("the model loads");
     let geometry = model.geometry().expect("an image encoder");
     let input = model.value(model.inputs().next().expect("an input"));
@@ -110,20 +109,8 @@ fn with_golden(bytes: &AlignedBytes, picture: &RgbImage) -> AlignedBytes {
         rows.push_row(row, &mut sink).expect("a row");
     }
     rows.finish(&mut sink).expect("all rows");
-    let mut file = bytes.to_vec();
-    file.resize(file.len().next_multiple_of(16), 0);
-    let start = file.len() as u32;
-    let output = embed(&model, picture, kernels);
-    file.extend(tensor.iter().chain(&output).map(|x| *x as u8));
-    let end = file.len() as u32;
-    let mut put = |at: usize, value: u32| file[at..at + 4].copy_from_slice(&value.to_le_bytes());
-    let golden = std::mem::offset_of!(Header, golden);
-    put(golden, start);
-    put(golden + 4, end - start);
-    put(std::mem::offset_of!(Header, file_bytes), end);
-    let crc32 = checksum(&file);
-    let at = std::mem::offset_of!(Header, crc32);
-    file[at..at + 4].copy_from_slice(&crc32.to_le_bytes());
+    let tensor: Vec<u8> = tensor.iter().map(|x| *x as u8).collect();
+    let file = pinhole_pack::with_golden(bytes, Some(&tensor)).expect("a model of integers");
     AlignedBytes::from_slice(&file)
 }
 
@@ -153,8 +140,8 @@ fn boards_learn_classes_and_take_models_and_fall_back() {
         .map(|(_, picture)| embed(&model, picture, kernel::detect()))
         .collect();
     let forklift = embed_text("a photo of a forklift");
-    let update = with_golden(&bytes, &pictures[0].1);
-    for spec in boards() {
+    let update = with_picture(&bytes, &pictures[0].1);
+    for spec in boards_run_here() {
         if let Err(missing) = available(spec) {
             panic!("{} is missing; get it: {}", missing.what, missing.get);
         }
@@ -206,7 +193,9 @@ fn learns(
     board
         .running()
         .ask(|link| {
-            assert_eq!(link.self_test()?, SelfTest::NoGolden);
+            // The file of the tree carries its golden embedding.
+            let bytes = link.hello()?.dim;
+            assert_eq!(link.self_test()?, SelfTest::Passed { bytes });
             link.add_class("forklift", *forklift_scale, forklift)?;
             link.add_class("my own picture", scale(own), own)?;
             let again = link.add_class("forklift", *forklift_scale, forklift);
@@ -258,7 +247,8 @@ fn falls_back(subject: &Subject) {
     let fault = slots.model.fault.expect("it says why");
     assert!(fault.contains("checksum"), "{fault}");
     let tested = board.running().ask(|link| link.self_test());
-    assert_eq!(tested.expect("an answer"), SelfTest::NoGolden);
+    let bytes = board.info().dim;
+    assert_eq!(tested.expect("an answer"), SelfTest::Passed { bytes });
 }
 
 /// What a programmer puts into slots A is run, whatever the board had recorded.

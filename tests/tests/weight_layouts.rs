@@ -1,12 +1,13 @@
 //! The default model packed for every CPU: the same embedding bits, and a clear refusal where a kernel set cannot read it.
 
+use pinhole_device::{DeviceError, Files, board};
 use pinhole_runtime::interpreter::{AlignedBytes, Interpreter};
 use pinhole_runtime::kernel;
 use pinhole_runtime::kernel::packing::WeightLayout;
 use pinhole_runtime::model::format::{DataRef, Header, OpRecord, Section};
 use pinhole_runtime::model::op::OpKind;
-use pinhole_runtime::model::{Model, checksum};
-use pinhole_tests::{embed, file, photographs};
+use pinhole_runtime::model::{GOLDEN_STORED, Model, checksum};
+use pinhole_tests::{embed, file, photographs, root};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// The default model in `layout`: the file without names and self-check, with the weights of its integer products laid
@@ -54,6 +55,7 @@ fn packed(layout: WeightLayout) -> AlignedBytes {
     ] {
         *section = Section::default();
     }
+    header.golden_input = GOLDEN_STORED;
     bytes[..size_of::<Header>()].copy_from_slice(header.as_bytes());
     header.crc32 = checksum(&bytes).into();
     bytes[..size_of::<Header>()].copy_from_slice(header.as_bytes());
@@ -95,6 +97,26 @@ fn a_set_that_cannot_read_a_layout_refuses_it_with_both_names() {
                     assert!(message.contains(set.name()), "{message}");
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn a_layout_that_no_microcontroller_reads_is_refused_before_it_is_flashed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("image.phm");
+    let bank = root().join("models/lite0/bank.phc");
+    let board = board("qemu-an547").expect("it is in the table");
+    for layout in WeightLayout::ALL {
+        std::fs::write(&path, &packed(layout)[..]).expect("a file");
+        match Files::read(board, &path, &bank, None) {
+            Ok(_) => assert_eq!(layout, WeightLayout::Generic),
+            Err(DeviceError::Unsuitable { reason, help, .. }) => {
+                assert_ne!(layout, WeightLayout::Generic);
+                assert!(reason.contains("64-bit Arm"), "{reason}");
+                assert!(help.contains("--target generic"), "{help}");
+            }
+            Err(other) => panic!("{other}"),
         }
     }
 }

@@ -7,9 +7,10 @@
     python3 tests/trainer/killed.py target/killed --kills 20 --seed 5 --recipe RECIPE
 
 The recipe is killed.toml beside this file, unless `--recipe` names another; its inputs are put into FOLDER/inputs. The run is
-made once undisturbed, whose time is taken. Then it is started with `--resume` and killed at a moment drawn between its start
-and two thirds of that time, over and over: while it reads, calibrates, asks the teacher, trains or writes. A run that reaches its
-end before all the kills is compared and begun again. All files of the output folder are compared, and the cache of
+made once undisturbed, whose time is taken. Then it is started with `--resume` and killed, over and over, by turns at a moment
+drawn between its start and two thirds of that time, and at one drawn between its first step and a third of that time behind it:
+while it reads, calibrates, asks the teacher, trains or writes. A run that reaches its end before all the kills is compared and
+begun again. All files of the output folder are compared, and the cache of
 teachers' embeddings. Exit code 1 when one differs, is missing or is too many.
 """
 import argparse
@@ -65,6 +66,20 @@ class Run:
         return {str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
 
 
+def ends(run, seconds, folder, trains):
+    """The exit code of a run that ends within `seconds` of its start, or where `trains` of the first row that it adds to its
+    log; None when it has to be killed. It may take as long as it likes when `seconds` is None."""
+    row = step_of(folder)
+    since = None if trains else time.monotonic()
+    while run.poll() is None:
+        if since is None and step_of(folder) != row:
+            since = time.monotonic()
+        if None not in (since, seconds) and time.monotonic() - since >= seconds:
+            return None
+        time.sleep(0.005)
+    return run.returncode
+
+
 def step_of(folder):
     """The last step that the log of the run has, for the reader."""
     try:
@@ -108,14 +123,16 @@ def main():
 
     moments, broken, differ, killed = random.Random(seed), Run(arguments.folder / "broken", arguments), 0, 0
     while True:
-        run, wait = broken.start(), moments.uniform(0, 2 * took / 3) if killed < arguments.kills else None
-        try:
-            code = run.wait(wait)
-        except subprocess.TimeoutExpired:
+        trains, last = killed % 2 == 1, killed == arguments.kills
+        wait = None if last else moments.uniform(0, (1 if trains else 2) * took / 3)
+        run = broken.start()
+        code = ends(run, wait, broken.folder, trains)
+        if code is None:
             run.kill()
             run.wait()
             killed += 1
-            print(f"kill {killed} after {wait:.2f} s, at step {step_of(broken.folder)}", flush=True)
+            of = "its first step" if trains else "its start"
+            print(f"kill {killed}, {wait:.2f} s after {of}, at step {step_of(broken.folder)}", flush=True)
             continue
         if code != 0:
             sys.exit(f"the run that was killed {killed} times does not go on: {broken.folder.with_suffix('.log')}")

@@ -19,7 +19,8 @@ pub use live::{
     LogLine, MemoryMark, OperatorTimes, Preview, Reports, Smoothing,
 };
 pub use manage::{
-    Classes, Kind, NewClass, SelfTest, SlotPair, SlotStatus, Slots, Statistics, Upload, Which,
+    Challenge, Classes, Kind, NewClass, SelfTest, SlotPair, SlotStatus, Slots, Statistics, Upload,
+    Which,
 };
 pub use message::{
     Begin, BoundedText, Classified, ErrorCode, Failure, Info, MessageFault, PixelLayout, Reply,
@@ -49,6 +50,15 @@ pub const MAX_NAME_BYTES: usize = 128;
 
 /// Most bytes of the text of an error.
 pub const MAX_TEXT_BYTES: usize = 192;
+
+/// Bytes of a public key.
+pub const KEY_BYTES: usize = 32;
+
+/// Bytes of a signature.
+pub const SIGNATURE_BYTES: usize = 64;
+
+/// Bytes of a nonce.
+pub const NONCE_BYTES: usize = 32;
 
 /// Most bytes of a board's or a kernel set's name.
 pub const MAX_LABEL_BYTES: usize = 32;

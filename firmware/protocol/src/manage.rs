@@ -1,7 +1,7 @@
 //! What a host says to change what a device holds: classes, class banks and models in the slots of its flash
 //! (`docs/storage.md`), and what the device says of them.
 
-use crate::{MAX_EMBEDDING, MAX_LISTED, MAX_NAME_BYTES, MAX_TEXT_BYTES};
+use crate::{MAX_EMBEDDING, MAX_LISTED, MAX_NAME_BYTES, MAX_TEXT_BYTES, NONCE_BYTES};
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
@@ -152,4 +152,15 @@ pub enum SelfTest {
         /// The byte computed.
         found: u8,
     },
+}
+
+/// What whoever wants to change a device has to sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Challenge {
+    /// Challenges since the device started, this one included.
+    pub session: u32,
+    /// Good for one answer.
+    pub nonce: [u8; NONCE_BYTES],
+    /// Least counter of a request to replace the key.
+    pub key_counter: u32,
 }

@@ -7,10 +7,10 @@
 use crate::live::{
     LiveMode, LiveResult, LiveStatus, LogLevel, LogLine, OperatorTimes, Preview, Reports, Smoothing,
 };
-use crate::manage::{Classes, Kind, NewClass, SelfTest, Slots, Statistics, Which};
+use crate::manage::{Challenge, Classes, Kind, NewClass, SelfTest, Slots, Statistics, Which};
 use crate::{
-    MAX_BODY_BYTES, MAX_CHUNK_BYTES, MAX_EMBEDDING, MAX_LABEL_BYTES, MAX_NAME_BYTES,
-    MAX_TEXT_BYTES, MAX_TOP, PROTOCOL_VERSION,
+    KEY_BYTES, MAX_BODY_BYTES, MAX_CHUNK_BYTES, MAX_EMBEDDING, MAX_LABEL_BYTES, MAX_NAME_BYTES,
+    MAX_TEXT_BYTES, MAX_TOP, PROTOCOL_VERSION, SIGNATURE_BYTES,
 };
 use core::fmt;
 use heapless::{String, Vec};
@@ -92,6 +92,29 @@ pub enum Request<'a> {
     },
     /// Run the golden input of the model. Answered by [`Reply::SelfTested`].
     SelfTest,
+    /// A nonce, for the key of the device to sign. Answered by [`Reply::Challenge`].
+    Challenge,
+    /// The nonce, signed: the device takes changes from then on. Answered by [`Reply::Received`] 0.
+    Authenticate {
+        /// Ed25519, [`SIGNATURE_BYTES`], over the message of `docs/signing.md`.
+        signature: &'a [u8],
+    },
+    /// Give a device its first key. Answered by [`Reply::Received`] 0.
+    Provision {
+        /// The public key.
+        key: [u8; KEY_BYTES],
+    },
+    /// Put another key in the place of the device's. Answered by [`Reply::Received`] 0.
+    ReplaceKey {
+        /// The public key.
+        key: [u8; KEY_BYTES],
+        /// At least the one that [`Reply::Challenge`] says.
+        counter: u32,
+        /// By the key that is replaced, [`SIGNATURE_BYTES`], over the message of `docs/signing.md`.
+        signature: &'a [u8],
+    },
+    /// Start again. Answered by [`Reply::Received`] 0; one that cannot, stays.
+    Reboot,
     /// Change when frames of the camera are classified; starts a camera that was given up. Answered by
     /// [`Reply::Received`] 0.
     SetMode {
@@ -164,6 +187,8 @@ pub enum Reply<'a> {
     Slots(Slots),
     /// See [`Request::SelfTest`].
     SelfTested(SelfTest),
+    /// See [`Request::Challenge`].
+    Challenge(Challenge),
     /// See [`Request::LiveStatus`].
     LiveStatus(LiveStatus),
     /// See [`Request::OperatorTimes`].
@@ -275,6 +300,10 @@ pub enum ErrorCode {
     Storage,
     /// The flash does not keep what is written.
     Flash,
+    /// The device has a key, and takes changes from nobody who has not shown that they hold it.
+    Locked,
+    /// A key or a signature is refused, or there is no nonce.
+    Key,
     /// The board has no camera, no pin for this mode, or refuses the settings.
     Live,
 }
@@ -379,6 +408,9 @@ impl<'a> Message<'a> for Request<'a> {
             Self::AddClass(class) | Self::ReplaceClass(class) => class.check(),
             Self::RemoveClass { name } => at_most("name", name.len(), MAX_NAME_BYTES),
             Self::UploadChunk { bytes, .. } => at_most("chunk", bytes.len(), MAX_CHUNK_BYTES),
+            Self::Authenticate { signature } | Self::ReplaceKey { signature, .. } => {
+                at_most("signature", signature.len(), SIGNATURE_BYTES)
+            }
             Self::Hello
             | Self::End
             | Self::Shutdown
@@ -392,6 +424,9 @@ impl<'a> Message<'a> for Request<'a> {
             | Self::Slots
             | Self::SetThreshold { .. }
             | Self::SelfTest
+            | Self::Challenge
+            | Self::Provision { .. }
+            | Self::Reboot
             | Self::SetMode { .. }
             | Self::SetSmoothing(_)
             | Self::SetReports(_)
@@ -426,7 +461,8 @@ impl<'a> Message<'a> for Reply<'a> {
             | Self::Failed(_)
             | Self::Statistics(_)
             | Self::Slots(_)
-            | Self::SelfTested(_) => Ok(()),
+            | Self::SelfTested(_)
+            | Self::Challenge(_) => Ok(()),
         }
     }
 }

@@ -131,27 +131,27 @@ fn every_reply_survives_the_line_and_only_three_are_pushed() {
 fn the_bytes_of_version_2_do_not_change() {
     let on_motion = LiveMode::OnMotion { frames: 300 };
     let set_mode = written(&Request::SetMode { mode: on_motion });
-    assert_eq!(set_mode, [19, 4, 0xac, 0x02]);
+    assert_eq!(set_mode, [24, 4, 0xac, 0x02]);
     let reports = Reports {
         every: 1,
         preview_every: 0,
         log: true,
     };
-    assert_eq!(written(&Request::SetReports(reports)), [21, 1, 0, 1]);
-    assert_eq!(written(&Request::OperatorTimes { from: 1 }), [24, 1]);
+    assert_eq!(written(&Request::SetReports(reports)), [26, 1, 0, 1]);
+    assert_eq!(written(&Request::OperatorTimes { from: 1 }), [29, 1]);
     let preview = Preview {
         frame: 1,
         width: 1,
         height: 1,
         pixels: &[1, 2],
     };
-    assert_eq!(written(&Reply::Preview(preview)), [11, 1, 1, 1, 2, 1, 2]);
+    assert_eq!(written(&Reply::Preview(preview)), [12, 1, 1, 1, 2, 1, 2]);
     let failure = Failure {
         code: ErrorCode::Live,
         received: 0,
         text: BoundedText::of(&""),
     };
-    assert_eq!(written(&Reply::Failed(failure)), [3, 13, 0, 0]);
+    assert_eq!(written(&Reply::Failed(failure)), [3, 15, 0, 0]);
 }
 
 #[test]

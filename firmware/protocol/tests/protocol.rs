@@ -56,6 +56,12 @@ const BEGIN: Begin = Begin {
     top: 5,
 };
 
+const CHALLENGE: Challenge = Challenge {
+    session: 300,
+    nonce: [9; NONCE_BYTES],
+    key_counter: 3,
+};
+
 const CLASS: NewClass<'_> = NewClass {
     name: "forklift",
     scale: 0.25,
@@ -142,6 +148,19 @@ fn every_request_survives_the_line() {
         },
         Request::SetThreshold { threshold: None },
         Request::SelfTest,
+        Request::Challenge,
+        Request::Authenticate {
+            signature: &[3; SIGNATURE_BYTES],
+        },
+        Request::Provision {
+            key: [4; KEY_BYTES],
+        },
+        Request::ReplaceKey {
+            key: [5; KEY_BYTES],
+            counter: u32::MAX,
+            signature: &[6; SIGNATURE_BYTES],
+        },
+        Request::Reboot,
     ] {
         let bytes = written(&request);
         let frame = frame_of(9, &bytes);
@@ -187,6 +206,7 @@ fn every_reply_survives_the_line() {
         Reply::Classes(largest_classes("kite")),
         Reply::Slots(largest_slots()),
         Reply::SelfTested(SelfTest::NoGolden),
+        Reply::Challenge(CHALLENGE),
         Reply::SelfTested(SelfTest::Passed { bytes: 384 }),
         Reply::SelfTested(SelfTest::Failed {
             at: 300,
@@ -245,6 +265,25 @@ fn the_bytes_of_version_2_do_not_change() {
     };
     assert_eq!(code(ErrorCode::Memory), [0x03, 8, 0, 0]);
     assert_eq!(code(ErrorCode::Flash), [0x03, 12, 0, 0]);
+    assert_eq!(code(ErrorCode::Locked), [0x03, 13, 0, 0]);
+    assert_eq!(code(ErrorCode::Key), [0x03, 14, 0, 0]);
+    assert_eq!(written(&Request::Challenge), [0x13]);
+    let challenge = [&[0x08, 0xac, 0x02][..], &[9; 32], &[3]].concat();
+    assert_eq!(written(&Reply::Challenge(CHALLENGE)), challenge);
+    let signature = &[1; SIGNATURE_BYTES];
+    let authenticate = [&[0x14, 64][..], signature].concat();
+    assert_eq!(written(&Request::Authenticate { signature }), authenticate);
+    let key = [2; KEY_BYTES];
+    let provision = [&[0x15][..], &key].concat();
+    assert_eq!(written(&Request::Provision { key }), provision);
+    let replace = Request::ReplaceKey {
+        key,
+        counter: 5,
+        signature,
+    };
+    let bytes = [&[0x16][..], &key, &[5, 64], signature].concat();
+    assert_eq!(written(&replace), bytes);
+    assert_eq!(written(&Request::Reboot), [0x17]);
 }
 
 #[test]
@@ -380,7 +419,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_are_a_message_or_a_fault(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = frames_in(&bytes, 7);
-        for kind in 0..20 {
+        for kind in 0..28 {
             let mut bytes = bytes.clone();
             if let Some(first) = bytes.first_mut() {
                 *first = kind;

@@ -15,6 +15,12 @@ pub const KEY_ID_BYTES: usize = 16;
 /// What a request for another key begins with, so that no signed file is one.
 const ROTATION_DOMAIN: &[u8; 24] = b"pinhole key rotation v1\0";
 
+/// What the answer to a challenge begins with, so that it is neither a signed file nor a request for another key.
+const SESSION_DOMAIN: &[u8; 24] = b"pinhole line session v1\0";
+
+/// Bytes of a nonce.
+pub const NONCE_BYTES: usize = 32;
+
 /// A public key of Ed25519 that is fit for strict verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublicKey(VerifyingKey);
@@ -69,6 +75,27 @@ impl PublicKey {
     ) -> Result<(), SignatureFault> {
         self.verify(&rotation_message(self, new, counter), signature)
     }
+
+    /// Checks the answer to a challenge.
+    ///
+    /// # Errors
+    /// [`SignatureFault::Wrong`].
+    pub fn verify_session(
+        &self,
+        session: u32,
+        nonce: &[u8; NONCE_BYTES],
+        signature: &[u8; SIGNATURE_BYTES],
+    ) -> Result<(), SignatureFault> {
+        self.verify(&session_message(session, nonce), signature)
+    }
+}
+
+/// What the holder of a key signs to be let in: a domain, the number of the session, the nonce.
+pub fn session_message(session: u32, nonce: &[u8; NONCE_BYTES]) -> [u8; 60] {
+    let mut message = [0; 60];
+    let parts: [&[u8]; 3] = [SESSION_DOMAIN, &session.to_le_bytes(), nonce];
+    crate::trailer::join(&mut message, &parts);
+    message
 }
 
 /// What the old key signs so that the new one takes its place: a domain, the counter, the old and the new key.

@@ -18,7 +18,10 @@ mod sign;
 mod trailer;
 
 pub use fault::SignatureFault;
-pub use key::{KEY_BYTES, KEY_ID_BYTES, PublicKey, SIGNATURE_BYTES, rotation_message};
+pub use key::{
+    KEY_BYTES, KEY_ID_BYTES, NONCE_BYTES, PublicKey, SIGNATURE_BYTES, rotation_message,
+    session_message,
+};
 #[cfg(feature = "std")]
-pub use sign::{SignFault, public_key, sign, sign_rotation};
+pub use sign::{SignFault, public_key, sign, sign_rotation, sign_session};
 pub use trailer::{Kind, TRAILER_BYTES, Trailer, Verifier};

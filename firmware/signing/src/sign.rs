@@ -9,7 +9,10 @@ use std::vec::Vec;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::trailer::{TRAILER_MAGIC, TRAILER_VERSION, message};
-use crate::{KEY_BYTES, Kind, PublicKey, SIGNATURE_BYTES, Trailer, rotation_message};
+use crate::{
+    KEY_BYTES, Kind, NONCE_BYTES, PublicKey, SIGNATURE_BYTES, Trailer, rotation_message,
+    session_message,
+};
 
 /// Why a file is not signed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -109,6 +112,16 @@ pub fn sign_rotation(
 ) -> [u8; SIGNATURE_BYTES] {
     let message = rotation_message(&public_key(old_seed), new, counter);
     SigningKey::from_bytes(old_seed).sign(&message).to_bytes()
+}
+
+/// The answer to a challenge of a device whose key is that of `seed`.
+pub fn sign_session(
+    seed: &[u8; KEY_BYTES],
+    session: u32,
+    nonce: &[u8; NONCE_BYTES],
+) -> [u8; SIGNATURE_BYTES] {
+    let message = session_message(session, nonce);
+    SigningKey::from_bytes(seed).sign(&message).to_bytes()
 }
 
 /// What the file is, when it is sound and as its writer left it.

@@ -3,8 +3,8 @@
 
 use pinhole_runtime::bank::{BankSpec, ClassBank, ClassSpec, write_slot};
 use pinhole_signing::{
-    Kind, PublicKey, SignFault, SignatureFault, TRAILER_BYTES, Trailer, Verifier, public_key, sign,
-    sign_rotation,
+    Kind, PublicKey, SignFault, SignatureFault, TRAILER_BYTES, Trailer, Verifier, public_key,
+    session_message, sign, sign_rotation, sign_session,
 };
 
 const BANK: &[u8] = include_bytes!("../../../runtime/tests/golden/bank_v1.phc");
@@ -199,5 +199,33 @@ fn keys_that_verify_anything_are_refused_and_requests_are_bound_to_both_keys() {
         new.verify_rotation(&new, 3, &request),
     ] {
         assert_eq!(refused, Err(SignatureFault::Wrong));
+    }
+}
+
+#[test]
+fn an_answer_to_a_challenge_is_good_for_its_session_and_nonce_alone() {
+    let (key, other) = (public_key(&seed()), public_key(&[1; 32]));
+    let nonce = std::array::from_fn(|index| 0x40 + index as u8);
+    let message = session_message(0x0102_0304, &nonce);
+    assert_eq!(&message[..24], b"pinhole line session v1\0");
+    assert_eq!(message[24..28], [4, 3, 2, 1]);
+    assert_eq!(message[28..], nonce);
+    let answer = sign_session(&seed(), 0x0102_0304, &nonce);
+    let verified = |key: &PublicKey, session, nonce: &[u8; 32], answer: &[u8; 64]| {
+        key.verify_session(session, nonce, answer)
+    };
+    assert_eq!(verified(&key, 0x0102_0304, &nonce, &answer), Ok(()));
+    let wrong = Err(SignatureFault::Wrong);
+    assert_eq!(verified(&other, 0x0102_0304, &nonce, &answer), wrong);
+    assert_eq!(verified(&key, 0x0102_0305, &nonce, &answer), wrong);
+    for at in 0..32 {
+        let mut nonce = nonce;
+        nonce[at] ^= 1;
+        assert_eq!(verified(&key, 0x0102_0304, &nonce, &answer), wrong);
+    }
+    for bit in 0..512 {
+        let mut answer = answer;
+        answer[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(verified(&key, 0x0102_0304, &nonce, &answer), wrong);
     }
 }

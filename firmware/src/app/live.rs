@@ -1,7 +1,7 @@
 //! The loop of a device with a camera: requests first, then a frame when one is due.
 
 use super::read::{Left, Next, Session};
-use super::{App, Part, Served, arena_words, change, report};
+use super::{App, Part, Served, arena_words, change, gate, report};
 use crate::live::{Due, Live};
 use crate::log;
 use crate::port::{Arrival, Port, Waiting};
@@ -82,7 +82,8 @@ pub(super) fn tell<L: Write>(
 }
 
 impl<F: MappedFlash> App<'_, F> {
-    /// Serves requests and takes frames of a camera until the line ends or the host asks to stop.
+    /// Serves requests and takes frames of a camera until the line ends or the host asks to stop or to start again. Whoever was let
+    /// in has to show the key again on the next line.
     ///
     /// A request is answered as soon as the frame that is being taken is finished. While chunks of a picture or of an upload
     /// follow each other within two seconds, no frames are taken.
@@ -94,6 +95,7 @@ impl<F: MappedFlash> App<'_, F> {
         line: &mut L,
         live: &mut Live<'_>,
     ) -> Result<Served, L::Error> {
+        self.gate.close();
         let mut pending = false;
         loop {
             if !pending {
@@ -121,6 +123,17 @@ impl<F: MappedFlash> App<'_, F> {
                     Left::Blind => self.go_blind(line, live)?,
                 },
                 Part::Report => report::answer(&mut self.port, &self.storage, line)?,
+                Part::Change if !self.gate.is_open(&self.storage) => {
+                    let fault = &gate::Fault::Locked::<F::Error>;
+                    self.port.fail(line, ErrorCode::Locked, 0, fault)?;
+                }
+                Part::Key => {
+                    gate::answer(&mut self.gate, &mut self.port, &mut self.storage, line)?;
+                }
+                Part::Reboot => {
+                    self.port.reply(line, &Reply::Received(0))?;
+                    return Ok(Served::Reboot);
+                }
                 Part::Change => {
                     change::answer(&mut self.port, &mut self.storage, line)?;
                     live.changed();

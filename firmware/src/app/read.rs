@@ -200,15 +200,16 @@ fn self_test(
     arena: &mut [u8],
     kernels: &'static dyn Kernels,
 ) -> Result<SelfTest, InputError> {
-    let Some((input, expected)) = loaded.model.golden() else {
+    let Some(golden) = loaded.model.golden() else {
         return Ok(SelfTest::NoGolden);
     };
+    let expected = golden.output;
     let mut interpreter = Interpreter::new(&loaded.model, arena, kernels)?;
     // `ModelFacts` proved that there is one input and one output, and `Model::load` the length of both.
     let room = interpreter.input_bytes_mut(0)?;
     room.iter_mut()
-        .zip(input)
-        .for_each(|(to, from)| *to = *from);
+        .zip(golden.input.bytes())
+        .for_each(|(to, from)| *to = from);
     interpreter.run();
     let found = interpreter.output_bytes(0)?;
     let mut pairs = (0..).zip(expected.iter().zip(found));

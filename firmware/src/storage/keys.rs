@@ -56,7 +56,7 @@ impl<F: MappedFlash> Storage<F> {
         let new = PublicKey::parse(key).map_err(StorageError::Key)?;
         old.verify_rotation(&new, counter, signature)
             .map_err(StorageError::Key)?;
-        let expected = self.state.key_counter.saturating_add(1);
+        let expected = self.key_counter();
         if counter < expected {
             return Err(StorageError::OldRequest {
                 expected,

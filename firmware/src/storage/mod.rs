@@ -192,6 +192,11 @@ impl<F: MappedFlash> Storage<F> {
         self.options.key.as_ref().or(self.state.key.as_ref())
     }
 
+    /// The least counter of a request to replace the key.
+    pub fn key_counter(&self) -> u32 {
+        self.state.key_counter.saturating_add(1)
+    }
+
     /// Numbers.
     pub fn statistics(&self) -> Statistics {
         let bank = self.bank().ok();

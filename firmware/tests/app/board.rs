@@ -4,7 +4,7 @@ use crate::chip::Chip;
 use crate::common::{Aligned, Random, samples};
 use embedded_io::{ErrorType, Read, Write};
 use pinhole_firmware::storage::{Layout, Options, Storage};
-use pinhole_firmware::{App, Memory, Served, model_image};
+use pinhole_firmware::{App, Memory, NonceSource, Served, model_image};
 use pinhole_protocol::message::Message;
 use pinhole_protocol::*;
 use pinhole_runtime::bank::{BankSpec, ClassSpec};
@@ -73,9 +73,12 @@ impl Write for Line {
 }
 
 pub(crate) fn frame(request: &Request<'_>) -> Vec<u8> {
-    let mut room = [0; MAX_BODY_BYTES];
+    frame_of(5, body(request, &mut [0; MAX_BODY_BYTES]).unwrap())
+}
+
+pub(crate) fn frame_of(sequence: u8, body: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
-    encode::<()>(5, body(request, &mut room).unwrap(), |part| {
+    encode::<()>(sequence, body, |part| {
         frame.extend_from_slice(part);
         Ok(())
     })
@@ -109,6 +112,24 @@ pub(crate) fn bank() -> Vec<u8> {
     bytes
 }
 
+/// Nonces that the tests know: all bytes are the number of the nonce.
+pub(crate) struct Nonces {
+    pub(crate) next: u8,
+    /// How many there are.
+    pub(crate) left: usize,
+    /// Added after each.
+    pub(crate) step: u8,
+}
+
+impl NonceSource for Nonces {
+    fn nonce(&mut self) -> Option<[u8; NONCE_BYTES]> {
+        self.left = self.left.checked_sub(1)?;
+        let nonce = [self.next; NONCE_BYTES];
+        self.next += self.step;
+        Some(nonce)
+    }
+}
+
 /// A board: files that lie in slots A of its flash when it is new, and its memory.
 pub(crate) struct Board {
     pub(crate) model: Aligned,
@@ -117,6 +138,7 @@ pub(crate) struct Board {
     scratch: Vec<u32>,
     /// From the first start on.
     pub(crate) flash: Option<Flash>,
+    pub(crate) nonces: Nonces,
 }
 
 impl Board {
@@ -129,6 +151,11 @@ impl Board {
             arena: Aligned::zeroed(arena_bytes),
             scratch: vec![0xdead_beef; SCRATCH_WORDS],
             flash: None,
+            nonces: Nonces {
+                next: 1,
+                left: usize::MAX,
+                step: 1,
+            },
         }
     }
 
@@ -158,31 +185,49 @@ impl Board {
             arena: &mut self.arena,
             scratch: &mut self.scratch,
         };
-        App::new("test", storage, memory, kernels)
+        App::new("test", storage, memory, kernels).with_nonces(&mut self.nonces)
     }
 
     /// Starts the board; the bodies of all its answers to `incoming`.
     pub(crate) fn answers(&mut self, incoming: Vec<u8>) -> (Served, Vec<Vec<u8>>) {
-        let mut line = Line {
-            incoming,
-            read: 0,
-            outgoing: Vec::new(),
-        };
-        let mut app = self.app();
-        let Ok(served) = app.serve(&mut line);
-        let flash = app.into_storage().into_flash();
+        let app = self.app();
+        let ((served, flash), bodies) = served(app, incoming);
         self.flash = Some(flash);
-        let mut decoder = Decoder::new();
-        let mut bodies = Vec::new();
-        let mut rest = &line.outgoing[..];
-        while !rest.is_empty() {
-            let (taken, status) = decoder.take(rest);
-            rest = &rest[taken..];
-            assert_eq!(status, Status::Complete);
-            bodies.push(decoder.body().to_vec());
-        }
         (served, bodies)
     }
+}
+
+/// Serves a line: why that ended, the flash, and the bodies of all answers.
+pub(crate) fn served(app: App<'_, Flash>, incoming: Vec<u8>) -> ((Served, Flash), Vec<Vec<u8>>) {
+    let (ended, numbered) = served_numbered(app, incoming);
+    (ended, numbered.into_iter().map(|(_, body)| body).collect())
+}
+
+/// A sequence number and a body.
+pub(crate) type Answer = (u8, Vec<u8>);
+
+/// As [`served`], each body behind its sequence number.
+pub(crate) fn served_numbered(
+    mut app: App<'_, Flash>,
+    incoming: Vec<u8>,
+) -> ((Served, Flash), Vec<Answer>) {
+    let mut line = Line {
+        incoming,
+        read: 0,
+        outgoing: Vec::new(),
+    };
+    let Ok(served) = app.serve(&mut line);
+    let flash = app.into_storage().into_flash();
+    let mut decoder = Decoder::new();
+    let mut bodies = Vec::new();
+    let mut rest = &line.outgoing[..];
+    while !rest.is_empty() {
+        let (taken, status) = decoder.take(rest);
+        rest = &rest[taken..];
+        assert_eq!(status, Status::Complete);
+        bodies.push((decoder.sequence(), decoder.body().to_vec()));
+    }
+    ((served, flash), bodies)
 }
 
 pub(crate) fn reply(body: &[u8]) -> Reply<'_> {

@@ -9,5 +9,6 @@ mod chip;
 
 mod board;
 mod changes;
+mod keys;
 mod live;
 mod pictures;

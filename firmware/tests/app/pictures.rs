@@ -1,12 +1,13 @@
 //! Pictures, and what a board says of itself.
 
 use crate::board::{
-    Board, SCRATCH_WORDS, bank, begin, embedding_on_the_host, failed, frame, picture, reply,
+    Board, SCRATCH_WORDS, bank, begin, embedding_on_the_host, failed, frame, frame_of, picture,
+    reply,
 };
 use crate::common::{Aligned, Random, samples};
 use pinhole_firmware::storage::Kind;
 use pinhole_firmware::{NotReady, Served};
-use pinhole_protocol::{ErrorCode, Reply, Request};
+use pinhole_protocol::{ErrorCode, MAX_BODY_BYTES, Reply, Request, body};
 use pinhole_runtime::model::format::ModelKind;
 
 #[test]
@@ -212,4 +213,45 @@ fn no_bytes_on_the_line_stop_the_board() {
         };
         assert_eq!(classified.embedding, expected);
     }
+}
+
+/// A million bytes of noise, in stretches of up to 4,000, and a good frame behind each: every one of them is answered.
+#[test]
+fn noise_costs_no_good_frame_after_it() {
+    const NOISE_BYTES: usize = 1_000_000;
+    let mut board = Board::new();
+    let mut random = Random(11);
+    let (mut incoming, mut noise, mut sent) = (Vec::new(), 0, Vec::new());
+    while noise < NOISE_BYTES {
+        let len = (1 + random.below(4000)).min(NOISE_BYTES - noise);
+        incoming.extend(random.bytes(len));
+        noise += len;
+        let sequence = 1 + (sent.len() % 255) as u8;
+        // As a host sends it: the zero ends the noise.
+        incoming.push(0);
+        let mut room = [0; MAX_BODY_BYTES];
+        incoming.extend(frame_of(
+            sequence,
+            body(&Request::Hello, &mut room).unwrap(),
+        ));
+        sent.push(sequence);
+    }
+    let (_, answers) = crate::board::served_numbered(board.app(), incoming);
+    let (good, damaged): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.0 != 0);
+    let answered: Vec<u8> = good.iter().map(|answer| answer.0).collect();
+    assert_eq!(answered, sent);
+    assert!(
+        good.iter()
+            .all(|answer| matches!(reply(&answer.1), Reply::Info(_)))
+    );
+    assert!(
+        damaged
+            .iter()
+            .all(|answer| failed(&answer.1).0 == ErrorCode::Damaged)
+    );
+    println!(
+        "{noise} bytes of noise made {} damaged frames; {} good ones, all answered",
+        damaged.len(),
+        sent.len()
+    );
 }

@@ -1,17 +1,8 @@
 //! The boards that there are, and what this machine needs for one.
 
-use crate::{DeviceError, Layout, layout};
+use crate::{DeviceError, ImageFormat, Layout, layout};
 use std::path::Path;
 use std::process::{Command, Stdio};
-
-/// What runs the program of a board.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Runs {
-    /// QEMU, as a machine.
-    Emulated,
-    /// This machine, as a process.
-    Process,
-}
 
 /// A board, with everything that the host has to know about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +17,6 @@ pub struct BoardSpec {
     pub target_cpu: &'static str,
     /// The Rust target of its firmware.
     pub target: &'static str,
-    /// What runs its program.
-    pub runs: Runs,
     /// The program that emulates it; empty for a process.
     pub emulator: &'static str,
     /// The emulator's name of the machine; empty for a process.
@@ -38,9 +27,107 @@ pub struct BoardSpec {
     pub ram_bytes: u32,
     /// Bytes for the values of a model while it runs.
     pub arena_bytes: u32,
+    /// Where program and storage lie, and how they get there.
+    pub flashing: Flashing,
+}
+
+/// The flash of a board as a programmer sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flashing {
+    /// Address of the flash of the program.
+    pub program_address: u32,
+    /// Bytes of it.
+    pub program_bytes: u32,
+    /// Address of the first partition of the storage.
+    pub storage_address: u32,
+    /// What is erased at once.
+    pub sector_bytes: u32,
+    /// The family of the chip in UF2 files, where its bootloader takes them.
+    pub uf2_family: Option<u32>,
+    /// What brings an image into the board.
+    pub programmer: Programmer,
+}
+
+impl Flashing {
+    /// Behind the last byte of the program's flash.
+    pub(crate) fn program_end(&self) -> u64 {
+        u64::from(self.program_address) + u64::from(self.program_bytes)
+    }
+}
+
+/// What brings an image into a board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Programmer {
+    /// None: the board is emulated, and its flash is a file of the host.
+    Emulator,
+    /// None: the board is a process of Linux, and its flash is a file.
+    Process,
+    /// A debug probe.
+    Probe {
+        /// The chip as `probe-rs` spells it.
+        chip: &'static str,
+        /// The target file of OpenOCD, where it has one.
+        openocd: Option<&'static str>,
+    },
+    /// A drive that the bootloader shows.
+    Drive {
+        /// Its name.
+        label: &'static str,
+    },
 }
 
 impl BoardSpec {
+    /// Whether an emulator runs the board.
+    pub fn is_emulated(&self) -> bool {
+        self.flashing.programmer == Programmer::Emulator
+    }
+
+    /// Whether the board is a process of Linux.
+    pub fn is_process(&self) -> bool {
+        self.flashing.programmer == Programmer::Process
+    }
+
+    /// Whether this machine runs the board, in one way or the other, and its flash is a file.
+    pub fn runs_here(&self) -> bool {
+        self.is_emulated() || self.is_process()
+    }
+
+    /// What to type so that an image gets into the board; nothing for one that this machine runs.
+    pub fn programming(&self, image: &Path) -> Vec<String> {
+        let format = ImageFormat::of(image).unwrap_or(ImageFormat::Hex);
+        let image = image.display();
+        // Raw bytes have no addresses.
+        let start = self.flashing.program_address;
+        let (flags, place) = match format {
+            ImageFormat::Hex => ("hex".to_string(), String::new()),
+            ImageFormat::Uf2 => ("uf2".to_string(), String::new()),
+            ImageFormat::Bin => (
+                format!("bin --base-address {start:#x}"),
+                format!("{start:#x} "),
+            ),
+        };
+        match self.flashing.programmer {
+            Programmer::Emulator | Programmer::Process => Vec::new(),
+            Programmer::Probe { chip, openocd } => {
+                let mut ways = vec![format!(
+                    "probe-rs download --chip {chip} --binary-format {flags} --verify {image}"
+                )];
+                let openocd = openocd.filter(|_| format != ImageFormat::Uf2);
+                ways.extend(openocd.map(|target| {
+                    format!(
+                        "openocd -f interface/cmsis-dap.cfg -f {target} -c \"program {image} {place}verify reset exit\""
+                    )
+                }));
+                ways
+            }
+            Programmer::Drive { label } => {
+                vec![format!(
+                    "hold BOOTSEL, plug the board in, cp {image} /media/$USER/{label}/"
+                )]
+            }
+        }
+    }
+
     /// What lies where in its flash.
     pub fn layout(&self) -> Layout {
         layout::layout(self.flash_bytes)
@@ -63,12 +150,19 @@ pub(crate) const QEMU_AN547: BoardSpec = BoardSpec {
     cpu: "Cortex-M55 with Helium",
     target_cpu: "cortex-m55",
     target: "thumbv8m.main-none-eabihf",
-    runs: Runs::Emulated,
     emulator: "qemu-system-arm",
     machine: "mps3-an547",
     flash_bytes: 32 << 20,
     ram_bytes: (4 << 20) + (512 << 10),
     arena_bytes: 3 << 20,
+    flashing: Flashing {
+        program_address: 0x1000_0000,
+        program_bytes: 512 << 10,
+        storage_address: 0x7000_0000,
+        sector_bytes: 4096,
+        uf2_family: None,
+        programmer: Programmer::Emulator,
+    },
 };
 
 pub(crate) const QEMU_AN500: BoardSpec = BoardSpec {
@@ -77,12 +171,17 @@ pub(crate) const QEMU_AN500: BoardSpec = BoardSpec {
     cpu: "Cortex-M7",
     target_cpu: "cortex-m7",
     target: "thumbv7em-none-eabihf",
-    runs: Runs::Emulated,
     emulator: "qemu-system-arm",
     machine: "mps2-an500",
     flash_bytes: 16 << 20,
     ram_bytes: 5 << 20,
     arena_bytes: 3 << 20,
+    flashing: Flashing {
+        program_address: 0,
+        program_bytes: 1 << 20,
+        storage_address: 0x6000_0000,
+        ..QEMU_AN547.flashing
+    },
 };
 
 pub(crate) const QEMU_AN386: BoardSpec = BoardSpec {
@@ -91,6 +190,10 @@ pub(crate) const QEMU_AN386: BoardSpec = BoardSpec {
     cpu: "Cortex-M4",
     target_cpu: "cortex-m4",
     machine: "mps2-an386",
+    flashing: Flashing {
+        storage_address: 0x2100_0000,
+        ..QEMU_AN500.flashing
+    },
     ..QEMU_AN500
 };
 
@@ -101,12 +204,19 @@ pub(crate) const LINUX: BoardSpec = BoardSpec {
     cpu: "64-bit Arm or x86",
     target_cpu: "",
     target: "",
-    runs: Runs::Process,
     emulator: "",
     machine: "",
     flash_bytes: 64 << 20,
     ram_bytes: 36 << 20,
     arena_bytes: 32 << 20,
+    flashing: Flashing {
+        program_address: 0,
+        program_bytes: 0,
+        storage_address: 0,
+        sector_bytes: 4096,
+        uf2_family: None,
+        programmer: Programmer::Process,
+    },
 };
 
 /// All boards.
@@ -114,10 +224,14 @@ pub fn boards() -> &'static [BoardSpec] {
     &[QEMU_AN547, QEMU_AN500, QEMU_AN386, LINUX]
 }
 
-/// The boards that QEMU emulates.
+/// Those that this machine runs under an emulator.
 pub fn emulated_boards() -> impl Iterator<Item = &'static BoardSpec> {
-    let boards = boards().iter();
-    boards.filter(|board| board.runs == Runs::Emulated)
+    boards().iter().filter(|board| board.is_emulated())
+}
+
+/// Those that this machine runs: under an emulator, or as a process.
+pub fn boards_run_here() -> impl Iterator<Item = &'static BoardSpec> {
+    boards().iter().filter(|board| board.runs_here())
 }
 
 /// The one of `names` that takes the fewest edits to become `found`: what a slip was meant to be.
@@ -145,13 +259,20 @@ pub fn board(name: &str) -> Result<&'static BoardSpec, DeviceError> {
 /// # Errors
 /// The first thing that is missing.
 pub fn available(board: &BoardSpec) -> Result<(), Missing> {
-    match board.runs {
-        Runs::Emulated => {
-            emulator_available(board)?;
-            target_installed(board.target)
-        }
-        Runs::Process => runs_processes(board),
+    if board.is_process() {
+        return runs_processes(board);
     }
+    if !board.is_emulated() {
+        return Err(Missing {
+            what: format!("an emulator of {}", board.name),
+            get: format!(
+                "pinhole flash --board {} --image OUT.hex makes an image for it",
+                board.name
+            ),
+        });
+    }
+    emulator_available(board)?;
+    target_installed(board.target)
 }
 
 /// A program of Linux, and Cargo to build it.
@@ -222,12 +343,25 @@ pub(crate) fn output(command: &mut Command) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// Bytes of a region of a linker script, which writes them in K or M.
-    fn region(script: &str, name: &str) -> u32 {
-        let line = script
+    fn line_of<'a>(script: &'a str, name: &str) -> &'a str {
+        script
             .lines()
             .find(|line| line.split_whitespace().next() == Some(name))
-            .unwrap_or_else(|| panic!("no region {name}"));
+            .unwrap_or_else(|| panic!("no region {name}"))
+    }
+
+    /// The address of a region of a linker script.
+    fn origin(script: &str, name: &str) -> u32 {
+        let (_, address) = line_of(script, name)
+            .split_once("ORIGIN = 0x")
+            .expect("an origin");
+        let digits = address.split(',').next().expect("digits");
+        u32::from_str_radix(digits, 16).expect("a number")
+    }
+
+    /// Bytes of a region, which a linker script writes in K or M.
+    fn region(script: &str, name: &str) -> u32 {
+        let line = line_of(script, name);
         let (_, length) = line.split_once("LENGTH = ").expect("a length");
         let (digits, unit) = length.trim().split_at(length.trim().len() - 1);
         let shift = match unit {
@@ -252,6 +386,18 @@ mod tests {
             let found = [bytes("NOR"), ram, arena];
             let said = [board.flash_bytes, board.ram_bytes, board.arena_bytes];
             assert_eq!(said, found, "{}", board.name);
+            let flashing = board.flashing;
+            let found = [
+                origin(&script, "FLASH"),
+                bytes("FLASH"),
+                origin(&script, "NOR"),
+            ];
+            let said = [
+                flashing.program_address,
+                flashing.program_bytes,
+                flashing.storage_address,
+            ];
+            assert_eq!(said, found, "{}", board.name);
         }
     }
 
@@ -275,6 +421,35 @@ mod tests {
         // As `docs/boards` says.
         assert_eq!(layout::layout(16 << 20).models[1].start, 0x88_8000);
         assert_eq!(layout::layout(32 << 20).models[1].start, 0x108_8000);
+    }
+
+    #[test]
+    fn a_board_that_is_not_emulated_says_what_to_type() {
+        let probe = Programmer::Probe {
+            chip: "STM32H743ZITx",
+            openocd: Some("target/stm32h7x.cfg"),
+        };
+        let drive = Programmer::Drive { label: "RP2350" };
+        let ways = |programmer| {
+            let flashing = Flashing {
+                programmer,
+                ..QEMU_AN500.flashing
+            };
+            let board = BoardSpec {
+                flashing,
+                ..QEMU_AN500
+            };
+            board.programming(Path::new("out.hex"))
+        };
+        assert_eq!(
+            ways(probe),
+            [
+                "probe-rs download --chip STM32H743ZITx --binary-format hex --verify out.hex",
+                "openocd -f interface/cmsis-dap.cfg -f target/stm32h7x.cfg -c \"program out.hex verify reset exit\"",
+            ]
+        );
+        assert!(ways(drive)[0].ends_with("cp out.hex /media/$USER/RP2350/"));
+        assert!(ways(Programmer::Emulator).is_empty());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What can go wrong between the host and a board, each with the next thing to type.
 
 use pinhole_protocol::ErrorCode;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -77,6 +78,55 @@ pub enum DeviceError {
         limit: u32,
         /// Bytes that the model needs.
         found: u32,
+    },
+    /// The board would not run a file.
+    #[error("the {what} {} does not suit {board}: {reason}", path.display())]
+    Unsuitable {
+        /// Model or class bank.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The board.
+        board: &'static str,
+        /// What the board's own check says.
+        reason: String,
+        /// What to type.
+        help: &'static str,
+    },
+    /// A program is built for another place.
+    #[error(
+        "the program lies at {:#010x} to {:#010x}, the flash for it on {board} at {:#010x} to {:#010x}",
+        found.start, found.end, expected.start, expected.end
+    )]
+    ProgramPlace {
+        /// The board.
+        board: &'static str,
+        /// Addresses of the program.
+        found: Range<u64>,
+        /// Addresses of the flash.
+        expected: Range<u64>,
+    },
+    /// An image cannot be made.
+    #[error("{reason}")]
+    Image {
+        /// Found and expected.
+        reason: String,
+        /// What to type.
+        help: String,
+    },
+    /// What was written is not what is there.
+    #[error("the flash file {} differs at byte {at:#x} from what was written", path.display())]
+    ReadBack {
+        /// The file.
+        path: PathBuf,
+        /// The first byte that differs.
+        at: usize,
+    },
+    /// A board of another kind than the verb works on.
+    #[error("{board} is no emulated board, and this machine cannot run it")]
+    NotEmulated {
+        /// The board.
+        board: &'static str,
     },
     /// Another board runs on the file.
     #[error("the flash file {} is in use by another board", path.display())]
@@ -200,6 +250,15 @@ impl DeviceError {
             Self::Arena { .. } => {
                 "pinhole pack --stem-patches auto makes it smaller; pinhole board list says what boards have".into()
             }
+            Self::Unsuitable { help, .. } => (*help).into(),
+            Self::Image { help, .. } => help.clone(),
+            Self::ProgramPlace { board, .. } => {
+                format!("name a program that was built in firmware/boards/{board}")
+            }
+            Self::ReadBack { .. } => "the disk may be full or broken: name a file on another one".into(),
+            Self::NotEmulated { board } => {
+                format!("make an image for it: pinhole flash --board {board} --model MODEL --bank BANK --image OUT.hex")
+            }
             Self::InUse { .. } => "name another file, or end the other board".into(),
             Self::Start { .. } | Self::Stopped { .. } => {
                 "--verbose shows the log of the board".into()
@@ -223,6 +282,12 @@ impl DeviceError {
                 ErrorCode::Picture => "take a smaller picture".into(),
                 ErrorCode::Class => {
                     "pinhole classes list says which there are, pinhole classes add --replace gives one another embedding".into()
+                }
+                ErrorCode::Locked => {
+                    "name the private key that belongs to the board's: --unlock KEY".into()
+                }
+                ErrorCode::Key => {
+                    "pinhole board stats says whether the board has a key; its private key goes to --unlock".into()
                 }
                 ErrorCode::Upload | ErrorCode::Storage => {
                     "see what lies in the slots: pinhole board slots".into()

@@ -1,6 +1,5 @@
 //! Finds the sources of the firmware and has Cargo build them.
 
-use crate::board::Runs;
 use crate::{BoardSpec, DeviceError};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -42,7 +41,7 @@ pub(crate) fn boards_folder() -> Result<PathBuf, DeviceError> {
 /// [`DeviceError::NoSources`], [`DeviceError::Missing`] for the Rust target, [`DeviceError::Build`].
 pub fn build_firmware(board: &BoardSpec) -> Result<PathBuf, DeviceError> {
     let ready = std::env::var_os("PINHOLE_LINUX").map(PathBuf::from);
-    if let (Runs::Process, Some(program)) = (board.runs, ready) {
+    if let (true, Some(program)) = (board.is_process(), ready) {
         return Ok(program);
     }
     let boards = boards_folder()?;
@@ -52,20 +51,20 @@ pub fn build_firmware(board: &BoardSpec) -> Result<PathBuf, DeviceError> {
         reason,
         folder: folder.clone(),
     };
-    let target_folder = boards.join("target").join(match board.runs {
-        Runs::Emulated => board.machine,
-        Runs::Process => board.name,
+    let target_folder = boards.join("target").join(match board.is_process() {
+        true => board.name,
+        false => board.machine,
     });
     if let Err(reason) = cargo_build(&folder, &target_folder, &[], &[]) {
         crate::available(board)?;
         return Err(failed(reason));
     }
-    let elf = match board.runs {
-        Runs::Emulated => target_folder
+    let elf = match board.is_process() {
+        true => target_folder.join("release").join("pinhole-linux"),
+        false => target_folder
             .join(board.target)
             .join("release")
             .join(board.name),
-        Runs::Process => target_folder.join("release").join("pinhole-linux"),
     };
     if !elf.is_file() {
         return Err(failed(format!("there is no {}", elf.display())));

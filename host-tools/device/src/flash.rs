@@ -29,11 +29,7 @@ impl FlashFile {
             .truncate(false)
             .open(path)
             .map_err(unusable)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(DeviceError::InUse { path: path.into() }),
-            Err(TryLockError::Error(error)) => return Err(unusable(error)),
-        }
+        hold(&file, path)?;
         let (found, limit) = (
             file.metadata().map_err(unusable)?.len(),
             u64::from(board.flash_bytes),
@@ -73,7 +69,23 @@ impl FlashFile {
     }
 }
 
-fn unusable(path: &Path, source: std::io::Error) -> DeviceError {
+/// Holds a flash file that is there, so that no board runs on it while the value lives.
+pub(crate) fn lock(path: &Path) -> Result<File, DeviceError> {
+    let file = OpenOptions::new().read(true).write(true).open(path);
+    let file = file.map_err(|source| unusable(path, source))?;
+    hold(&file, path)?;
+    Ok(file)
+}
+
+fn hold(file: &File, path: &Path) -> Result<(), DeviceError> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(DeviceError::InUse { path: path.into() }),
+        Err(TryLockError::Error(error)) => Err(unusable(path, error)),
+    }
+}
+
+pub(crate) fn unusable(path: &Path, source: std::io::Error) -> DeviceError {
     DeviceError::File {
         access: "write",
         what: "flash file",

@@ -15,11 +15,15 @@
 
 mod board;
 mod cpu;
+mod elf;
 mod embedding;
 mod emulator;
 mod error;
 mod firmware;
 mod flash;
+mod flashing;
+mod image;
+mod keys;
 #[path = "../../../firmware/boards/mps/src/layout.rs"]
 #[expect(
     unreachable_pub,
@@ -32,7 +36,10 @@ mod logs;
 mod manage;
 mod running;
 
-pub use board::{BoardSpec, Missing, Runs, available, board, boards, emulated_boards, nearest};
+pub use board::{
+    BoardSpec, Flashing, Missing, Programmer, available, board, boards, boards_run_here,
+    emulated_boards, nearest,
+};
 pub use cpu::{Counted, Cpu, Instructions, count, counter_available, cpu, cpus};
 pub use embedding::{
     Fingerprints, fingerprint, fingerprints, layer_fingerprint, layer_fingerprints,
@@ -40,12 +47,14 @@ pub use embedding::{
 pub use emulator::{EmulatedBoard, Options};
 pub use error::DeviceError;
 pub use firmware::build_firmware;
+pub use flashing::{Files, Kept};
+pub use image::{FlashImage, ImageFormat, Section};
 pub use link::{BoardClass, BoardInfo, BoardResult, Link, RgbRows};
 pub use live::{LiveFrame, LiveFrameClass, Picture, Pushed};
 pub use manage::{BoardClasses, BoardSlots, BoardStatistics, BoardUpload, SlotsOfKind, kind_of};
 pub use pinhole_firmware::storage::Layout;
 pub use pinhole_protocol::{
-    CameraStatus, Kind, LiveEvent, LiveMode, LiveStatus, LogLevel, MemoryMark, Reports, SelfTest,
-    SlotStatus, Smoothing, Which,
+    CameraStatus, ErrorCode, Kind, LiveEvent, LiveMode, LiveStatus, LogLevel, MemoryMark, Reports,
+    SelfTest, SlotStatus, Smoothing, Which,
 };
 pub use running::{RunningBoard, Wire};

@@ -384,6 +384,7 @@ fn kind(reply: &Reply<'_>) -> &'static str {
         Reply::Classes(_) => "class names",
         Reply::Slots(_) => "slots",
         Reply::SelfTested(_) => "a self-test",
+        Reply::Challenge(_) => "a challenge",
         Reply::LiveStatus(_) => "counters of frames",
         Reply::OperatorTimes(_) => "times of operators",
         Reply::Live(_) | Reply::Preview(_) | Reply::Log(_) => "what nobody asked for",

@@ -3,7 +3,7 @@
 //!
 //! A board that is a process connects to the socket itself, for both directions, and logs to its standard error.
 
-use crate::board::{Runs, emulator_available};
+use crate::board::emulator_available;
 use crate::cpu::{Folder, escaped};
 use crate::flash::{FlashFile, check_arena, image};
 use crate::logs::LogReader;
@@ -43,7 +43,10 @@ impl RunningBoard {
         bank: Option<&Path>,
         options: &Options,
     ) -> Result<Self, DeviceError> {
-        if board.runs == Runs::Emulated {
+        if !board.runs_here() {
+            return Err(DeviceError::NotEmulated { board: board.name });
+        }
+        if board.is_emulated() {
             emulator_available(board)?;
         }
         if !firmware.is_file() {
@@ -55,9 +58,9 @@ impl RunningBoard {
             });
         }
         let start_failed = |reason: String| DeviceError::Start {
-            emulator: match board.runs {
-                Runs::Emulated => board.emulator,
-                Runs::Process => board.name,
+            emulator: match board.is_emulated() {
+                true => board.emulator,
+                false => board.name,
             },
             reason,
         };
@@ -70,28 +73,28 @@ impl RunningBoard {
         };
         let flash = flash(board, &path, model, bank)?;
         let (listener, port) = listen()?;
-        let mut command = match board.runs {
-            Runs::Emulated => emulator(board, firmware, flash.path(), port, options),
-            Runs::Process => program(firmware, flash.path(), port, options),
+        let mut command = match board.is_emulated() {
+            true => emulator(board, firmware, flash.path(), port, options),
+            false => program(firmware, flash.path(), port, options),
         };
         let mut child = command
             .spawn()
             .map_err(|error| start_failed(error.to_string()))?;
         let requests = child.stdin.take();
-        let log = match board.runs {
-            Runs::Emulated => LogReader::open(firmware),
-            Runs::Process => LogReader::none(),
+        let log = match board.is_emulated() {
+            true => LogReader::open(firmware),
+            false => LogReader::none(),
         };
-        let shows_errors = options.show_log && board.runs == Runs::Process;
+        let shows_errors = options.show_log && board.is_process();
         let mut process = Process::new(child, log, options.show_log, shows_errors);
         let replies = accept(&listener, &mut process).map_err(|error| match error {
             DeviceError::Stopped { reason } => start_failed(reason),
             other => other,
         })?;
-        let requests = match (board.runs, requests) {
-            (Runs::Emulated, Some(input)) => Requests::Input(input),
-            (Runs::Emulated, None) => return Err(start_failed("it has no input".into())),
-            (Runs::Process, _) => Requests::Socket,
+        let requests = match (board.is_process(), requests) {
+            (true, _) => Requests::Socket,
+            (false, Some(input)) => Requests::Input(input),
+            (false, None) => return Err(start_failed("it has no input".into())),
         };
         let stream = Wire {
             requests,
@@ -194,7 +197,7 @@ fn emulator(
     let name = board.name;
     let mut command = Command::new(board.emulator);
     command
-        .args(["-machine", board.machine, "-no-reboot"])
+        .args(["-machine", board.machine])
         .args(["-display", "none", "-monitor", "none"])
         .arg("-semihosting-config")
         .arg(format!(

@@ -7,6 +7,7 @@
 //! that the device would refuse never leaves the host.
 
 pub mod error;
+mod golden;
 mod litert;
 pub mod lower;
 mod lower_float;
@@ -21,6 +22,7 @@ mod weights;
 mod write;
 
 pub use error::PackError;
+pub use golden::{GoldenFault, with_golden, without_golden};
 pub use patch::{Patched, StemPatches};
 pub use pinhole_runtime::kernel::packing::WeightLayout;
 pub use pinhole_runtime::model::op::FloatWeights;
@@ -82,6 +84,8 @@ pub struct PackReport {
     pub file_bytes: usize,
     /// Its data section: weights, biases, scales, tables, constants.
     pub data_bytes: usize,
+    /// Its self-check; 0 without one.
+    pub golden_bytes: usize,
     /// RAM of a run.
     pub arena_bytes: usize,
     /// No plan of this order of operators needs less.

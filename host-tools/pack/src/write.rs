@@ -92,6 +92,7 @@ pub(crate) fn write(
     let report = PackReport {
         file_bytes: file.bytes.len(),
         data_bytes: data_section.bytes.get() as usize,
+        golden_bytes: 0,
         arena_bytes: plan.arena_bytes,
         arena_lower_bound_bytes: plan.lower_bound_bytes,
         arena_ratio: plan.arena_bytes as f64 / plan.lower_bound_bytes.max(1) as f64,

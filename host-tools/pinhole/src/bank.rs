@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use pinhole_ranks::Ranks;
 use pinhole_runtime::bank::{BankSpec, ClassBank, ClassSpec};
 use pinhole_runtime::interpreter::AlignedBytes;
 use pinhole_text::classes::ClassList;
@@ -41,11 +42,12 @@ pub(crate) fn open(path: &Path) -> Outcome<ClassBank<'static>> {
     load(path.display(), bytes)
 }
 
-/// Unit embeddings of all classes, in order.
+/// Unit embeddings of all classes, in order; each of `ranks` encodes a part of the prompts.
 pub(crate) fn class_embeddings(
     text: &TextEncoder,
     classes: &ClassList,
     templates: &Templates,
+    ranks: &Ranks,
 ) -> Outcome<Vec<Vec<f32>>> {
     let bar = progress::bar("embedding classes", 0);
     let embeddings = ensemble::class_embeddings(
@@ -53,7 +55,9 @@ pub(crate) fn class_embeddings(
         templates,
         &text.tokenizer,
         BATCH_PROMPTS,
-        &mut |prompts: &[Vec<u32>]| text.encode(prompts, &|| ()),
+        &mut |prompts: &[Vec<u32>]| {
+            ranks.rows(prompts.len(), |part| text.encode(&prompts[part], &|| ()))
+        },
         &mut |progress| {
             bar.set_length(progress.count as u64);
             bar.set_position(progress.done as u64);

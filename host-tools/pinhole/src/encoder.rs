@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use pinhole_pack::{PackOptions, pack};
+use pinhole_ranks::Ranks;
 use pinhole_runtime::bank::quantise_embedding;
 use pinhole_runtime::interpreter::{AlignedBytes, Interpreter, Observer};
 use pinhole_runtime::kernel::{self, Kernels};
@@ -18,6 +19,7 @@ use rayon::prelude::*;
 use crate::failure::{Context, Failure, Outcome, refused_model};
 use crate::files::{self, FileKind};
 use crate::graph_file;
+use crate::progress;
 
 /// A model that stays loaded until the process ends.
 #[derive(Clone, Copy)]
@@ -246,6 +248,13 @@ impl ImageSession {
         ))
     }
 
+    /// The bytes of the model's input for a picture.
+    pub(crate) fn input_bytes(&mut self, picture: &RgbImage) -> Outcome<Vec<u8>> {
+        let mut interpreter = self.prepare(picture)?;
+        let input = interpreter.input_bytes_mut(0).map_err(Failure::new)?;
+        Ok(input.to_vec())
+    }
+
     /// Shows `observer` every operator of a run on a picture.
     pub(crate) fn observe(&mut self, picture: &RgbImage, observer: &mut dyn Observer) -> Outcome {
         self.prepare(picture)?.run_observed(observer);
@@ -369,6 +378,24 @@ impl TextEncoder {
                 },
             )
             .collect()
+    }
+}
+
+impl TextEncoder {
+    /// Embeddings of token sequences, in order, on all cores of all `ranks`, each of which encodes a part; a progress bar
+    /// says `what`.
+    pub(crate) fn encode_on(
+        &self,
+        ranks: &Ranks,
+        what: &str,
+        prompts: &[Vec<u32>],
+    ) -> Outcome<Vec<Vec<f32>>> {
+        ranks.rows(prompts.len(), |part| {
+            let bar = progress::bar(what, part.len());
+            let rows = self.encode(&prompts[part], &|| bar.inc(1));
+            bar.finish_and_clear();
+            rows
+        })
     }
 }
 

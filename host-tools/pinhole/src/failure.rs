@@ -164,6 +164,13 @@ impl From<pinhole_data::DataError> for Failure {
     }
 }
 
+impl From<pinhole_ranks::RanksError> for Failure {
+    fn from(error: pinhole_ranks::RanksError) -> Self {
+        Self::new(error)
+            .help("every process needs the same options and files: mpirun -n N pinhole VERB …")
+    }
+}
+
 /// Adds what was being worked on to an error that does not say it.
 pub(crate) trait Context<T> {
     /// `context: error`.

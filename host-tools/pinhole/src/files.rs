@@ -116,6 +116,19 @@ impl fmt::Display for FileKind {
     }
 }
 
+/// Whether a file begins as a packed model does.
+pub(crate) fn starts_as_model(path: &Path) -> Outcome<bool> {
+    use std::io::Read;
+    let mut start = [0; 4];
+    let mut file = std::fs::File::open(path).map_err(|error| cannot_read(path, &error))?;
+    match file.read_exact(&mut start) {
+        Ok(()) => Ok(FileKind::of(&start) == FileKind::Model),
+        // Shorter than any model.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(cannot_read(path, &error)),
+    }
+}
+
 /// Refuses bytes that begin like something else.
 pub(crate) fn expect(path: &Path, bytes: &[u8], expected: FileKind) -> Outcome {
     let found = FileKind::of(bytes);

@@ -11,6 +11,7 @@ mod graph_file;
 #[cfg(feature = "hub")]
 mod hub;
 mod interrupt;
+mod keys;
 mod output;
 mod pictures;
 mod progress;
@@ -21,8 +22,9 @@ mod vocabulary;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use pinhole_ranks::{Ranks, refuse_several};
 
-use crate::output::note;
+use crate::failure::{Failure, Outcome};
 
 /// Zero-shot vision for camera boards: a sentence instead of a training set.
 #[derive(Parser)]
@@ -62,6 +64,7 @@ enum Verb {
     Bench(verb::bench::Args),
     Board(verb::board::Args),
     Monitor(verb::monitor::Args),
+    Flash(verb::flash::Args),
     Classes(verb::classes::Args),
     Data(verb::data::Args),
     #[cfg(feature = "train")]
@@ -73,6 +76,18 @@ enum Verb {
     Doctor(verb::doctor::Args),
 }
 
+impl Verb {
+    /// Whether processes that `mpirun` starts share its work.
+    fn is_shared(&self) -> bool {
+        match self {
+            Self::Eval(_) => true,
+            #[cfg(feature = "train")]
+            Self::Features(_) | Self::Train(_) => true,
+            _ => false,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_env("PINHOLE_LOG"))
@@ -80,11 +95,29 @@ fn main() -> ExitCode {
         .init();
     report_plainly();
     interrupt::install();
-    let outcome = match Cli::parse().verb {
+    match run(Cli::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let code = failure.code();
+            output::last_words(format_args!("{:?}", miette::Report::new(failure)));
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// Runs a verb.
+fn run(verb: Verb) -> Outcome {
+    if !verb.is_shared() {
+        refuse_several(
+            "pinhole train, features and eval share their work between processes, every other verb runs in one",
+        )
+        .map_err(|error| Failure::new(error).help("start it without mpirun"))?;
+    }
+    match verb {
         Verb::Demo(args) => verb::demo::run(args),
         Verb::Classify(args) => verb::classify::run(args),
         Verb::Embed(args) => verb::embed::run(args),
-        Verb::Eval(args) => verb::eval::run(args),
+        Verb::Eval(args) => shared(|ranks| verb::eval::run(args, ranks)),
         Verb::Import(args) => verb::import::run(args),
         Verb::Quantize(args) => verb::quantize::run(args),
         Verb::Pack(args) => verb::pack::run(args),
@@ -95,24 +128,34 @@ fn main() -> ExitCode {
         Verb::Bench(args) => verb::bench::run(args),
         Verb::Board(args) => verb::board::run(args),
         Verb::Monitor(args) => verb::monitor::run(&args),
+        Verb::Flash(args) => verb::flash::run(args),
         Verb::Classes(args) => verb::classes::run(args),
         Verb::Data(args) => verb::data::run(args),
         #[cfg(feature = "train")]
-        Verb::Features(args) => verb::features::run(args),
+        Verb::Features(args) => shared(|ranks| verb::features::run(args, ranks)),
+        // The trainer joins the others itself.
         #[cfg(feature = "train")]
         Verb::Train(args) => verb::train::run(args),
         Verb::Keygen(args) => verb::keygen::run(args),
         Verb::Sign(args) => verb::sign::run(args),
         Verb::Doctor(args) => verb::doctor::run(args),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            let code = failure.code();
-            note!("{:?}", miette::Report::new(failure));
-            ExitCode::from(code)
-        }
     }
+}
+
+/// Runs a verb whose work several processes share; the first of them speaks for all.
+fn shared(run: impl FnOnce(&Ranks) -> Outcome) -> Outcome {
+    let ranks = Ranks::of_process()?;
+    if !ranks.is_first() {
+        output::mute();
+    }
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    ranks.same(
+        "arguments",
+        &files::sha256(format!("{arguments:?}").as_bytes()),
+    )?;
+    run(&ranks)?;
+    ranks.finish();
+    Ok(())
 }
 
 /// Messages hold paths and commands: they are copied and searched for, so that no line of them is broken.

@@ -14,6 +14,7 @@ pub(crate) mod eval;
 pub(crate) mod export;
 #[cfg(feature = "train")]
 pub(crate) mod features;
+pub(crate) mod flash;
 pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod keygen;

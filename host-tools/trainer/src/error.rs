@@ -98,8 +98,8 @@ pub enum TrainError {
     #[error("{0}")]
     Setup(String),
     /// The processes that train together differ, or one of them stopped.
-    #[error("{0}")]
-    Ranks(String),
+    #[error(transparent)]
+    Ranks(#[from] pinhole_ranks::RanksError),
     /// The loss curve could not be drawn.
     #[error("draw {path}: {message}", path = path.display())]
     Curve {

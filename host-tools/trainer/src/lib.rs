@@ -38,7 +38,6 @@ mod model;
 mod network;
 pub mod optim;
 mod output;
-mod ranks;
 pub mod recipe;
 pub mod repair;
 mod rng;

@@ -20,6 +20,8 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
 
+pub(crate) use pinhole_ranks::{floats, to_floats};
+
 /// How features were standardised before the projections saw them: `(x − centre) / scale`.
 #[derive(Clone, Debug)]
 pub(crate) struct Standard {
@@ -112,17 +114,6 @@ pub(crate) fn write_parts(
     });
     let file = serialize(views, None).expect("tensor names are distinct");
     write_atomically(path, &with_metadata(&file, metadata))
-}
-
-/// The little-endian bytes of `numbers`.
-pub(crate) fn floats(numbers: &[f32]) -> Vec<u8> {
-    numbers.iter().flat_map(|x| x.to_le_bytes()).collect()
-}
-
-/// The numbers that [`floats`] made `bytes` of.
-pub(crate) fn to_floats(bytes: &[u8]) -> Vec<f32> {
-    let numbers = bytes.as_chunks().0.iter();
-    numbers.map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }
 
 /// Puts `metadata` into the header of a `safetensors` file, sorted by key: the writer of the crate keeps it in a hash map,

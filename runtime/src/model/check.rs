@@ -7,7 +7,7 @@ use super::format::{
     ALIGN_BYTES, DType, GeometryRecord, Header, MAGIC, MAX_OPS, MAX_RANK, MAX_VALUES, ModelKind,
     NO_VALUE, OpRecord, PLACE_ARENA, PLACE_DATA, Section, VERSION, ValueRecord, WeightLayout,
 };
-use super::{Model, Totals, plan, view};
+use super::{Model, Totals, golden, plan, view};
 use zerocopy::little_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -61,7 +61,7 @@ fn contents<'a>(bytes: &'a [u8], header: &'a Header) -> Result<Model<'a>, LoadEr
     geometry(&model)?;
     plan::check(&model)?;
     names(&model)?;
-    golden_split(&model)?;
+    golden::split(&model)?;
     Ok(model)
 }
 
@@ -391,13 +391,10 @@ fn names(model: &Model<'_>) -> Result<(), LoadError> {
     }
 }
 
-/// Where the inputs of the self-check end, and the number of its tokens (0 when nothing is dynamic); `None` when the
-/// file has no self-check. The number of tokens follows from the length.
-pub(super) fn golden_split(model: &Model<'_>) -> Result<Option<(usize, usize)>, LoadError> {
+/// Where the stored inputs of the self-check end, and the number of its tokens (0 when nothing is dynamic), which follows
+/// from the length.
+pub(super) fn golden_split(model: &Model<'_>) -> Result<(usize, usize), LoadError> {
     let found = u64::from(model.header.golden.bytes.get());
-    if found == 0 {
-        return Ok(None);
-    }
     let [
         mut fixed,
         mut per_token,
@@ -436,8 +433,6 @@ pub(super) fn golden_split(model: &Model<'_>) -> Result<Option<(usize, usize)>, 
             reason,
         });
     }
-    Ok(Some((
-        (fixed_inputs + tokens * per_token_inputs) as usize,
-        tokens as usize,
-    )))
+    let inputs = fixed_inputs + tokens * per_token_inputs;
+    Ok((inputs as usize, tokens as usize))
 }

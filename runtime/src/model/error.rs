@@ -121,6 +121,8 @@ pub enum HeaderField {
     MaxTokens,
     /// `padding_tokens`
     PaddingTokens,
+    /// `golden_input`
+    GoldenInput,
     /// `inputs`
     Inputs,
     /// `outputs`
@@ -358,6 +360,7 @@ impl fmt::Display for HeaderField {
             Self::LogitBias => "logit_bias (finite)",
             Self::MaxTokens => "max_tokens (0 exactly when no value is dynamic)",
             Self::PaddingTokens => "padding_tokens (fewer than max_tokens, or 0)",
+            Self::GoldenInput => "golden_input (0, or 1 beside a section golden of a model whose inputs are all i8)",
             Self::Inputs => "inputs (1 to 4 different arena values that own their bytes)",
             Self::Outputs => "outputs (1 to 4 arena values)",
             Self::Geometry => "geometry (that of the first input, with a usable mean and std; zeros for a text encoder)",

@@ -73,14 +73,16 @@ pub struct Header {
     pub vocabulary: Section,
     /// One name per value, then one per operator, each ended by a newline; for tools, may be empty.
     pub names: Section,
-    /// The input bytes of the self-check, then the output bytes; may be empty.
+    /// The input bytes of the self-check or the seed that they are made from, then the output bytes; may be empty.
     pub golden: Section,
     /// Signature; empty in version 1.
     pub signature: Section,
     /// Tokens of padding that a text encoder reads behind each text, counted in `max_tokens`; fewer than it has.
     pub padding_tokens: u8,
+    /// Where the input of the self-check comes from: [`super::GOLDEN_STORED`] or [`super::GOLDEN_GENERATED`].
+    pub golden_input: u8,
     /// Zeros.
-    pub reserved: [u8; 19],
+    pub reserved: [u8; 18],
 }
 
 /// A stretch of the file.

@@ -10,6 +10,7 @@ mod check;
 mod checksum;
 mod error;
 pub mod format;
+mod golden;
 pub(crate) mod in_place;
 pub mod op;
 mod op_fault;
@@ -18,6 +19,7 @@ pub(crate) mod step;
 
 pub use checksum::checksum;
 pub use error::{HeaderField, LoadError, SectionFault, SectionName, ValueFault};
+pub use golden::{GOLDEN_GENERATED, GOLDEN_STORED, Golden, GoldenInput};
 pub use in_place::{Inputs, joined_at, stage_bytes};
 pub use op_fault::{OUTPUT, OpFault};
 pub use plan::Totals;
@@ -224,17 +226,6 @@ impl<'a> Model<'a> {
         (index < self.ops.len())
             .then(|| self.name(self.values.len() + index))
             .flatten()
-    }
-
-    /// The self-check: the bytes of every input in turn, and the bytes of every output that they must give.
-    pub fn golden(&self) -> Option<(&'a [u8], &'a [u8])> {
-        let (split, _) = check::golden_split(self).ok()??;
-        self.section(self.header.golden).split_at_checked(split)
-    }
-
-    /// Tokens of the self-check of a model with dynamic values.
-    pub fn golden_tokens(&self) -> Option<usize> {
-        check::golden_split(self).ok()?.map(|(_, tokens)| tokens)
     }
 
     /// Multiply-accumulates of operator `op` at `max_tokens`; 0 when there is no such operator.

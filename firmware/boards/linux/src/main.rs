@@ -23,9 +23,11 @@ mod notify;
 
 use arguments::Arguments;
 use clap::Parser;
+use flash::Flash;
+use line::Line;
 use pinhole_firmware::camera::{Camera, Configuration, Feed};
 use pinhole_firmware::storage::{Options, Storage};
-use pinhole_firmware::{App, Live, Memory, Served};
+use pinhole_firmware::{App, Live, Memory, NonceSource, Served};
 use pinhole_runtime::interpreter::AlignedBytes;
 use pinhole_runtime::kernel::{self, Kernels, Threads};
 use pinhole_runtime::preprocess::InputGeometry;
@@ -47,36 +49,83 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), String> {
-    let flash = flash::open(&arguments.flash, arguments.flash_mib, !arguments.no_lock)?;
-    let (mut camera, configuration) = camera::open(&arguments.camera, arguments.fps)?;
-    let mut arena = AlignedBytes::zeroed((arguments.arena_mib as usize) << 20);
-    let mut scratch = vec![0; SCRATCH_WORDS.max(scratch_words(configuration))];
+    let mut flash = flash::open(&arguments.flash, arguments.flash_mib, !arguments.no_lock)?;
+    let mut camera = camera::open(&arguments.camera, arguments.fps)?;
+    let mut memory = Room {
+        arena: AlignedBytes::zeroed((arguments.arena_mib as usize) << 20),
+        scratch: vec![0; SCRATCH_WORDS.max(scratch_words(camera.1))],
+    };
+    let mut line = line::open(arguments)?;
+    let kernels = kernels(arguments.threads)?;
+    loop {
+        let (served, again) = start(
+            arguments,
+            flash,
+            &mut camera,
+            &mut memory,
+            &mut line,
+            kernels,
+        )?;
+        if served != Served::Reboot {
+            return Ok(());
+        }
+        flash = again;
+    }
+}
+
+/// The memory of the board.
+struct Room {
+    arena: AlignedBytes,
+    scratch: Vec<u32>,
+}
+
+/// Starts the application with what the flash holds; why it ended, and the flash.
+fn start(
+    arguments: &Arguments,
+    flash: Flash,
+    (camera, configuration): &mut Opened,
+    room: &mut Room,
+    line: &mut Line,
+    kernels: &'static dyn Kernels,
+) -> Result<(Served, Flash), String> {
     let options = Options {
         key: None,
-        arena_bytes: arena.len(),
+        arena_bytes: room.arena.len(),
     };
     let layout = layout::layout(arguments.flash_mib << 20);
     let storage = Storage::open(flash, layout, options)
         .map_err(|fault| format!("the flash {}: {fault}", arguments.flash.display()))?;
     let memory = Memory {
-        arena: &mut arena,
-        scratch: &mut scratch,
+        arena: &mut room.arena,
+        scratch: &mut room.scratch,
     };
-    let mut line = line::open(arguments)?;
     let mut clock = clock::Monotonic::start();
     let mut watchdog = notify::Notify::of_systemd();
     let mut live =
-        Live::new(camera.as_mut(), configuration, &mut clock).in_mode(arguments.mode.into());
+        Live::new(camera.as_mut(), *configuration, &mut clock).in_mode(arguments.mode.into());
     if let Some(watchdog) = &mut watchdog {
         watchdog.ready();
         live = live.with_watchdog(watchdog);
     }
-    let mut app = App::new(BOARD, storage, memory, kernels(arguments.threads)?);
+    let mut nonces = SystemRandom;
+    let mut app = App::new(BOARD, storage, memory, kernels).with_nonces(&mut nonces);
     if let Err(fault) = app.ready() {
         eprintln!("warning: {fault}; a host can send what is missing: pinhole board upload");
     }
-    let Ok(Served::EndOfLine | Served::Shutdown) = app.serve_live(&mut line, &mut live);
-    Ok(())
+    let Ok(served) = app.serve_live(line, &mut live);
+    Ok((served, app.into_storage().into_flash()))
+}
+
+/// Random bytes of the system.
+struct SystemRandom;
+
+impl NonceSource for SystemRandom {
+    fn nonce(&mut self) -> Option<[u8; 32]> {
+        let mut nonce = [0; 32];
+        let mut source = std::fs::File::open("/dev/urandom").ok()?;
+        std::io::Read::read_exact(&mut source, &mut nonce).ok()?;
+        Some(nonce)
+    }
 }
 
 /// The fastest set of this CPU, on several threads where there are several.

@@ -11,6 +11,7 @@ mod flash;
 pub mod layout;
 mod line;
 mod memory;
+mod nonce;
 pub mod nor;
 mod stack;
 mod uart;
@@ -20,15 +21,15 @@ pub use flash::{Flash, FlashFault, FlashFile};
 use clock::SysTickClock;
 use layout::layout;
 use line::Line;
+use nonce::HostRandom;
 use pinhole_firmware::camera::{Configuration, FrameFormat, FrameSize, Pattern, TestPattern};
 use pinhole_firmware::storage::{Options, Storage};
-use pinhole_firmware::{App, Live, Memory};
+use pinhole_firmware::{App, Live, Memory, Served};
 use pinhole_runtime::kernel;
 use semihosting::process::ExitCode;
 use stack::PaintedStack;
 
-// The critical section that the log needs.
-use cortex_m as _;
+// The critical section that the log needs is that of `cortex_m`.
 use defmt_semihosting as _;
 
 /// What a program of a board works with.
@@ -69,13 +70,16 @@ pub fn run(board: &str) -> ! {
         arena: parts.arena,
         scratch: parts.scratch,
     };
+    let mut nonces = HostRandom;
     let mut row = [0; CONFIGURATION.row_bytes()];
     let mut camera = TestPattern::new(PATTERN, &mut row);
     let mut live = Live::new(&mut camera, CONFIGURATION, &mut clock).with_stack(&stack);
-    let mut app = App::new(board, storage, memory, kernels);
+    let mut app = App::new(board, storage, memory, kernels).with_nonces(&mut nonces);
     let served = Line::open(uart).and_then(|mut line| app.serve_live(&mut line, &mut live));
     match served {
-        Ok(_) => ExitCode::SUCCESS.exit_process(),
+        // The reset of the machine, as a board has it: what the flash holds is read anew.
+        Ok(Served::Reboot) => cortex_m::peripheral::SCB::sys_reset(),
+        Ok(Served::EndOfLine | Served::Shutdown) => ExitCode::SUCCESS.exit_process(),
         Err(fault) => fail(&fault),
     }
 }

@@ -1,8 +1,10 @@
-//! `pinhole board`: the same classification on a board, and what the board holds ([`manage`]).
+//! `pinhole board`: the same classification on a board, what the board holds ([`manage`]), and who may change it
+//! ([`keys`]).
 
+mod keys;
 mod manage;
 
-pub(crate) use manage::{Image, Target};
+pub(crate) use manage::{Image, Target, Tested, tested_or_failed};
 
 use std::path::{Path, PathBuf};
 
@@ -30,8 +32,10 @@ Examples:
   pinhole board run --board qemu-an500 --flash board.bin dog.jpg
   pinhole board upload image.phm bank.phc --board qemu-an500 --flash board.bin
   pinhole board slots --board qemu-an500 --flash board.bin
+  pinhole board provision --key board.key.pub --flash board.bin
 
-pinhole classes changes the classes that a board knows.")]
+pinhole flash puts a model and a class bank into a new flash, pinhole classes
+changes the classes that a board knows.")]
 pub(crate) struct Args {
     #[command(subcommand)]
     action: Action,
@@ -97,6 +101,19 @@ Examples:
   pinhole board threshold -18.5 --flash board.bin
   pinhole board threshold --flash board.bin")]
     Threshold(manage::Threshold),
+    /// Give a board its first key, or another one.
+    #[command(after_help = "\
+Examples:
+  pinhole board provision --key board.key.pub --flash board.bin
+  pinhole board provision --key new.key.pub --unlock board.key --flash board.bin
+
+What the board runs has to be signed by its first key. From then on it takes
+files that the key signed, and changes from whoever answers a challenge with
+the private key: --unlock.")]
+    Provision(keys::Provision),
+    /// Have a board start again, and wait until it answers.
+    #[command(after_help = "Example:\n  pinhole board reboot --flash board.bin")]
+    Reboot(Target),
 }
 
 /// `pinhole board run`.
@@ -154,6 +171,8 @@ pub(crate) fn run(args: Args) -> Outcome {
         Action::Upload(args) => manage::run_upload(&args),
         Action::Activate(args) => manage::run_activate(&args),
         Action::Threshold(args) => manage::run_threshold(&args),
+        Action::Provision(args) => keys::run_provision(&args),
+        Action::Reboot(target) => keys::run_reboot(&target),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use pinhole_device::Which;
+use pinhole_ranks::Ranks;
 use pinhole_runtime::bank::quantise_embedding;
 use pinhole_text::classes::ClassList;
 
@@ -151,7 +152,7 @@ fn add(args: &Add) -> Outcome {
     }
     let text = TextEncoder::open(&args.text_encoder, kernels)?;
     let templates = classify::templates(args.templates.as_deref(), &args.text_encoder)?;
-    let embeddings = bank::class_embeddings(&text, &classes, &templates)?;
+    let embeddings = bank::class_embeddings(&text, &classes, &templates, &Ranks::alone())?;
     let embedding = embeddings.first().map(Vec::as_slice).unwrap_or_default();
     let mut quantised = vec![0; embedding.len()];
     let scale = quantise_embedding(embedding, &mut quantised).ok_or_else(|| {

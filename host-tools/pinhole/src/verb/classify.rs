@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use image::RgbImage;
 use pinhole_data::load_picture;
+use pinhole_ranks::Ranks;
 use pinhole_runtime::bank::ClassBank;
 use pinhole_runtime::kernel::Kernels;
 use pinhole_runtime::score::{Ranked, score};
@@ -153,7 +154,7 @@ fn embed_now(args: &Args, kernels: &'static dyn Kernels) -> Outcome<ClassBank<'s
     let classes = ClassList::from_arg(args.classes.as_deref().unwrap_or_default())?;
     let text = TextEncoder::open(&path, kernels)?;
     let templates = templates(args.templates.as_deref(), &path)?;
-    let embeddings = bank::class_embeddings(&text, &classes, &templates)?;
+    let embeddings = bank::class_embeddings(&text, &classes, &templates, &Ranks::alone())?;
     bank::load(
         "the bank of --classes",
         bank::make(&text, &classes, &embeddings, &templates, f32::INFINITY)?,

@@ -68,7 +68,13 @@ pub(crate) fn run(args: Args) -> Outcome {
     if let Some(path) = &args.graph {
         graph_file::save(&quantized, path)?;
     }
-    let packed = pack::packed(&quantized, &args.source, &options, &args.out)?;
+    let packed = pack::packed(
+        &quantized,
+        &args.source,
+        &options,
+        &args.pack.golden,
+        &args.out,
+    )?;
     if args.json {
         json(&Converted {
             quantize: &report,

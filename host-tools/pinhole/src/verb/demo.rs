@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use image::RgbImage;
 use pinhole_device::{BoardSpec, Options, available, board};
+use pinhole_ranks::Ranks;
 use pinhole_runtime::bank::ClassBank;
 use pinhole_runtime::interpreter::AlignedBytes;
 use pinhole_runtime::kernel::Kernels;
@@ -111,7 +112,7 @@ fn embed(classes: &str, kernels: &'static dyn Kernels) -> Outcome<AlignedBytes> 
     )?;
     let text = TextEncoder::new("the built-in text encoder", model)?;
     let templates = Templates::parse("lite0", TEMPLATES).map_err(Failure::new)?;
-    let embeddings = bank::class_embeddings(&text, &classes, &templates)?;
+    let embeddings = bank::class_embeddings(&text, &classes, &templates, &Ranks::alone())?;
     bank::make(&text, &classes, &embeddings, &templates, f32::INFINITY)
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use pinhole_data::load_picture;
+use pinhole_ranks::Ranks;
 use pinhole_runtime::kernel::Kernels;
 use pinhole_runtime::score::{Ranked, score};
 use pinhole_text::classes::ClassList;
@@ -62,7 +63,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     let classes = ClassList::from_arg(&args.classes)?;
     let text = TextEncoder::open(&args.text_encoder, kernels)?;
     let templates = classify::templates(args.templates.as_deref(), &args.text_encoder)?;
-    let embeddings = bank::class_embeddings(&text, &classes, &templates)?;
+    let embeddings = bank::class_embeddings(&text, &classes, &templates, &Ranks::alone())?;
     let mut bytes = bank::make(&text, &classes, &embeddings, &templates, f32::INFINITY)?;
     let mut threshold = None;
     if let (Some(model), Some(folder)) = (&args.model, &args.calibrate) {

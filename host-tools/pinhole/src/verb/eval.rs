@@ -16,10 +16,14 @@ mod retrieval;
 mod source;
 mod suite;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 
 use pinhole_data::DataSpec;
+use pinhole_ranks::Ranks;
+use pinhole_runtime::kernel::Kernels;
 use pinhole_text::templates::Templates;
 
 use crate::encoder::{ImageEncoder, TextEncoder, kernels};
@@ -55,7 +59,11 @@ several lines. The path of a folder is an imagefolder, that of a .csv a table.
 Tasks: zero-shot, retrieval, linear-probe, knn, nmi, duplicates, calibration,
 confusion, map; all is every one that the data and the encoders allow. Nothing
 is fitted to a picture that is measured. Broken pictures are left out, named
-and counted. docs/eval.md defines every number.")]
+and counted. docs/eval.md defines every number.
+
+Where pinhole is built with the feature mpi, several processes share the
+pictures; the first one prints and writes what one process does:
+  mpirun -n 4 pinhole eval --model image.phm --data photos --tasks all")]
 pub(crate) struct Args {
     /// Packed image encoder (.phm) or a graph (.phg).
     #[arg(long, value_name = "FILE")]
@@ -122,7 +130,7 @@ pub(crate) struct Args {
 }
 
 /// Runs the verb.
-pub(crate) fn run(args: Args) -> Outcome {
+pub(crate) fn run(args: Args, ranks: &Ranks) -> Outcome {
     let spec = DataSpec::parse(&args.data)?;
     if !(-1.0..=1.0).contains(&args.duplicate_cosine) {
         return Err(Failure::new(format_args!(
@@ -132,21 +140,44 @@ pub(crate) fn run(args: Args) -> Outcome {
         .help("--duplicate-cosine 0.98"));
     }
     if let Some(path) = &args.html {
-        files::check_target(path)?;
+        ranks.first(|| files::check_target(path))?;
     }
     let kernels = kernels(args.kernels.as_deref())?;
+    let (encoder, text) = ranks.agree(encoders(&args, kernels))?;
+    ranks.same("models and kernel set", &sha256(&encoder, text.as_ref()))?;
+    match &text {
+        Some(text) if args.tasks.is_empty() => {
+            plain::run(&args, &spec, (&encoder, text), kernels, ranks)
+        }
+        _ => suite::run(&args, &spec, (&encoder, text.as_ref()), kernels, ranks),
+    }
+}
+
+/// The image encoder, and the text encoder where one is named.
+fn encoders(
+    args: &Args,
+    kernels: &'static dyn Kernels,
+) -> Outcome<(ImageEncoder, Option<TextEncoder>)> {
     let text = match &args.text_encoder {
         Some(path) => Some(TextEncoder::open(path, kernels)?),
         None => None,
     };
     let encoder = ImageEncoder::open(&args.model, args.float, kernels)?;
     if let Some(text) = &text {
-        check_halves(&args, &encoder, text)?;
+        check_halves(args, &encoder, text)?;
     }
-    match &text {
-        Some(text) if args.tasks.is_empty() => plain::run(&args, &spec, &encoder, text, kernels),
-        _ => suite::run(&args, &spec, &encoder, text.as_ref(), kernels),
-    }
+    Ok((encoder, text))
+}
+
+/// SHA-256 over what gives embeddings: ranks that have the same give the same bits.
+fn sha256(encoder: &ImageEncoder, text: Option<&TextEncoder>) -> String {
+    let models = [Some(&encoder.loaded), text.map(|text| &text.loaded)];
+    let models = models.into_iter().flatten();
+    let hashes: Vec<String> = models
+        .map(|loaded| files::sha256(loaded.model.bytes()))
+        .collect();
+    let kernels = encoder.loaded.kernels.name();
+    files::sha256(format!("{hashes:?} {kernels}").as_bytes())
 }
 
 /// Refuses encoders of two spaces.

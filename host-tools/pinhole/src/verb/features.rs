@@ -5,6 +5,7 @@
 //! text encoders are shipped with. `features.json` beside the files says what each was made from; a file whose inputs are
 //! unchanged is not made again.
 
+mod folder;
 mod photos;
 mod tower;
 
@@ -14,21 +15,23 @@ use std::path::{Path, PathBuf};
 use image::RgbImage;
 use pinhole_data::{Cifar10, load_picture};
 use pinhole_pack::{FloatWeights, PackOptions, pack};
+use pinhole_ranks::Ranks;
 use pinhole_runtime::interpreter::AlignedBytes;
 use pinhole_runtime::kernel::Kernels;
 use pinhole_trainer::TextList;
 use pinhole_trainer::features::{
     Matrix, View, write_photos, write_pictures, write_prototypes, write_teacher, write_texts,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use self::folder::{Folder, Made};
 use self::tower::{Encoder, Tower};
 use crate::encoder::{LoadedModel, TextEncoder, kernels};
 use crate::failure::{Context, Failure, Outcome};
-use crate::output::{json, note, say};
+use crate::output::{json, say};
 use crate::verb::import;
-use crate::{files, pictures, progress};
+use crate::{files, pictures};
 
 /// Compute the features that pinhole train starts from.
 #[derive(clap::Args)]
@@ -42,7 +45,10 @@ Examples:
 
 Writes prototypes, texts, pictures and photos.safetensors, lite1.safetensors and
 so on for teachers, and neighbourhood.safetensors. Files that are finished are
-kept: after an interruption the same command goes on with the next file.")]
+kept: after an interruption the same command goes on with the next file.
+
+Where pinhole is built with the feature mpi, several processes share the
+pictures and sentences: mpirun -n 4 pinhole features ...")]
 pub(crate) struct Args {
     /// Checkpoint of the image encoder, an EfficientNet-Lite with its classifier head.
     #[arg(long, value_name = "FILE")]
@@ -91,78 +97,136 @@ pub(crate) struct Args {
 }
 
 /// Runs the verb.
-pub(crate) fn run(args: Args) -> Outcome {
+pub(crate) fn run(args: Args, ranks: &Ranks) -> Outcome {
     let kernels = kernels(None)?;
     // Everything is opened and checked before the first hour of work.
-    let student = Tower::open(&args.image_encoder, &args, kernels)?;
-    let teachers = tower::teachers(&args, &student, kernels)?;
-    let neighbourhood = args.neighbourhood.as_deref();
-    let neighbourhood = neighbourhood.map(|path| Encoder::open(path, &args, kernels));
-    let neighbourhood = neighbourhood.transpose()?;
-    let list = TextList::load(&args.texts, &args.groups).map_err(Failure::new)?;
-    check_members(&args.groups, &list, student.weight.rows)?;
-    let source = Source::open(&args.pictures, args.count)?;
-    let seen = source.digest(args.count)?;
-    std::fs::create_dir_all(&args.out).context(args.out.display())?;
-    let mut folder = Folder::open(&args.out)?;
+    let inputs = ranks.agree(Inputs::open(&args, kernels))?;
+    ranks.same("encoders and kernel set", &inputs.encoders_sha256(kernels))?;
+    let Inputs {
+        student,
+        teachers,
+        neighbourhood,
+        list,
+        texts_sha256,
+        source,
+    } = inputs;
+    let seen = source.digest(args.count, ranks)?;
+    ranks.same("pictures", &seen)?;
+    ranks.same("texts", &texts_sha256.join(" "))?;
+    ranks.first(|| std::fs::create_dir_all(&args.out).context(args.out.display()))?;
+    let mut folder = Folder::open(&args.out, ranks)?;
 
     folder.make(
         "prototypes.safetensors",
         &[&student.encoder.sha256],
-        |path| {
+        || Ok(()),
+        |path, ()| {
             write_prototypes(path, &student.weight, &student.bias).map_err(Failure::new)?;
             Ok([student.weight.rows, student.weight.columns])
         },
     )?;
-    let text_sha256 = files::sha256(&files::read(&args.text_encoder)?);
-    let tsv = [&args.texts, &args.groups].map(|path| files::read(path));
-    let [texts_sha256, groups_sha256] = tsv.map(|bytes| bytes.map(|b| files::sha256(&b)));
     let tokens = args.max_tokens.to_string();
-    let inputs = [&text_sha256, &texts_sha256?, &groups_sha256?, &tokens];
-    folder.make("texts.safetensors", &inputs, |path| {
-        let features = sentence_features(&args, &list, kernels)?;
-        write_texts(path, &features, &list).map_err(Failure::new)?;
-        Ok([features.rows, features.columns])
-    })?;
+    let inputs: Vec<&String> = texts_sha256.iter().chain([&tokens]).collect();
+    folder.make(
+        "texts.safetensors",
+        &inputs,
+        || sentence_features(&args, &list, kernels, ranks),
+        |path, features| {
+            write_texts(path, features, &list).map_err(Failure::new)?;
+            Ok([features.rows, features.columns])
+        },
+    )?;
     let files = [
         ("pictures.safetensors", Some(&student.encoder)),
         ("neighbourhood.safetensors", neighbourhood.as_ref()),
     ];
     for (name, encoder) in files {
         let Some(encoder) = encoder else { continue };
-        folder.make(name, &[&encoder.sha256, &seen], |path| {
-            let features = encoder.features(&source, args.count)?;
-            write_pictures(path, &features).map_err(Failure::new)?;
-            Ok([features.rows, features.columns])
-        })?;
+        folder.make(
+            name,
+            &[&encoder.sha256, &seen],
+            || encoder.features(&source, args.count, ranks),
+            |path, features| {
+                write_pictures(path, features).map_err(Failure::new)?;
+                Ok([features.rows, features.columns])
+            },
+        )?;
     }
     if let Some(photographs) = &args.photos {
-        let seen = Source::Folder(pictures::below(photographs)?);
-        let seen = seen.digest(seen.len())?;
+        let seen = Source::Folder(ranks.agree(pictures::below(photographs))?);
+        let seen = seen.digest(seen.len(), ranks)?;
+        ranks.same("photographs", &seen)?;
         let towers = std::iter::once(&student).chain(&teachers);
         let inputs: Vec<&String> = towers.map(|t| &t.encoder.sha256).chain([&seen]).collect();
-        folder.make("photos.safetensors", &inputs, |path| {
-            let found = photos::photos(&student, &teachers, photographs)?;
-            write_photos(path, &found).map_err(Failure::new)?;
-            Ok([found.features.rows, found.features.columns])
-        })?;
+        folder.make(
+            "photos.safetensors",
+            &inputs,
+            || photos::photos(&student, &teachers, photographs, ranks),
+            |path, found| {
+                write_photos(path, found).map_err(Failure::new)?;
+                Ok([found.features.rows, found.features.columns])
+            },
+        )?;
     }
     for teacher in teachers {
         let inputs = [&teacher.encoder.sha256, &seen];
         let name = format!("{}.safetensors", teacher.encoder.name);
-        folder.make(&name, &inputs, |path| {
-            let features = teacher.encoder.features(&source, args.count)?;
-            let shape = [features.rows, features.columns];
-            let view = View {
-                features,
+        let compute = || -> Outcome<View> {
+            Ok(View {
+                features: teacher.encoder.features(&source, args.count, ranks)?,
                 weight: teacher.weight.clone(),
                 bias: teacher.bias.clone(),
-            };
-            write_teacher(path, &view).map_err(Failure::new)?;
-            Ok(shape)
+            })
+        };
+        folder.make(&name, &inputs, compute, |path, view| {
+            write_teacher(path, view).map_err(Failure::new)?;
+            Ok([view.features.rows, view.features.columns])
         })?;
     }
     print(&args, &folder.files, kernels)
+}
+
+/// What the options name, opened and checked.
+struct Inputs {
+    student: Tower,
+    teachers: Vec<Tower>,
+    neighbourhood: Option<Encoder>,
+    list: TextList,
+    /// Of the text encoder, the sentences and the groups.
+    texts_sha256: Vec<String>,
+    source: Source,
+}
+
+impl Inputs {
+    fn open(args: &Args, kernels: &'static dyn Kernels) -> Outcome<Self> {
+        let student = Tower::open(&args.image_encoder, args, kernels)?;
+        let teachers = tower::teachers(args, &student, kernels)?;
+        let neighbourhood = args.neighbourhood.as_deref();
+        let neighbourhood = neighbourhood.map(|path| Encoder::open(path, args, kernels));
+        let neighbourhood = neighbourhood.transpose()?;
+        let list = TextList::load(&args.texts, &args.groups).map_err(Failure::new)?;
+        check_members(&args.groups, &list, student.weight.rows)?;
+        let texts = [&args.text_encoder, &args.texts, &args.groups];
+        let texts = texts.map(|path| Ok(files::sha256(&files::read(path)?)));
+        Ok(Self {
+            student,
+            teachers,
+            neighbourhood,
+            list,
+            texts_sha256: texts.into_iter().collect::<Outcome<_>>()?,
+            source: Source::open(&args.pictures, args.count)?,
+        })
+    }
+
+    /// SHA-256 over what sees the pictures.
+    fn encoders_sha256(&self, kernels: &dyn Kernels) -> String {
+        let towers = std::iter::once(&self.student).chain(&self.teachers);
+        let encoders = towers
+            .map(|tower| &tower.encoder)
+            .chain(&self.neighbourhood);
+        let names: Vec<&str> = encoders.map(|encoder| encoder.sha256.as_str()).collect();
+        files::sha256(format!("{names:?} {}", kernels.name()).as_bytes())
+    }
 }
 
 /// Every class that a group names must have a head row.
@@ -180,12 +244,26 @@ fn check_members(path: &Path, list: &TextList, classes: usize) -> Outcome {
     }
 }
 
-/// Pooled features of the sentences in their order, not normalised: (sentences, features).
+/// Pooled features of the sentences in their order, not normalised: (sentences, features). Each of `ranks` encodes a part.
 fn sentence_features(
     args: &Args,
     list: &TextList,
     kernels: &'static dyn Kernels,
+    ranks: &Ranks,
 ) -> Outcome<Matrix> {
+    let encoder = ranks.agree(text_encoder(args, kernels))?;
+    let tokens: Vec<Vec<u32>> = list
+        .sentences
+        .iter()
+        .map(|sentence| encoder.tokenizer.encode(sentence))
+        .collect();
+    let rows = encoder.encode_on(ranks, "sentences", &tokens)?;
+    let columns = rows.first().map_or(0, Vec::len);
+    matrix("texts", &rows, columns)
+}
+
+/// The text encoder, packed as a board would run it.
+fn text_encoder(args: &Args, kernels: &'static dyn Kernels) -> Outcome<TextEncoder> {
     let path = &args.text_encoder;
     let graph = import::imported(path, &import::Choices::features(Some(args.max_tokens)))?;
     // As text encoders are shipped.
@@ -196,17 +274,7 @@ fn sentence_features(
     let packed = pack(&graph, &options).context(path.display())?;
     let bytes = AlignedBytes::from_slice(&packed.bytes);
     let loaded = LoadedModel::from_bytes(path.display(), bytes, kernels)?;
-    let encoder = TextEncoder::new(path.display(), loaded)?;
-    let tokens: Vec<Vec<u32>> = list
-        .sentences
-        .iter()
-        .map(|sentence| encoder.tokenizer.encode(sentence))
-        .collect();
-    let bar = progress::bar("sentences", tokens.len());
-    let rows = encoder.encode(&tokens, &|| bar.inc(1))?;
-    bar.finish_and_clear();
-    let columns = rows.first().map_or(0, Vec::len);
-    matrix("texts", &rows, columns)
+    TextEncoder::new(path.display(), loaded)
 }
 
 /// Rows end to end, all of `columns`.
@@ -263,79 +331,20 @@ impl Source {
         }
     }
 
-    /// SHA-256 over the first `count` pictures.
-    fn digest(&self, count: usize) -> Outcome<String> {
+    /// SHA-256 over the first `count` pictures; each of `ranks` reads a part of the files.
+    fn digest(&self, count: usize, ranks: &Ranks) -> Outcome<String> {
         let mut hasher = Sha256::new();
-        for index in 0..count {
-            match self {
-                Self::Cifar10(data) => hasher.update(data.pixels(index)),
-                Self::Folder(paths) => hasher.update(Sha256::digest(files::read(&paths[index])?)),
+        match self {
+            Self::Cifar10(data) => (0..count).for_each(|index| hasher.update(data.pixels(index))),
+            Self::Folder(paths) => {
+                let digest =
+                    |path| -> Outcome<[u8; 32]> { Ok(Sha256::digest(files::read(path)?).into()) };
+                let own = ranks.part(&paths[..count]).iter().map(PathBuf::as_path);
+                let digests = ranks.join(own.map(digest).collect::<Outcome<Vec<_>>>())?;
+                digests.iter().for_each(|digest| hasher.update(digest));
             }
         }
         Ok(files::hex(&hasher.finalize()))
-    }
-}
-
-/// What `features.json` says of a file.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
-struct Made {
-    /// SHA-256 of what it was made from.
-    inputs_sha256: String,
-    /// SHA-256 of the file.
-    sha256: String,
-    /// Of its features.
-    shape: [usize; 2],
-}
-
-/// The folder of the feature files, and what is finished in it.
-struct Folder {
-    path: PathBuf,
-    files: BTreeMap<String, Made>,
-}
-
-impl Folder {
-    fn open(path: &Path) -> Outcome<Self> {
-        let record = path.join(Self::RECORD);
-        let files = if record.exists() {
-            serde_json::from_slice(&files::read(&record)?).context(record.display())?
-        } else {
-            BTreeMap::new()
-        };
-        Ok(Self {
-            path: path.to_path_buf(),
-            files,
-        })
-    }
-
-    const RECORD: &str = "features.json";
-
-    /// Makes a file with `write`, which returns the shape of its features, unless it is there from the same inputs.
-    fn make(
-        &mut self,
-        name: &str,
-        inputs: &[&String],
-        write: impl FnOnce(&Path) -> Outcome<[usize; 2]>,
-    ) -> Outcome {
-        let path = self.path.join(name);
-        let inputs: Vec<&str> = inputs.iter().map(|input| input.as_str()).collect();
-        let inputs_sha256 = files::sha256(inputs.join(" ").as_bytes());
-        if let Some(made) = self.files.get(name)
-            && made.inputs_sha256 == inputs_sha256
-            && path.is_file()
-            && files::sha256(&files::read(&path)?) == made.sha256
-        {
-            note!("{}: finished already, kept", path.display());
-            return Ok(());
-        }
-        let shape = files::produce(&path, write)?;
-        let made = Made {
-            inputs_sha256,
-            sha256: files::sha256(&files::read(&path)?),
-            shape,
-        };
-        self.files.insert(name.to_owned(), made);
-        let record = serde_json::to_vec_pretty(&self.files).map_err(Failure::new)?;
-        files::write(&self.path.join(Self::RECORD), &record)
     }
 }
 
@@ -365,36 +374,9 @@ fn print(args: &Args, made: &BTreeMap<String, Made>, kernels: &dyn Kernels) -> O
 
 #[cfg(test)]
 mod tests {
-    use super::{Folder, Source, check_members};
+    use super::{Source, check_members};
     use pinhole_trainer::TextList;
-    use std::cell::Cell;
     use std::path::Path;
-
-    #[test]
-    fn a_file_is_made_once_and_again_when_its_inputs_or_its_bytes_change() {
-        let dir = tempfile::tempdir().unwrap();
-        let made = Cell::new(0);
-        let make = |input: &str| {
-            let mut folder = Folder::open(dir.path()).unwrap();
-            let write = |path: &Path| {
-                made.set(made.get() + 1);
-                std::fs::write(path, "features").unwrap();
-                Ok([2, 3])
-            };
-            folder
-                .make("a.safetensors", &[&input.to_owned()], write)
-                .unwrap();
-            assert_eq!(folder.files["a.safetensors"].shape, [2, 3]);
-        };
-        make("x");
-        make("x");
-        assert_eq!(made.get(), 1);
-        make("y");
-        assert_eq!(made.get(), 2);
-        std::fs::write(dir.path().join("a.safetensors"), "feat").unwrap();
-        make("y");
-        assert_eq!(made.get(), 3);
-    }
 
     #[test]
     fn a_group_of_a_class_without_a_head_row_is_refused_by_its_line() {

@@ -79,6 +79,7 @@ struct ModelFile<'a> {
     format_version: u16,
     file_bytes: u64,
     data_bytes: u64,
+    golden_bytes: u64,
     macs: u64,
     arena_bytes: usize,
     arena_lower_bound_bytes: usize,
@@ -167,6 +168,7 @@ fn inspect_model<'a>(path: &'a Path, model: &Model<'a>) -> ModelFile<'a> {
         format_version: header.version.get(),
         file_bytes: u64::from(header.file_bytes.get()),
         data_bytes: u64::from(header.data.bytes.get()),
+        golden_bytes: u64::from(header.golden.bytes.get()),
         macs: header.macs.get(),
         arena_bytes: arena,
         arena_lower_bound_bytes: bound as usize,
@@ -205,6 +207,9 @@ fn print_model(model: &ModelFile<'_>) -> Outcome {
         model.file_bytes,
         model.data_bytes
     );
+    if model.golden_bytes > 0 {
+        say!("  golden embedding {} bytes", model.golden_bytes);
+    }
     say!(
         "  arena            {} bytes, lower bound {} bytes, ratio {:.3}",
         model.arena_bytes,

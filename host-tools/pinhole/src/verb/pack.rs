@@ -1,7 +1,10 @@
 //! `pinhole pack`: a graph to a model file.
 
+mod golden;
+
 use std::path::{Path, PathBuf};
 
+use golden::Golden;
 use pinhole_graph::Graph;
 use pinhole_pack::{
     FloatWeights, PackOptions, PackReport, Precision, StemPatches, WeightLayout, pack,
@@ -21,9 +24,16 @@ Examples:
   pinhole pack lite0-int8.phg --out image.phm
   pinhole pack lite0-int8.phg --stem-patches auto --out small.phm
   pinhole pack minilm.phg --weights i8 --out text.phm
-  pinhole pack lite0.phg --precision f16 --out half.phm")]
+  pinhole pack lite0.phg --precision f16 --out half.phm
+  pinhole pack image.phm --golden cat.jpg --out image.phm
+
+A model of integers gets a golden embedding, which a board computes again to
+test itself: pinhole board selftest. Its input is generated from a seed, so
+that it takes the bytes of one embedding; with --golden it is a picture, as
+many bytes as the model's input. A file that is packed already gets another
+one, or none, and stays as it is otherwise.")]
 pub(crate) struct Args {
-    /// Graph (.phg), quantised or not.
+    /// Graph (.phg), quantised or not; or a packed model (.phm) that gets another golden embedding.
     #[arg(value_name = "GRAPH")]
     graph: PathBuf,
     #[command(flatten)]
@@ -56,6 +66,8 @@ pub(crate) struct Choices {
     /// Compute the first layers in this many bands of rows, or as many as lower the memory (auto): less RAM, more work.
     #[arg(long, value_name = "N|auto", default_value = "1", value_parser = stem_patches)]
     stem_patches: StemPatches,
+    #[command(flatten)]
+    pub(crate) golden: Golden,
 }
 
 fn stem_patches(text: &str) -> Result<StemPatches, String> {
@@ -124,6 +136,29 @@ impl Choices {
     }
 }
 
+impl Choices {
+    /// Refuses what only a graph can be packed with.
+    fn expect_none_but_golden(&self, model: &Path) -> Outcome {
+        let given = [
+            ("--precision", self.precision.is_some()),
+            ("--weights", self.weights.is_some()),
+            ("--target", !matches!(self.target, Target::Generic)),
+            ("--strip-names", self.strip_names),
+            ("--stem-patches", self.stem_patches != StemPatches::Whole),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((name, _)) => Err(Failure::new(format_args!(
+                "{}: found a packed model beside {name}, expected a graph (.phg)",
+                model.display()
+            ))
+            .help(format_args!(
+                "pack its graph: pinhole pack GRAPH.phg {name} …; of a packed model only the golden embedding can be changed"
+            ))),
+        }
+    }
+}
+
 fn refused_weights(weights: &str) -> Failure {
     Failure::new(format_args!(
         "found --precision f16 beside --weights {weights}, expected weights in f16, which such layers have"
@@ -137,8 +172,13 @@ fn refused_weights(weights: &str) -> Failure {
 pub(crate) fn run(args: Args) -> Outcome {
     files::check_target(&args.out)?;
     let options = args.choices.options(Precision::F32)?;
+    let golden = &args.choices.golden;
+    if args.graph.is_file() && files::starts_as_model(&args.graph)? {
+        args.choices.expect_none_but_golden(&args.graph)?;
+        return golden::renew(golden, &args.graph, &args.out, args.json);
+    }
     let graph = graph_file::open(&args.graph)?;
-    let report = packed(&graph, &args.graph, &options, &args.out)?;
+    let report = packed(&graph, &args.graph, &options, golden, &args.out)?;
     print(&args.out, &report, args.json)
 }
 
@@ -147,11 +187,17 @@ pub(crate) fn packed(
     graph: &Graph,
     name: &Path,
     options: &PackOptions,
+    golden: &Golden,
     out: &Path,
 ) -> Outcome<PackReport> {
     let packed = pack(graph, options).context(name.display())?;
-    files::write(out, &packed.bytes)?;
-    Ok(packed.report)
+    let model = golden.put(name, packed.bytes)?;
+    files::write(out, &model.bytes)?;
+    Ok(PackReport {
+        file_bytes: model.bytes.len(),
+        golden_bytes: model.golden_bytes,
+        ..packed.report
+    })
 }
 
 /// What it costs.
@@ -173,6 +219,7 @@ pub(crate) fn print(out: &Path, report: &PackReport, json: bool) -> Outcome {
         report.arena_lower_bound_bytes,
         report.arena_ratio
     );
+    golden::print(report.golden_bytes);
     if report.stem.bands > 0 {
         say!(
             "the first {} operators in {} bands of rows, {} MAC more",

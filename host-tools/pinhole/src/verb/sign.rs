@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use pinhole_signing::{KEY_BYTES, SignFault, public_key, sign};
+use pinhole_signing::{SignFault, public_key, sign};
 
 use crate::failure::{Failure, Outcome};
 use crate::files;
+use crate::keys::private_key;
 use crate::output::{json, say};
 
 /// Sign a model or a class bank for devices with a key.
@@ -74,41 +75,4 @@ pub(crate) fn run(args: Args) -> Outcome {
         args.counter
     );
     Ok(())
-}
-
-/// The seed in a key file that nobody else can read.
-fn private_key(path: &Path) -> Outcome<[u8; KEY_BYTES]> {
-    let bytes = files::read(path)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let metadata = std::fs::metadata(path).map_err(|error| files::cannot_read(path, &error))?;
-        let mode = metadata.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(Failure::new(format_args!(
-                "{}: found mode {mode:03o}, expected a private key that its owner alone can read",
-                path.display()
-            ))
-            .help(format_args!("chmod 600 {}", path.display())));
-        }
-    }
-    let text = bytes.trim_ascii();
-    let digit = |at: usize| text.get(at).and_then(|byte| char::from(*byte).to_digit(16));
-    let mut seed = [0; KEY_BYTES];
-    let whole = text.len() == 2 * KEY_BYTES
-        && seed.iter_mut().enumerate().all(|(index, byte)| {
-            let pair = digit(2 * index).zip(digit(2 * index + 1));
-            *byte = pair.map_or(0, |(high, low)| (high << 4 | low) as u8);
-            pair.is_some()
-        });
-    match whole {
-        true => Ok(seed),
-        false => Err(Failure::new(format_args!(
-            "{}: found {} bytes, expected a private key of {} hexadecimal digits",
-            path.display(),
-            text.len(),
-            2 * KEY_BYTES
-        ))
-        .help("pinhole keygen makes one")),
-    }
 }

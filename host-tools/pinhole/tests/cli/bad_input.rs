@@ -134,7 +134,10 @@ fn a_damaged_foreign_or_newer_graph_is_refused_and_nothing_is_written() {
         let graph = sandbox.file("bad.phg", bytes);
         let out = sandbox.path("out.phm");
         println!("{kind}");
-        run(["pack", &graph, "--out", &out]).refused(&[&graph, said]);
+        // `pack` takes a model too, for another golden embedding.
+        if kind != "model" {
+            run(["pack", &graph, "--out", &out]).refused(&[&graph, said]);
+        }
         run([
             "quantize",
             &graph,

@@ -18,7 +18,7 @@ fn class(sandbox: &Sandbox, folder: &str, colour: [u8; 3], count: u32) {
 }
 
 /// Red and blue pictures, six of each.
-fn two_classes() -> Sandbox {
+pub(crate) fn two_classes() -> Sandbox {
     let sandbox = Sandbox::new();
     class(&sandbox, "photos/red", [230, 20, 20], 6);
     class(&sandbox, "photos/blue", [20, 20, 230], 6);

@@ -139,6 +139,13 @@ fn a_program_without_mpi_refuses_to_be_one_of_several_processes() {
         let ran = Ran::from(train.env(variable, value).output().expect("it starts"));
         ran.refused(&["processes of an MPI launcher, expected 1", "--features mpi"]);
         assert!(!sandbox.names().contains(&"out".to_owned()));
+        let mut inspect = command();
+        inspect.args(["inspect", crate::IMAGE]).env(variable, value);
+        let ran = Ran::from(inspect.output().expect("it starts"));
+        ran.refused(&[
+            "train, features and eval share their work",
+            "without mpirun",
+        ]);
     }
     let mut alone = command();
     alone.args(["train", &sandbox.path("recipe.toml"), "--dry-run"]);

@@ -31,7 +31,10 @@ const VERBS: &[&[&str]] = &[
     &["board", "upload"],
     &["board", "activate"],
     &["board", "threshold"],
+    &["board", "provision"],
+    &["board", "reboot"],
     &["monitor"],
+    &["flash"],
     &["classes"],
     &["classes", "list"],
     &["classes", "add"],
@@ -156,7 +159,7 @@ fn files_are_described_as_before() {
     // The heading and the first operator show the form.
     let model: String = model
         .lines()
-        .take(9)
+        .take(10)
         .map(|line| format!("{line}\n"))
         .collect();
     compare("inspect-model", &without_numbers(&model));

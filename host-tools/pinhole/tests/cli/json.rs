@@ -276,6 +276,7 @@ fn inspect_prints_one_object_for_each_kind_of_file() {
             "format_version",
             "file_bytes",
             "data_bytes",
+            "golden_bytes",
             "macs",
             "arena_bytes",
             "arena_lower_bound_bytes",
@@ -464,6 +465,7 @@ fn pack_prints_the_arena_its_bound_and_what_bands_cost() {
         [
             "file_bytes",
             "data_bytes",
+            "golden_bytes",
             "arena_bytes",
             "arena_lower_bound_bytes",
             "arena_ratio",

@@ -10,6 +10,7 @@ mod eval;
 mod export;
 #[cfg(feature = "train")]
 mod fit;
+mod flash;
 mod foreign;
 mod golden;
 #[cfg(feature = "hub")]

@@ -1,12 +1,14 @@
 //! `mpirun -n 2 pinhole train`: two processes train as one, end when one of them is killed, go on to the same bytes, and
-//! refuse to begin with different recipes. `./ci.sh mpi` runs them.
+//! refuse to begin with different recipes. `pinhole eval` and `pinhole features` print and write what one process does.
+//! `./ci.sh mpi` runs them; features need the packages under `PINHOLE_WEIGHTS`.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::eval::two_classes;
 use crate::fit::{PRODUCTS, fixture, product};
-use crate::{Ran, Sandbox, command, run};
+use crate::{IMAGE, PHOTOS, Ran, Sandbox, TEXT, command, run};
 
 const STEPS: usize = 50;
 
@@ -174,4 +176,194 @@ fn a_recipe_of_version_1_trains_in_one_process() {
     assert!(ran.code != Some(0), "{ran:?}");
     let said = "found 2 processes of an MPI launcher, expected 1: a recipe of version 1";
     assert!(ran.stderr.contains(said), "{}", ran.stderr);
+}
+
+/// Names and bytes of all files below `folder`, in order.
+fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false => {
+                let bytes = std::fs::read(&path).expect("a file");
+                found.push((
+                    path.file_name().expect("a name").to_string_lossy().into(),
+                    bytes,
+                ));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn processes_evaluate_to_the_bytes_of_one() {
+    let sandbox = two_classes();
+    // Its header is whole, so that only the process that decodes it finds out.
+    let whole = std::fs::read(sandbox.path("photos/red/3.png")).expect("a picture");
+    sandbox.file("photos/red/3.png", &whole[..whole.len() / 2]);
+    let data = sandbox.path("photos");
+    let mut found = Vec::new();
+    for (round, count) in [0, 2, 3, 3].into_iter().enumerate() {
+        // The last round finds its embeddings in the cache of the one before it. The report quotes the command: one path.
+        let cache = sandbox.path("cache");
+        if (1..3).contains(&round) {
+            std::fs::remove_dir_all(&cache).expect("a folder");
+        }
+        let (out, html) = (sandbox.path("out"), sandbox.path("out.html"));
+        let tasks = "zero-shot,linear-probe,knn,nmi,calibration,confusion,duplicates,map";
+        let args = [
+            "eval",
+            "--model",
+            IMAGE,
+            "--text-encoder",
+            TEXT,
+            "--data",
+            &data,
+            "--cache",
+            &cache,
+            "--tasks",
+            tasks,
+            "--out",
+            &out,
+            "--html",
+            &html,
+        ];
+        let ran = match count {
+            0 => run(args),
+            count => ran(mpirun(&[(count, &args)])),
+        };
+        let said = "left out ";
+        assert_eq!(ran.stderr.matches(said).count(), 1, "{}", ran.stderr);
+        let kept = files(Path::new(&cache));
+        found.push((
+            ran.done(),
+            files(Path::new(&out)),
+            std::fs::read(&html).ok(),
+            kept,
+        ));
+        std::fs::remove_dir_all(&out).expect("a folder");
+    }
+    assert!(
+        found[0].1.len() > 4 && !found[0].3.is_empty(),
+        "{:?}",
+        found[0].0
+    );
+    for (printed, out, html, kept) in &found {
+        assert_eq!(printed, &found[0].0);
+        assert!(out == &found[0].1, "files of --out differ");
+        assert!(html == &found[0].2, "reports differ");
+        assert!(kept == &found[0].3, "caches differ");
+    }
+}
+
+#[test]
+fn processes_measure_accuracy_as_one_does_and_stop_at_a_picture_that_is_broken() {
+    let sandbox = two_classes();
+    let data = format!("imagefolder:{}", sandbox.path("photos"));
+    for more in [&["--json"][..], &["--float"]] {
+        let args = [
+            "eval",
+            "--model",
+            IMAGE,
+            "--text-encoder",
+            TEXT,
+            "--data",
+            &data,
+        ];
+        let args = [&args, more].concat();
+        let one = run(&args).done();
+        assert_eq!(ran(two(&args)).done(), one);
+    }
+    let whole = std::fs::read(sandbox.path("photos/red/5.png")).expect("a picture");
+    sandbox.file("photos/red/5.png", &whole[..whole.len() / 2]);
+    let args = [
+        "eval",
+        "--model",
+        IMAGE,
+        "--text-encoder",
+        TEXT,
+        "--data",
+        &data,
+    ];
+    let ran = ran(two(&args));
+    assert!(ran.code != Some(0) && ran.stdout.is_empty(), "{ran:?}");
+    assert!(ran.stderr.contains("red/5.png"), "{}", ran.stderr);
+}
+
+#[test]
+fn processes_make_the_features_of_one() {
+    let Some(weights) = std::env::var_os("PINHOLE_WEIGHTS") else {
+        println!("left out: features need PINHOLE_WEIGHTS, the folder of pinhole data get");
+        return;
+    };
+    let weights = weights.to_str().expect("UTF-8");
+    let sandbox = Sandbox::new();
+    let texts = String::from_utf8(crate::bytes("models/lite0/texts.tsv")).expect("UTF-8");
+    let few: Vec<&str> = texts.lines().take(5).collect();
+    let texts = sandbox.file("texts.tsv", few.join("\n"));
+    let (image, text) = (
+        format!("{weights}/efficientnet-lite0/efficientnet-lite0.pth"),
+        format!("{weights}/minilm/model.safetensors"),
+    );
+    let mut found = Vec::new();
+    // Fewer pictures than processes, and as many as do not divide by them.
+    for pictures in ["2", "5"] {
+        let mut made = Vec::new();
+        for count in [0, 3] {
+            let out = sandbox.path("features");
+            let args = [
+                "features",
+                "--image-encoder",
+                &image,
+                "--text-encoder",
+                &text,
+                "--texts",
+                &texts,
+                "--groups",
+                "models/lite0/groups.tsv",
+                "--pictures",
+                PHOTOS,
+                "--count",
+                pictures,
+                "--out",
+                &out,
+            ];
+            let said = match count {
+                0 => run(args).done(),
+                count => ran(mpirun(&[(count, &args)])).done(),
+            };
+            made.push((said, files(Path::new(&out))));
+            std::fs::remove_dir_all(&out).expect("a folder");
+        }
+        assert!(made[0] == made[1], "processes differ");
+        found.push(made.remove(0));
+    }
+    assert!(
+        found[0].1.len() == 4 && found[0] != found[1],
+        "{:?}",
+        found[0].0
+    );
+}
+
+#[test]
+fn what_processes_do_not_share_is_refused_and_so_are_different_arguments() {
+    let refused = ran(two(&["inspect", IMAGE]));
+    assert!(
+        refused.code != Some(0) && refused.stdout.is_empty(),
+        "{refused:?}"
+    );
+    let said = "pinhole train, features and eval share their work between processes";
+    assert!(refused.stderr.contains(said), "{}", refused.stderr);
+    let eval = ["eval", "--model", IMAGE, "--data", PHOTOS, "--tasks"];
+    let [map, duplicates] = ["map", "duplicates"].map(|task| [&eval[..], &[task]].concat());
+    let refused = ran(mpirun(&[(1, &map), (1, &duplicates)]));
+    assert!(
+        refused.code != Some(0) && refused.stdout.is_empty(),
+        "{refused:?}"
+    );
+    let said = "the ranks do not have the same arguments: rank 0 on ";
+    assert!(refused.stderr.contains(said), "{}", refused.stderr);
 }

@@ -4,6 +4,8 @@
 //! `s·batch..(s+1)·batch` of it; rank `r` of `R` takes from the `n` of them the part `n·r/R..n·(r+1)/R`, so that the
 //! ranks' parts, one behind the other, are what a single process sees.
 
+use pinhole_ranks::Ranks;
+
 use super::error::LoadError;
 use super::seed::Draw;
 
@@ -23,6 +25,16 @@ pub struct Shard {
     pub rank: usize,
     /// At least 1.
     pub ranks: usize,
+}
+
+impl Shard {
+    /// The one that `ranks` make this process.
+    pub(crate) fn of(ranks: &Ranks) -> Self {
+        Self {
+            rank: ranks.rank(),
+            ranks: ranks.count(),
+        }
+    }
 }
 
 impl Default for Shard {

@@ -13,6 +13,7 @@ use std::path::Path;
 use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
 use pinhole_graph::Graph;
+use pinhole_ranks::Ranks;
 use pinhole_runtime::preprocess::InputGeometry;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -33,8 +34,8 @@ use crate::model::elements;
 use crate::output::write_atomically;
 use crate::rng::Rng;
 
-/// Pictures in memory at once.
-const CHUNK: usize = 32;
+/// Pictures in memory at once; few in tests, so that ranks have chunks to share.
+const CHUNK: usize = if cfg!(test) { 4 } else { 32 };
 /// Captions that are drawn for each picture.
 const DRAWS: usize = 20;
 
@@ -83,7 +84,8 @@ pub(super) struct Measured<'a> {
 }
 
 /// A held-out picture.
-struct Row {
+#[derive(Debug, PartialEq)]
+pub(super) struct Row {
     id: String,
     right: String,
     said: String,
@@ -91,56 +93,89 @@ struct Row {
     surprise: [f64; 2],
 }
 
+/// What is measured of a picture, as ranks tell each other: JSON would round the bits of the two sums.
+type Told = (String, [u64; 2]);
+
 impl Measured<'_> {
-    /// Measures on the samples of `held` and writes a row for each to `path`; `captions` are those of training.
+    /// Measures on the samples of `held`: a row for each that is not broken, in order. Each of `ranks` takes a part.
     ///
     /// # Errors
-    /// Graphs that cannot run, or a disk that refuses.
-    pub(super) fn report(
-        &self,
-        held: &Mixed,
-        captions: &[&str],
-        seed: u64,
-        path: &Path,
-    ) -> Result<CaptionReport, TrainError> {
-        let pictures = self.pictures(held)?;
-        let rights: Vec<&str> = pictures
+    /// Graphs that cannot run, on any rank.
+    pub(super) fn rows(&self, held: &Mixed, ranks: &Ranks) -> Result<Vec<Row>, TrainError> {
+        let (indices, tokens) = self.pictures(held, ranks)?;
+        let sample = |index: &usize| &held.samples()[*index];
+        let rights = indices.iter().map(|index| &sample(index).captions[0]);
+        let ids: Vec<Vec<u32>> = rights.map(|right| self.text.ids(right)).collect();
+        let told = ranks.join(self.told(&tokens, &ids, ranks))?;
+        let rows = indices
             .iter()
-            .map(|(index, _)| held.samples()[*index].captions[0].as_str())
-            .collect();
-        let ids: Vec<Vec<u32>> = rights.iter().map(|right| self.text.ids(right)).collect();
-        let mut rows = Vec::new();
-        for start in (0..pictures.len()).step_by(CHUNK) {
-            let places: Vec<usize> = (start..pictures.len().min(start + CHUNK)).collect();
-            let pooled = self.pooled(&pictures, &places);
+            .zip(told)
+            .map(|(index, (said, surprise))| Row {
+                id: sample(index).id.clone(),
+                right: sample(index).captions[0].clone(),
+                said,
+                surprise: surprise.map(f64::from_bits),
+            });
+        Ok(rows.collect())
+    }
+
+    /// What this rank measures of pictures, given the `tokens` of all and the `ids` of their captions. Ranks take whole
+    /// chunks, those that one process takes: in others, sums would round otherwise.
+    fn told(
+        &self,
+        tokens: &[Vec<f32>],
+        ids: &[Vec<u32>],
+        ranks: &Ranks,
+    ) -> Result<Vec<Told>, TrainError> {
+        let all: Vec<usize> = (0..ids.len()).collect();
+        let chunks: Vec<&[usize]> = all.chunks(CHUNK).collect();
+        let mut told = Vec::new();
+        for places in ranks.part(&chunks) {
+            let pooled = self.pooled(tokens, places);
             let others: Vec<usize> = places.iter().map(|&at| other(at, ids.len())).collect();
             let of = |places: &[usize]| -> Vec<Vec<u32>> {
                 places.iter().map(|&at| ids[at].clone()).collect()
             };
-            let right = self.surprise(&of(&places), &pooled)?;
+            let right = self.surprise(&of(places), &pooled)?;
             let wrong = self.surprise(&of(&others), &pooled)?;
             let said = self.said(places.len(), &pooled)?;
-            for (at, said) in said.into_iter().enumerate() {
-                rows.push(Row {
-                    id: held.samples()[pictures[places[at]].0].id.clone(),
-                    right: rights[places[at]].to_owned(),
-                    said,
-                    surprise: [right[at], wrong[at]],
-                });
-            }
+            let surprise = right.iter().zip(&wrong);
+            let surprise = surprise.map(|(right, wrong)| [right, wrong].map(|x| x.to_bits()));
+            told.extend(said.into_iter().zip(surprise));
         }
-        write(path, &rows)?;
-        let tokens = super::caption::asked(&ids);
-        Ok(summary(&rows, tokens, captions, seed))
+        Ok(told)
     }
 
-    /// Tokens of the held-out pictures that are not broken.
-    fn pictures(&self, held: &Mixed) -> Result<Vec<(usize, Vec<f32>)>, TrainError> {
+    /// What `rows` come to; `captions` are those of training.
+    pub(super) fn report(&self, rows: &[Row], captions: &[&str], seed: u64) -> CaptionReport {
+        let ids: Vec<Vec<u32>> = rows.iter().map(|row| self.text.ids(&row.right)).collect();
+        summary(rows, super::caption::asked(&ids), captions, seed)
+    }
+
+    /// The held-out pictures that are not broken, and their tokens. Each of `ranks` sees a part.
+    fn pictures(
+        &self,
+        held: &Mixed,
+        ranks: &Ranks,
+    ) -> Result<(Vec<usize>, Vec<Vec<f32>>), TrainError> {
+        let all: Vec<usize> = (0..held.samples().len()).collect();
+        let own = ranks.agree(self.tokens(held, ranks.part(&all)))?;
+        let (indices, tokens): (Vec<usize>, Vec<Vec<f32>>) = own.into_iter().unzip();
+        let indices = ranks.join::<_, TrainError>(Ok(indices))?;
+        let tokens = ranks.gather_rows(tokens)?;
+        Ok((indices, tokens))
+    }
+
+    /// Tokens of those of the pictures `indices` that are not broken.
+    fn tokens(
+        &self,
+        held: &Mixed,
+        indices: &[usize],
+    ) -> Result<Vec<(usize, Vec<f32>)>, TrainError> {
         let (front, _) = cut(self.image, self.captioner.image);
         let encoder = Encoder::of_graph(Path::new(&front.name), &front)?;
-        let all: Vec<usize> = (0..held.samples().len()).collect();
         let mut pictures = Vec::new();
-        for chunk in all.chunks(CHUNK) {
+        for chunk in indices.chunks(CHUNK) {
             let made = chunk.par_iter().map(|&index| {
                 let input = plain_unless_broken(held, index, &self.geometry)?;
                 Ok(input.map(|input| (index, input)))
@@ -155,11 +190,11 @@ impl Measured<'_> {
     }
 
     /// What the decoder sees of the pictures at `places`, `[places, queries, width]`.
-    fn pooled(&self, pictures: &[(usize, Vec<f32>)], places: &[usize]) -> Tensor<3> {
+    fn pooled(&self, tokens: &[Vec<f32>], places: &[usize]) -> Tensor<3> {
         let shape = &self.image.values[self.captioner.image].shape;
         let data: Vec<f32> = places
             .iter()
-            .flat_map(|&at| pictures[at].1.iter().copied())
+            .flat_map(|&at| tokens[at].iter().copied())
             .collect();
         let settings = &self.captioner.settings;
         let all = self.text.tower.place.tensor(data);
@@ -273,7 +308,11 @@ fn summary(rows: &[Row], tokens: usize, captions: &[&str], seed: u64) -> Caption
     }
 }
 
-fn write(path: &Path, rows: &[Row]) -> Result<(), TrainError> {
+/// Writes `rows` to `path`.
+///
+/// # Errors
+/// A disk that refuses.
+pub(super) fn write(path: &Path, rows: &[Row]) -> Result<(), TrainError> {
     let mut table = csv::Writer::from_writer(Vec::new());
     let columns = [
         "id",

@@ -12,7 +12,7 @@ use super::encoder::Encoder;
 use super::texts::FrozenTexts;
 use crate::TrainError;
 use crate::data::{LoadError, Pixels, Source, Texts};
-use crate::ranks::Ranks;
+use pinhole_ranks::Ranks;
 
 /// Pictures in memory at once.
 const CHUNK: usize = 64;

@@ -80,8 +80,9 @@ mod tests {
     use super::super::fixture::{Fixture, PICTURES, WIDTH};
     use super::super::recipe::Loaded;
     use super::super::setup::Setup;
+    use crate::data::Shard;
     use crate::device::Place;
-    use crate::ranks::Ranks;
+    use pinhole_ranks::Ranks;
 
     const SECTIONS: &str = "[loss]\nfeature = 1.0\n[[teacher]]\nmodel = \"teacher.phg\"\n[reinforced]\nplain = true\n\
         [[data.augmentation]]\nkind = \"random_resized_crop\"\n[data]\nviews = 2\n";
@@ -91,7 +92,7 @@ mod tests {
         let recipe = fixture.recipe(&format!("{SECTIONS}{NEAR}"));
         let folder = fixture.path("");
         let loaded = Loaded::open(&recipe).unwrap();
-        let shard = Ranks::alone().shard();
+        let shard = Shard::of(&Ranks::alone());
         let mut setup = Setup::new(loaded, (&folder, &folder), shard, Place::cpu()).unwrap();
         let all: Vec<usize> = (0..PICTURES).collect();
         for cache in setup.caches() {

@@ -3,7 +3,7 @@
 use pinhole_graph::Graph;
 use sha2::{Digest, Sha256};
 
-use super::captions::{CaptionReport, Fixed, Measured};
+use super::captions::{CaptionReport, Fixed, Measured, write};
 use super::run::Run;
 use super::setup::{START, Setup, save};
 use super::text_tower::TextTower;
@@ -18,14 +18,20 @@ pub(super) const TEXT: &str = "text.phg";
 pub(super) const CAPTIONER: &str = "caption.safetensors";
 
 impl Run {
-    /// Writes the products, and captions held-out pictures.
+    /// Captions held-out pictures, of which each rank takes a part, and lets the first rank write the products.
     pub(super) fn finish(&mut self) -> Result<(), TrainError> {
-        let state = &self.state;
-        let learner = &state.learner;
-        let values = state.optimiser.products(learner);
-        let recipe = &self.setup.loaded.recipe;
+        let values = self.state.optimiser.products(&self.state.learner);
         let captions = self.caption(&values)?;
-        let mut image = learner.image_graph(&values);
+        self.ranks.first(|| self.write(&values))?;
+        self.captions = captions;
+        Ok(())
+    }
+
+    /// Writes the graphs and the log.
+    fn write(&self, values: &[Vec<f32>]) -> Result<(), TrainError> {
+        let (state, recipe) = (&self.state, &self.setup.loaded.recipe);
+        let learner = &state.learner;
+        let mut image = learner.image_graph(values);
         image.name.clone_from(&recipe.name);
         image.meta.source.remove(START);
         self.sign(&mut image);
@@ -34,18 +40,16 @@ impl Run {
             image.meta.logit_bias = Some(elements(learner.extras.logit_bias())[0]);
         }
         save(&image, &self.folder.join("image.phg"))?;
-        if let Some(mut text) = learner.text_graph(&values) {
+        if let Some(mut text) = learner.text_graph(values) {
             text.name = format!("{}-text", recipe.name);
             self.sign(&mut text);
             save(&text, &self.folder.join(TEXT))?;
         }
         state.log.write_csv(&self.folder.join("log.csv"))?;
-        state.log.write_svg(&self.folder.join("loss.svg"))?;
-        self.captions = captions;
-        Ok(())
+        state.log.write_svg(&self.folder.join("loss.svg"))
     }
 
-    /// Writes the captioner and what it says of held-out pictures; `None` where none is trained.
+    /// Has the captioner, and what it says of held-out pictures, written; `None` where none is trained.
     fn caption(&self, values: &[Vec<f32>]) -> Result<Option<CaptionReport>, TrainError> {
         let (setup, learner) = (&self.setup, &self.state.learner);
         let recipe = &setup.loaded.recipe;
@@ -61,16 +65,16 @@ impl Run {
         let of_extras = learner.of_extras(values);
         let source = self.identity[..2].iter();
         let source = source.map(|(key, value)| (format!("trained.{key}"), value.clone()));
-        learner.extras.write_captioner(
-            &self.folder.join(CAPTIONER),
-            of_extras,
-            source.collect(),
-        )?;
+        let path = self.folder.join(CAPTIONER);
+        self.ranks.first(|| {
+            let extras = &learner.extras;
+            extras.write_captioner(&path, of_extras, source.collect())
+        })?;
         let measured = Measured {
             captioner,
             image: &learner.image_graph(values),
             geometry: learner.image.geometry,
-            text: TextTower::frozen(text, &setup.place)?,
+            text: self.ranks.agree(TextTower::frozen(text, &setup.place))?,
             weights: Fixed(learner.extras.fixed(of_extras)),
             beams: caption.beams,
         };
@@ -78,10 +82,10 @@ impl Run {
         let captions: Vec<&str> = samples
             .flat_map(|sample| sample.captions.iter().map(String::as_str))
             .collect();
+        let rows = measured.rows(held, &self.ranks)?;
         let path = self.folder.join("captions.csv");
-        measured
-            .report(held, &captions, recipe.seed, &path)
-            .map(Some)
+        self.ranks.first(|| write(&path, &rows))?;
+        Ok(Some(measured.report(&rows, &captions, recipe.seed)))
     }
 
     /// Says in a product what made it, and the space of its embeddings.

@@ -21,15 +21,15 @@ use super::state::{Identity, State};
 use super::step::{Gradients, Optimiser, gradients};
 use super::student::Student;
 use super::watch::Watch;
-use crate::data::{Batch, Loader, Position};
+use crate::data::{Batch, Loader, Position, Shard};
 use crate::device::Place;
 use crate::model::elements;
 use crate::optim::warm_cosine;
 use crate::output::write_atomically;
-use crate::ranks::Ranks;
 use crate::recipe::hex;
 use crate::train::stop_on_interrupt;
 use crate::{TrainError, TrainOptions};
+use pinhole_ranks::Ranks;
 
 /// Trains as the recipe of version 2 at `recipe_path` says.
 ///
@@ -60,7 +60,7 @@ pub(super) fn fit_on(
     let asked = &loaded.recipe.optimiser;
     let device = options.device.unwrap_or(asked.device);
     let place = ranks.agree(Place::open(device, asked.precision))?;
-    let setup = Setup::new(loaded, (&base, home), ranks.shard(), place);
+    let setup = Setup::new(loaded, (&base, home), Shard::of(&ranks), place);
     let setup = ranks.agree(setup)?;
     ranks.same("graph, pictures, texts and teachers", &setup.inputs_sha256)?;
     let mut run = Run::new(setup, &folder, &options, ranks)?;
@@ -78,14 +78,9 @@ pub(super) fn fit_on(
     run.run(&options)?;
     let done = run.state.step - before;
     let elapsed = started.elapsed();
-    let written = match run.ranks.is_first() {
-        true => run
-            .finish()
-            .and_then(|()| write_report(&run.report((elapsed, done)), &folder)),
-        false => Ok(()),
-    };
-    run.ranks.agree(written)?;
+    run.finish()?;
     let report = run.report((elapsed, done));
+    run.ranks.first(|| write_report(&report, &folder))?;
     run.ranks.finish();
     Ok(report)
 }
@@ -152,7 +147,7 @@ impl Run {
         }
         let learner = setup.learner(image)?;
         let seen = match front.filter(|_| !options.dry_run) {
-            Some(front) => ranks.agree(seen(&setup, &front, &learner, options.quiet))?,
+            Some(front) => seen(&setup, &front, (&learner, &ranks), options.quiet)?,
             None => BTreeMap::new(),
         };
         let optimiser = Optimiser::new(recipe, &learner);
@@ -385,20 +380,20 @@ impl Run {
     }
 }
 
-/// What `front` gives for each sample.
+/// What `front` gives for each sample; each of `ranks` runs it for a part of them.
 fn seen(
     setup: &Setup,
     front: &Graph,
-    learner: &Learner,
+    (learner, ranks): (&Learner, &Ranks),
     quiet: bool,
 ) -> Result<BTreeMap<usize, Vec<f32>>, TrainError> {
-    let encoder = Encoder::of_graph(Path::new(&front.name), front)?;
+    let encoder = ranks.agree(Encoder::of_graph(Path::new(&front.name), front))?;
     let progress = bar(quiet, "pictures {bar:24} {pos}/{len}", 0);
     let told = |done: usize, all: usize| {
         progress.set_length(all as u64);
         progress.set_position(done as u64);
     };
-    let seen = setup.seen(&encoder, &learner.image.geometry, &told)?;
+    let seen = setup.seen(&encoder, &learner.image.geometry, ranks, &told)?;
     progress.finish_and_clear();
     Ok(seen)
 }

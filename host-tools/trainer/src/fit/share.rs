@@ -20,7 +20,7 @@ use super::step::Gradients;
 use crate::TrainError;
 use crate::device::Place;
 use crate::model::elements;
-use crate::ranks::Ranks;
+use pinhole_ranks::Ranks;
 
 /// The embeddings of the whole batch, of which this rank's `own` keep their graph. Rows come in `blocks`, views and
 /// turned pictures, one behind the other; in each block the ranks' samples do.

@@ -17,7 +17,7 @@ use crate::TrainError;
 use crate::loss::{Leaf, LossError, Tower, add, grad_cache_through};
 use crate::model::{elements, unit_rows};
 use crate::optim::{Average, Moments, clip_by_global_norm, warm_cosine};
-use crate::ranks::Ranks;
+use pinhole_ranks::Ranks;
 
 /// A loss, its parts and its gradients.
 pub(super) struct Gradients {

@@ -17,7 +17,7 @@ use crate::TrainError;
 use crate::data::{Batch, Source};
 use crate::loss::Transform;
 use crate::output::{floats, to_floats};
-use crate::ranks::Ranks;
+use pinhole_ranks::{Ranks, RanksError};
 
 /// What a rank tells of its share of a batch.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -91,7 +91,7 @@ impl Run {
             let (cache, averaged) = (&mut teacher.cache, &teacher.averaged);
             let width = cache.encoder.width;
             let images = (0..views).map(|view| {
-                let found = ranks.broadcast(|| {
+                let found = ranks.broadcast::<TrainError>(|| {
                     let found = match averaged {
                         Some(means) => {
                             let means = samples.indices.iter().map(|&index| means.row(index));
@@ -163,7 +163,7 @@ impl Run {
             true => 1,
             false => setup.options.views,
         };
-        let found = self.ranks.broadcast(|| {
+        let found = self.ranks.broadcast::<TrainError>(|| {
             let mut jobs: Vec<Job> = Vec::new();
             // A teacher may say itself which pictures are alike.
             let mut asked_already = BTreeSet::new();
@@ -236,5 +236,5 @@ impl Run {
 }
 
 fn unreadable(error: serde_json::Error) -> TrainError {
-    TrainError::Ranks(format!("what teachers have not said: {error}"))
+    RanksError(format!("what teachers have not said: {error}")).into()
 }

@@ -14,9 +14,9 @@ use super::step::gradients;
 use super::student::Student;
 use crate::device::Place;
 use crate::network::fixture::{encoder, inputs, pictures};
-use crate::ranks::Ranks;
 use crate::rng::Rng;
 use crate::{TrainOptions, fit};
+use pinhole_ranks::Ranks;
 
 const TEACHER: &str = "[[teacher]]\nmodel = \"teacher.phg\"\n";
 const TEXT: &str = "[text]\nmodel = \"text.phg\"\n";

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use pinhole_graph::Graph;
+use pinhole_ranks::Ranks;
 use pinhole_runtime::preprocess::InputGeometry;
 use rayon::prelude::*;
 
@@ -120,7 +121,8 @@ impl Setup {
         })
     }
 
-    /// What `encoder` gives for each training picture that takes part, as it is, by its place among the samples.
+    /// What `encoder` gives for each training picture that takes part, as it is, by its place among the samples; each of
+    /// `ranks` sees a part of them. `say` is told how many of its part a rank has seen, and how many there are.
     ///
     /// # Errors
     /// A picture that cannot be read: its sample has no other.
@@ -128,10 +130,25 @@ impl Setup {
         &self,
         encoder: &Encoder,
         geometry: &InputGeometry,
+        ranks: &Ranks,
         say: &dyn Fn(usize, usize),
     ) -> Result<BTreeMap<usize, Vec<f32>>, TrainError> {
         let samples = self.plan.usable();
-        let mut seen = BTreeMap::new();
+        let rows = ranks.rows(samples.len(), |part| {
+            self.rows(encoder, geometry, &samples[part], say)
+        })?;
+        Ok(samples.iter().copied().zip(rows).collect())
+    }
+
+    /// What `encoder` gives for the pictures of `samples`.
+    fn rows(
+        &self,
+        encoder: &Encoder,
+        geometry: &InputGeometry,
+        samples: &[usize],
+        say: &dyn Fn(usize, usize),
+    ) -> Result<Vec<Vec<f32>>, TrainError> {
+        let mut rows = Vec::with_capacity(samples.len());
         for chunk in samples.chunks(CHUNK) {
             let input = |&index: &usize| -> Result<Vec<f32>, LoadError> {
                 let picture = self.source.picture(index)?;
@@ -140,9 +157,9 @@ impl Setup {
             let inputs: Result<Vec<_>, LoadError> = chunk.par_iter().map(input).collect();
             let inputs = inputs?;
             let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-            seen.extend(chunk.iter().copied().zip(encoder.pictures(&inputs)?));
-            say(seen.len(), samples.len());
+            rows.extend(encoder.pictures(&inputs)?);
+            say(rows.len(), samples.len());
         }
-        Ok(seen)
+        Ok(rows)
     }
 }

@@ -6,8 +6,10 @@ use pinhole_device::{
     BoardSlots, Kind, Options, RunningBoard, SelfTest, SlotStatus, SlotsOfKind, Which, board,
     build_firmware, kind_of,
 };
+use pinhole_signing::KEY_BYTES;
 
 use crate::failure::{Failure, Outcome};
+use crate::keys::private_key;
 use crate::output::{json, say};
 use crate::{files, progress};
 
@@ -20,6 +22,9 @@ pub(crate) struct Target {
     /// The file in which the flash of an emulated board is kept.
     #[arg(long, value_name = "FILE")]
     flash: PathBuf,
+    /// Private key of a board that has its public one, and takes no change without it.
+    #[arg(long, value_name = "KEY")]
+    unlock: Option<PathBuf>,
     /// Show the board's log.
     #[arg(long)]
     verbose: bool,
@@ -31,6 +36,16 @@ pub(crate) struct Target {
 impl Target {
     /// Starts the board with what is in its flash, sound or not.
     pub(crate) fn start(&self) -> Outcome<RunningBoard> {
+        let seed = self.seed()?;
+        let mut running = self.start_locked()?;
+        if let Some(seed) = seed {
+            running.ask(|link| link.unlock(&seed))?;
+        }
+        Ok(running)
+    }
+
+    /// As [`Target::start`], without showing the board a key.
+    pub(super) fn start_locked(&self) -> Outcome<RunningBoard> {
         let spec = board(&self.board)?;
         let firmware = build_firmware(spec)?;
         let options = Options {
@@ -39,6 +54,11 @@ impl Target {
             ..Options::default()
         };
         Ok(RunningBoard::start(spec, &firmware, None, None, &options)?)
+    }
+
+    /// The private key, where one was named.
+    pub(super) fn seed(&self) -> Outcome<Option<[u8; KEY_BYTES]>> {
+        self.unlock.as_deref().map(private_key).transpose()
     }
 
     /// Says that something is done.
@@ -362,21 +382,40 @@ pub(super) fn run_slots(target: &Target) -> Outcome {
 
 /// What came of a self-test.
 #[derive(serde::Serialize)]
-struct Tested {
+pub(crate) struct Tested {
     passed: Option<bool>,
     bytes: u32,
 }
 
+impl Tested {
+    pub(crate) fn of(result: &SelfTest) -> Self {
+        let (passed, bytes) = match *result {
+            SelfTest::NoGolden => (None, 0),
+            SelfTest::Passed { bytes } => (Some(true), bytes),
+            SelfTest::Failed { .. } => (Some(false), 0),
+        };
+        Self { passed, bytes }
+    }
+}
+
 pub(super) fn run_self_test(target: &Target) -> Outcome {
     let result = target.start()?.ask(|link| link.self_test())?;
-    let (passed, bytes) = match result {
-        SelfTest::NoGolden => (None, 0),
-        SelfTest::Passed { bytes } => (Some(true), bytes),
-        SelfTest::Failed { .. } => (Some(false), 0),
-    };
+    let tested = Tested::of(&result);
     if target.json {
-        json(&Tested { passed, bytes })?;
+        json(&tested)?;
     }
+    let said = tested_or_failed(&result)?;
+    if !target.json {
+        say!("{said}");
+    }
+    Ok(())
+}
+
+/// What came of a self-test, in words.
+///
+/// # Errors
+/// A check that failed, when the embedding differs.
+pub(crate) fn tested_or_failed(result: &SelfTest) -> Outcome<String> {
     match result {
         SelfTest::Failed {
             at,
@@ -386,15 +425,12 @@ pub(super) fn run_self_test(target: &Target) -> Outcome {
             "self-test: byte {at} of the embedding is {found}, expected {expected}"
         ))
         .help("upload the model again: pinhole board upload MODEL --flash FLASH")),
-        _ if target.json => Ok(()),
-        SelfTest::Passed { bytes } => {
-            say!("self-test passed: {bytes} bytes of the embedding are equal");
-            Ok(())
-        }
-        SelfTest::NoGolden => {
-            say!("model and class bank are sound; the model has no golden embedding to compute");
-            Ok(())
-        }
+        SelfTest::Passed { bytes } => Ok(format!(
+            "self-test passed: {bytes} bytes of the embedding are equal"
+        )),
+        SelfTest::NoGolden => Ok(
+            "model and class bank are sound; the model has no golden embedding to compute".into(),
+        ),
     }
 }
 

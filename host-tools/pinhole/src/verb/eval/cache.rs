@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use pinhole_data::GetOptions;
+use pinhole_ranks::Ranks;
 use sha2::{Digest, Sha256};
 
 use super::Args;
@@ -20,8 +21,8 @@ use crate::failure::{Failure, Outcome};
 use crate::files;
 use crate::output::note;
 
-/// Pictures between two writes.
-pub(super) const BLOCK: usize = 256;
+/// Pictures between two writes; few in tests, so that there are several.
+pub(super) const BLOCK: usize = if cfg!(test) { 4 } else { 256 };
 const MAGIC: &[u8; 4] = b"PHE1";
 const HASH_BYTES: usize = 32;
 
@@ -33,7 +34,8 @@ pub(super) fn key(picture: &[u8]) -> Key {
     Sha256::digest(picture).into()
 }
 
-/// The embeddings of one model.
+/// The embeddings of one model: an empty cache keeps nothing on disk.
+#[derive(Default)]
 pub(super) struct Cache {
     folder: Option<PathBuf>,
     known: HashMap<Key, Vec<u8>>,
@@ -42,10 +44,7 @@ pub(super) struct Cache {
 impl Cache {
     /// Reads what there is; with `--no-cache` nothing is read or written.
     pub(super) fn open(args: &Args, encoder: &ImageEncoder) -> Outcome<Self> {
-        let mut cache = Self {
-            folder: None,
-            known: HashMap::new(),
-        };
+        let mut cache = Self::default();
         if args.no_cache {
             return Ok(cache);
         }
@@ -90,6 +89,25 @@ impl Cache {
     /// The embedding of a picture.
     pub(super) fn find(&self, key: &Key) -> Option<&[u8]> {
         self.known.get(key).map(Vec::as_slice)
+    }
+
+    /// Gives all ranks what the first one knows of `keys`: it alone reads and writes the folder.
+    ///
+    /// # Errors
+    /// A rank that is gone.
+    pub(super) fn share(&mut self, keys: &[Key], ranks: &Ranks) -> Outcome {
+        if ranks.count() == 1 {
+            return Ok(());
+        }
+        let told = ranks.broadcast(|| {
+            let known: Vec<Option<&[u8]>> = keys.iter().map(|key| self.find(key)).collect();
+            serde_json::to_vec(&known).map_err(Failure::new)
+        })?;
+        let known: Vec<Option<Vec<u8>>> = serde_json::from_slice(&told).map_err(Failure::new)?;
+        let known = keys.iter().zip(known);
+        self.known
+            .extend(known.filter_map(|(key, found)| Some((*key, found?))));
+        Ok(())
     }
 
     /// Adds embeddings, all as long as the first, and writes them.

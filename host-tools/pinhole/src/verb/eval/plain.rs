@@ -7,8 +7,10 @@ use pinhole_data::cifar10::CLASSNAMES;
 use pinhole_data::stamps::{Stamp, distinct_captions};
 use pinhole_data::{Cifar10, DataSpec, ImageFolder, Split, Stamps, load_picture};
 use pinhole_evaluate::ranking;
+use pinhole_ranks::Ranks;
 use pinhole_runtime::kernel::Kernels;
 use pinhole_text::classes::ClassList;
+use pinhole_text::templates::Templates;
 use rayon::prelude::*;
 use serde::{Serialize, Serializer};
 
@@ -22,12 +24,12 @@ use crate::{bank, files, progress};
 pub(super) fn run(
     args: &Args,
     spec: &DataSpec,
-    encoder: &ImageEncoder,
-    text: &TextEncoder,
+    (encoder, text): (&ImageEncoder, &TextEncoder),
     kernels: &'static dyn Kernels,
+    ranks: &Ranks,
 ) -> Outcome {
     let about = About {
-        model_sha256: files::sha256(&files::read(&args.model)?),
+        model_sha256: files::sha256(&ranks.agree(files::read(&args.model))?),
         model: args.model.clone(),
         data: args.data.clone(),
         float: args.float,
@@ -35,17 +37,20 @@ pub(super) fn run(
     };
     match spec {
         DataSpec::Cifar10(dir) => {
-            let data = Cifar10::open(dir, Split::Test)?;
+            let data = ranks.agree(Cifar10::open(dir, Split::Test).map_err(Failure::from))?;
             let labelled = Labelled {
                 names: CLASSNAMES.iter().map(ToString::to_string).collect(),
                 count: data.len(),
                 picture: &|i| Ok(data.picture(i)),
                 label: &|i| data.label(i),
             };
-            print_accuracy(args, &accuracy(args, encoder, text, &labelled, about)?)
+            print_accuracy(
+                args,
+                &accuracy(args, (encoder, text), &labelled, about, ranks)?,
+            )
         }
         DataSpec::ImageFolder(dir) => {
-            let data = ImageFolder::open(dir)?;
+            let data = ranks.agree(ImageFolder::open(dir).map_err(Failure::from))?;
             for (path, reason) in &data.broken {
                 note!("left out {}: {reason}", path.display());
             }
@@ -55,7 +60,10 @@ pub(super) fn run(
                 picture: &|i| Ok(load_picture(&data.samples[i].path)?),
                 label: &|i| Some(data.samples[i].label),
             };
-            print_accuracy(args, &accuracy(args, encoder, text, &labelled, about)?)
+            print_accuracy(
+                args,
+                &accuracy(args, (encoder, text), &labelled, about, ranks)?,
+            )
         }
         DataSpec::Csv(file) => Err(Failure::new(format_args!(
             "{}: found a table, expected --tasks with it",
@@ -63,8 +71,11 @@ pub(super) fn run(
         ))
         .help("--tasks all measures everything that the table has columns for")),
         DataSpec::Stamps(dir) => {
-            let stamps = Stamps::open(dir)?;
-            print_retrieval(args, &retrieval(args, encoder, text, &stamps, about)?)
+            let stamps = ranks.agree(Stamps::open(dir).map_err(Failure::from))?;
+            print_retrieval(
+                args,
+                &retrieval(args, (encoder, text), &stamps, about, ranks)?,
+            )
         }
     }
 }
@@ -120,17 +131,17 @@ fn in_order<S: Serializer>(pairs: &[(String, f64)], serializer: S) -> Result<S::
     serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
 }
 
-/// Embeds pictures 0..count on all cores, in order.
+/// Embeds pictures 0..count on all cores of all `ranks`, in order.
 fn embed(
     encoder: &ImageEncoder,
     float: bool,
     count: usize,
     picture: &(dyn Fn(usize) -> Outcome<RgbImage> + Sync),
+    ranks: &Ranks,
 ) -> Outcome<Vec<Vec<f32>>> {
-    let bar = progress::bar("embedding pictures", count);
-    let embeddings = (0..count)
-        .into_par_iter()
-        .map_init(
+    ranks.rows(count, |part| {
+        let bar = progress::bar("embedding pictures", part.len());
+        let embeddings = part.into_par_iter().map_init(
             || encoder.session(),
             |session, index| {
                 let embedding = session.encode(&picture(index)?)?;
@@ -142,10 +153,11 @@ fn embed(
                 }
                 .to_unit_f32())
             },
-        )
-        .collect();
-    bar.finish_and_clear();
-    embeddings
+        );
+        let embeddings = embeddings.collect();
+        bar.finish_and_clear();
+        embeddings
+    })
 }
 
 /// As a bank would hold it: int8 unless `float`.
@@ -167,9 +179,9 @@ fn rank(picture: &[f32], candidates: &[Vec<f32>], target: usize) -> usize {
     ranking::rank(&scores, target)
 }
 
-/// Share of `ranks` below `k`.
-fn recall(ranks: &[usize], k: usize) -> f64 {
-    ranking::hits(ranks, k) as f64 / ranks.len().max(1) as f64
+/// Share of `places` below `k`.
+fn recall(places: &[usize], k: usize) -> f64 {
+    ranking::hits(places, k) as f64 / places.len().max(1) as f64
 }
 
 /// Pictures with the index of their class.
@@ -182,11 +194,53 @@ struct Labelled<'a> {
 
 fn accuracy(
     args: &Args,
-    encoder: &ImageEncoder,
-    text: &TextEncoder,
+    (encoder, text): (&ImageEncoder, &TextEncoder),
     data: &Labelled<'_>,
     about: About,
+    ranks: &Ranks,
 ) -> Outcome<Accuracy> {
+    let names = &data.names;
+    let (classes, templates, labels) = ranks.agree(asked(args, data))?;
+    let count = labels.len();
+    let pictures = format!("{names:?} {labels:?}");
+    ranks.same("pictures", &files::sha256(pictures.as_bytes()))?;
+    let class_embeddings = as_scored(
+        bank::class_embeddings(text, &classes, &templates, ranks)?,
+        args.float,
+    );
+    let embeddings = embed(encoder, args.float, count, data.picture, ranks)?;
+    let places: Vec<usize> = embeddings
+        .iter()
+        .zip(&labels)
+        .map(|(embedding, &label)| rank(embedding, &class_embeddings, label))
+        .collect();
+    let per_class_top1 = classes
+        .as_slice()
+        .iter()
+        .enumerate()
+        .map(|(class, listed)| {
+            let places: Vec<usize> = places
+                .iter()
+                .zip(&labels)
+                .filter(|(_, label)| **label == class)
+                .map(|(r, _)| *r)
+                .collect();
+            (listed.name().to_string(), recall(&places, 1))
+        })
+        .collect();
+    Ok(Accuracy {
+        top1: recall(&places, 1),
+        top5: recall(&places, 5),
+        count,
+        classes: names.len(),
+        about,
+        templates: templates.name().to_string(),
+        per_class_top1,
+    })
+}
+
+/// The classes and templates that pictures are compared with, and the labels of those that are measured.
+fn asked(args: &Args, data: &Labelled<'_>) -> Outcome<(ClassList, Templates, Vec<usize>)> {
     let names = &data.names;
     let count = data.count.min(args.limit.unwrap_or(usize::MAX));
     let classes = match &args.classes {
@@ -205,52 +259,20 @@ fn accuracy(
         )));
     }
     let templates = super::templates(args)?;
-    let class_embeddings = as_scored(
-        bank::class_embeddings(text, &classes, &templates)?,
-        args.float,
-    );
     let label = |index| {
         (data.label)(index)
             .ok_or_else(|| Failure::new(format_args!("{}: has no labels", args.data)))
     };
-    let labels: Vec<usize> = (0..count).map(label).collect::<Outcome<_>>()?;
-    let embeddings = embed(encoder, args.float, count, data.picture)?;
-    let ranks: Vec<usize> = embeddings
-        .iter()
-        .zip(&labels)
-        .map(|(embedding, &label)| rank(embedding, &class_embeddings, label))
-        .collect();
-    let per_class_top1 = classes
-        .as_slice()
-        .iter()
-        .enumerate()
-        .map(|(class, listed)| {
-            let ranks: Vec<usize> = ranks
-                .iter()
-                .zip(&labels)
-                .filter(|(_, label)| **label == class)
-                .map(|(r, _)| *r)
-                .collect();
-            (listed.name().to_string(), recall(&ranks, 1))
-        })
-        .collect();
-    Ok(Accuracy {
-        top1: recall(&ranks, 1),
-        top5: recall(&ranks, 5),
-        count,
-        classes: names.len(),
-        about,
-        templates: templates.name().to_string(),
-        per_class_top1,
-    })
+    let labels = (0..count).map(label).collect::<Outcome<_>>()?;
+    Ok((classes, templates, labels))
 }
 
 fn retrieval(
     args: &Args,
-    encoder: &ImageEncoder,
-    text: &TextEncoder,
+    (encoder, text): (&ImageEncoder, &TextEncoder),
     stamps: &Stamps,
     about: About,
+    ranks: &Ranks,
 ) -> Outcome<Retrieval> {
     let captions = distinct_captions(&stamps.stamps);
     let single: Vec<&Stamp> = stamps.single_objects();
@@ -266,13 +288,15 @@ fn retrieval(
         .iter()
         .map(|caption| text.tokenizer.encode(caption))
         .collect();
-    let bar = progress::bar("embedding captions", prompts.len());
-    let candidates = as_scored(text.encode(&prompts, &|| bar.inc(1))?, args.float);
-    bar.finish_and_clear();
-    let embeddings = embed(encoder, args.float, count, &|index| {
-        Ok(load_picture(&single[index].path)?)
-    })?;
-    let ranks: Vec<usize> = embeddings
+    let pictures = format!("{captions:?} {single:?}");
+    ranks.same("pictures", &files::sha256(pictures.as_bytes()))?;
+    let candidates = as_scored(
+        text.encode_on(ranks, "embedding captions", &prompts)?,
+        args.float,
+    );
+    let picture = |index: usize| Ok(load_picture(&single[index].path)?);
+    let embeddings = embed(encoder, args.float, count, &picture, ranks)?;
+    let places: Vec<usize> = embeddings
         .iter()
         .zip(&single)
         .map(|(embedding, stamp)| {
@@ -283,15 +307,15 @@ fn retrieval(
             rank(embedding, &candidates, target)
         })
         .collect();
-    let photos: Vec<usize> = ranks
+    let photos: Vec<usize> = places
         .iter()
         .zip(&single)
         .filter(|(_, stamp)| !stamp.is_cartoon)
         .map(|(r, _)| *r)
         .collect();
     Ok(Retrieval {
-        recall1: recall(&ranks, 1),
-        recall5: recall(&ranks, 5),
+        recall1: recall(&places, 1),
+        recall5: recall(&places, 5),
         count,
         captions: captions.len(),
         about,

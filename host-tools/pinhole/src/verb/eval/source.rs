@@ -213,6 +213,13 @@ impl Dataset {
         Ok(data)
     }
 
+    /// SHA-256 over what is known of the pictures, which is the same on every rank.
+    pub(super) fn sha256(&self) -> String {
+        let splits = (&self.test, &self.train, &self.broken);
+        let text = format!("{:?} {:?} {splits:?}", self.classnames, self.captions);
+        files::sha256(text.as_bytes())
+    }
+
     /// Whether every picture has a class.
     pub(super) fn is_labelled(&self) -> bool {
         self.test

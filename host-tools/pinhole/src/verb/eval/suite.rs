@@ -6,18 +6,20 @@ use std::path::{Path, PathBuf};
 
 use pinhole_data::{DataSpec, Split};
 use pinhole_evaluate::{Rows, draw};
+use pinhole_ranks::Ranks;
 use pinhole_runtime::kernel::Kernels;
 use pinhole_text::classes::ClassList;
+use pinhole_text::templates::Templates;
 use serde::Serialize;
 
 use super::cache::Cache;
 use super::calibration::{Calibration, calibration};
 use super::duplicates::{self, Duplicates};
-use super::embeddings::{self, Embedded};
+use super::embeddings::{self, Embedded, Embedder};
 use super::labelled::{self, Classified, Clustering, Labelled, LinearProbe, Neighbours};
 use super::map::{Map, map};
 use super::retrieval::{Retrieval, retrieval};
-use super::source::{Broken, Dataset, Item, labels};
+use super::source::{Broken, Dataset, labels};
 use super::task::{self, Asked};
 use super::{Args, print, report, templates};
 use crate::encoder::{ImageEncoder, TextEncoder};
@@ -99,44 +101,72 @@ pub(super) struct Confusions {
 pub(super) fn run(
     args: &Args,
     spec: &DataSpec,
-    encoder: &ImageEncoder,
-    text: Option<&TextEncoder>,
+    (encoder, text): (&ImageEncoder, Option<&TextEncoder>),
     kernels: &'static dyn Kernels,
+    ranks: &Ranks,
 ) -> Outcome {
+    let (mut data, tasks) = ranks.agree(open(args, spec, text.is_some()))?;
+    ranks.same("pictures", &data.sha256())?;
+    if let Some(folder) = &args.out {
+        let make = || std::fs::create_dir_all(folder);
+        ranks.first(|| make().map_err(|error| files::cannot_write(folder, &error)))?;
+    }
+    let embedded = embed(args, encoder, &mut data, ranks)?;
+    let texts = match text {
+        Some(text) => Texts::embed(args, &data, text, &tasks, ranks)?,
+        None => Texts::default(),
+    };
+    // What is left is little beside the embedding.
+    ranks.first(|| finish(args, &data, &tasks, embedded, texts, kernels))
+}
+
+/// The pictures, as the tasks to run want them.
+fn open(args: &Args, spec: &DataSpec, has_text: bool) -> Outcome<(Dataset, Vec<Asked>)> {
     let mut data = Dataset::open(spec)?;
     rename_classes(args, &mut data)?;
-    let tasks = task::chosen(&args.tasks, &data, text.is_some())?;
+    let tasks = task::chosen(&args.tasks, &data, has_text)?;
     if tasks.is_empty() {
         return Err(
             Failure::new("--tasks: found no task that can be run, expected one")
                 .help("pinhole eval --help says what each needs"),
         );
     }
-    let learns = tasks.iter().any(|task| task.learns(text.is_some()));
+    let learns = tasks.iter().any(|task| task.learns(has_text));
     data.prepare(args, learns, tasks.contains(&Asked::Duplicates));
-    if let Some(folder) = &args.out {
-        std::fs::create_dir_all(folder).map_err(|error| files::cannot_write(folder, &error))?;
-    }
-    let (test, train) = embed(args, encoder, &mut data)?;
+    Ok((data, tasks))
+}
+
+/// Runs the tasks over embeddings, prints the results and writes what was asked for.
+fn finish(
+    args: &Args,
+    data: &Dataset,
+    tasks: &[Asked],
+    (test, train): (Embedded, Option<Embedded>),
+    texts: Texts<'_>,
+    kernels: &'static dyn Kernels,
+) -> Outcome {
+    let learns = tasks
+        .iter()
+        .any(|task| task.learns(texts.encoder.is_some()));
     let lessons = match (&train, learns) {
         (Some(train), true) => lessons(&test, train)?,
         _ => Vec::new(),
     };
     let suite = Suite {
         args,
-        data: &data,
-        text,
+        data,
+        texts,
         test: test.rows,
         train: train.map(|train| train.rows),
         lessons,
         learns,
     };
-    let results = suite.measure(&tasks, kernels.name())?;
+    let results = suite.measure(tasks, kernels.name())?;
     if let Some(folder) = &args.out {
         write_folder(folder, &results)?;
     }
     if let Some(path) = &args.html {
-        files::write(path, report::html(&results, &data)?.as_bytes())?;
+        files::write(path, report::html(&results, data)?.as_bytes())?;
     }
     if args.json {
         return json(&results);
@@ -150,15 +180,22 @@ fn embed(
     args: &Args,
     encoder: &ImageEncoder,
     data: &mut Dataset,
+    ranks: &Ranks,
 ) -> Outcome<(Embedded, Option<Embedded>)> {
-    let mut cache = Cache::open(args, encoder)?;
-    let mut embed = |items: &[Item], what| {
-        embeddings::pictures(encoder, data, items, args.float, &mut cache, what)
+    let cache = match ranks.is_first() {
+        true => Cache::open(args, encoder),
+        false => Ok(Cache::default()),
     };
-    let mut test = embed(&data.test, "embedding pictures")?;
+    let mut embedder = Embedder {
+        encoder,
+        float: args.float,
+        cache: ranks.agree(cache)?,
+        ranks,
+    };
+    let mut test = embedder.pictures(data, &data.test, "embedding pictures")?;
     let mut train = match data.train.is_empty() {
         true => None,
-        false => Some(embed(&data.train, "embedding training")?),
+        false => Some(embedder.pictures(data, &data.train, "embedding training")?),
     };
     data.leave_out(Split::Test, std::mem::take(&mut test.broken));
     if let Some(train) = &mut train {
@@ -207,11 +244,65 @@ fn rename_classes(args: &Args, data: &mut Dataset) -> Outcome {
     Ok(())
 }
 
+/// What tasks compare pictures with.
+#[derive(Default)]
+struct Texts<'a> {
+    encoder: Option<&'a TextEncoder>,
+    /// Class embeddings and the templates that they are made with.
+    classes: Option<(Rows, Templates)>,
+    captions: Option<Rows>,
+}
+
+impl<'a> Texts<'a> {
+    /// Embeds what `tasks` need; each of `ranks` encodes a part.
+    fn embed(
+        args: &Args,
+        data: &Dataset,
+        text: &'a TextEncoder,
+        tasks: &[Asked],
+        ranks: &Ranks,
+    ) -> Outcome<Self> {
+        let asked = |of: &[Asked]| of.iter().any(|task| tasks.contains(task));
+        let names_classes = asked(&[Asked::ZeroShot, Asked::Calibration, Asked::Confusion]);
+        let classes = match names_classes && data.is_labelled() {
+            true => {
+                let (classes, set) = ranks.agree(classes(args, data))?;
+                let rows = bank::class_embeddings(text, &classes, &set, ranks)?;
+                Some((embeddings::as_scored(rows, args.float)?, set))
+            }
+            false => None,
+        };
+        let captions = match asked(&[Asked::Retrieval]) {
+            true => Some(embeddings::captions(
+                text,
+                &data.captions,
+                args.float,
+                ranks,
+            )?),
+            false => None,
+        };
+        Ok(Self {
+            encoder: Some(text),
+            classes,
+            captions,
+        })
+    }
+}
+
+/// The classes and the templates of their prompts.
+fn classes(args: &Args, data: &Dataset) -> Outcome<(ClassList, Templates)> {
+    let classes = match &args.classes {
+        Some(list) => ClassList::from_arg(list)?,
+        None => ClassList::from_names(&args.data, &data.classnames)?,
+    };
+    Ok((classes, templates(args)?))
+}
+
 /// What all tasks look at.
 struct Suite<'a> {
     args: &'a Args,
     data: &'a Dataset,
-    text: Option<&'a TextEncoder>,
+    texts: Texts<'a>,
     test: Rows,
     train: Option<Rows>,
     /// Training pictures to learn from.
@@ -225,11 +316,7 @@ impl Suite<'_> {
         let (args, data) = (self.args, self.data);
         let test_labels = labels(&data.test);
         let confused = asked(Asked::Confusion);
-        let names_classes = asked(Asked::ZeroShot) || asked(Asked::Calibration) || confused;
-        let class_rows = match self.text {
-            Some(text) if names_classes && data.is_labelled() => Some(self.class_rows(text)?),
-            _ => None,
-        };
+        let class_rows = &self.texts.classes;
         let cosines = class_rows
             .as_ref()
             .map(|(rows, _)| labelled::cosines(&self.test, rows));
@@ -245,7 +332,7 @@ impl Suite<'_> {
             (None, Some(of)) if confused => Some(self.confusions("linear-probe", &of.classified)?),
             _ => None,
         };
-        let calibrated = match (&cosines, &class_rows, self.text) {
+        let calibrated = match (&cosines, class_rows, self.texts.encoder) {
             (Some(cosines), Some((rows, _)), Some(text)) => {
                 self.with_train(asked(Asked::Calibration), |splits| {
                     let train = labelled::cosines(splits.train, rows);
@@ -293,13 +380,11 @@ impl Suite<'_> {
                         prompts: prompts.map_or(0, |(_, set)| set.as_slice().len()),
                     }
                 }),
-            retrieval: match self.text {
-                Some(text) if asked(Asked::Retrieval) => {
-                    let captions = embeddings::captions(text, &data.captions, args.float)?;
-                    Some(retrieval(&data.test, &self.test, &captions))
-                }
-                _ => None,
-            },
+            retrieval: self
+                .texts
+                .captions
+                .as_ref()
+                .map(|captions| retrieval(&data.test, &self.test, captions)),
             linear_probe: probe.filter(|_| asked(Asked::LinearProbe)),
             knn: self.with_train(asked(Asked::Knn), labelled::neighbours),
             nmi: asked(Asked::Nmi)
@@ -325,20 +410,6 @@ impl Suite<'_> {
                 false => None,
             },
         })
-    }
-
-    /// Class embeddings and the templates that they are made with.
-    fn class_rows(
-        &self,
-        text: &TextEncoder,
-    ) -> Outcome<(Rows, pinhole_text::templates::Templates)> {
-        let classes = match &self.args.classes {
-            Some(list) => ClassList::from_arg(list)?,
-            None => ClassList::from_names(&self.args.data, &self.data.classnames)?,
-        };
-        let set = templates(self.args)?;
-        let rows = bank::class_embeddings(text, &classes, &set)?;
-        Ok((embeddings::as_scored(rows, self.args.float)?, set))
     }
 
     /// What `learn` makes of both splits, where it is wanted.

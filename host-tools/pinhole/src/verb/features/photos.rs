@@ -9,6 +9,7 @@ use std::path::Path;
 use image::RgbImage;
 use image::imageops::{self, FilterType};
 use pinhole_data::load_picture;
+use pinhole_ranks::Ranks;
 use pinhole_trainer::features::{Matrix, Photos};
 use rayon::prelude::*;
 
@@ -20,30 +21,32 @@ use crate::pictures;
 const LOW_SIDES: [u32; 2] = [64, 32];
 
 /// Features and opinions of the photographs of `folder`.
-pub(super) fn photos(student: &Tower, teachers: &[Tower], folder: &Path) -> Outcome<Photos> {
-    let paths = pictures::below(folder)?;
-    let sharp: Vec<RgbImage> = paths
-        .par_iter()
-        .map(|path| Ok(views(&load_picture(path)?)))
-        .collect::<Outcome<Vec<_>>>()?
-        .into_iter()
-        .flatten()
-        .collect();
-    let mut features = student
-        .encoder
-        .features_of(sharp.len(), &|index| Ok(sharp[index].clone()))?;
+pub(super) fn photos(
+    student: &Tower,
+    teachers: &[Tower],
+    folder: &Path,
+    ranks: &Ranks,
+) -> Outcome<Photos> {
+    let sharp = ranks.agree(sharp(folder))?;
+    let mut features =
+        student
+            .encoder
+            .features_of(sharp.len(), &|index| Ok(sharp[index].clone()), ranks)?;
     let mut sums = log_posteriors(student, &features);
     for teacher in teachers {
-        let seen = teacher
-            .encoder
-            .features_of(sharp.len(), &|index| Ok(sharp[index].clone()))?;
+        let seen =
+            teacher
+                .encoder
+                .features_of(sharp.len(), &|index| Ok(sharp[index].clone()), ranks)?;
         let opinion = log_posteriors(teacher, &seen);
         sums.iter_mut().zip(opinion).for_each(|(sum, x)| *sum += x);
     }
     for side in LOW_SIDES {
-        let low = student
-            .encoder
-            .features_of(sharp.len(), &|index| Ok(shrunk(&sharp[index], side)))?;
+        let low = student.encoder.features_of(
+            sharp.len(),
+            &|index| Ok(shrunk(&sharp[index], side)),
+            ranks,
+        )?;
         features.rows += low.rows;
         features.data.extend(low.data);
     }
@@ -61,6 +64,17 @@ pub(super) fn photos(student: &Tower, teachers: &[Tower], folder: &Path) -> Outc
         features,
         posteriors,
     })
+}
+
+/// The views of all photographs of `folder`.
+fn sharp(folder: &Path) -> Outcome<Vec<RgbImage>> {
+    let paths = pictures::below(folder)?;
+    let views = paths.par_iter().map(|path| Ok(views(&load_picture(path)?)));
+    Ok(views
+        .collect::<Outcome<Vec<_>>>()?
+        .into_iter()
+        .flatten()
+        .collect())
 }
 
 /// The whole of a picture and its corners, squares of three quarters of its shorter side, the second and fourth mirrored.

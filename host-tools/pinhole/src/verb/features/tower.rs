@@ -5,6 +5,7 @@ use std::path::Path;
 use image::RgbImage;
 use pinhole_graph::import::{Checkpoint, efficientnet_lite};
 use pinhole_pack::{PackOptions, pack};
+use pinhole_ranks::Ranks;
 use pinhole_runtime::interpreter::AlignedBytes;
 use pinhole_runtime::kernel::Kernels;
 use pinhole_trainer::features::Matrix;
@@ -62,30 +63,32 @@ impl Encoder {
         }
     }
 
-    /// Features of the first `count` pictures, on all cores, in order: (count, features).
-    pub(super) fn features(&self, source: &Source, count: usize) -> Outcome<Matrix> {
-        self.features_of(count, &|index| source.picture(index))
+    /// Features of the first `count` pictures, on all cores of all `ranks`, in order: (count, features).
+    pub(super) fn features(&self, source: &Source, count: usize, ranks: &Ranks) -> Outcome<Matrix> {
+        self.features_of(count, &|index| source.picture(index), ranks)
     }
 
-    /// Features of `count` pictures, on all cores, in order: (count, features).
+    /// Features of `count` pictures, on all cores of all `ranks`, in order: (count, features).
     pub(super) fn features_of(
         &self,
         count: usize,
         picture: &(dyn Fn(usize) -> Outcome<RgbImage> + Sync),
+        ranks: &Ranks,
     ) -> Outcome<Matrix> {
-        let bar = progress::bar(&format!("{}: pictures", self.name), count);
-        let rows: Vec<Vec<f32>> = (0..count)
-            .into_par_iter()
-            .map_init(
+        let rows = ranks.rows(count, |part| {
+            let bar = progress::bar(&format!("{}: pictures", self.name), part.len());
+            let rows = part.into_par_iter().map_init(
                 || self.encoder.session(),
                 |session, index| {
                     let row = self.reals(session.encode(&picture(index)?)?);
                     bar.inc(1);
                     Ok(row)
                 },
-            )
-            .collect::<Outcome<_>>()?;
-        bar.finish_and_clear();
+            );
+            let rows: Outcome<Vec<_>> = rows.collect();
+            bar.finish_and_clear();
+            rows
+        })?;
         let columns = rows.first().map_or(0, Vec::len);
         matrix(&self.name, &rows, columns)
     }
@@ -171,4 +174,66 @@ pub(super) fn teachers(
         found.push(teacher);
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use image::{Rgb, RgbImage};
+    use pinhole_ranks::threads::on_threads;
+
+    use super::{Encoder, ImageEncoder};
+    use crate::encoder::kernels;
+    use crate::failure::{Failure, Outcome};
+
+    fn encoder() -> Encoder {
+        let model = "../../models/lite0/image.phm";
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(model);
+        Encoder {
+            name: "lite0".to_owned(),
+            encoder: ImageEncoder::open(&path, false, kernels(None).unwrap()).unwrap(),
+            sha256: String::new(),
+        }
+    }
+
+    fn picture(index: usize) -> Outcome<RgbImage> {
+        let step = index as u32 + 1;
+        Ok(RgbImage::from_fn(20, 20, |x, y| {
+            Rgb([(x * step) as u8, (y * step) as u8, 7])
+        }))
+    }
+
+    #[test]
+    fn ranks_have_the_features_of_one_process() {
+        for count in [3, 7] {
+            let of = |ranks| {
+                on_threads(ranks, |ranks| {
+                    encoder().features_of(count, &picture, &ranks)
+                })
+            };
+            let one = of(1).remove(0).unwrap();
+            assert_eq!((one.rows, one.data.len()), (count, count * one.columns));
+            assert!(one.row(0) != one.row(1));
+            for ranks in [2, 4] {
+                for found in of(ranks) {
+                    assert_eq!(found.unwrap(), one);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_picture_that_one_rank_cannot_read_stops_all() {
+        let broken = |index: usize| match index {
+            5 => Err(Failure::new("5.png is broken")),
+            index => picture(index),
+        };
+        let told = on_threads(3, |ranks| {
+            let failed = encoder().features_of(6, &broken, &ranks);
+            failed.err().unwrap().to_string()
+        });
+        let of_last = "rank 2 on thread 2 stopped: 5.png is broken";
+        assert_eq!(told, [of_last, of_last, "5.png is broken"]);
+    }
 }

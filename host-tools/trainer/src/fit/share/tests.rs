@@ -6,12 +6,17 @@ use std::sync::atomic::AtomicBool;
 
 use pinhole_graph::Graph;
 
+use crate::data::Shard;
+use crate::device::Place;
 use crate::fit::coca_tests::{self, captioned};
-use crate::fit::fixture::{Fixture, LOSSES, difference, disturbed, options};
+use crate::fit::encoder::Encoder;
+use crate::fit::fixture::{Fixture, LOSSES, PICTURES, difference, disturbed, options};
+use crate::fit::recipe::Loaded;
 use crate::fit::run::fit_on;
+use crate::fit::setup::Setup;
 use crate::fit::text_tests;
-use crate::ranks::threads::on_threads;
 use crate::{FitReport, TrainError, TrainOptions};
+use pinhole_ranks::threads::on_threads;
 
 const TEACHER: &str = "[[teacher]]\nmodel = \"teacher.phg\"\n";
 const TEXT: &str = "[text]\nmodel = \"text.phg\"\n";
@@ -291,4 +296,90 @@ fn more_ranks_than_samples_of_a_batch_are_refused() {
             "{told}"
         );
     }
+}
+
+#[test]
+fn ranks_run_a_frozen_front_as_one_process_does() {
+    let fixture = Fixture::new();
+    let recipe = fixture.recipe(&format!("[loss]\nfeature = 1.0\n{TEACHER}"));
+    let seen = || {
+        let folder = fixture.path("");
+        [1, 2, 4].map(|count| {
+            on_threads(count, |ranks| {
+                let loaded = Loaded::open(&recipe).unwrap();
+                let setup = Setup::new(loaded, (&folder, &folder), Shard::of(&ranks), Place::cpu())
+                    .unwrap();
+                let encoder = Encoder::open(&fixture.path("image.phg")).unwrap();
+                let geometry = encoder.geometry().unwrap();
+                let seen = setup.seen(&encoder, &geometry, &ranks, &|_, _| ());
+                seen.map_err(|error| error.to_string())
+            })
+        })
+    };
+    let [one, two, four] = seen();
+    let whole = one[0].as_ref().unwrap();
+    assert_eq!(whole.len(), PICTURES);
+    assert!(whole[&0] != whole[&1]);
+    assert!(two.iter().chain(&four).all(|found| found == &one[0]));
+    // Its header is whole: the rank that decodes it finds out.
+    let path = fixture.path("pictures/red/5.png");
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    for told in seen().into_iter().flatten() {
+        let told = told.unwrap_err();
+        assert!(told.contains("red/5.png"), "{told}");
+    }
+}
+
+#[test]
+fn ranks_caption_held_out_pictures_as_one_process_does() {
+    let fixture = coca_tests::fixture();
+    let sections = format!("{}{}", captioned(), coca_tests::SHORT).replace("held = 4", "held = 2");
+    fixture.fit(&sections).unwrap();
+    let recipe = fixture.recipe(&sections);
+    // All steps are done: what is left is to caption.
+    let again = |count: usize| {
+        let reports = on_threads(count, |ranks| {
+            let resumed = TrainOptions {
+                resume: true,
+                ..options()
+            };
+            fit_on(&recipe, resumed, ranks).unwrap().captions.unwrap()
+        });
+        let files = ["captions.csv", "caption.safetensors", "image.phg"];
+        (
+            reports,
+            files.map(|name| fixture.bytes(&format!("out/{name}"))),
+        )
+    };
+    let same = || {
+        let (one, files) = again(1);
+        for count in [2, 4] {
+            std::fs::remove_file(fixture.path("out/captions.csv")).unwrap();
+            let (reports, found) = again(count);
+            assert!(found == files, "{count} ranks");
+            assert!(
+                reports.iter().all(|report| *report == one[0]),
+                "{reports:?}"
+            );
+        }
+        (
+            one[0].pictures,
+            String::from_utf8(files[0].clone()).unwrap(),
+        )
+    };
+    let (pictures, table) = same();
+    assert!(pictures > 8, "{pictures}");
+    // Its header is whole: the rank that decodes it leaves it out.
+    let name = table
+        .lines()
+        .nth(5)
+        .and_then(|row| row.split(',').next())
+        .unwrap();
+    let path = fixture.path(name);
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    let (left, table) = same();
+    assert_eq!(left + 1, pictures);
+    assert!(!table.contains(&format!("\n{name},")), "{table}");
 }

@@ -1,7 +1,7 @@
-//! The processes that train together: which of them this one is, and what they tell each other.
+//! The processes that share work: which of them this one is, and what they tell each other.
 //!
 //! Everything rests on one operation, the all-gather of [`Link`], of which there are three: a process alone, MPI behind
-//! the feature `mpi`, and threads of one process in tests. Sums are taken in the order of the ranks, whatever arrives
+//! the feature `mpi`, and [`threads`] of one process in tests. Sums are taken in the order of the ranks, whatever arrives
 //! first, so that every rank holds the same bits. What has to be the same everywhere and comes from files is read by
 //! the first rank and sent to the others, so that no folder but that of the pictures needs to be shared.
 
@@ -10,23 +10,26 @@ mod launch;
 mod message_passing;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-pub(crate) mod threads;
+pub mod threads;
+
+use std::fmt::Display;
+use std::ops::Range;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::TrainError;
-use crate::data::Shard;
-use crate::output::{floats, to_floats};
+pub use launch::refuse_several;
 
-pub(crate) use launch::refuse_several;
+/// Processes that should be one, that differ, or of which one stopped.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub struct RanksError(pub String);
 
 /// Bytes that one message of a rank has at most: MPI counts all of them together in 31 bits.
 const MESSAGE_BYTES: usize = 1 << 22;
 
 /// What joins the ranks of a run.
-pub(crate) trait Link {
+pub trait Link {
     /// Which rank this is, from 0.
     fn rank(&self) -> usize;
 
@@ -40,7 +43,7 @@ pub(crate) trait Link {
     ///
     /// # Errors
     /// A rank that is gone.
-    fn all_gather(&self, own: &[u8], lens: &[usize]) -> Result<Vec<Vec<u8>>, TrainError>;
+    fn all_gather(&self, own: &[u8], lens: &[usize]) -> Result<Vec<Vec<u8>>, RanksError>;
 
     /// Takes leave of the others. Without it the end of this process is a failure to them.
     fn finish(self: Box<Self>) {}
@@ -62,22 +65,22 @@ impl Link for Alone {
         "this host".to_owned()
     }
 
-    fn all_gather(&self, own: &[u8], _lens: &[usize]) -> Result<Vec<Vec<u8>>, TrainError> {
+    fn all_gather(&self, own: &[u8], _lens: &[usize]) -> Result<Vec<Vec<u8>>, RanksError> {
         Ok(vec![own.to_vec()])
     }
 }
 
 /// The ranks of a run, as one of them sees them.
-pub(crate) struct Ranks(Box<dyn Link>);
+pub struct Ranks(Box<dyn Link>);
 
 impl Ranks {
     /// Those that `link` joins.
-    pub(crate) fn new(link: impl Link + 'static) -> Self {
+    pub fn new(link: impl Link + 'static) -> Self {
         Self(Box::new(link))
     }
 
     /// One process.
-    pub(crate) fn alone() -> Self {
+    pub fn alone() -> Self {
         Self::new(Alone)
     }
 
@@ -85,7 +88,7 @@ impl Ranks {
     ///
     /// # Errors
     /// A launcher, and a program without MPI.
-    pub(crate) fn of_process() -> Result<Self, TrainError> {
+    pub fn of_process() -> Result<Self, RanksError> {
         #[cfg(feature = "mpi")]
         if launch::is_launched() {
             return message_passing::World::start().map(Self::new);
@@ -97,17 +100,17 @@ impl Ranks {
     }
 
     /// Which rank this is, from 0.
-    pub(crate) fn rank(&self) -> usize {
+    pub fn rank(&self) -> usize {
         self.0.rank()
     }
 
     /// Ranks in all.
-    pub(crate) fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.0.count()
     }
 
     /// Whether this rank reads what is shared, and writes.
-    pub(crate) fn is_first(&self) -> bool {
+    pub fn is_first(&self) -> bool {
         self.rank() == 0
     }
 
@@ -115,25 +118,22 @@ impl Ranks {
         self.count() == 1
     }
 
-    /// The part of each batch that this rank loads.
-    pub(crate) fn shard(&self) -> Shard {
-        Shard {
-            rank: self.rank(),
-            ranks: self.count(),
-        }
+    /// This rank's part of `0..count`; the parts, one behind the other, are all of it.
+    pub fn range(&self, count: usize) -> Range<usize> {
+        let (rank, ranks) = (self.rank(), self.count());
+        count * rank / ranks..count * (rank + 1) / ranks
     }
 
     /// This rank's part of `all`; the parts, one behind the other, are `all`.
-    pub(crate) fn part<'a, T>(&self, all: &'a [T]) -> &'a [T] {
-        let (rank, ranks) = (self.rank(), self.count());
-        &all[all.len() * rank / ranks..all.len() * (rank + 1) / ranks]
+    pub fn part<'a, T>(&self, all: &'a [T]) -> &'a [T] {
+        &all[self.range(all.len())]
     }
 
     /// The bytes of every rank, by rank.
     ///
     /// # Errors
     /// A rank that is gone.
-    pub(crate) fn gather_bytes(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, TrainError> {
+    pub fn gather_bytes(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, RanksError> {
         let count = self.count();
         let told = own.len().to_le_bytes();
         let lens = self.0.all_gather(&told, &vec![told.len(); count])?;
@@ -155,7 +155,7 @@ impl Ranks {
     ///
     /// # Errors
     /// A rank that is gone.
-    pub(crate) fn gather_floats(&self, own: Vec<f32>) -> Result<Vec<Vec<f32>>, TrainError> {
+    pub fn gather_floats(&self, own: Vec<f32>) -> Result<Vec<Vec<f32>>, RanksError> {
         if self.is_alone() {
             return Ok(vec![own]);
         }
@@ -167,14 +167,11 @@ impl Ranks {
     ///
     /// # Errors
     /// A rank that is gone.
-    pub(crate) fn gather<T: Serialize + DeserializeOwned>(
-        &self,
-        own: T,
-    ) -> Result<Vec<T>, TrainError> {
+    pub fn gather<T: Serialize + DeserializeOwned>(&self, own: T) -> Result<Vec<T>, RanksError> {
         if self.is_alone() {
             return Ok(vec![own]);
         }
-        let fault = |error: serde_json::Error| TrainError::Ranks(format!("a message: {error}"));
+        let fault = |error: serde_json::Error| RanksError(format!("a message: {error}"));
         let own = serde_json::to_vec(&own).map_err(fault)?;
         let all = self.gather_bytes(&own)?;
         all.iter()
@@ -182,11 +179,59 @@ impl Ranks {
             .collect()
     }
 
+    /// What all ranks made of their parts, one behind the other; no NaN nor infinity in it.
+    ///
+    /// # Errors
+    /// That of a rank's part, on every rank, or a rank that is gone.
+    pub fn join<T, E>(&self, own: Result<Vec<T>, E>) -> Result<Vec<T>, E>
+    where
+        T: Serialize + DeserializeOwned,
+        E: Display + From<RanksError>,
+    {
+        let all = self.gather(self.agree(own)?)?;
+        Ok(all.into_iter().flatten().collect())
+    }
+
+    /// Rows of `count` things, of which each rank makes those of its part: all of them on every rank, in order.
+    ///
+    /// # Errors
+    /// What `make` returns, on every rank, or a rank that is gone.
+    pub fn rows<E: Display + From<RanksError>>(
+        &self,
+        count: usize,
+        make: impl FnOnce(Range<usize>) -> Result<Vec<Vec<f32>>, E>,
+    ) -> Result<Vec<Vec<f32>>, E> {
+        let own = self.agree(make(self.range(count)))?;
+        Ok(self.gather_rows(own)?)
+    }
+
+    /// The rows of all ranks, one behind the other.
+    ///
+    /// # Errors
+    /// A rank that is gone.
+    pub fn gather_rows(&self, own: Vec<Vec<f32>>) -> Result<Vec<Vec<f32>>, RanksError> {
+        if self.is_alone() {
+            return Ok(own);
+        }
+        let lens = self.gather(own.iter().map(Vec::len).collect::<Vec<_>>())?;
+        let numbers = self.gather_floats(own.concat())?;
+        let mut rows = Vec::new();
+        for (lens, numbers) in lens.iter().zip(&numbers) {
+            let mut rest = &numbers[..];
+            rows.extend(lens.iter().map(|&len| {
+                let (row, behind) = rest.split_at(len);
+                rest = behind;
+                row.to_vec()
+            }));
+        }
+        Ok(rows)
+    }
+
     /// Whether a rank says so.
     ///
     /// # Errors
     /// A rank that is gone.
-    pub(crate) fn any(&self, own: bool) -> Result<bool, TrainError> {
+    pub fn any(&self, own: bool) -> Result<bool, RanksError> {
         Ok(self.gather(own)?.contains(&true))
     }
 
@@ -195,7 +240,7 @@ impl Ranks {
     ///
     /// # Errors
     /// A rank that is gone.
-    pub(crate) fn sum(&self, numbers: &mut [f32]) -> Result<(), TrainError> {
+    pub fn sum(&self, numbers: &mut [f32]) -> Result<(), RanksError> {
         if self.is_alone() {
             return Ok(());
         }
@@ -215,10 +260,10 @@ impl Ranks {
     ///
     /// # Errors
     /// What `make` returns, on every rank.
-    pub(crate) fn broadcast(
+    pub fn broadcast<E: Display + From<RanksError>>(
         &self,
-        make: impl FnOnce() -> Result<Vec<u8>, TrainError>,
-    ) -> Result<Vec<u8>, TrainError> {
+        make: impl FnOnce() -> Result<Vec<u8>, E>,
+    ) -> Result<Vec<u8>, E> {
         let made = self.is_first().then(make).transpose();
         let made = self.agree(made)?.unwrap_or_default();
         if self.is_alone() {
@@ -227,12 +272,26 @@ impl Ranks {
         Ok(self.gather_bytes(&made)?.swap_remove(0))
     }
 
+    /// Lets the first rank alone do something, for which the others wait.
+    ///
+    /// # Errors
+    /// What `act` returns, on every rank.
+    pub fn first<E: Display + From<RanksError>>(
+        &self,
+        act: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.agree(match self.is_first() {
+            true => act(),
+            false => Ok(()),
+        })
+    }
+
     /// What every rank found, where none failed; else this rank's error, or that of the first that has one. No rank goes
     /// on before all are here: the barrier.
     ///
     /// # Errors
     /// That, or a rank that is gone.
-    pub(crate) fn agree<T>(&self, found: Result<T, TrainError>) -> Result<T, TrainError> {
+    pub fn agree<T, E: Display + From<RanksError>>(&self, found: Result<T, E>) -> Result<T, E> {
         if self.is_alone() {
             return found;
         }
@@ -243,9 +302,10 @@ impl Ranks {
         let failed = failed.filter_map(|(rank, failed)| Some((rank, failed?)));
         match failed.into_iter().next() {
             None => Ok(value),
-            Some((rank, (host, message))) => Err(TrainError::Ranks(format!(
-                "rank {rank} on {host} stopped: {message}"
-            ))),
+            Some((rank, (host, message))) => {
+                let message = format!("rank {rank} on {host} stopped: {message}");
+                Err(RanksError(message).into())
+            }
         }
     }
 
@@ -253,7 +313,7 @@ impl Ranks {
     ///
     /// # Errors
     /// Ranks that have different ones, each of which is named.
-    pub(crate) fn same(&self, what: &str, own: &str) -> Result<(), TrainError> {
+    pub fn same(&self, what: &str, own: &str) -> Result<(), RanksError> {
         let all = self.gather((self.0.host(), own.to_owned()))?;
         if all.iter().all(|(_, hash)| hash == own) {
             return Ok(());
@@ -261,15 +321,26 @@ impl Ranks {
         let told = all.iter().enumerate();
         let told = told.map(|(rank, (host, hash))| format!("rank {rank} on {host} has {hash:.12}"));
         let told = told.collect::<Vec<_>>().join(", ");
-        Err(TrainError::Ranks(format!(
+        Err(RanksError(format!(
             "the ranks do not have the same {what}: {told}"
         )))
     }
 
     /// Takes leave of the others, after a run that went well. A rank that failed just ends, for the launcher to see.
-    pub(crate) fn finish(self) {
+    pub fn finish(self) {
         self.0.finish();
     }
+}
+
+/// The little-endian bytes of `numbers`.
+pub fn floats(numbers: &[f32]) -> Vec<u8> {
+    numbers.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+/// The numbers that [`floats`] made `bytes` of.
+pub fn to_floats(bytes: &[u8]) -> Vec<f32> {
+    let numbers = bytes.as_chunks().0.iter();
+    numbers.map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }
 
 fn length(bytes: &[u8]) -> usize {

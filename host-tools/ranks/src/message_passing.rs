@@ -10,8 +10,7 @@ use mpi::datatype::PartitionMut;
 use mpi::environment::Universe;
 use mpi::topology::{Communicator, SimpleCommunicator};
 
-use super::Link;
-use crate::TrainError;
+use crate::{Link, RanksError};
 
 /// All processes of the launcher.
 pub(super) struct World {
@@ -25,11 +24,11 @@ impl World {
     ///
     /// # Errors
     /// A process that has done so before.
-    pub(super) fn start() -> Result<Self, TrainError> {
+    pub(super) fn start() -> Result<Self, RanksError> {
         let (universe, _) = mpi::environment::initialize_with_threading(Threading::Funneled)
             .ok_or_else(|| {
                 let message = "found MPI started before, expected one run of a process";
-                TrainError::Ranks(message.to_owned())
+                RanksError(message.to_owned())
             })?;
         Ok(Self {
             world: universe.world(),
@@ -51,12 +50,12 @@ impl Link for World {
         mpi::environment::processor_name().unwrap_or_else(|_| "an unnamed host".to_owned())
     }
 
-    fn all_gather(&self, own: &[u8], lens: &[usize]) -> Result<Vec<Vec<u8>>, TrainError> {
+    fn all_gather(&self, own: &[u8], lens: &[usize]) -> Result<Vec<Vec<u8>>, RanksError> {
         let counts: Result<Vec<i32>, _> = lens.iter().map(|len| i32::try_from(*len)).collect();
         let total: usize = lens.iter().sum();
         let (Ok(counts), Ok(_)) = (counts, i32::try_from(total)) else {
             let message = format!("found a message of {total} bytes, expected less than 2^31");
-            return Err(TrainError::Ranks(message));
+            return Err(RanksError(message));
         };
         let starts = counts.iter().scan(0, |end, count| {
             *end += count;

@@ -1,6 +1,6 @@
 //! Whether an MPI launcher started this process, told by the variables that launchers set.
 
-use crate::TrainError;
+use crate::RanksError;
 
 /// Variables that hold the number of processes: of Open MPI, and of MPICH and those that are like it.
 const COUNTS: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
@@ -11,9 +11,9 @@ const RANK: &str = "PMIX_RANK";
 ///
 /// # Errors
 /// Several processes.
-pub(crate) fn refuse_several(why: &str) -> Result<(), TrainError> {
+pub fn refuse_several(why: &str) -> Result<(), RanksError> {
     match started(variable) {
-        Some(count) if count > 1 => Err(TrainError::Ranks(format!(
+        Some(count) if count > 1 => Err(RanksError(format!(
             "found {count} processes of an MPI launcher, expected 1: {why}"
         ))),
         _ => Ok(()),

@@ -2,11 +2,10 @@
 
 use std::sync::{Arc, Condvar, Mutex};
 
-use super::{Link, Ranks};
-use crate::TrainError;
+use crate::{Link, Ranks, RanksError};
 
 /// One of the threads.
-pub(crate) struct Thread {
+pub struct Thread {
     rank: usize,
     shared: Arc<Shared>,
 }
@@ -28,7 +27,7 @@ struct State {
 }
 
 /// What `run` returns on each of `count` threads, by rank.
-pub(crate) fn on_threads<T: Send>(count: usize, run: impl Fn(Ranks) -> T + Sync) -> Vec<T> {
+pub fn on_threads<T: Send>(count: usize, run: impl Fn(Ranks) -> T + Sync) -> Vec<T> {
     let shared = Arc::new(Shared {
         state: Mutex::new(State {
             round: 0,
@@ -64,7 +63,7 @@ impl Link for Thread {
         format!("thread {}", self.rank)
     }
 
-    fn all_gather(&self, own: &[u8], lens: &[usize]) -> Result<Vec<Vec<u8>>, TrainError> {
+    fn all_gather(&self, own: &[u8], lens: &[usize]) -> Result<Vec<Vec<u8>>, RanksError> {
         assert_eq!(own.len(), lens[self.rank], "rank {}", self.rank);
         let mut state = self.shared.state.lock().unwrap();
         let round = state.round;
@@ -76,7 +75,7 @@ impl Link for Thread {
         }
         while state.round == round {
             if let Some(gone) = state.gone {
-                return Err(TrainError::Ranks(format!("rank {gone} is gone")));
+                return Err(RanksError(format!("rank {gone} is gone")));
             }
             state = self.shared.changed.wait(state).unwrap();
         }
