@@ -91,15 +91,15 @@ pub fn flash() -> Option<Flash> {
 }
 
 fn take() -> Option<Parts> {
-    let regions = memory::take()?;
-    let flash = match flash::open(regions.nor) {
+    let memory = memory::take()?;
+    let flash = match flash::open(memory.nor) {
         Ok(flash) => flash,
         Err(fault) => fail(&fault),
     };
     Some(Parts {
         flash,
-        arena: regions.arena,
-        scratch: regions.scratch,
+        arena: memory.rest.arena,
+        scratch: memory.rest.scratch,
     })
 }
 
