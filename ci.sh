@@ -9,7 +9,7 @@ export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never} RUST_BACKTRACE=1
 # A run builds once: what a second build would start from is gigabytes.
 export CARGO_INCREMENTAL=${CARGO_INCREMENTAL:-0}
 
-parts=(setup lint test cross aarch64 qemu linux weights demo docs deny)
+parts=(setup lint test cross boards aarch64 qemu linux weights demo docs deny)
 passed=() failed=()
 
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -48,6 +48,17 @@ part_cross() {
     cargo build --release -p pinhole-runtime -p pinhole-protocol -p pinhole-firmware --target "$target"
   done
   for board in firmware/boards/qemu-*; do (cd "$board" && cargo build --release); done
+}
+
+# The programs of the boards with chips, what they take of their memories, and their logic that needs no chip.
+part_boards() {
+  local chips=(rp2350 stm32h743 stm32n657) board
+  rustup target add thumbv7em-none-eabihf thumbv8m.main-none-eabihf
+  rustup component add llvm-tools
+  cd firmware/boards
+  cargo test -p parts
+  for board in "${chips[@]}"; do (cd "$board" && cargo clippy --release -- -D warnings && cargo build --release); done
+  ./budget.sh "${chips[@]}"
 }
 
 # The kernels for 64-bit ARM on three emulated CPUs, one for each level: the tests of the kernels, and the bits of a whole
@@ -154,6 +165,7 @@ part_docs() {
 part_deny() {
   have cargo-deny || cargo install --locked --quiet cargo-deny
   cargo deny check bans licenses sources
+  (cd firmware/boards && cargo deny check --config ../../deny.toml bans licenses sources)
 }
 
 # The operator cases of the package onnx through import, evaluator and runtime.
