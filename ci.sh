@@ -2,14 +2,14 @@
 # Installs what the tests need and runs them. `./ci.sh` runs every part, `./ci.sh NAME…` the named ones, `./ci.sh list` names them.
 # In no list: `./ci.sh models` fetches public weights and takes an hour; `./ci.sh conformance` runs the operator cases of ONNX;
 # `./ci.sh tokenizers` compares 100,000 lines with the reference libraries; `./ci.sh mpi` trains and evaluates on several
-# processes, `./ci.sh wgpu` trains on a software Vulkan device.
+# processes, `./ci.sh wgpu` trains on a software Vulkan device; `./ci.sh endurance` classifies 10,000 frames on each emulated board.
 set -euo pipefail
 cd "$(dirname "$0")"
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never} RUST_BACKTRACE=1
 # A run builds once: what a second build would start from is gigabytes.
 export CARGO_INCREMENTAL=${CARGO_INCREMENTAL:-0}
 
-parts=(setup lint test cross aarch64 qemu weights demo docs deny)
+parts=(setup lint test cross boards aarch64 qemu linux weights demo docs deny)
 passed=() failed=()
 
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -50,6 +50,17 @@ part_cross() {
   for board in firmware/boards/qemu-*; do (cd "$board" && cargo build --release); done
 }
 
+# The programs of the boards with chips, what they take of their memories, and their logic that needs no chip.
+part_boards() {
+  local chips=(rp2350 stm32h743 stm32n657) board
+  rustup target add thumbv7em-none-eabihf thumbv8m.main-none-eabihf
+  rustup component add llvm-tools
+  cd firmware/boards
+  cargo test -p parts
+  for board in "${chips[@]}"; do (cd "$board" && cargo clippy --release -- -D warnings && cargo build --release); done
+  ./budget.sh "${chips[@]}"
+}
+
 # The kernels for 64-bit ARM on three emulated CPUs, one for each level: the tests of the kernels, and the bits of a whole
 # inference against the scalar set of this host.
 part_aarch64() {
@@ -83,6 +94,26 @@ part_qemu() {
   CI=true cargo test -p pinhole-device --test emulated --test emulated_flash -- --nocapture
   cargo test --release -p pinhole-tests --test board_equals_host --test board_learns --test board_keys --test cortex_m_kernels -- --ignored --nocapture
   cargo test --release -p pinhole-tests --test vit_on_every_set --test nano -- --ignored --nocapture cortex_m
+}
+
+# The board that is a process: its cameras and pictures with the bits of the host, natively and as a program for 64-bit ARM.
+part_linux() {
+  local target=aarch64-unknown-linux-gnu built=${CARGO_TARGET_DIR:-target}
+  local tests=(cargo test -p pinhole-device --test live -- --ignored --nocapture linux)
+  cargo build --release -p pinhole-linux -p pinhole
+  built=$(cd "$built" && pwd)
+  PINHOLE_LINUX=$built/release/pinhole-linux "${tests[@]}"
+  PINHOLE_LINUX=$built/release/pinhole-linux "$built/release/pinhole" monitor --board linux --json --frames 5 \
+    --model models/lite0/image.phm --bank models/lite0/bank.phc --camera pictures:models/demo:512x512
+  rustup target add "$target"
+  if have apt-get; then debian gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user; fi
+  CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc cargo build --release -p pinhole-linux --target "$target"
+  PINHOLE_LINUX=$built/$target/release/pinhole-linux PINHOLE_LINUX_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" "${tests[@]}"
+}
+
+# 10,000 frames of a camera on each emulated board: memory and instructions of a frame stay what they were.
+part_endurance() {
+  cargo test -p pinhole-device --test live -- --ignored --nocapture ten_thousand
 }
 
 # The f32 graphs of the real checkpoints, fetched from their packages, beside PyTorch.
@@ -134,6 +165,7 @@ part_docs() {
 part_deny() {
   have cargo-deny || cargo install --locked --quiet cargo-deny
   cargo deny check bans licenses sources
+  (cd firmware/boards && cargo deny check --config ../../deny.toml bans licenses sources)
 }
 
 # The operator cases of the package onnx through import, evaluator and runtime.

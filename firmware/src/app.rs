@@ -1,16 +1,20 @@
 //! The loop of a device: a request, what it asks for, its reply.
 //!
 //! Requests that only read are served over a [`Loaded`] model and bank, which lie in the flash and are borrowed from the
-//! storage. One that writes ends that loan: the write happens, and the next request that needs them loads them anew.
+//! storage. One that writes ends that loan: the write happens, and the next request that needs them loads them anew. With a
+//! camera ([`App::serve_live`]) frames are taken between requests, over the same loan.
 
 mod change;
+mod frame;
 mod gate;
+mod live;
 mod read;
 mod report;
 
 use crate::load::{Loaded, NotReady};
 use crate::log::{info, warn_display};
 use crate::port::{Arrival, Port};
+use crate::stats::paint;
 use crate::storage::{Kind, MappedFlash, Storage};
 use embedded_io::{Read, Write};
 use gate::Gate;
@@ -18,6 +22,7 @@ pub use gate::NonceSource;
 use pinhole_protocol::{ErrorCode, Reply, Request};
 use pinhole_runtime::kernel::Kernels;
 use read::{Left, Session};
+use zerocopy::FromBytes;
 
 /// The memory that a board gives to the application, beside its flash.
 #[derive(Debug)]
@@ -58,6 +63,8 @@ enum Part {
     Report,
     /// [`change`]: it writes.
     Change,
+    /// [`live`]: it is for the camera and what is made of its frames.
+    Live,
     /// [`gate`]: keys and who may write.
     Key,
     Shutdown,
@@ -84,6 +91,12 @@ impl Part {
             | Request::Activate { .. }
             | Request::SelectSlot { .. }
             | Request::SetThreshold { .. } => Self::Change,
+            Request::SetMode { .. }
+            | Request::SetSmoothing(_)
+            | Request::SetReports(_)
+            | Request::SetLog { .. }
+            | Request::LiveStatus
+            | Request::OperatorTimes { .. } => Self::Live,
             Request::Challenge
             | Request::Authenticate { .. }
             | Request::Provision { .. }
@@ -95,7 +108,7 @@ impl Part {
 }
 
 impl<'a, F: MappedFlash> App<'a, F> {
-    /// Logs what the storage found. A fault is told to whoever asks over the line, so that a board with a bad image is not
+    /// Logs what the storage found, and paints the arena. A fault is told to whoever asks over the line, so that a board with a bad image is not
     /// mute, and takes another one.
     pub fn new(
         board: &'a str,
@@ -110,6 +123,7 @@ impl<'a, F: MappedFlash> App<'a, F> {
                 (Ok(_file), None) => info!("{=str} of {=usize} bytes", kind.name(), _file.len()),
             }
         }
+        paint(arena_words(memory.arena));
         Self {
             board,
             kernels,
@@ -140,8 +154,8 @@ impl<'a, F: MappedFlash> App<'a, F> {
         self.storage
     }
 
-    /// Serves requests until the line ends or the host asks to stop or to start again. Whoever was let in has to show the key
-    /// again on the next line.
+    /// Serves requests until the line ends or the host asks to stop or to start again, of a board without a camera. Whoever was
+    /// let in has to show the key again on the next line.
     ///
     /// # Errors
     /// Those of the line.
@@ -158,7 +172,12 @@ impl<'a, F: MappedFlash> App<'a, F> {
                 Ok(Part::Read) => match self.session().serve(line)? {
                     Left::EndOfLine => return Ok(Served::EndOfLine),
                     Left::Unanswered => pending = true,
+                    Left::Blind => {}
                 },
+                Ok(Part::Live) => {
+                    let reason = &"this board has no camera";
+                    self.port.fail(line, ErrorCode::Live, 0, reason)?;
+                }
                 Ok(Part::Report) => report::answer(&mut self.port, &self.storage, line)?,
                 Ok(Part::Change) if !self.gate.is_open(&self.storage) => {
                     let fault = &gate::Fault::Locked::<F::Error>;
@@ -191,4 +210,10 @@ impl<'a, F: MappedFlash> App<'a, F> {
             port: &mut self.port,
         }
     }
+}
+
+/// The whole words of an arena, which starts at a 16-byte boundary.
+fn arena_words(arena: &mut [u8]) -> &mut [u32] {
+    let words = arena.len() / size_of::<u32>();
+    <[u32]>::mut_from_prefix_with_elems(arena, words).map_or(&mut [], |(words, _)| words)
 }

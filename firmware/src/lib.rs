@@ -1,4 +1,4 @@
-//! The device application, generic over its hardware: frames come in over a line, what they show goes out.
+//! The device application, generic over its hardware: frames come in over a line or from a camera, what they show goes out.
 //!
 //! [`App`] holds a [`storage::Storage`], whose model and class bank it reads in place, and never a whole picture: each row
 //! goes through the preprocessing of the runtime as it comes. Lines are `embedded-io` 0.7 streams, so that the same code runs
@@ -10,6 +10,7 @@
 #![deny(unsafe_code)]
 
 pub mod camera;
+pub mod live;
 pub mod modes;
 pub mod smooth;
 pub mod stats;
@@ -22,4 +23,5 @@ mod port;
 pub mod storage;
 
 pub use app::{App, Memory, NonceSource, Served};
+pub use live::{FIRST_PAUSE_MS, FRAMES_BEFORE_RESTART, Live, RESTART_LIMIT};
 pub use load::{Fault, NotReady, bank_image, model_image};

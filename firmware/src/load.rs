@@ -2,7 +2,8 @@
 
 use crate::storage::{MappedFlash, NoFile, SlotFault, Storage};
 use core::fmt;
-use pinhole_protocol::{ErrorCode, MAX_EMBEDDING};
+use pinhole_protocol::message::cut;
+use pinhole_protocol::{ErrorCode, MAX_EMBEDDING, MAX_NAME_BYTES};
 use pinhole_runtime::bank::{BankError, ClassBank};
 use pinhole_runtime::model::format::{DType, Header, MAGIC, ModelKind};
 use pinhole_runtime::model::{LoadError, Model};
@@ -213,6 +214,12 @@ impl<'a> Loaded<'a> {
             threshold,
             ..loaded
         })
+    }
+
+    /// The name of a class, cut to what a reply holds.
+    pub(crate) fn name(&self, class_index: u32) -> &'a str {
+        let class = self.bank.class(class_index as usize);
+        class.map_or("", |class| cut(class.name, MAX_NAME_BYTES))
     }
 
     /// Checks both files, that they belong together, and that the arena suffices. Takes time proportional to their length.

@@ -146,7 +146,29 @@ pub struct Smoother<const CLASSES: usize> {
     turned_away: u32,
 }
 
+impl<const CLASSES: usize> Default for Smoother<CLASSES> {
+    /// With [`SmoothSettings::default`].
+    fn default() -> Self {
+        Self::blank(SmoothSettings::default())
+    }
+}
+
 impl<const CLASSES: usize> Smoother<CLASSES> {
+    fn blank(settings: SmoothSettings) -> Self {
+        Self {
+            settings: SmoothSettings {
+                frames: settings.frames.max(1),
+                ..settings
+            },
+            table: Vec::new(),
+            leader: None,
+            behind: 0,
+            rejecting: false,
+            opposed: 0,
+            turned_away: 0,
+        }
+    }
+
     /// Nothing was seen yet.
     ///
     /// # Errors
@@ -157,7 +179,7 @@ impl<const CLASSES: usize> Smoother<CLASSES> {
             enter,
             leave,
             margin,
-            frames,
+            frames: _,
         } = settings;
         // Written so that a NaN is refused.
         if !(alpha > 0.0 && alpha <= 1.0) {
@@ -169,18 +191,7 @@ impl<const CLASSES: usize> Smoother<CLASSES> {
         if !(margin.is_finite() && margin >= 0.0) {
             return Err(SmoothError::Margin { found: margin });
         }
-        Ok(Self {
-            settings: SmoothSettings {
-                frames: frames.max(1),
-                ..settings
-            },
-            table: Vec::new(),
-            leader: None,
-            behind: 0,
-            rejecting: false,
-            opposed: 0,
-            turned_away: 0,
-        })
+        Ok(Self::blank(settings))
     }
 
     /// Takes the result of a frame and tells `event` what changed: classes that left, then those that came, then the leader.

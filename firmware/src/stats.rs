@@ -1,6 +1,7 @@
 //! What a device tells of its work: how long frames take, how many there were, what went wrong, how much memory was touched.
 
 use crate::camera::CameraError;
+use crate::modes::Action;
 
 /// Steps of the histogram in one doubling.
 const STEPS: u32 = 8;
@@ -220,7 +221,25 @@ pub trait Watchdog {
     fn feed(&mut self);
 }
 
-/// A watchdog that only a finished frame feeds: a loop that turns without getting one done is a fault too.
+impl<W: Watchdog + ?Sized> Watchdog for &mut W {
+    fn feed(&mut self) {
+        W::feed(self);
+    }
+}
+
+/// No frame is due, so that none can be late; the key to [`FrameWatchdog::rest`].
+#[derive(Debug)]
+#[must_use = "the watchdog is fed with it"]
+pub struct NothingDue(());
+
+impl NothingDue {
+    /// When there is nothing to do; `None` when a frame is to be taken.
+    pub fn of(action: Action) -> Option<Self> {
+        (action == Action::Sleep).then_some(Self(()))
+    }
+}
+
+/// A watchdog that only a finished frame feeds while frames are due: a loop that turns without getting one done is a fault too.
 #[derive(Debug)]
 pub struct FrameWatchdog<W>(W);
 
@@ -232,6 +251,11 @@ impl<W: Watchdog> FrameWatchdog<W> {
 
     /// Feeds it.
     pub fn feed(&mut self, _: FrameFinished) {
+        self.0.feed();
+    }
+
+    /// Feeds it while the device waits for a reason to take a frame.
+    pub fn rest(&mut self, _: NothingDue) {
         self.0.feed();
     }
 }
@@ -328,7 +352,7 @@ mod tests {
 
     struct Fed(u32);
 
-    impl Watchdog for &mut Fed {
+    impl Watchdog for Fed {
         fn feed(&mut self) {
             self.0 += 1;
         }

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use pinhole_device::{
-    BoardSpec, EmulatedBoard, Options, RgbRows, available, build_firmware, cpu, emulated_boards,
+    BoardSpec, EmulatedBoard, Options, RgbRows, available, boards_run_here, build_firmware, cpu,
     layer_fingerprint, layer_fingerprints,
 };
 use pinhole_runtime::interpreter::Observer;
@@ -18,7 +18,7 @@ const MODELS: [&str; 2] = ["lite0", "nano"];
 #[test]
 #[ignore = "needs qemu-system-arm and the thumb targets; ./ci.sh qemu"]
 fn three_photographs_have_the_same_embedding_on_every_board() {
-    for spec in emulated_boards() {
+    for spec in boards_run_here() {
         if let Err(missing) = available(spec) {
             panic!("{} is missing; get it: {}", missing.what, missing.get);
         }

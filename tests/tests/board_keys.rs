@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use pinhole_device::{
     BoardSpec, DeviceError, ErrorCode, Files, Link, Options, RunningBoard, SelfTest, available,
-    build_firmware, emulated_boards,
+    boards_run_here, build_firmware,
 };
 use pinhole_signing::{public_key, sign};
 use pinhole_tests::file;
@@ -58,7 +58,7 @@ impl Subject {
 #[ignore = "needs an emulator: ./ci.sh qemu"]
 fn a_board_with_a_key_is_changed_by_its_holder_alone() {
     let mut run = 0;
-    for spec in emulated_boards() {
+    for spec in boards_run_here() {
         if let Err(missing) = available(spec) {
             assert_ne!(
                 std::env::var("CI").as_deref(),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use image::RgbImage;
 use pinhole_device::{
     BoardResult, BoardSpec, DeviceError, EmulatedBoard, Kind, Options, RgbRows, SelfTest,
-    SlotStatus, Which, available, build_firmware, emulated_boards,
+    SlotStatus, Which, available, boards_run_here, build_firmware,
 };
 use pinhole_runtime::bank::{ClassBank, quantise_embedding};
 use pinhole_runtime::interpreter::{AlignedBytes, Interpreter};
@@ -141,7 +141,7 @@ fn boards_learn_classes_and_take_models_and_fall_back() {
         .collect();
     let forklift = embed_text("a photo of a forklift");
     let update = with_picture(&bytes, &pictures[0].1);
-    for spec in emulated_boards() {
+    for spec in boards_run_here() {
         if let Err(missing) = available(spec) {
             panic!("{} is missing; get it: {}", missing.what, missing.get);
         }

@@ -2,17 +2,22 @@
 //!
 //! Specified byte by byte in `docs/protocol.md`. A [`message`] is encoded by postcard; a [`frame`] is its version, a
 //! sequence number, the message and a CRC-32, stuffed by COBS and ended by a zero. The host asks, the device answers each request with exactly
-//! one reply; every buffer is bounded, and no bytes from outside can do more than give a [`FrameFault`].
+//! one reply, and pushes between them what the host asked it to report ([`live`]); every buffer is bounded, and no bytes from outside can do more than give a [`FrameFault`].
 //!
 //! Not here: transports, timeouts, and what the messages mean to a camera or a model.
 #![no_std]
 #![deny(unsafe_code)]
 
 pub mod frame;
+pub mod live;
 pub mod manage;
 pub mod message;
 
 pub use frame::{Decoder, FIRST_SEQUENCE, FrameFault, NO_SEQUENCE, Status, encode};
+pub use live::{
+    CameraStatus, Latency, LiveClass, LiveEvent, LiveMode, LiveResult, LiveStatus, LogLevel,
+    LogLine, MemoryMark, OperatorTimes, Preview, Reports, Smoothing,
+};
 pub use manage::{
     Challenge, Classes, Kind, NewClass, SelfTest, SlotPair, SlotStatus, Slots, Statistics, Upload,
     Which,
@@ -57,3 +62,12 @@ pub const NONCE_BYTES: usize = 32;
 
 /// Most bytes of a board's or a kernel set's name.
 pub const MAX_LABEL_BYTES: usize = 32;
+
+/// Most events in one [`Reply::Live`].
+pub const MAX_EVENTS: usize = 8;
+
+/// Most bytes of the pixels of a [`Reply::Preview`].
+pub const MAX_PREVIEW_BYTES: usize = 48 * 36 * 2;
+
+/// Most operators in one [`Reply::OperatorTimes`].
+pub const MAX_TIMES: usize = 128;

@@ -4,6 +4,9 @@
 //! far. So a board needs room for one chunk and no frame, a line without flow control loses nothing, and after a damaged
 //! chunk the host sends again from where the device is.
 
+use crate::live::{
+    LiveMode, LiveResult, LiveStatus, LogLevel, LogLine, OperatorTimes, Preview, Reports, Smoothing,
+};
 use crate::manage::{Challenge, Classes, Kind, NewClass, SelfTest, Slots, Statistics, Which};
 use crate::{
     KEY_BYTES, MAX_BODY_BYTES, MAX_CHUNK_BYTES, MAX_EMBEDDING, MAX_LABEL_BYTES, MAX_NAME_BYTES,
@@ -112,6 +115,28 @@ pub enum Request<'a> {
     },
     /// Start again. Answered by [`Reply::Received`] 0; one that cannot, stays.
     Reboot,
+    /// Change when frames of the camera are classified; starts a camera that was given up. Answered by
+    /// [`Reply::Received`] 0.
+    SetMode {
+        /// The mode.
+        mode: LiveMode,
+    },
+    /// Change how results are smoothed; averages begin anew. Answered by [`Reply::Received`] 0.
+    SetSmoothing(Smoothing),
+    /// Say what is pushed between the replies. Answered by [`Reply::Received`] 0.
+    SetReports(Reports),
+    /// Say which log lines are made. Answered by [`Reply::Received`] 0.
+    SetLog {
+        /// The last level that is.
+        level: LogLevel,
+    },
+    /// Counters of frames and of the camera. Answered by [`Reply::LiveStatus`].
+    LiveStatus,
+    /// Run the model once and time its operators from this one on. Answered by [`Reply::OperatorTimes`].
+    OperatorTimes {
+        /// The first one.
+        from: u32,
+    },
 }
 
 /// What a picture looks like.
@@ -164,6 +189,23 @@ pub enum Reply<'a> {
     SelfTested(SelfTest),
     /// See [`Request::Challenge`].
     Challenge(Challenge),
+    /// See [`Request::LiveStatus`].
+    LiveStatus(LiveStatus),
+    /// See [`Request::OperatorTimes`].
+    OperatorTimes(OperatorTimes),
+    /// Pushed: what a frame of the camera showed.
+    Live(LiveResult<'a>),
+    /// Pushed: a frame, made small.
+    Preview(Preview<'a>),
+    /// Pushed: a line of the log.
+    Log(LogLine),
+}
+
+impl Reply<'_> {
+    /// Whether the message answers no request.
+    pub fn is_pushed(&self) -> bool {
+        matches!(self, Self::Live(_) | Self::Preview(_) | Self::Log(_))
+    }
 }
 
 /// A device and what it holds.
@@ -262,6 +304,8 @@ pub enum ErrorCode {
     Locked,
     /// A key or a signature is refused, or there is no nonce.
     Key,
+    /// The board has no camera, no pin for this mode, or refuses the settings.
+    Live,
 }
 
 /// Text that is cut where its room ends, at a character.
@@ -382,7 +426,13 @@ impl<'a> Message<'a> for Request<'a> {
             | Self::SelfTest
             | Self::Challenge
             | Self::Provision { .. }
-            | Self::Reboot => Ok(()),
+            | Self::Reboot
+            | Self::SetMode { .. }
+            | Self::SetSmoothing(_)
+            | Self::SetReports(_)
+            | Self::SetLog { .. }
+            | Self::LiveStatus
+            | Self::OperatorTimes { .. } => Ok(()),
         }
     }
 }
@@ -402,7 +452,12 @@ impl<'a> Message<'a> for Reply<'a> {
                     .try_for_each(|class| at_most("name", class.name.len(), MAX_NAME_BYTES))
             }
             Self::Classes(classes) => classes.check(),
-            Self::Received(_)
+            Self::Live(result) => result.check(),
+            Self::Preview(preview) => preview.check(),
+            Self::LiveStatus(_)
+            | Self::OperatorTimes(_)
+            | Self::Log(_)
+            | Self::Received(_)
             | Self::Failed(_)
             | Self::Statistics(_)
             | Self::Slots(_)

@@ -3,7 +3,7 @@
 use crate::load::{Loaded, NotReady};
 use crate::log::info;
 use crate::picture::Picture;
-use crate::port::{Arrival, Port};
+use crate::port::{Arrival, Patient, Port, Waiting};
 use embedded_io::{Read, Write};
 use heapless::Vec;
 use pinhole_protocol::message::cut;
@@ -14,7 +14,7 @@ use pinhole_protocol::{
 use pinhole_runtime::interpreter::{InputError, Interpreter};
 use pinhole_runtime::kernel::Kernels;
 use pinhole_runtime::preprocess::S8Sink;
-use pinhole_runtime::score::{Ranked, score_with_zero_point};
+use pinhole_runtime::score::{Ranked, ScoreError, Verdict, score_with_zero_point};
 use zerocopy::IntoBytes;
 
 use super::Part;
@@ -36,10 +36,12 @@ pub(super) enum Left {
     EndOfLine,
     /// A request came that is not the session's to answer.
     Unanswered,
+    /// There is nothing to classify frames with.
+    Blind,
 }
 
 /// What comes after a request.
-enum Next {
+pub(super) enum Next {
     /// Wait for one.
     Wait,
     /// One came and is not answered.
@@ -54,17 +56,21 @@ impl Session<'_> {
         loop {
             next = match next {
                 Next::Wait if self.port.wait(line)? == Arrival::End => Next::Leave(Left::EndOfLine),
-                Next::Wait | Next::Answer => self.answer(line)?,
+                Next::Wait | Next::Answer => self.answer(line, &mut Patient)?,
                 Next::Leave(left) => return Ok(left),
             };
         }
     }
 
     /// Answers one request while no picture is open.
-    fn answer<L: Read + Write>(&mut self, line: &mut L) -> Result<Next, L::Error> {
+    pub(super) fn answer<L: Read + Write>(
+        &mut self,
+        line: &mut L,
+        waiting: &mut impl Waiting<L>,
+    ) -> Result<Next, L::Error> {
         match self.port.request() {
             Ok(Request::Hello) => self.hello(line)?,
-            Ok(Request::Begin(begin)) => return self.picture(line, &begin),
+            Ok(Request::Begin(begin)) => return self.picture(line, &begin, waiting),
             Ok(Request::ListClasses { from }) => self.list_classes(line, from)?,
             Ok(Request::SelfTest) => self.self_test(line)?,
             Ok(request) if Part::of(&request) == Part::Read => {
@@ -133,7 +139,12 @@ impl Session<'_> {
     }
 
     /// Takes the picture that `begin` announced, up to its answer or up to a request that drops it.
-    fn picture<L: Read + Write>(&mut self, line: &mut L, begin: &Begin) -> Result<Next, L::Error> {
+    fn picture<L: Read + Write>(
+        &mut self,
+        line: &mut L,
+        begin: &Begin,
+        waiting: &mut impl Waiting<L>,
+    ) -> Result<Next, L::Error> {
         let port = &mut *self.port;
         let loaded = match &self.loaded {
             Ok(loaded) => loaded,
@@ -171,7 +182,7 @@ impl Session<'_> {
             }
         };
         port.reply(line, &Reply::Received(0))?;
-        if let Some(next) = receive(port, line, &mut picture, &mut sink)? {
+        if let Some(next) = receive(port, line, waiting, &mut picture, &mut sink)? {
             return Ok(next);
         }
         if let Err(fault) = picture.finish(&mut sink) {
@@ -220,12 +231,15 @@ fn self_test(
 fn receive<L: Read + Write>(
     port: &mut Port,
     line: &mut L,
+    waiting: &mut impl Waiting<L>,
     picture: &mut Picture<'_>,
     sink: &mut S8Sink<'_>,
 ) -> Result<Option<Next>, L::Error> {
     loop {
-        if port.wait(line)? == Arrival::End {
-            return Ok(Some(Next::Leave(Left::EndOfLine)));
+        match waiting.wait(port, line)? {
+            Arrival::Frame => {}
+            Arrival::End => return Ok(Some(Next::Leave(Left::EndOfLine))),
+            Arrival::Silence => return Ok(Some(Next::Wait)),
         }
         let received = picture.received();
         match port.request() {
@@ -256,6 +270,25 @@ fn receive<L: Read + Write>(
     }
 }
 
+/// Scores an embedding, and whether it is in no class by the threshold that holds.
+pub(super) fn judge(
+    kernels: &dyn Kernels,
+    loaded: &Loaded<'_>,
+    embedding: &[i8],
+    ranked: &mut [Ranked],
+) -> Result<(Verdict, bool), ScoreError> {
+    let zero_point = loaded.output_zero_point;
+    let verdict = score_with_zero_point(kernels, &loaded.bank, embedding, zero_point, ranked)?;
+    let rejected = match loaded.threshold {
+        None => verdict.rejected,
+        Some(threshold) => {
+            let no_direction = embedding.iter().all(|x| *x == zero_point);
+            verdict.energy > threshold || no_direction
+        }
+    };
+    Ok((verdict, rejected))
+}
+
 /// Scores the embedding and replies.
 fn answer<L: Write>(
     port: &mut Port,
@@ -267,30 +300,12 @@ fn answer<L: Write>(
 ) -> Result<(), L::Error> {
     let embedding = interpreter.output_s8(0).unwrap_or_default();
     let mut ranked = [Ranked::default(); MAX_TOP];
-    let wanted = usize::from(top).min(MAX_TOP);
-    let ranked = ranked.get_mut(..wanted).unwrap_or_default();
-    let scored = score_with_zero_point(
-        kernels,
-        &loaded.bank,
-        embedding,
-        loaded.output_zero_point,
-        ranked,
-    );
-    let verdict = match scored {
-        Ok(verdict) => verdict,
+    let ranked = ranked
+        .get_mut(..usize::from(top).min(MAX_TOP))
+        .unwrap_or_default();
+    let (verdict, rejected) = match judge(kernels, loaded, embedding, ranked) {
+        Ok(judged) => judged,
         Err(fault) => return port.fail(line, ErrorCode::Bank, 0, &fault),
-    };
-    let rejected = match loaded.threshold {
-        None => verdict.rejected,
-        Some(threshold) => {
-            let mut elements = embedding.iter();
-            let no_direction = elements.all(|x| *x == loaded.output_zero_point);
-            verdict.energy > threshold || no_direction
-        }
-    };
-    let name = |index: u32| {
-        let class = loaded.bank.class(index as usize);
-        class.map_or("", |class| cut(class.name, MAX_NAME_BYTES))
     };
     let classified = Classified {
         embedding: embedding.as_bytes(),
@@ -301,7 +316,7 @@ fn answer<L: Write>(
                 class_index: entry.class_index,
                 cosine: entry.cosine,
                 probability: entry.probability,
-                name: name(entry.class_index),
+                name: loaded.name(entry.class_index),
             })
             .collect(),
         energy: verdict.energy,

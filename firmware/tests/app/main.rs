@@ -10,4 +10,5 @@ mod chip;
 mod board;
 mod changes;
 mod keys;
+mod live;
 mod pictures;

@@ -17,9 +17,9 @@ pub struct BoardSpec {
     pub target_cpu: &'static str,
     /// The Rust target of its firmware.
     pub target: &'static str,
-    /// The program that emulates it.
+    /// The program that emulates it; empty for a process.
     pub emulator: &'static str,
-    /// The emulator's name of the machine.
+    /// The emulator's name of the machine; empty for a process.
     pub machine: &'static str,
     /// Bytes of its flash, without that of the program.
     pub flash_bytes: u32,
@@ -60,6 +60,8 @@ impl Flashing {
 pub enum Programmer {
     /// None: the board is emulated, and its flash is a file of the host.
     Emulator,
+    /// None: the board is a process of Linux, and its flash is a file.
+    Process,
     /// A debug probe.
     Probe {
         /// The chip as `probe-rs` spells it.
@@ -75,12 +77,22 @@ pub enum Programmer {
 }
 
 impl BoardSpec {
-    /// Whether the board is a program of this machine.
+    /// Whether an emulator runs the board.
     pub fn is_emulated(&self) -> bool {
         self.flashing.programmer == Programmer::Emulator
     }
 
-    /// What to type so that an image gets into the board; nothing for an emulated one.
+    /// Whether the board is a process of Linux.
+    pub fn is_process(&self) -> bool {
+        self.flashing.programmer == Programmer::Process
+    }
+
+    /// Whether this machine runs the board, in one way or the other, and its flash is a file.
+    pub fn runs_here(&self) -> bool {
+        self.is_emulated() || self.is_process()
+    }
+
+    /// What to type so that an image gets into the board; nothing for one that this machine runs.
     pub fn programming(&self, image: &Path) -> Vec<String> {
         let format = ImageFormat::of(image).unwrap_or(ImageFormat::Hex);
         let image = image.display();
@@ -95,7 +107,7 @@ impl BoardSpec {
             ),
         };
         match self.flashing.programmer {
-            Programmer::Emulator => Vec::new(),
+            Programmer::Emulator | Programmer::Process => Vec::new(),
             Programmer::Probe { chip, openocd } => {
                 let mut ways = vec![format!(
                     "probe-rs download --chip {chip} --binary-format {flags} --verify {image}"
@@ -185,14 +197,41 @@ pub(crate) const QEMU_AN386: BoardSpec = BoardSpec {
     ..QEMU_AN500
 };
 
+/// Lengths as in `firmware/boards/linux/src/arguments.rs`.
+pub(crate) const LINUX: BoardSpec = BoardSpec {
+    name: "linux",
+    description: "a process of this machine",
+    cpu: "64-bit Arm or x86",
+    target_cpu: "",
+    target: "",
+    emulator: "",
+    machine: "",
+    flash_bytes: 64 << 20,
+    ram_bytes: 36 << 20,
+    arena_bytes: 32 << 20,
+    flashing: Flashing {
+        program_address: 0,
+        program_bytes: 0,
+        storage_address: 0,
+        sector_bytes: 4096,
+        uf2_family: None,
+        programmer: Programmer::Process,
+    },
+};
+
 /// All boards.
 pub fn boards() -> &'static [BoardSpec] {
-    &[QEMU_AN547, QEMU_AN500, QEMU_AN386]
+    &[QEMU_AN547, QEMU_AN500, QEMU_AN386, LINUX]
 }
 
 /// Those that this machine runs under an emulator.
 pub fn emulated_boards() -> impl Iterator<Item = &'static BoardSpec> {
     boards().iter().filter(|board| board.is_emulated())
+}
+
+/// Those that this machine runs: under an emulator, or as a process.
+pub fn boards_run_here() -> impl Iterator<Item = &'static BoardSpec> {
+    boards().iter().filter(|board| board.runs_here())
 }
 
 /// The one of `names` that takes the fewest edits to become `found`: what a slip was meant to be.
@@ -220,6 +259,9 @@ pub fn board(name: &str) -> Result<&'static BoardSpec, DeviceError> {
 /// # Errors
 /// The first thing that is missing.
 pub fn available(board: &BoardSpec) -> Result<(), Missing> {
+    if board.is_process() {
+        return runs_processes(board);
+    }
     if !board.is_emulated() {
         return Err(Missing {
             what: format!("an emulator of {}", board.name),
@@ -231,6 +273,23 @@ pub fn available(board: &BoardSpec) -> Result<(), Missing> {
     }
     emulator_available(board)?;
     target_installed(board.target)
+}
+
+/// A program of Linux, and Cargo to build it.
+fn runs_processes(board: &BoardSpec) -> Result<(), Missing> {
+    if !cfg!(target_os = "linux") {
+        return Err(Missing {
+            what: format!("Linux, for the board {},", board.name),
+            get: "take an emulated board: pinhole board list".into(),
+        });
+    }
+    match output(Command::new("cargo").arg("--version")) {
+        Some(_) => Ok(()),
+        None => Err(Missing {
+            what: "Cargo, which builds the board's program,".into(),
+            get: "install Rust: https://rustup.rs".into(),
+        }),
+    }
 }
 
 /// The emulator alone, for a firmware that is already built.
@@ -316,7 +375,7 @@ mod tests {
     #[test]
     fn the_table_says_what_the_memory_maps_say() {
         let folder = crate::firmware::boards_folder().expect("this checkout has firmware");
-        for board in boards() {
+        for board in emulated_boards() {
             let path = folder.join(board.name).join("memory.x");
             let script = std::fs::read_to_string(path).expect("a memory map");
             let bytes = |name| region(&script, name);

@@ -1,4 +1,4 @@
-//! An emulated board that is ready for pictures, with the model and the bank that the host put into its flash.
+//! A board that is ready for pictures, with the model and the bank that the host put into its flash.
 
 use crate::{BoardInfo, BoardResult, BoardSpec, DeviceError, RgbRows, RunningBoard};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,12 @@ pub struct Options {
     pub show_log: bool,
     /// The file in which the board's flash is kept, made when it is not there. A temporary one when left out.
     pub flash: Option<PathBuf>,
+    /// Emulated time goes with the instructions, as many nanoseconds as are executed, and not with the time of this machine.
+    pub counts_instructions: bool,
+    /// More arguments for the program of a board that is a process: its camera, see `pinhole-linux --help`.
+    pub arguments: Vec<String>,
+    /// What runs the program of a board that is a process: words in front of it, as `qemu-aarch64`.
+    pub runner: Vec<String>,
 }
 
 impl Default for Options {
@@ -22,6 +28,9 @@ impl Default for Options {
             timeout: Duration::from_secs(180),
             show_log: false,
             flash: None,
+            counts_instructions: false,
+            arguments: Vec::new(),
+            runner: Vec::new(),
         }
     }
 }

@@ -162,6 +162,14 @@ pub enum DeviceError {
     /// The line to the board broke.
     #[error("the line to the board broke: {0}")]
     Line(#[source] std::io::Error),
+    /// Nobody listens at an address.
+    #[error("cannot connect to {address}: {source}")]
+    Connect {
+        /// As given.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The board speaks another version.
     #[error("the board speaks protocol version {found}, this program version {expected}")]
     Version {
@@ -259,6 +267,9 @@ impl DeviceError {
                 "an emulator on a busy machine can be slow; --verbose shows the log of the board"
                     .into()
             }
+            Self::Connect { address, .. } => {
+                format!("start a board there: pinhole-linux --flash board.bin --listen {address}")
+            }
             Self::Version { .. } => "build program and firmware from the same sources".into(),
             Self::Refused { code, .. } => match code {
                 ErrorCode::Model => "see what is wrong with it: pinhole inspect MODEL".into(),
@@ -280,6 +291,9 @@ impl DeviceError {
                 }
                 ErrorCode::Upload | ErrorCode::Storage => {
                     "see what lies in the slots: pinhole board slots".into()
+                }
+                ErrorCode::Live => {
+                    "pinhole monitor --help says which modes and settings there are".into()
                 }
                 _ => return None,
             },

@@ -4,6 +4,8 @@
 //! of this machine, and speaks `pinhole-protocol` with it. Nothing is computed here: what a
 //! [`BoardResult`] holds was computed by the device.
 //!
+//! The board `linux` is a process of this machine, with the same flash and the same protocol.
+//!
 //! [`RunningBoard`] is one that need not be ready: what it holds is told and changed through [`Link`].
 //!
 //! [`count()`] runs a model on an emulated CPU and counts its instructions, [`fingerprints`] says which embeddings it computes
@@ -29,12 +31,14 @@ mod keys;
 )]
 mod layout;
 mod link;
+mod live;
 mod logs;
 mod manage;
 mod running;
 
 pub use board::{
-    BoardSpec, Flashing, Missing, Programmer, available, board, boards, emulated_boards, nearest,
+    BoardSpec, Flashing, Missing, Programmer, available, board, boards, boards_run_here,
+    emulated_boards, nearest,
 };
 pub use cpu::{Counted, Cpu, Instructions, count, counter_available, cpu, cpus};
 pub use embedding::{
@@ -46,7 +50,11 @@ pub use firmware::build_firmware;
 pub use flashing::{Files, Kept};
 pub use image::{FlashImage, ImageFormat, Section};
 pub use link::{BoardClass, BoardInfo, BoardResult, Link, RgbRows};
+pub use live::{LiveFrame, LiveFrameClass, Picture, Pushed};
 pub use manage::{BoardClasses, BoardSlots, BoardStatistics, BoardUpload, SlotsOfKind, kind_of};
 pub use pinhole_firmware::storage::Layout;
-pub use pinhole_protocol::{ErrorCode, Kind, SelfTest, SlotStatus, Which};
+pub use pinhole_protocol::{
+    CameraStatus, ErrorCode, Kind, LiveEvent, LiveMode, LiveStatus, LogLevel, MemoryMark, Reports,
+    SelfTest, SlotStatus, Smoothing, Which,
+};
 pub use running::{RunningBoard, Wire};

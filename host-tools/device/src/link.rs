@@ -1,11 +1,12 @@
 //! The host's side of the protocol over any stream: asks, waits with a timeout, sends again what was damaged.
 
-use crate::DeviceError;
+use crate::{DeviceError, Pushed};
 use pinhole_protocol::{
     Begin, Decoder, ErrorCode, FIRST_SEQUENCE, FrameFault, MAX_BODY_BYTES, MAX_CHUNK_BYTES,
     MAX_TOP, NO_SEQUENCE, PROTOCOL_VERSION, PixelLayout, Reply, Request, Status, body, decode,
     encode,
 };
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
@@ -84,7 +85,16 @@ pub struct Link<S> {
     timeout: Duration,
     /// Of the last request.
     sequence: u8,
+    /// What the device pushed and nobody took yet.
+    pushed: VecDeque<Pushed>,
+    /// When the device was told last that somebody listens.
+    said_alive: Instant,
 }
+
+/// Messages that a device pushed and that are kept for whoever takes them; older ones are dropped.
+const MOST_PUSHED: usize = 256;
+/// How often a device that pushes is told that somebody listens.
+const ALIVE_EVERY: Duration = Duration::from_secs(1);
 
 impl<S: Read + Write> Link<S> {
     /// A link over `stream`, whose `read` must return `WouldBlock` or `TimedOut` now and then when nothing comes.
@@ -95,7 +105,45 @@ impl<S: Read + Write> Link<S> {
             pending: Vec::new(),
             timeout,
             sequence: NO_SEQUENCE,
+            pushed: VecDeque::new(),
+            said_alive: Instant::now(),
         }
+    }
+
+    /// The next message that the device pushed, waited for as long as `patience`; what it pushes is set by
+    /// [`Link::set_reports`].
+    ///
+    /// # Errors
+    /// When the line fails.
+    pub fn next_pushed(&mut self, patience: Duration) -> Result<Option<Pushed>, DeviceError> {
+        let start = Instant::now();
+        loop {
+            if let Some(pushed) = self.pushed.pop_front() {
+                return Ok(Some(pushed));
+            }
+            match self.take_frame()? {
+                // A late reply: nobody waits for it any more.
+                true => _ = self.keep_pushed(),
+                false if start.elapsed() >= patience => return Ok(None),
+                false => self.read()?,
+            }
+        }
+    }
+
+    /// Keeps the frame that came last when it is a pushed message.
+    fn keep_pushed(&mut self) -> bool {
+        let pushed = match decode::<Reply<'_>>(self.decoder.body()) {
+            Ok(reply) if self.decoder.sequence() == NO_SEQUENCE => Pushed::of(&reply),
+            _ => None,
+        };
+        let Some(pushed) = pushed else {
+            return false;
+        };
+        if self.pushed.len() == MOST_PUSHED {
+            self.pushed.pop_front();
+        }
+        self.pushed.push_back(pushed);
+        true
     }
 
     /// Asks the device what it is.
@@ -258,27 +306,17 @@ impl<S: Read + Write> Link<S> {
     }
 
     /// Waits for the reply to the last request. Skips damaged frames, which are noise of a device that starts, and late
-    /// replies to earlier requests.
+    /// replies to earlier requests; keeps what is pushed meanwhile.
     fn receive(&mut self, name: &'static str) -> Result<(), DeviceError> {
         let start = Instant::now();
         loop {
-            let (taken, status) = self.decoder.take(&self.pending);
-            self.pending.drain(..taken);
-            match status {
-                Status::Complete => {
-                    if [self.sequence, NO_SEQUENCE].contains(&self.decoder.sequence()) {
-                        return Ok(());
-                    }
-                    continue;
+            if self.take_frame()? {
+                let sequence = self.decoder.sequence();
+                let is_for_us = [self.sequence, NO_SEQUENCE].contains(&sequence);
+                if is_for_us && !self.keep_pushed() {
+                    return Ok(());
                 }
-                Status::Refused(FrameFault::Version { found }) => {
-                    return Err(DeviceError::Version {
-                        found,
-                        expected: PROTOCOL_VERSION,
-                    });
-                }
-                Status::Refused(_) => continue,
-                Status::Incomplete => {}
+                continue;
             }
             if start.elapsed() > self.timeout {
                 return Err(DeviceError::Timeout {
@@ -286,15 +324,44 @@ impl<S: Read + Write> Link<S> {
                     after: self.timeout,
                 });
             }
-            let mut bytes = [0; 1024];
-            match self.stream.read(&mut bytes) {
-                Ok(0) => {
-                    return Err(DeviceError::Line(ErrorKind::UnexpectedEof.into()));
+            self.read()?;
+        }
+    }
+
+    /// Decodes what was read up to the end of a sound frame; whether there is one.
+    fn take_frame(&mut self) -> Result<bool, DeviceError> {
+        loop {
+            let (taken, status) = self.decoder.take(&self.pending);
+            self.pending.drain(..taken);
+            match status {
+                Status::Complete => return Ok(true),
+                Status::Refused(FrameFault::Version { found }) => {
+                    return Err(DeviceError::Version {
+                        found,
+                        expected: PROTOCOL_VERSION,
+                    });
                 }
-                Ok(count) => self.pending.extend_from_slice(&bytes[..count]),
-                Err(error) if is_pause(&error) => {}
-                Err(error) => return Err(DeviceError::Line(error)),
+                Status::Refused(_) => {}
+                Status::Incomplete => return Ok(false),
             }
+        }
+    }
+
+    /// Reads what comes, or nothing when nothing does.
+    fn read(&mut self) -> Result<(), DeviceError> {
+        if self.said_alive.elapsed() >= ALIVE_EVERY {
+            self.said_alive = Instant::now();
+            self.stream.flush().map_err(DeviceError::Line)?;
+        }
+        let mut bytes = [0; 4096];
+        match self.stream.read(&mut bytes) {
+            Ok(0) => Err(DeviceError::Line(ErrorKind::UnexpectedEof.into())),
+            Ok(count) => {
+                self.pending.extend_from_slice(&bytes[..count]);
+                Ok(())
+            }
+            Err(error) if is_pause(&error) => Ok(()),
+            Err(error) => Err(DeviceError::Line(error)),
         }
     }
 }
@@ -318,6 +385,9 @@ fn kind(reply: &Reply<'_>) -> &'static str {
         Reply::Slots(_) => "slots",
         Reply::SelfTested(_) => "a self-test",
         Reply::Challenge(_) => "a challenge",
+        Reply::LiveStatus(_) => "counters of frames",
+        Reply::OperatorTimes(_) => "times of operators",
+        Reply::Live(_) | Reply::Preview(_) | Reply::Log(_) => "what nobody asked for",
     }
 }
 

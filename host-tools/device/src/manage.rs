@@ -282,7 +282,11 @@ impl<S: Read + Write> Link<S> {
     }
 
     /// A request that has only to be done.
-    fn order(&mut self, name: &'static str, request: &Request<'_>) -> Result<(), DeviceError> {
+    pub(crate) fn order(
+        &mut self,
+        name: &'static str,
+        request: &Request<'_>,
+    ) -> Result<(), DeviceError> {
         self.ask(name, request, received).map(drop)
     }
 }

@@ -1,5 +1,7 @@
 //! A board under QEMU: its standard input carries requests in, its UART on a loopback socket carries replies out, and its
 //! standard output the log; its flash is a file. See `docs/boards/emulated.md` for why requests do not go over the UART.
+//!
+//! A board that is a process connects to the socket itself, for both directions, and logs to its standard error.
 
 use crate::board::emulator_available;
 use crate::cpu::{Folder, escaped};
@@ -19,12 +21,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often a wait looks whether the emulator still lives.
 const POLL: Duration = Duration::from_millis(50);
 
-/// A board that runs, whether or not it has a sound model and bank. Dropping it ends the emulator.
+/// A board that runs, whether or not it has a sound model and bank. Dropping it ends it.
 pub struct RunningBoard {
     link: Link<Wire>,
-    process: Process,
+    /// None for a board that somebody else started.
+    process: Option<Process>,
     // The last one: another board may use it when the emulator has ended.
-    _flash: FlashFile,
+    _flash: Option<FlashFile>,
 }
 
 impl RunningBoard {
@@ -40,10 +43,12 @@ impl RunningBoard {
         bank: Option<&Path>,
         options: &Options,
     ) -> Result<Self, DeviceError> {
-        if !board.is_emulated() {
+        if !board.runs_here() {
             return Err(DeviceError::NotEmulated { board: board.name });
         }
-        emulator_available(board)?;
+        if board.is_emulated() {
+            emulator_available(board)?;
+        }
         if !firmware.is_file() {
             return Err(DeviceError::File {
                 access: "read",
@@ -53,7 +58,10 @@ impl RunningBoard {
             });
         }
         let start_failed = |reason: String| DeviceError::Start {
-            emulator: board.emulator,
+            emulator: match board.is_emulated() {
+                true => board.emulator,
+                false => board.name,
+            },
             reason,
         };
         let (path, temporary) = match &options.flash {
@@ -65,28 +73,70 @@ impl RunningBoard {
         };
         let flash = flash(board, &path, model, bank)?;
         let (listener, port) = listen()?;
-        let mut child = emulator(board, firmware, flash.path(), port)
+        let mut command = match board.is_emulated() {
+            true => emulator(board, firmware, flash.path(), port, options),
+            false => program(firmware, flash.path(), port, options),
+        };
+        let mut child = command
             .spawn()
             .map_err(|error| start_failed(error.to_string()))?;
         let requests = child.stdin.take();
-        let log = LogReader::open(firmware);
-        let mut process = Process::new(child, log, options.show_log);
+        let log = match board.is_emulated() {
+            true => LogReader::open(firmware),
+            false => LogReader::none(),
+        };
+        let shows_errors = options.show_log && board.is_process();
+        let mut process = Process::new(child, log, options.show_log, shows_errors);
         let replies = accept(&listener, &mut process).map_err(|error| match error {
             DeviceError::Stopped { reason } => start_failed(reason),
             other => other,
         })?;
-        let requests = requests.ok_or_else(|| start_failed("it has no input".into()))?;
-        let stream = Wire { requests, replies };
+        let requests = match (board.is_process(), requests) {
+            (true, _) => Requests::Socket,
+            (false, Some(input)) => Requests::Input(input),
+            (false, None) => return Err(start_failed("it has no input".into())),
+        };
+        let stream = Wire {
+            requests,
+            replies,
+            asks: false,
+        };
         let link = Link::new(stream, options.timeout);
         // The board has opened a temporary file when it answers, and needs no name for it then; without one nothing is left
         // over however this process ends.
         let mut running = Self {
             link,
-            process,
-            _flash: flash,
+            process: Some(process),
+            _flash: Some(flash),
         };
         running.ask(|link| link.statistics())?;
         drop(temporary);
+        Ok(running)
+    }
+
+    /// Speaks with a board that runs already and listens at a TCP address, as `pinhole-linux --listen`. Dropping this leaves it
+    /// running.
+    ///
+    /// # Errors
+    /// When nobody listens there or answers.
+    pub fn connect(address: &str, options: &Options) -> Result<Self, DeviceError> {
+        let connected = TcpStream::connect(address)
+            .and_then(|replies| configure(&replies).map(|()| replies))
+            .map_err(|source| DeviceError::Connect {
+                address: address.into(),
+                source,
+            })?;
+        let wire = Wire {
+            requests: Requests::Socket,
+            replies: connected,
+            asks: false,
+        };
+        let mut running = Self {
+            link: Link::new(wire, options.timeout),
+            process: None,
+            _flash: None,
+        };
+        running.ask(|link| link.statistics())?;
         Ok(running)
     }
 
@@ -98,7 +148,10 @@ impl RunningBoard {
         &mut self,
         ask: impl FnOnce(&mut Link<Wire>) -> Result<T, DeviceError>,
     ) -> Result<T, DeviceError> {
-        ask(&mut self.link).map_err(|error| self.process.explain(error))
+        ask(&mut self.link).map_err(|error| match &mut self.process {
+            Some(process) => process.explain(error),
+            None => error,
+        })
     }
 }
 
@@ -132,7 +185,13 @@ fn flash(
 }
 
 /// The emulator of a board, with its UART on a port of this machine.
-fn emulator(board: &BoardSpec, firmware: &Path, flash: &Path, port: u16) -> Command {
+fn emulator(
+    board: &BoardSpec,
+    firmware: &Path,
+    flash: &Path,
+    port: u16,
+    options: &Options,
+) -> Command {
     // The last argument, since a path may have spaces, which separate them.
     let flash = escaped(&flash.display().to_string());
     let name = board.name;
@@ -148,7 +207,34 @@ fn emulator(board: &BoardSpec, firmware: &Path, flash: &Path, port: u16) -> Comm
         .arg(format!("socket,id=uart,host=127.0.0.1,port={port}"))
         .args(["-serial", "chardev:uart"])
         .arg("-kernel")
-        .arg(firmware)
+        .arg(firmware);
+    if options.counts_instructions {
+        command.args(["-icount", "shift=0"]);
+    }
+    piped(command)
+}
+
+/// The program of a board that is a process, which connects to a port of this machine. The file of the flash is locked already.
+fn program(firmware: &Path, flash: &Path, port: u16, options: &Options) -> Command {
+    let mut words = options.runner.iter();
+    let mut command = match words.next() {
+        Some(runner) => {
+            let mut command = Command::new(runner);
+            command.args(words).arg(firmware);
+            command
+        }
+        None => Command::new(firmware),
+    };
+    command
+        .arg("--flash")
+        .arg(flash)
+        .args(["--no-lock", "--connect", &format!("127.0.0.1:{port}")])
+        .args(&options.arguments);
+    piped(command)
+}
+
+fn piped(mut command: Command) -> Command {
+    command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -199,11 +285,26 @@ fn configure(stream: &TcpStream) -> std::io::Result<()> {
     stream.set_read_timeout(Some(POLL))
 }
 
-/// The line to an emulated board.
+/// The line to a board.
 pub struct Wire {
-    requests: ChildStdin,
+    requests: Requests,
     replies: TcpStream,
+    /// Something was written since the last flush.
+    asks: bool,
 }
+
+/// Where requests go.
+enum Requests {
+    /// To the standard input of an emulator, which is told of each over the socket of the replies.
+    Input(ChildStdin),
+    /// Over the socket of the replies.
+    Socket,
+}
+
+/// Tells an emulated board that a request is at its input, see `firmware/boards/mps/src/line.rs`.
+const RING: u8 = 1;
+/// Tells it that this side is there.
+const ALIVE: u8 = 0;
 
 impl Read for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
@@ -213,10 +314,23 @@ impl Read for Wire {
 
 impl Write for Wire {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.requests.write(bytes)
+        self.asks = true;
+        match &mut self.requests {
+            Requests::Input(input) => input.write(bytes),
+            Requests::Socket => self.replies.write(bytes),
+        }
     }
+
+    /// Ends a request; one of nothing says that this side is there.
     fn flush(&mut self) -> std::io::Result<()> {
-        self.requests.flush()
+        let asks = std::mem::take(&mut self.asks);
+        match &mut self.requests {
+            Requests::Input(input) => {
+                input.flush()?;
+                self.replies.write_all(&[if asks { RING } else { ALIVE }])
+            }
+            Requests::Socket => self.replies.flush(),
+        }
     }
 }
 
@@ -250,7 +364,8 @@ impl LastWords {
 }
 
 impl Process {
-    fn new(mut child: Child, log: LogReader, show: bool) -> Self {
+    /// `log` decodes the standard output; the standard error is lines.
+    fn new(mut child: Child, log: LogReader, show: bool, shows_errors: bool) -> Self {
         let last_words = LastWords::default();
         let mut readers = Vec::new();
         if let Some(stdout) = child.stdout.take() {
@@ -261,6 +376,9 @@ impl Process {
             let words = last_words.clone();
             readers.push(thread::spawn(move || {
                 for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                    if shows_errors {
+                        eprintln!("board: {line}");
+                    }
                     words.push(line);
                 }
             }));

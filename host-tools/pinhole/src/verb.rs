@@ -18,6 +18,7 @@ pub(crate) mod flash;
 pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod keygen;
+pub(crate) mod monitor;
 pub(crate) mod pack;
 pub(crate) mod quantize;
 pub(crate) mod sign;

@@ -1,28 +1,33 @@
 //! What the emulated Arm MPS2 and MPS3 boards of QEMU share: the line to the host, the flash, memory as slices, and the way
 //! a program starts and ends.
 //!
-//! A board is a `memory.x`, which names regions and the address of its UART, and a `main` of one line, [`run`]. Pictures come
+//! A board is a `memory.x`, which names regions and the address of its UART, a `main` of one line, [`run`], and a camera that shows a test pattern. Requests come
 //! through semihosting, results go over UART 0, and the log, the flash file and the end of the program through semihosting
 //! again. Everything but registers, addresses and this line is `pinhole-firmware`.
 #![no_std]
 
+mod clock;
 mod flash;
 pub mod layout;
 mod line;
 mod memory;
 mod nonce;
 pub mod nor;
+mod stack;
 mod uart;
 
 pub use flash::{Flash, FlashFault, FlashFile};
 
+use clock::SysTickClock;
 use layout::layout;
 use line::Line;
 use nonce::HostRandom;
+use pinhole_firmware::camera::{Configuration, FrameFormat, FrameSize, Pattern, TestPattern};
 use pinhole_firmware::storage::{Options, Storage};
-use pinhole_firmware::{App, Memory, Served};
+use pinhole_firmware::{App, Live, Memory, Served};
 use pinhole_runtime::kernel;
 use semihosting::process::ExitCode;
+use stack::PaintedStack;
 
 // The critical section that the log needs is that of `cortex_m`.
 use defmt_semihosting as _;
@@ -34,12 +39,23 @@ struct Parts {
     scratch: &'static mut [u32],
 }
 
+/// What the camera shows, since none is there: a box that moves.
+const PATTERN: Pattern = Pattern::MovingBox { side: 32, step: 2 };
+/// What the camera is set to.
+const CONFIGURATION: Configuration = Configuration {
+    size: FrameSize::SQUARE_96,
+    format: FrameFormat::RGB565,
+};
+
 /// Serves the host until the line ends.
 pub fn run(board: &str) -> ! {
+    let stack = PaintedStack::paint();
     defmt::info!("{=str} starts", board);
-    let Some((parts, uart)) = take().zip(uart::take()) else {
+    let taken = take().zip(uart::take()).zip(cortex_m::Peripherals::take());
+    let Some(((parts, uart), peripherals)) = taken else {
         defmt::panic!("main runs once");
     };
+    let mut clock = SysTickClock::start(peripherals.SYST);
     let kernels = kernel::detect();
     let layout = layout(parts.flash.mapped().len() as u32);
     let options = Options {
@@ -55,8 +71,12 @@ pub fn run(board: &str) -> ! {
         scratch: parts.scratch,
     };
     let mut nonces = HostRandom;
+    let mut row = [0; CONFIGURATION.row_bytes()];
+    let mut camera = TestPattern::new(PATTERN, &mut row);
+    let mut live = Live::new(&mut camera, CONFIGURATION, &mut clock).with_stack(&stack);
     let mut app = App::new(board, storage, memory, kernels).with_nonces(&mut nonces);
-    match Line::open(uart).and_then(|mut line| app.serve(&mut line)) {
+    let served = Line::open(uart).and_then(|mut line| app.serve_live(&mut line, &mut live));
+    match served {
         // The reset of the machine, as a board has it: what the flash holds is read anew.
         Ok(Served::Reboot) => cortex_m::peripheral::SCB::sys_reset(),
         Ok(Served::EndOfLine | Served::Shutdown) => ExitCode::SUCCESS.exit_process(),
@@ -71,15 +91,15 @@ pub fn flash() -> Option<Flash> {
 }
 
 fn take() -> Option<Parts> {
-    let regions = memory::take()?;
-    let flash = match flash::open(regions.nor) {
+    let memory = memory::take()?;
+    let flash = match flash::open(memory.nor) {
         Ok(flash) => flash,
         Err(fault) => fail(&fault),
     };
     Some(Parts {
         flash,
-        arena: regions.arena,
-        scratch: regions.scratch,
+        arena: memory.rest.arena,
+        scratch: memory.rest.scratch,
     })
 }
 

@@ -2,7 +2,6 @@
 
 use core::ptr::with_exposed_provenance_mut;
 use core::slice;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 /// A symbol of the linker script: its address is its value.
 type Symbol = u8;
@@ -10,53 +9,25 @@ type Symbol = u8;
 unsafe extern "C" {
     static __nor_start: Symbol;
     static __nor_bytes: Symbol;
-    static __arena_start: Symbol;
-    static __arena_bytes: Symbol;
-    static __scratch_start: Symbol;
-    static __scratch_bytes: Symbol;
 }
 
 /// Memory of a board.
-pub(crate) struct Regions {
+pub(crate) struct Memory {
     /// What stands for flash.
     pub(crate) nor: &'static mut [u8],
-    /// For the values of a run.
-    pub(crate) arena: &'static mut [u8],
-    /// For the preparation of a picture.
-    pub(crate) scratch: &'static mut [u32],
+    pub(crate) rest: regions::Regions,
 }
 
 /// All of it, once.
-pub(crate) fn take() -> Option<Regions> {
-    static TAKEN: AtomicBool = AtomicBool::new(false);
-    if TAKEN.swap(true, Ordering::Relaxed) {
-        return None;
-    }
-    // Addresses alone: to the compiler each symbol is a byte, and what lies behind it is memory that it knows nothing of.
+pub(crate) fn take() -> Option<Memory> {
+    let rest = regions::take()?;
+    // An address alone: to the compiler the symbol is a byte, and what lies behind it is memory that it knows nothing of.
     let (nor, nor_bytes) = (
         (&raw const __nor_start).addr(),
         (&raw const __nor_bytes).addr(),
     );
-    let (arena, arena_bytes) = (
-        (&raw const __arena_start).addr(),
-        (&raw const __arena_bytes).addr(),
-    );
-    let (scratch, scratch_bytes) = (
-        (&raw const __scratch_start).addr(),
-        (&raw const __scratch_bytes).addr(),
-    );
-    let words = scratch_bytes / size_of::<u32>();
-    // SAFETY: `memory.x` sets NOR apart; it is RAM, nothing else refers to it, every byte is a `u8`, and `TAKEN` lets one
-    // caller come here.
+    // SAFETY: `memory.x` sets NOR apart; it is RAM, nothing else refers to it, every byte is a `u8`, and `regions::take` lets
+    // one caller come here.
     let nor = unsafe { slice::from_raw_parts_mut(with_exposed_provenance_mut(nor), nor_bytes) };
-    // SAFETY: As for NOR.
-    let arena =
-        unsafe { slice::from_raw_parts_mut(with_exposed_provenance_mut(arena), arena_bytes) };
-    // SAFETY: As for NOR; SCRATCH starts at a multiple of 4, and every word is a `u32`.
-    let scratch = unsafe { slice::from_raw_parts_mut(with_exposed_provenance_mut(scratch), words) };
-    Some(Regions {
-        nor,
-        arena,
-        scratch,
-    })
+    Some(Memory { nor, rest })
 }

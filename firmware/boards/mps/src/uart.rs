@@ -1,4 +1,4 @@
-//! The CMSDK APB UART (Arm DDI 0479, chapter 4.3), on which the board answers.
+//! The CMSDK APB UART (Arm DDI 0479, chapter 4.3), on which the board answers and hears the bell of requests.
 //!
 //! It is the same on all three boards, at another address. It has no queue: one byte at a time. QEMU takes what is written at once, and so there is nothing to wait for long.
 
@@ -18,7 +18,9 @@ const CTRL: usize = 2;
 const BAUDDIV: usize = 4;
 
 const STATE_TX_FULL: u32 = 1 << 0;
+const STATE_RX_FULL: u32 = 1 << 1;
 const CTRL_TX_ENABLE: u32 = 1 << 0;
+const CTRL_RX_ENABLE: u32 = 1 << 1;
 
 /// The smallest divider that the device takes; an emulated line has no other speed.
 const SMALLEST_DIVIDER: u32 = 16;
@@ -39,7 +41,7 @@ pub(crate) fn take() -> Option<Uart> {
         registers: NonNull::new(core::ptr::with_exposed_provenance_mut(uart0))?,
     };
     uart.write_register(BAUDDIV, SMALLEST_DIVIDER);
-    uart.write_register(CTRL, CTRL_TX_ENABLE);
+    uart.write_register(CTRL, CTRL_TX_ENABLE | CTRL_RX_ENABLE);
     Some(uart)
 }
 
@@ -57,6 +59,12 @@ impl Uart {
         let register = unsafe { self.registers.add(index) };
         // SAFETY: As in `read_register`; a write changes nothing but this device.
         unsafe { register.write_volatile(value) }
+    }
+
+    /// A byte that came.
+    pub(crate) fn take_byte(&mut self) -> Option<u8> {
+        let came = self.read_register(STATE) & STATE_RX_FULL != 0;
+        came.then(|| self.read_register(DATA) as u8)
     }
 
     fn is_full(&self) -> bool {

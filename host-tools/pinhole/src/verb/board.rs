@@ -59,6 +59,8 @@ without --model and --bank. With them the flash is programmed anew, in slots A,
 and what the board had recorded of its slots is erased. Without --flash it is a
 temporary file.")]
     Run(Run),
+    /// Show what a board sees while it sees it: pinhole monitor.
+    Monitor(super::monitor::Args),
     /// Print numbers of a board's storage: classes, free slots, wear of the flash.
     #[command(after_help = "Example:\n  pinhole board stats --flash board.bin --json")]
     Stats(Target),
@@ -161,6 +163,7 @@ pub(crate) fn run(args: Args) -> Outcome {
             Ok(())
         }
         Action::Run(args) => classify(&args),
+        Action::Monitor(args) => super::monitor::run(&args),
         Action::Stats(target) => manage::run_stats(&target),
         Action::Slots(target) => manage::run_slots(&target),
         Action::Selftest(target) => manage::run_self_test(&target),

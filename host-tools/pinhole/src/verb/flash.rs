@@ -104,7 +104,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     let format = args.image.as_deref().map(format_of).transpose()?;
     match (&args.flash, args.image.as_deref().zip(format)) {
         (_, Some((path, format))) => make_image(&args, spec, path, format),
-        (Some(path), None) if spec.is_emulated() => write_flash(&args, spec, path),
+        (Some(path), None) if spec.runs_here() => write_flash(&args, spec, path),
         _ => Err(Failure::new(format_args!(
             "found --flash for {}, expected an emulated board: no program here writes to a real one",
             spec.name
