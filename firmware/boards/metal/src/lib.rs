@@ -77,6 +77,9 @@ where
         mut watchdog,
         random,
     } = board;
+    // The boot ROM of the STM32N6 leaves interrupts masked, and the queues of the line are served by them.
+    // SAFETY: This is no critical section: nothing of the program runs before it but the set-up of the board.
+    unsafe { cortex_m::interrupt::enable() };
     defmt::info!("{=str} starts", name);
     let Some(regions) = regions::take() else {
         panic!("main runs once");
