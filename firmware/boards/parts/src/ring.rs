@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(ring.turn(10, 5), Turn::Take { first: 5 });
         assert!(ring.took(12, 5));
         assert_eq!(ring.turn(15, 5), Turn::Take { first: 2 });
-        assert!(ring.took(20, 5));
+        assert!(ring.took(18, 5));
         assert_eq!(ring.turn(20, 5), Turn::Take { first: 7 });
         assert!(ring.took(20, 5));
         assert_eq!(ring.turn(20, 5), Turn::End);
