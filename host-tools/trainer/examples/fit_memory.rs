@@ -1,5 +1,5 @@
-//! Peak memory of training an encoder, printed as a table: `cargo run -p pinhole-trainer --example fit_memory
-//! [-- GRAPH.phg CHUNK]`.
+//! Peak memory of training an encoder, printed as a table: `cargo run --release -p pinhole-trainer --example
+//! fit_memory [-- GRAPH.phg CHUNK]`.
 //!
 //! Two steps of supervised contrast on random pictures, with batches of 64, 256 and 1,024 in chunks of CHUNK (32): as a
 //! recipe trains that does not say otherwise, with a `kept_mib` that all pictures fit, and with `recompute`; without a
