@@ -96,7 +96,7 @@ fn pixel_at(format: FrameFormat, row: &[u8], x: usize) -> u16 {
     let of_pair = |order: [usize; 4]| {
         let pair = chunk(4, x / 2).unwrap_or(&[0; 4]);
         let [y0, u, y1, v] = order.map(|at| pair.get(at).copied().unwrap_or_default());
-        rgb565(yuv_to_rgb(if x % 2 == 0 { y0 } else { y1 }, u, v))
+        rgb565(yuv_to_rgb(if x.is_multiple_of(2) { y0 } else { y1 }, u, v))
     };
     let word = || match chunk(2, x) {
         Some(&[low, high]) => [low, high],

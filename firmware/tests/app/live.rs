@@ -198,8 +198,7 @@ fn flaky(
     let mut board = Board::new();
     let served = board.app().serve_live(script, &mut live);
     assert_eq!(served, Ok(Served::EndOfLine));
-    let log = *log.borrow();
-    log
+    *log.borrow()
 }
 
 fn status(body: &[u8]) -> LiveStatus {
