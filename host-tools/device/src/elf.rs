@@ -1,14 +1,12 @@
-//! The bytes of a program and where they go: the segments of a 32-bit little-endian ELF file ("Tool Interface Standard,
-//! Executable and Linking Format 1.2", 1995, book I, chapter 2). Nothing else of the file is read.
+//! The bytes of a program and where they go: the segments of a 32-bit little-endian ELF file. Nothing else of the file is read.
 
+use object::LittleEndian;
+use object::elf::{ELFMAG, EM_ARM, FileHeader32, PT_LOAD};
+use object::read::elf::{FileHeader, ProgramHeader};
 use std::fmt;
 
-/// Bytes of a file header, and of a program header.
-const HEADER_BYTES: usize = 52;
-const SEGMENT_BYTES: usize = 32;
-const PT_LOAD: u32 = 1;
 /// Segments at most; linkers write about five.
-const MOST_SEGMENTS: u16 = 64;
+const MOST_SEGMENTS: usize = 64;
 
 /// What is loaded somewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +25,7 @@ pub(crate) enum ElfFault {
     /// A header or a segment does not lie in the file.
     Cut,
     TooMany {
-        found: u16,
+        found: usize,
     },
     Empty,
 }
@@ -53,30 +51,34 @@ impl fmt::Display for ElfFault {
 
 /// The segments that have bytes, in the order of the file.
 pub(crate) fn segments(file: &[u8]) -> Result<Vec<Segment>, ElfFault> {
-    if !file.starts_with(b"\x7fELF") {
+    if !file.starts_with(&ELFMAG) {
         return Err(ElfFault::NotElf);
     }
-    let header = file.get(..HEADER_BYTES).ok_or(ElfFault::Cut)?;
-    // 32 bits, little-endian, Arm.
-    if header[4..6] != [1, 1] || header[18..20] != [40, 0] {
+    if file.len() < size_of::<FileHeader32<LittleEndian>>() {
+        return Err(ElfFault::Cut);
+    }
+    let header = FileHeader32::<LittleEndian>::parse(file).map_err(|_| ElfFault::NotArm)?;
+    let order = header.endian().map_err(|_| ElfFault::NotArm)?;
+    if header.e_machine(order) != EM_ARM {
         return Err(ElfFault::NotArm);
     }
-    let short = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
-    let (table, step, found) = (word(header, 28) as usize, short(42), short(44));
-    if found > MOST_SEGMENTS {
-        return Err(ElfFault::TooMany { found });
+    let table = header
+        .program_headers(order, file)
+        .map_err(|_| ElfFault::Cut)?;
+    if table.len() > MOST_SEGMENTS {
+        return Err(ElfFault::TooMany { found: table.len() });
     }
     let mut segments = Vec::new();
-    for index in 0..usize::from(found) {
-        let start = table.saturating_add(index * usize::from(step));
-        let record = part(file, start, SEGMENT_BYTES)?;
-        let bytes = word(record, 16) as usize;
-        if word(record, 0) != PT_LOAD || bytes == 0 {
+    for record in table {
+        if record.p_type(order) != PT_LOAD || record.p_filesz(order) == 0 {
             continue;
         }
         segments.push(Segment {
-            address: word(record, 12),
-            bytes: part(file, word(record, 4) as usize, bytes)?.to_vec(),
+            address: record.p_paddr(order),
+            bytes: record
+                .data(order, file)
+                .map_err(|()| ElfFault::Cut)?
+                .to_vec(),
         });
     }
     match segments.is_empty() {
@@ -85,23 +87,16 @@ pub(crate) fn segments(file: &[u8]) -> Result<Vec<Segment>, ElfFault> {
     }
 }
 
-fn part(file: &[u8], start: usize, bytes: usize) -> Result<&[u8], ElfFault> {
-    let end = start.checked_add(bytes).ok_or(ElfFault::Cut)?;
-    file.get(start..end).ok_or(ElfFault::Cut)
-}
-
-/// A number inside a record whose length was checked.
-fn word(record: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const HEADER_BYTES: usize = 52;
+    const SEGMENT_BYTES: usize = 32;
+
     fn file(segments: &[(u32, u32, &[u8])]) -> Vec<u8> {
         let mut file = vec![0; HEADER_BYTES];
-        file[..6].copy_from_slice(b"\x7fELF\x01\x01");
+        file[..7].copy_from_slice(b"\x7fELF\x01\x01\x01");
         file[18] = 40;
         file[28] = HEADER_BYTES as u8;
         file[42] = SEGMENT_BYTES as u8;

@@ -6,6 +6,19 @@ use serde_json::Value;
 const NANO: &str = "models/nano/image.phm";
 const NANO_BANK: &str = "models/nano/bank.phc";
 
+/// The beginning of `pinhole flash` for a board, a model and a class bank.
+fn flash_of<'a>(board: &'a str, model: &'a str, bank: &'a str) -> [&'a str; 7] {
+    ["flash", "--board", board, "--model", model, "--bank", bank]
+}
+
+/// A signed copy of a file.
+fn signed(sandbox: &Sandbox, file: &str, key: &str) -> String {
+    let out = sandbox.path(&file.replace('/', "-"));
+    let args = ["sign", file, "--counter", "1", "--key", key, "--out", &out];
+    run(args).done();
+    out
+}
+
 #[test]
 fn a_packed_model_gets_another_golden_embedding_or_none() {
     let sandbox = Sandbox::new();
@@ -32,18 +45,7 @@ fn a_packed_model_gets_another_golden_embedding_or_none() {
     );
     let key = sandbox.path("board.key");
     run(["keygen", "--out", &key]).done();
-    let signed = sandbox.path("signed.phm");
-    run([
-        "sign",
-        NANO,
-        "--key",
-        &key,
-        "--counter",
-        "1",
-        "--out",
-        &signed,
-    ])
-    .done();
+    let signed = signed(&sandbox, NANO, &key);
     run(["pack", &signed, "--out", &none]).refused(&["without a signature", "pinhole sign"]);
     let floats = run(["pack", GRAPH, "--out", &none]).done();
     assert!(floats.contains("no golden embedding"), "{floats}");
@@ -52,7 +54,7 @@ fn a_packed_model_gets_another_golden_embedding_or_none() {
 /// An ELF file whose one segment is `bytes` at `address`.
 fn program(address: u32, bytes: &[u8]) -> Vec<u8> {
     let mut file = vec![0; 52];
-    file[..6].copy_from_slice(b"\x7fELF\x01\x01");
+    file[..7].copy_from_slice(b"\x7fELF\x01\x01\x01");
     file[18] = 40;
     file[28] = 52;
     file[42] = 32;
@@ -69,20 +71,9 @@ fn an_image_lists_its_sections_with_addresses_and_checksums() {
     let sandbox = Sandbox::new();
     let elf = sandbox.file("program", program(0x100, b"123456789"));
     let hex = sandbox.path("out.hex");
-    let args = [
-        "flash",
-        "--board",
-        "qemu-an500",
-        "--model",
-        NANO,
-        "--bank",
-        NANO_BANK,
-        "--program",
-        &elf,
-        "--image",
-        &hex,
-    ];
-    let said = run(args.into_iter().chain(["--json"])).done();
+    let nano = flash_of("qemu-an500", NANO, NANO_BANK);
+    let args = [&nano[..], &["--program", &elf, "--image", &hex]].concat();
+    let said = run(args.iter().chain(&["--json"])).done();
     let made: Value = serde_json::from_str(&said).expect("JSON");
     assert_eq!(made["bytes"], bytes(&hex).len());
     let sections = made["sections"].as_array().expect("sections");
@@ -123,18 +114,12 @@ fn what_a_board_would_refuse_is_refused_before_anything_is_written() {
     let elf = sandbox.file("program", program(0x100, b"program"));
     let out = sandbox.path("out.hex");
     let flash = |board: &str, model: &str, bank: &str, more: &[&str]| {
-        let args = [
-            "flash",
-            "--board",
-            board,
-            "--model",
-            model,
-            "--bank",
-            bank,
-            "--program",
-            &elf,
-        ];
-        run(args.iter().chain(more))
+        run([
+            &flash_of(board, model, bank)[..],
+            &["--program", &elf],
+            more,
+        ]
+        .concat())
     };
     let to = ["--image", &out];
     let floats = sandbox.path("floats.phm");
@@ -148,21 +133,7 @@ fn what_a_board_would_refuse_is_refused_before_anything_is_written() {
     let public = format!("{key}.pub");
     let keyed = ["--image", &out, "--key", &public];
     flash("qemu-an500", NANO, NANO_BANK, &keyed).refused(&["not signed", "pinhole sign"]);
-    let [model, bank] = [(NANO, "model"), (NANO_BANK, "bank")].map(|(file, name)| {
-        let signed = sandbox.path(name);
-        run([
-            "sign",
-            file,
-            "--key",
-            &key,
-            "--counter",
-            "1",
-            "--out",
-            &signed,
-        ])
-        .done();
-        signed
-    });
+    let [model, bank] = [NANO, NANO_BANK].map(|file| signed(&sandbox, file, &key));
     flash("qemu-an500", &model, NANO_BANK, &keyed).refused(&["class bank", "not signed"]);
     assert!(!std::path::Path::new(&out).exists(), "nothing was written");
     flash("qemu-an500", &model, &bank, &keyed).done();
@@ -175,33 +146,13 @@ fn what_a_board_would_refuse_is_refused_before_anything_is_written() {
     refused("out.uf2", &["takes no UF2 files", ".hex"]);
     refused("out.bin", &["nearly all of them between", ".hex"]);
     let elsewhere = sandbox.file("elsewhere", program(0x0800_0000, b"program"));
-    run([
-        "flash",
-        "--board",
-        "qemu-an500",
-        "--model",
-        NANO,
-        "--bank",
-        NANO_BANK,
-        "--program",
-        &elsewhere,
-        "--image",
-        &out,
-    ])
-    .refused(&[
+    let nano = flash_of("qemu-an500", NANO, NANO_BANK);
+    run([&nano[..], &["--program", &elsewhere, "--image", &out]].concat()).refused(&[
         "the program lies at 0x08000000",
         "firmware/boards/qemu-an500",
     ]);
     flash("qemu-an501", NANO, NANO_BANK, &to).refused(&["unknown board"]);
-    let neither = run([
-        "flash",
-        "--board",
-        "qemu-an500",
-        "--model",
-        NANO,
-        "--bank",
-        NANO_BANK,
-    ]);
+    let neither = run(nano);
     assert!(
         neither.code == Some(2) && neither.stderr.contains("--flash"),
         "{neither:?}"

@@ -198,6 +198,19 @@ fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     found
 }
 
+/// The beginning of `pinhole eval` of the default model.
+fn eval_of(data: &str) -> [&str; 7] {
+    [
+        "eval",
+        "--model",
+        IMAGE,
+        "--text-encoder",
+        TEXT,
+        "--data",
+        data,
+    ]
+}
+
 #[test]
 fn processes_evaluate_to_the_bytes_of_one() {
     let sandbox = two_classes();
@@ -214,25 +227,15 @@ fn processes_evaluate_to_the_bytes_of_one() {
         }
         let (out, html) = (sandbox.path("out"), sandbox.path("out.html"));
         let tasks = "zero-shot,linear-probe,knn,nmi,calibration,confusion,duplicates,map";
+        let kept = ["--cache", &cache, "--tasks", tasks];
         let args = [
-            "eval",
-            "--model",
-            IMAGE,
-            "--text-encoder",
-            TEXT,
-            "--data",
-            &data,
-            "--cache",
-            &cache,
-            "--tasks",
-            tasks,
-            "--out",
-            &out,
-            "--html",
-            &html,
-        ];
+            &eval_of(&data)[..],
+            &kept,
+            &["--out", &out, "--html", &html],
+        ]
+        .concat();
         let ran = match count {
-            0 => run(args),
+            0 => run(&args),
             count => ran(mpirun(&[(count, &args)])),
         };
         let said = "left out ";
@@ -264,31 +267,13 @@ fn processes_measure_accuracy_as_one_does_and_stop_at_a_picture_that_is_broken()
     let sandbox = two_classes();
     let data = format!("imagefolder:{}", sandbox.path("photos"));
     for more in [&["--json"][..], &["--float"]] {
-        let args = [
-            "eval",
-            "--model",
-            IMAGE,
-            "--text-encoder",
-            TEXT,
-            "--data",
-            &data,
-        ];
-        let args = [&args, more].concat();
+        let args = [&eval_of(&data)[..], more].concat();
         let one = run(&args).done();
         assert_eq!(ran(two(&args)).done(), one);
     }
     let whole = std::fs::read(sandbox.path("photos/red/5.png")).expect("a picture");
     sandbox.file("photos/red/5.png", &whole[..whole.len() / 2]);
-    let args = [
-        "eval",
-        "--model",
-        IMAGE,
-        "--text-encoder",
-        TEXT,
-        "--data",
-        &data,
-    ];
-    let ran = ran(two(&args));
+    let ran = ran(two(&eval_of(&data)));
     assert!(ran.code != Some(0) && ran.stdout.is_empty(), "{ran:?}");
     assert!(ran.stderr.contains("red/5.png"), "{}", ran.stderr);
 }
