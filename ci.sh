@@ -50,7 +50,7 @@ part_cross() {
   for board in firmware/boards/qemu-*; do (cd "$board" && cargo build --release); done
 }
 
-# The programs of the boards with chips, what they take of their memories, and their logic that needs no chip.
+# The programs of the boards with chips, what they take of their memories, their logic that needs no chip, and images of all boards.
 part_boards() {
   local chips=(rp2350 stm32h743 stm32n657) board
   rustup target add thumbv7em-none-eabihf thumbv8m.main-none-eabihf
@@ -59,6 +59,8 @@ part_boards() {
   cargo test -p parts
   for board in "${chips[@]}"; do (cd "$board" && cargo build --release); done
   ./budget.sh "${chips[@]}"
+  cd ../..
+  cargo test -p pinhole-device --lib -- --ignored --nocapture images_of_every_board
 }
 
 # The kernels for 64-bit ARM on three emulated CPUs, one for each level: the tests of the kernels, and the bits of a whole
@@ -106,10 +108,27 @@ part_linux() {
   PINHOLE_LINUX=$built/release/pinhole-linux "${tests[@]}"
   PINHOLE_LINUX=$built/release/pinhole-linux "$built/debug/pinhole" monitor --board linux --json --frames 5 \
     --model models/lite0/image.phm --bank models/lite0/bank.phc --camera pictures:models/demo:512x512
+  new_board "$built/release/pinhole-linux" "$built/debug/pinhole"
   rustup target add "$target"
   if have apt-get; then debian gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user; fi
   CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc cargo build --release -p pinhole-linux --target "$target"
   PINHOLE_LINUX=$built/$target/release/pinhole-linux PINHOLE_LINUX_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" "${tests[@]}"
+}
+
+# A board that is empty, over its line alone: model and bank, a picture, a class of its own.
+new_board() {
+  local program=$1 pinhole=$2 port=127.0.0.1:17777 folder board cup=models/demo/coffee-cup.jpg
+  folder=$(mktemp -d)
+  "$program" --flash "$folder/flash.bin" --listen "$port" &
+  board=$!
+  trap "kill $board; rm -r $folder" EXIT
+  for _ in {1..100}; do "$pinhole" board stats --port "$port" >/dev/null 2>&1 && break; sleep 0.1; done
+  "$pinhole" flash --board linux --model models/lite0/image.phm --bank models/lite0/bank.phc --port "$port"
+  "$pinhole" board run --port "$port" "$cup" | tee "$folder/before"
+  grep -q 'coffee cup' "$folder/before"
+  "$pinhole" classes add espresso --text-encoder models/lite0/text.phm --port "$port"
+  "$pinhole" board run --port "$port" "$cup" | tee "$folder/after"
+  grep -q 'espresso' "$folder/after"
 }
 
 # 10,000 frames of a camera on each emulated board: memory and instructions of a frame stay what they were.

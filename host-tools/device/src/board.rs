@@ -42,6 +42,9 @@ pub struct Flashing {
     pub storage_address: u32,
     /// What is erased at once.
     pub sector_bytes: u32,
+    /// Whether an image holds the program. A boot ROM that copies it into RAM wants a header before it, which a tool of the
+    /// chip's vendor writes.
+    pub program_in_image: bool,
     /// The family of the chip in UF2 files, where its bootloader takes them.
     pub uf2_family: Option<u32>,
     /// What brings an image into the board.
@@ -68,12 +71,25 @@ pub enum Programmer {
         chip: &'static str,
         /// The target file of OpenOCD, where it has one.
         openocd: Option<&'static str>,
+        /// The storage lies in a flash beside the chip, for which the probe has no loader of its own.
+        storage_beside: bool,
     },
-    /// A drive that the bootloader shows.
+    /// A drive that the bootloader shows, or a debug probe.
     Drive {
-        /// Its name.
+        /// The name of the drive.
         label: &'static str,
+        /// The chip as `probe-rs` spells it.
+        chip: &'static str,
     },
+}
+
+/// What `probe-rs` writes of a board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeWrites {
+    /// An image: program, model and class bank.
+    Image,
+    /// The program alone; model and class bank go over the line.
+    Program,
 }
 
 impl BoardSpec {
@@ -92,12 +108,30 @@ impl BoardSpec {
         self.is_emulated() || self.is_process()
     }
 
-    /// What to type so that an image gets into the board; nothing for one that this machine runs.
+    /// The chip as `probe-rs` spells it, and what that writes; nothing for a board without a probe, or whose program starts from
+    /// RAM.
+    pub fn probe(&self) -> Option<(&'static str, ProbeWrites)> {
+        match self.flashing.programmer {
+            Programmer::Emulator | Programmer::Process => None,
+            Programmer::Drive { chip, .. } => Some((chip, ProbeWrites::Image)),
+            Programmer::Probe { .. } if !self.flashing.program_in_image => None,
+            Programmer::Probe {
+                chip,
+                storage_beside,
+                ..
+            } => Some(match storage_beside {
+                true => (chip, ProbeWrites::Program),
+                false => (chip, ProbeWrites::Image),
+            }),
+        }
+    }
+
+    /// What to type so that an image gets into the board, one of them; nothing for one that this machine runs.
     pub fn programming(&self, image: &Path) -> Vec<String> {
         let format = ImageFormat::of(image).unwrap_or(ImageFormat::Hex);
         let image = image.display();
         // Raw bytes have no addresses.
-        let start = self.flashing.program_address;
+        let start = self.image_address();
         let (flags, place) = match format {
             ImageFormat::Hex => ("hex".to_string(), String::new()),
             ImageFormat::Uf2 => ("uf2".to_string(), String::new()),
@@ -106,12 +140,25 @@ impl BoardSpec {
                 format!("{start:#x} "),
             ),
         };
+        let download = |chip: &str| {
+            format!("probe-rs download --chip {chip} --binary-format {flags} --verify {image}")
+        };
         match self.flashing.programmer {
             Programmer::Emulator | Programmer::Process => Vec::new(),
-            Programmer::Probe { chip, openocd } => {
-                let mut ways = vec![format!(
-                    "probe-rs download --chip {chip} --binary-format {flags} --verify {image}"
-                )];
+            Programmer::Probe {
+                storage_beside: true,
+                ..
+            } => vec![
+                format!(
+                    "STM32_Programmer_CLI -c port=SWD -el LOADER.stldr -w {image} {place}-v -rst, with the loader of the board's flash"
+                ),
+                format!(
+                    "model and bank over the line: pinhole flash --board {} --model MODEL --bank BANK --port PORT",
+                    self.name
+                ),
+            ],
+            Programmer::Probe { chip, openocd, .. } => {
+                let mut ways = vec![download(chip)];
                 let openocd = openocd.filter(|_| format != ImageFormat::Uf2);
                 ways.extend(openocd.map(|target| {
                     format!(
@@ -120,11 +167,21 @@ impl BoardSpec {
                 }));
                 ways
             }
-            Programmer::Drive { label } => {
-                vec![format!(
-                    "hold BOOTSEL, plug the board in, cp {image} /media/$USER/{label}/"
-                )]
+            Programmer::Drive { label, chip } => {
+                let copied = format!("hold BOOTSEL, plug the board in, cp {image} /media/$USER/{label}/");
+                match format {
+                    ImageFormat::Uf2 => vec![copied, download(chip)],
+                    ImageFormat::Hex | ImageFormat::Bin => vec![download(chip)],
+                }
             }
+        }
+    }
+
+    /// The lowest address of an image.
+    fn image_address(&self) -> u32 {
+        match self.flashing.program_in_image {
+            true => self.flashing.program_address,
+            false => self.flashing.storage_address,
         }
     }
 
@@ -160,6 +217,7 @@ pub(crate) const QEMU_AN547: BoardSpec = BoardSpec {
         program_bytes: 512 << 10,
         storage_address: 0x7000_0000,
         sector_bytes: 4096,
+        program_in_image: true,
         uf2_family: None,
         programmer: Programmer::Emulator,
     },
@@ -214,14 +272,92 @@ pub(crate) const LINUX: BoardSpec = BoardSpec {
         program_bytes: 0,
         storage_address: 0,
         sector_bytes: 4096,
+        program_in_image: false,
         uf2_family: None,
         programmer: Programmer::Process,
     },
 };
 
+/// Lengths of the boards with chips as in their `memory.x` too; none has run on hardware.
+pub(crate) const RP2350: BoardSpec = BoardSpec {
+    name: "rp2350",
+    description: "Raspberry Pi Pico 2",
+    cpu: "Cortex-M33",
+    target_cpu: "cortex-m33",
+    target: "thumbv8m.main-none-eabihf",
+    emulator: "",
+    machine: "",
+    flash_bytes: 3328 << 10,
+    ram_bytes: 512 << 10,
+    arena_bytes: 288 << 10,
+    flashing: Flashing {
+        program_address: 0x1000_0000,
+        program_bytes: 768 << 10,
+        storage_address: 0x100c_0000,
+        sector_bytes: 4096,
+        program_in_image: true,
+        // Arm, secure: the families of the datasheet, 5.5.3.
+        uf2_family: Some(0xe48b_ff59),
+        programmer: Programmer::Drive {
+            label: "RP2350",
+            chip: "RP235x",
+        },
+    },
+};
+
+pub(crate) const STM32H743: BoardSpec = BoardSpec {
+    name: "stm32h743",
+    description: "WeAct MiniSTM32H743",
+    cpu: "Cortex-M7",
+    target_cpu: "cortex-m7",
+    target: "thumbv7em-none-eabihf",
+    flash_bytes: 8 << 20,
+    ram_bytes: 704 << 10,
+    arena_bytes: 416 << 10,
+    flashing: Flashing {
+        program_address: 0x0800_0000,
+        program_bytes: 2 << 20,
+        storage_address: 0x9000_0000,
+        uf2_family: None,
+        programmer: Programmer::Probe {
+            chip: "STM32H743VITx",
+            openocd: Some("target/stm32h7x.cfg"),
+            storage_beside: true,
+        },
+        ..RP2350.flashing
+    },
+    ..RP2350
+};
+
+pub(crate) const STM32N657: BoardSpec = BoardSpec {
+    name: "stm32n657",
+    description: "NUCLEO-N657X0-Q",
+    cpu: "Cortex-M55 with Helium",
+    target_cpu: "cortex-m55",
+    flash_bytes: 63 << 20,
+    ram_bytes: 2304 << 10,
+    arena_bytes: 1792 << 10,
+    flashing: Flashing {
+        program_address: 0x3418_0400,
+        program_bytes: 511 << 10,
+        storage_address: 0x7010_0000,
+        program_in_image: false,
+        uf2_family: None,
+        programmer: Programmer::Probe {
+            chip: "STM32N657",
+            openocd: None,
+            storage_beside: true,
+        },
+        ..RP2350.flashing
+    },
+    ..RP2350
+};
+
 /// All boards.
 pub fn boards() -> &'static [BoardSpec] {
-    &[QEMU_AN547, QEMU_AN500, QEMU_AN386, LINUX]
+    &[
+        QEMU_AN547, QEMU_AN500, QEMU_AN386, LINUX, RP2350, STM32H743, STM32N657,
+    ]
 }
 
 /// Those that this machine runs under an emulator.
@@ -266,7 +402,7 @@ pub fn available(board: &BoardSpec) -> Result<(), Missing> {
         return Err(Missing {
             what: format!("an emulator of {}", board.name),
             get: format!(
-                "pinhole flash --board {} --image OUT.hex makes an image for it",
+                "name the port of a board that runs: --port PORT; pinhole flash --board {} puts its program there",
                 board.name
             ),
         });
@@ -350,6 +486,12 @@ mod tests {
             .unwrap_or_else(|| panic!("no region {name}"))
     }
 
+    fn has_region(script: &str, name: &str) -> bool {
+        script
+            .lines()
+            .any(|line| line.split_whitespace().next() == Some(name) && line.contains("ORIGIN"))
+    }
+
     /// The address of a region of a linker script.
     fn origin(script: &str, name: &str) -> u32 {
         let (_, address) = line_of(script, name)
@@ -375,15 +517,16 @@ mod tests {
     #[test]
     fn the_table_says_what_the_memory_maps_say() {
         let folder = crate::firmware::boards_folder().expect("this checkout has firmware");
-        for board in emulated_boards() {
+        for board in boards().iter().filter(|board| !board.is_process()) {
             let path = folder.join(board.name).join("memory.x");
             let script = std::fs::read_to_string(path).expect("a memory map");
             let bytes = |name| region(&script, name);
-            let (arena, ram) = (
-                bytes("ARENA"),
-                bytes("ARENA") + bytes("SCRATCH") + bytes("RAM"),
-            );
-            let found = [bytes("NOR"), ram, arena];
+            let ram: u32 = ["ARENA", "SCRATCH", "RAM", "STACK", "BANDS"]
+                .into_iter()
+                .filter(|name| has_region(&script, name))
+                .map(bytes)
+                .sum();
+            let found = [bytes("NOR"), ram, bytes("ARENA")];
             let said = [board.flash_bytes, board.ram_bytes, board.arena_bytes];
             assert_eq!(said, found, "{}", board.name);
             let flashing = board.flashing;
@@ -398,6 +541,12 @@ mod tests {
                 flashing.storage_address,
             ];
             assert_eq!(said, found, "{}", board.name);
+            // Storage and program may share a flash, and must not share a byte.
+            let storage = u64::from(flashing.storage_address)
+                ..u64::from(flashing.storage_address) + u64::from(board.flash_bytes);
+            let program = u64::from(flashing.program_address)..flashing.program_end();
+            assert!(program.end <= storage.start || storage.end <= program.start);
+            assert_eq!(flashing.storage_address % flashing.sector_bytes, 0);
         }
     }
 
@@ -424,32 +573,41 @@ mod tests {
     }
 
     #[test]
-    fn a_board_that_is_not_emulated_says_what_to_type() {
-        let probe = Programmer::Probe {
-            chip: "STM32H743ZITx",
-            openocd: Some("target/stm32h7x.cfg"),
-        };
-        let drive = Programmer::Drive { label: "RP2350" };
-        let ways = |programmer| {
-            let flashing = Flashing {
-                programmer,
+    fn a_board_with_a_chip_says_what_to_type() {
+        let whole_by_probe = BoardSpec {
+            flashing: Flashing {
+                programmer: Programmer::Probe {
+                    chip: "STM32H743ZITx",
+                    openocd: Some("target/stm32h7x.cfg"),
+                    storage_beside: false,
+                },
                 ..QEMU_AN500.flashing
-            };
-            let board = BoardSpec {
-                flashing,
-                ..QEMU_AN500
-            };
-            board.programming(Path::new("out.hex"))
+            },
+            ..QEMU_AN500
         };
         assert_eq!(
-            ways(probe),
+            whole_by_probe.programming(Path::new("out.hex")),
             [
                 "probe-rs download --chip STM32H743ZITx --binary-format hex --verify out.hex",
                 "openocd -f interface/cmsis-dap.cfg -f target/stm32h7x.cfg -c \"program out.hex verify reset exit\"",
             ]
         );
-        assert!(ways(drive)[0].ends_with("cp out.hex /media/$USER/RP2350/"));
-        assert!(ways(Programmer::Emulator).is_empty());
+        let [copied, probe] = &RP2350.programming(Path::new("out.uf2"))[..] else {
+            panic!("two ways");
+        };
+        assert!(copied.ends_with("cp out.uf2 /media/$USER/RP2350/"));
+        assert!(probe.contains("--chip RP235x --binary-format uf2"));
+        let raw = RP2350.programming(Path::new("out.bin")).join("");
+        assert!(raw.contains("--base-address 0x10000000"), "{raw}");
+        let raw = STM32N657.programming(Path::new("out.bin")).join("");
+        assert!(raw.contains("-w out.bin 0x70100000 -v"), "{raw}");
+        assert!(QEMU_AN500.programming(Path::new("out.hex")).is_empty());
+        assert_eq!(RP2350.probe(), Some(("RP235x", ProbeWrites::Image)));
+        assert_eq!(
+            STM32H743.probe(),
+            Some(("STM32H743VITx", ProbeWrites::Program))
+        );
+        assert_eq!(STM32N657.probe(), None);
     }
 
     #[test]

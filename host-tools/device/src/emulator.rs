@@ -4,6 +4,9 @@ use crate::{BoardInfo, BoardResult, BoardSpec, DeviceError, RgbRows, RunningBoar
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// What boards with chips set, see `docs/boards/chips.md`.
+pub const BAUD: u32 = 921_600;
+
 /// How to run a board.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -13,6 +16,8 @@ pub struct Options {
     pub show_log: bool,
     /// The file in which the board's flash is kept, made when it is not there. A temporary one when left out.
     pub flash: Option<PathBuf>,
+    /// Bits a second of a serial port, as the firmware sets them.
+    pub baud: u32,
     /// Emulated time goes with the instructions, as many nanoseconds as are executed, and not with the time of this machine.
     pub counts_instructions: bool,
     /// More arguments for the program of a board that is a process: its camera, see `pinhole-linux --help`.
@@ -28,6 +33,7 @@ impl Default for Options {
             timeout: Duration::from_secs(180),
             show_log: false,
             flash: None,
+            baud: BAUD,
             counts_instructions: false,
             arguments: Vec::new(),
             runner: Vec::new(),
@@ -55,7 +61,18 @@ impl EmulatedBoard {
         bank: Option<&Path>,
         options: &Options,
     ) -> Result<Self, DeviceError> {
-        let mut board = RunningBoard::start(board, firmware, model, bank, options)?;
+        Self::ready(RunningBoard::start(board, firmware, model, bank, options)?)
+    }
+
+    /// A board that runs already, see [`RunningBoard::connect`].
+    ///
+    /// # Errors
+    /// When it does not answer, or has no sound model and bank.
+    pub fn connect(port: &str, options: &Options) -> Result<Self, DeviceError> {
+        Self::ready(RunningBoard::connect(port, options)?)
+    }
+
+    fn ready(mut board: RunningBoard) -> Result<Self, DeviceError> {
         let info = board.ask(|link| link.hello())?;
         Ok(Self { board, info })
     }

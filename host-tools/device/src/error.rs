@@ -1,6 +1,7 @@
 //! What can go wrong between the host and a board, each with the next thing to type.
 
 use pinhole_protocol::ErrorCode;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -162,11 +163,11 @@ pub enum DeviceError {
     /// The line to the board broke.
     #[error("the line to the board broke: {0}")]
     Line(#[source] std::io::Error),
-    /// Nobody listens at an address.
-    #[error("cannot connect to {address}: {source}")]
+    /// Nobody listens at an address, or a serial port cannot be opened.
+    #[error("cannot connect to {port}: {source}")]
     Connect {
         /// As given.
-        address: String,
+        port: String,
         /// Why.
         source: std::io::Error,
     },
@@ -264,12 +265,10 @@ impl DeviceError {
                 "--verbose shows the log of the board".into()
             }
             Self::Timeout { .. } => {
-                "an emulator on a busy machine can be slow; --verbose shows the log of the board"
+                "an emulator on a busy machine can be slow, and --verbose shows its log; a board with a chip needs its program first: docs/boards/chips.md"
                     .into()
             }
-            Self::Connect { address, .. } => {
-                format!("start a board there: pinhole-linux --flash board.bin --listen {address}")
-            }
+            Self::Connect { port, source } => connecting(port, source),
             Self::Version { .. } => "build program and firmware from the same sources".into(),
             Self::Refused { code, .. } => match code {
                 ErrorCode::Model => "see what is wrong with it: pinhole inspect MODEL".into(),
@@ -299,6 +298,30 @@ impl DeviceError {
             },
             _ => return None,
         })
+    }
+}
+
+/// What to do when there is nobody at a port.
+fn connecting(port: &str, fault: &std::io::Error) -> String {
+    if crate::wire::is_address(port) {
+        return format!("start a board there: pinhole-linux --flash board.bin --listen {port}");
+    }
+    match fault.kind() {
+        ErrorKind::PermissionDenied => {
+            "serial ports belong to a group: sudo usermod -aG dialout $USER, then log in again".into()
+        }
+        ErrorKind::ResourceBusy => "end the other program, pinhole monitor perhaps".into(),
+        _ => {
+            let found = crate::serial_ports();
+            let nearest = crate::nearest(port, found.iter().map(String::as_str));
+            match nearest {
+                Some(nearest) => format!(
+                    "of the serial ports here the nearest name is {nearest}; there are {}",
+                    found.join(", ")
+                ),
+                None => "this machine has no serial port: plug the board in; ADDRESS:PORT names a socket".into(),
+            }
+        }
     }
 }
 

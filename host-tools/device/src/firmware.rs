@@ -51,12 +51,16 @@ pub fn build_firmware(board: &BoardSpec) -> Result<PathBuf, DeviceError> {
         reason,
         folder: folder.clone(),
     };
-    let target_folder = boards.join("target").join(match board.is_process() {
-        true => board.name,
-        false => board.machine,
+    let target_folder = boards.join("target").join(match board.is_emulated() {
+        true => board.machine,
+        false => board.name,
     });
     if let Err(reason) = cargo_build(&folder, &target_folder, &[], &[]) {
-        crate::available(board)?;
+        if board.runs_here() {
+            crate::available(board)?;
+        } else {
+            crate::board::target_installed(board.target)?;
+        }
         return Err(failed(reason));
     }
     let elf = match board.is_process() {

@@ -72,7 +72,7 @@ pub struct FlashImage {
 }
 
 impl FlashImage {
-    /// The image of a board: its program, and files at the start of slots A.
+    /// The image of a board: its program, where images of the board hold it, and files at the start of slots A.
     ///
     /// # Errors
     /// When the program does not lie in the flash that the board has for it, or over another section.
@@ -97,7 +97,9 @@ impl FlashImage {
                     expected: room,
                 });
             }
-            sections.push(section);
+            if board.flashing.program_in_image {
+                sections.push(section);
+            }
         }
         let storage = board.flashing.storage_address;
         sections.push(Section {

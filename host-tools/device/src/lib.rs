@@ -6,6 +6,8 @@
 //!
 //! The board `linux` is a process of this machine, with the same flash and the same protocol.
 //!
+//! A board that runs already is spoken with over a serial port or a socket: [`RunningBoard::connect`].
+//!
 //! [`RunningBoard`] is one that need not be ready: what it holds is told and changed through [`Link`].
 //!
 //! [`count()`] runs a model on an emulated CPU and counts its instructions, [`fingerprints`] says which embeddings it computes
@@ -35,16 +37,17 @@ mod live;
 mod logs;
 mod manage;
 mod running;
+mod wire;
 
 pub use board::{
-    BoardSpec, Flashing, Missing, Programmer, available, board, boards, boards_run_here,
+    BoardSpec, Flashing, Missing, ProbeWrites, Programmer, available, board, boards, boards_run_here,
     emulated_boards, nearest,
 };
 pub use cpu::{Counted, Cpu, Instructions, count, counter_available, cpu, cpus};
 pub use embedding::{
     Fingerprints, fingerprint, fingerprints, layer_fingerprint, layer_fingerprints,
 };
-pub use emulator::{EmulatedBoard, Options};
+pub use emulator::{BAUD, EmulatedBoard, Options};
 pub use error::DeviceError;
 pub use firmware::build_firmware;
 pub use flashing::{Files, Kept};
@@ -57,4 +60,5 @@ pub use pinhole_protocol::{
     CameraStatus, ErrorCode, Kind, LiveEvent, LiveMode, LiveStatus, LogLevel, MemoryMark, Reports,
     SelfTest, SlotStatus, Smoothing, Which,
 };
-pub use running::{RunningBoard, Wire};
+pub use running::RunningBoard;
+pub use wire::{Wire, serial_ports};

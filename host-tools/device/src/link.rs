@@ -110,6 +110,11 @@ impl<S: Read + Write> Link<S> {
         }
     }
 
+    /// Waits for replies as long as `timeout` from now on.
+    pub(crate) fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+    }
+
     /// The next message that the device pushed, waited for as long as `patience`; what it pushes is set by
     /// [`Link::set_reports`].
     ///

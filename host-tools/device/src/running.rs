@@ -7,19 +7,18 @@ use crate::board::emulator_available;
 use crate::cpu::{Folder, escaped};
 use crate::flash::{FlashFile, check_arena, image};
 use crate::logs::LogReader;
+use crate::wire::{POLL, Wire, configure};
 use crate::{BoardSpec, DeviceError, Link, Options};
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How long the emulator may take to connect its serial line.
+/// How long the emulator may take to connect its serial line, and a board that runs to answer for the first time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// How often a wait looks whether the emulator still lives.
-const POLL: Duration = Duration::from_millis(50);
 
 /// A board that runs, whether or not it has a sound model and bank. Dropping it ends it.
 pub struct RunningBoard {
@@ -91,17 +90,12 @@ impl RunningBoard {
             DeviceError::Stopped { reason } => start_failed(reason),
             other => other,
         })?;
-        let requests = match (board.is_process(), requests) {
-            (true, _) => Requests::Socket,
-            (false, Some(input)) => Requests::Input(input),
+        let wire = match (board.is_process(), requests) {
+            (true, _) => Wire::of(replies),
+            (false, Some(input)) => Wire::emulated(replies, input),
             (false, None) => return Err(start_failed("it has no input".into())),
         };
-        let stream = Wire {
-            requests,
-            replies,
-            asks: false,
-        };
-        let link = Link::new(stream, options.timeout);
+        let link = Link::new(wire, options.timeout);
         // The board has opened a temporary file when it answers, and needs no name for it then; without one nothing is left
         // over however this process ends.
         let mut running = Self {
@@ -114,29 +108,23 @@ impl RunningBoard {
         Ok(running)
     }
 
-    /// Speaks with a board that runs already and listens at a TCP address, as `pinhole-linux --listen`. Dropping this leaves it
-    /// running.
+    /// Speaks with a board that runs already: one with a chip at a serial port (`/dev/ttyACM0`, `COM3`), or one that listens at
+    /// a TCP address (`192.168.1.20:7777`), as `pinhole-linux --listen`. Dropping this leaves it running.
     ///
     /// # Errors
-    /// When nobody listens there or answers.
-    pub fn connect(address: &str, options: &Options) -> Result<Self, DeviceError> {
-        let connected = TcpStream::connect(address)
-            .and_then(|replies| configure(&replies).map(|()| replies))
-            .map_err(|source| DeviceError::Connect {
-                address: address.into(),
-                source,
-            })?;
-        let wire = Wire {
-            requests: Requests::Socket,
-            replies: connected,
-            asks: false,
-        };
+    /// When the port cannot be opened, another program has it, or nobody answers.
+    pub fn connect(port: &str, options: &Options) -> Result<Self, DeviceError> {
+        let wire = Wire::open(port, options.baud).map_err(|source| DeviceError::Connect {
+            port: port.into(),
+            source,
+        })?;
         let mut running = Self {
-            link: Link::new(wire, options.timeout),
+            link: Link::new(wire, options.timeout.min(CONNECT_TIMEOUT)),
             process: None,
             _flash: None,
         };
         running.ask(|link| link.statistics())?;
+        running.link.set_timeout(options.timeout);
         Ok(running)
     }
 
@@ -276,62 +264,6 @@ fn listen() -> Result<(TcpListener, u16), DeviceError> {
         Ok((listener, port))
     };
     open().map_err(DeviceError::Line)
-}
-
-fn configure(stream: &TcpStream) -> std::io::Result<()> {
-    // Some systems pass the listener's mode on.
-    stream.set_nonblocking(false)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(POLL))
-}
-
-/// The line to a board.
-pub struct Wire {
-    requests: Requests,
-    replies: TcpStream,
-    /// Something was written since the last flush.
-    asks: bool,
-}
-
-/// Where requests go.
-enum Requests {
-    /// To the standard input of an emulator, which is told of each over the socket of the replies.
-    Input(ChildStdin),
-    /// Over the socket of the replies.
-    Socket,
-}
-
-/// Tells an emulated board that a request is at its input, see `firmware/boards/mps/src/line.rs`.
-const RING: u8 = 1;
-/// Tells it that this side is there.
-const ALIVE: u8 = 0;
-
-impl Read for Wire {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.replies.read(buffer)
-    }
-}
-
-impl Write for Wire {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.asks = true;
-        match &mut self.requests {
-            Requests::Input(input) => input.write(bytes),
-            Requests::Socket => self.replies.write(bytes),
-        }
-    }
-
-    /// Ends a request; one of nothing says that this side is there.
-    fn flush(&mut self) -> std::io::Result<()> {
-        let asks = std::mem::take(&mut self.asks);
-        match &mut self.requests {
-            Requests::Input(input) => {
-                input.flush()?;
-                self.replies.write_all(&[if asks { RING } else { ALIVE }])
-            }
-            Requests::Socket => self.replies.flush(),
-        }
-    }
 }
 
 /// The emulator's process and the threads that read what it prints.

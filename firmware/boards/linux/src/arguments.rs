@@ -17,7 +17,7 @@ Examples:
   pinhole-linux --flash flash.bin --socket /run/pinhole/line --camera pictures:photos:320x240
   pinhole-linux --flash flash.bin --camera yuyv:frames.yuv:640x480
 
-The host: pinhole monitor --connect 127.0.0.1:7777"
+The host: pinhole monitor --port 127.0.0.1:7777"
 )]
 pub(crate) struct Arguments {
     /// The file of the flash; made when it is not there.

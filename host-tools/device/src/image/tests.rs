@@ -220,3 +220,90 @@ fn formats_are_told_by_the_ending() {
         assert_eq!(ImageFormat::of(Path::new(name)), format, "{name}");
     }
 }
+
+/// The bytes that the program headers of a 32-bit ELF file load, read by hand.
+fn loaded(elf: &[u8]) -> Memory {
+    let half = |at: usize| usize::from(u16::from_le_bytes([elf[at], elf[at + 1]]));
+    let word = |at: usize| u32::from_le_bytes(elf[at..at + 4].try_into().expect("four"));
+    let mut memory = Memory::new();
+    for index in 0..half(44) {
+        let record = word(28) as usize + index * half(42);
+        let (kind, offset, address, bytes) = (
+            word(record),
+            word(record + 4) as usize,
+            word(record + 12),
+            word(record + 16) as usize,
+        );
+        if kind == 1 {
+            let places = address..;
+            memory.extend(places.zip(elf[offset..offset + bytes].iter().copied()));
+        }
+    }
+    memory
+}
+
+/// What an image of `board` has to hold, from the files themselves.
+fn whole(board: &BoardSpec, program: &Path, [model, bank]: [&Path; 2]) -> Memory {
+    let (flashing, layout) = (board.flashing, board.layout());
+    let mut memory = match flashing.program_in_image {
+        true => loaded(&std::fs::read(program).expect("a program")),
+        false => Memory::new(),
+    };
+    let mut put = |start: u32, bytes: &[u8]| {
+        let places = flashing.storage_address + start..;
+        memory.extend(places.zip(bytes.iter().copied()));
+    };
+    put(
+        layout.state.start,
+        &vec![0xff; (layout.state.end - layout.state.start) as usize],
+    );
+    for (path, slot) in [(model, &layout.models[0]), (bank, &layout.banks[0])] {
+        let mut bytes = std::fs::read(path).expect("a file");
+        let sectors = bytes.len().div_ceil(flashing.sector_bytes as usize);
+        bytes.resize(sectors * flashing.sector_bytes as usize, 0xff);
+        put(slot.start, &bytes);
+    }
+    memory
+}
+
+#[test]
+#[ignore = "builds the programs of all boards: ./ci.sh boards runs it"]
+fn images_of_every_board_hold_program_and_files_byte_by_byte() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/nano");
+    let [model, bank] = ["image.phm", "bank.phc"].map(|name| root.join(name));
+    let boards = crate::boards().iter().filter(|board| !board.is_process());
+    for board in boards {
+        let program = crate::build_firmware(board).expect("a program");
+        let files = crate::Files::read(board, &model, &bank, None).expect("they suit");
+        let image = files.image(&program).expect("an image");
+        let whole = whole(board, &program, [&model, &bank]);
+        let hex = image.encode(ImageFormat::Hex).expect("Intel HEX");
+        assert!(read_hex(&hex) == whole, "{}: Intel HEX", board.name);
+        let mut checked = vec!["hex"];
+        if let Some(family) = board.flashing.uf2_family {
+            let file = image.encode(ImageFormat::Uf2).expect("UF2");
+            let found = read_uf2(&file, family);
+            let differs = found
+                .iter()
+                .find(|(address, byte)| whole.get(address).unwrap_or(&0xff) != *byte);
+            assert_eq!(differs, None, "{}: UF2", board.name);
+            assert!(whole.keys().all(|address| found.contains_key(address)));
+            checked.push("uf2");
+        }
+        if let Ok(file) = image.encode(ImageFormat::Bin) {
+            let start = *whole.keys().next().expect("bytes");
+            let differs = (start..)
+                .zip(&file)
+                .find(|(address, byte)| whole.get(address).unwrap_or(&0xff) != *byte);
+            assert_eq!(differs, None, "{}: raw", board.name);
+            assert_eq!(Some(start + file.len() as u32 - 1), whole.keys().next_back().copied());
+            checked.push("bin");
+        }
+        println!(
+            "{}: {} bytes at their addresses in {}",
+            board.name,
+            whole.len(),
+            checked.join(", ")
+        );
+    }
+}

@@ -6,6 +6,8 @@ mod common;
 
 mod endurance;
 mod linux;
+#[cfg(unix)]
+mod ports;
 
 use common::{Aligned, Random, samples};
 use pinhole_runtime::bank::{BankSpec, ClassSpec};

@@ -3,8 +3,10 @@
 
 mod keys;
 mod manage;
+mod port;
 
 pub(crate) use manage::{Image, Target, Tested, tested_or_failed};
+pub(crate) use port::Port;
 
 use std::path::{Path, PathBuf};
 
@@ -12,6 +14,7 @@ use image::RgbImage;
 use pinhole_data::load_picture;
 use pinhole_device::{
     BoardResult, DeviceError, EmulatedBoard, Options, RgbRows, board, boards, build_firmware,
+    serial_ports,
 };
 
 use crate::failure::{Context, Failure, Outcome};
@@ -32,6 +35,7 @@ Examples:
   pinhole board run --board qemu-an500 --flash board.bin dog.jpg
   pinhole board upload image.phm bank.phc --board qemu-an500 --flash board.bin
   pinhole board slots --board qemu-an500 --flash board.bin
+  pinhole board slots --port /dev/ttyACM0
   pinhole board provision --key board.key.pub --flash board.bin
 
 pinhole flash puts a model and a class bank into a new flash, pinhole classes
@@ -43,7 +47,7 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum Action {
-    /// Print the boards: CPU, flash, RAM and how much of it is the arena.
+    /// Print the boards: CPU, flash, RAM and how much of it is the arena; and the serial ports of this machine.
     #[command(after_help = "Example:\n  pinhole board list")]
     List,
     /// Classify pictures on a board; prints what pinhole classify prints.
@@ -52,6 +56,7 @@ Example:
   pinhole board run --board qemu-an547 --model models/lite0/image.phm \\
     --bank models/lite0/bank.phc models/demo/cat.jpg
   pinhole board run --board qemu-an500 --flash board.bin models/demo/cat.jpg
+  pinhole board run --port /dev/ttyACM0 models/demo/cat.jpg
 
 The flash of an emulated board is the file of --flash, which is made when it is
 not there and keeps what was put into it: the next run finds model and bank
@@ -123,19 +128,21 @@ struct Run {
     #[arg(long, default_value = "qemu-an547", value_name = "NAME")]
     board: String,
     /// Packed image encoder (.phm); with --flash, what is there when left out.
-    #[arg(long, value_name = "FILE", required_unless_present = "flash")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["flash", "port"], conflicts_with = "port")]
     model: Option<PathBuf>,
     /// Class bank (.phc); with --flash, what is there when left out.
-    #[arg(long, value_name = "FILE", required_unless_present = "flash")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["flash", "port"], conflicts_with = "port")]
     bank: Option<PathBuf>,
     /// The file in which the flash of an emulated board is kept.
     #[arg(long, value_name = "FILE")]
     flash: Option<PathBuf>,
+    #[command(flatten)]
+    port: Port,
     /// How many classes to show for each picture, at most 8.
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = at_least_one)]
     top: usize,
     /// Show the board's log.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "port")]
     verbose: bool,
     /// One JSON object a line.
     #[arg(long)]
@@ -176,7 +183,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     }
 }
 
-/// Sizes in MiB: memories have powers of two.
+/// Sizes in KiB and MiB: memories have powers of two.
 fn list() {
     say!(
         "{:<12} {:<24} {:<24} {:>7} {:>7} {:>7}",
@@ -187,17 +194,24 @@ fn list() {
         "RAM",
         "arena"
     );
-    let mib = |bytes: u32| format!("{}M", f64::from(bytes) / f64::from(1 << 20));
+    let size = |bytes: u32| match bytes >> 20 {
+        0 => format!("{}K", bytes >> 10),
+        _ => format!("{}M", f64::from(bytes) / f64::from(1 << 20)),
+    };
     for board in boards() {
         say!(
             "{:<12} {:<24} {:<24} {:>7} {:>7} {:>7}",
             board.name,
             board.cpu,
             board.description,
-            mib(board.flash_bytes),
-            mib(board.ram_bytes),
-            mib(board.arena_bytes)
+            size(board.flash_bytes),
+            size(board.ram_bytes),
+            size(board.arena_bytes)
         );
+    }
+    let ports = serial_ports();
+    if !ports.is_empty() {
+        say!("serial ports: {}", ports.join(", "));
     }
 }
 
@@ -228,13 +242,16 @@ pub(crate) fn classify_on(
 }
 
 fn classify(args: &Run) -> Outcome {
-    let options = Options {
+    let options = args.port.options(Options {
         show_log: args.verbose,
         flash: args.flash.clone(),
         ..Options::default()
-    };
+    });
     let (model, bank) = (args.model.as_deref(), args.bank.as_deref());
-    let mut board = start(&args.board, model, bank, &options)?;
+    let mut board = match args.port.name() {
+        Some(port) => EmulatedBoard::connect(port, &options)?,
+        None => start(&args.board, model, bank, &options)?,
+    };
     let kernels = board.info().kernels.clone();
     for path in &args.pictures {
         let picture = load_picture(path)?;

@@ -1,5 +1,7 @@
 //! `pinhole flash`: a model and a class bank into the flash of a board, or into an image for a programmer.
 
+mod chip;
+
 use std::path::{Path, PathBuf};
 
 use pinhole_device::{
@@ -22,12 +24,19 @@ Examples:
     --bank bank.signed.phc --key board.key.pub --flash board.bin
   pinhole flash --board qemu-an547 --model image.phm --bank bank.phc \\
     --image board.hex --json
+  pinhole flash --board rp2350 --model models/nano/image.phm \\
+    --bank models/nano/bank.phc --drive /media/$USER/RP2350
+  pinhole flash --board stm32h743 --model models/nano/image.phm \\
+    --bank models/nano/bank.phc --probe --port /dev/ttyACM0
 
 Before anything is written, model and class bank are checked as the board checks
 them: slots, arena, kernels, that the bank belongs to the model, signatures.
 With --flash the flash of an emulated board is written anew and read back, and
 the board starts and tests itself. With --image the file holds the program too:
-Intel HEX (.hex), raw bytes (.bin) or UF2 (.uf2).")]
+Intel HEX (.hex), raw bytes (.bin) or UF2 (.uf2). A board with a chip takes its
+program by a debug probe (--probe, which runs probe-rs) or by the drive that its
+bootloader shows (--drive), and what these do not reach over its line (--port),
+where the board tests itself.")]
 pub(crate) struct Args {
     /// See pinhole board list.
     #[arg(long, value_name = "NAME")]
@@ -39,13 +48,29 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     bank: PathBuf,
     /// The file in which the flash of an emulated board is kept; what it held is gone.
-    #[arg(long, value_name = "FILE", required_unless_present = "image")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["image", "probe", "drive", "port"])]
     flash: Option<PathBuf>,
     /// Make an image of program, model and class bank instead: OUT.hex, OUT.bin or OUT.uf2.
     #[arg(long, value_name = "OUT", conflicts_with = "flash")]
     image: Option<PathBuf>,
-    /// The program in the image, an ELF file; built from firmware/boards when left out.
-    #[arg(long, value_name = "ELF", requires = "image")]
+    /// Write a board with a chip by a debug probe: runs probe-rs.
+    #[arg(long, conflicts_with_all = ["flash", "image", "drive"])]
+    probe: bool,
+    /// Write a board with a chip by the drive that its bootloader shows: where that is mounted.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["flash", "image"])]
+    drive: Option<PathBuf>,
+    /// Send model and class bank to a board that runs, where they are not there yet, and have it test itself: a serial port
+    /// (/dev/ttyACM0, COM3), or ADDRESS:PORT.
+    #[arg(long, value_name = "PORT", conflicts_with_all = ["flash", "image"])]
+    port: Option<String>,
+    /// Bits a second of the serial port.
+    #[arg(long, default_value_t = pinhole_device::BAUD, value_name = "BITS", requires = "port")]
+    baud: u32,
+    /// Private key of a board that has its public one, for --port.
+    #[arg(long, value_name = "KEY", requires = "port")]
+    unlock: Option<PathBuf>,
+    /// The program, an ELF file; built from firmware/boards when left out.
+    #[arg(long, value_name = "ELF", conflicts_with = "flash")]
     program: Option<PathBuf>,
     /// Public key that both files have to be signed by.
     #[arg(long, value_name = "PUB")]
@@ -101,21 +126,20 @@ impl Row {
 /// Runs the verb.
 pub(crate) fn run(args: Args) -> Outcome {
     let spec = board(&args.board)?;
+    if args.probe || args.drive.is_some() || args.port.is_some() {
+        return chip::run(&args, spec);
+    }
     let format = args.image.as_deref().map(format_of).transpose()?;
     match (&args.flash, args.image.as_deref().zip(format)) {
         (_, Some((path, format))) => make_image(&args, spec, path, format),
         (Some(path), None) if spec.runs_here() => write_flash(&args, spec, path),
         _ => Err(Failure::new(format_args!(
-            "found --flash for {}, expected an emulated board: no program here writes to a real one",
+            "found --flash for {}, whose flash is no file, expected an emulated board",
             spec.name
         ))
-        .help(format_args!(
-            "make an image: pinhole flash --board {} --model {} --bank {} --image OUT.hex, then {}",
-            spec.name,
-            args.model.display(),
-            args.bank.display(),
-            spec.programming(Path::new("OUT.hex")).join(", or ")
-        ))),
+        .help(
+            "write to it by --probe, --drive FOLDER or --port PORT, or make a file for a programmer: --image OUT.hex",
+        )),
     }
 }
 
@@ -133,6 +157,14 @@ fn format_of(path: &Path) -> Outcome<ImageFormat> {
 fn checked<'a>(args: &Args, spec: &'a BoardSpec) -> Outcome<Files<'a>> {
     let key = args.key.as_deref().map(public_key).transpose()?;
     Ok(Files::read(spec, &args.model, &args.bank, key)?)
+}
+
+/// The program of the board.
+fn program(args: &Args, spec: &BoardSpec) -> Outcome<PathBuf> {
+    match &args.program {
+        Some(program) => Ok(program.clone()),
+        None => Ok(build_firmware(spec)?),
+    }
 }
 
 fn write_flash(args: &Args, spec: &BoardSpec, path: &Path) -> Outcome {
@@ -181,11 +213,7 @@ fn write_flash(args: &Args, spec: &BoardSpec, path: &Path) -> Outcome {
 
 fn make_image(args: &Args, spec: &BoardSpec, path: &Path, format: ImageFormat) -> Outcome {
     let checked = checked(args, spec)?;
-    let program = match &args.program {
-        Some(program) => program.clone(),
-        None => build_firmware(spec)?,
-    };
-    let image = checked.image(&program)?;
+    let image = checked.image(&program(args, spec)?)?;
     let bytes = image.encode(format)?;
     files::write(path, &bytes)?;
     let rows: Vec<Row> = image.sections().iter().map(Row::of).collect();
@@ -219,6 +247,12 @@ fn make_image(args: &Args, spec: &BoardSpec, path: &Path, format: ImageFormat) -
     match ways.is_empty() {
         true => say!("an emulated board starts from the file of --flash, not from an image"),
         false => say!("to program it: {}", ways.join("\nor: ")),
+    }
+    if !spec.flashing.program_in_image && !spec.runs_here() {
+        say!(
+            "the program is not in it: the chip copies it into RAM, behind a header of its vendor's tool; docs/boards/{}.md",
+            spec.name
+        );
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use pinhole_device::{
 
 use crate::failure::{Failure, Outcome};
 use crate::output::{json, note};
+use crate::verb::board::Port;
 use state::{Names, State};
 
 /// Show what a board sees: labels, scores, frame rate, latency, its log.
@@ -22,7 +23,8 @@ Examples:
   pinhole monitor --board linux --model models/lite0/image.phm \\
     --bank models/lite0/bank.phc --camera pictures:models/demo:512x512
   pinhole monitor --board qemu-an500 --flash board.bin
-  pinhole monitor --connect 192.168.1.20:7777
+  pinhole monitor --port /dev/ttyACM0
+  pinhole monitor --port 192.168.1.20:7777
   pinhole monitor --flash board.bin --json --frames 10
 
 Keys: c all frames, s one frame, m after motion, i none, p picture on and off,
@@ -32,20 +34,19 @@ pub(crate) struct Args {
     /// See pinhole board list.
     #[arg(long, default_value = "qemu-an547", value_name = "NAME")]
     board: String,
-    /// Speak with a board that runs already: pinhole-linux --listen.
-    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with_all = ["board", "flash", "model", "bank", "camera"])]
-    connect: Option<String>,
+    #[command(flatten)]
+    port: Port,
     /// Packed image encoder (.phm); with --flash, what is there when left out.
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["flash", "connect"])]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["flash", "port"], conflicts_with = "port")]
     model: Option<PathBuf>,
     /// Class bank (.phc); with --flash, what is there when left out.
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["flash", "connect"])]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["flash", "port"], conflicts_with = "port")]
     bank: Option<PathBuf>,
     /// The file in which the flash of a board is kept.
     #[arg(long, value_name = "FILE")]
     flash: Option<PathBuf>,
     /// Camera of the board linux: pictures:PATH:SIZE, yuyv:FILE:SIZE, v4l2:DEVICE:SIZE, test.
-    #[arg(long, value_name = "CAMERA")]
+    #[arg(long, value_name = "CAMERA", conflicts_with = "port")]
     camera: Option<String>,
     /// When frames are classified; of a board that was connected to, as it is when left out.
     #[arg(long, value_name = "MODE")]
@@ -136,7 +137,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         board.ask(|link| link.set_smoothing(Smoothing { alpha, ..now }))?;
     }
     board.ask(|link| link.set_reports(reports(args, !args.json)))?;
-    let mode = match (args.mode, &args.connect) {
+    let mode = match (args.mode, args.port.name()) {
         (Some(mode), _) => Some(mode),
         (None, None) => Some(Mode::Continuous),
         (None, Some(_)) => None,
@@ -148,7 +149,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         true => print_frames(args, &mut board),
         false => screen::show(args, &mut board),
     };
-    if args.connect.is_some() {
+    if args.port.name().is_some() {
         // It goes on without a listener; a line that broke has none.
         let _ = board.ask(|link| link.set_reports(Reports::default()));
     }
@@ -156,12 +157,12 @@ pub(crate) fn run(args: &Args) -> Outcome {
 }
 
 fn start(args: &Args) -> Outcome<RunningBoard> {
-    let mut options = Options {
+    let mut options = args.port.options(Options {
         flash: args.flash.clone(),
         ..Options::default()
-    };
-    if let Some(address) = &args.connect {
-        return Ok(RunningBoard::connect(address, &options)?);
+    });
+    if let Some(port) = args.port.name() {
+        return Ok(RunningBoard::connect(port, &options)?);
     }
     if let Some(camera) = &args.camera {
         if args.board != "linux" {

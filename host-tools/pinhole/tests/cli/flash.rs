@@ -52,7 +52,7 @@ fn a_packed_model_gets_another_golden_embedding_or_none() {
 }
 
 /// An ELF file whose one segment is `bytes` at `address`.
-fn program(address: u32, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn program(address: u32, bytes: &[u8]) -> Vec<u8> {
     let mut file = vec![0; 52];
     file[..7].copy_from_slice(b"\x7fELF\x01\x01\x01");
     file[18] = 40;

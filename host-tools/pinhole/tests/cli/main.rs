@@ -20,6 +20,7 @@ mod json;
 mod keys;
 #[cfg(feature = "mpi")]
 mod mpirun;
+mod port;
 #[cfg(feature = "train")]
 mod quantize;
 mod recipe;

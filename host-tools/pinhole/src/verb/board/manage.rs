@@ -8,6 +8,7 @@ use pinhole_device::{
 };
 use pinhole_signing::KEY_BYTES;
 
+use super::port::Port;
 use crate::failure::{Failure, Outcome};
 use crate::keys::private_key;
 use crate::output::{json, say};
@@ -20,13 +21,15 @@ pub(crate) struct Target {
     #[arg(long, default_value = "qemu-an547", value_name = "NAME")]
     board: String,
     /// The file in which the flash of an emulated board is kept.
-    #[arg(long, value_name = "FILE")]
-    flash: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "port")]
+    flash: Option<PathBuf>,
+    #[command(flatten)]
+    port: Port,
     /// Private key of a board that has its public one, and takes no change without it.
     #[arg(long, value_name = "KEY")]
     unlock: Option<PathBuf>,
     /// Show the board's log.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "port")]
     verbose: bool,
     /// Print JSON.
     #[arg(long)]
@@ -34,7 +37,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Starts the board with what is in its flash, sound or not.
+    /// Starts the board with what is in its flash, sound or not; or connects to one that runs.
     pub(crate) fn start(&self) -> Outcome<RunningBoard> {
         let seed = self.seed()?;
         let mut running = self.start_locked()?;
@@ -46,13 +49,16 @@ impl Target {
 
     /// As [`Target::start`], without showing the board a key.
     pub(super) fn start_locked(&self) -> Outcome<RunningBoard> {
+        let options = self.port.options(Options {
+            show_log: self.verbose,
+            flash: self.flash.clone(),
+            ..Options::default()
+        });
+        if let Some(port) = self.port.name() {
+            return Ok(RunningBoard::connect(port, &options)?);
+        }
         let spec = board(&self.board)?;
         let firmware = build_firmware(spec)?;
-        let options = Options {
-            show_log: self.verbose,
-            flash: Some(self.flash.clone()),
-            ..Options::default()
-        };
         Ok(RunningBoard::start(spec, &firmware, None, None, &options)?)
     }
 

@@ -35,9 +35,9 @@ pub(super) fn show(args: &Args, board: &mut RunningBoard) -> Outcome {
         return Err(Failure::new("standard output is no terminal")
             .help("pinhole monitor --json prints one line a frame"));
     }
-    let name = match (&args.connect, board.ask(|link| link.hello())) {
+    let name = match (args.port.name(), board.ask(|link| link.hello())) {
         (_, Ok(info)) => info.board,
-        (Some(address), Err(_)) => address.clone(),
+        (Some(port), Err(_)) => port.into(),
         (None, Err(_)) => args.board.clone(),
     };
     let mut state = State::new(&name);
