@@ -168,7 +168,8 @@ impl BoardSpec {
                 ways
             }
             Programmer::Drive { label, chip } => {
-                let copied = format!("hold BOOTSEL, plug the board in, cp {image} /media/$USER/{label}/");
+                let copied =
+                    format!("hold BOOTSEL, plug the board in, cp {image} /media/$USER/{label}/");
                 match format {
                     ImageFormat::Uf2 => vec![copied, download(chip)],
                     ImageFormat::Hex | ImageFormat::Bin => vec![download(chip)],

@@ -308,7 +308,8 @@ fn connecting(port: &str, fault: &std::io::Error) -> String {
     }
     match fault.kind() {
         ErrorKind::PermissionDenied => {
-            "serial ports belong to a group: sudo usermod -aG dialout $USER, then log in again".into()
+            "serial ports belong to a group: sudo usermod -aG dialout $USER, then log in again"
+                .into()
         }
         ErrorKind::ResourceBusy => "end the other program, pinhole monitor perhaps".into(),
         _ => {

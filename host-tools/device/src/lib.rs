@@ -40,8 +40,8 @@ mod running;
 mod wire;
 
 pub use board::{
-    BoardSpec, Flashing, Missing, ProbeWrites, Programmer, available, board, boards, boards_run_here,
-    emulated_boards, nearest,
+    BoardSpec, Flashing, Missing, ProbeWrites, Programmer, available, board, boards,
+    boards_run_here, emulated_boards, nearest,
 };
 pub use cpu::{Counted, Cpu, Instructions, count, counter_available, cpu, cpus};
 pub use embedding::{

@@ -243,10 +243,7 @@ mod tests {
                 ..Options::default()
             };
             let fault = RunningBoard::connect(&name, &quick).err().unwrap();
-            assert!(
-                matches!(fault, DeviceError::Timeout { .. }),
-                "{fault}"
-            );
+            assert!(matches!(fault, DeviceError::Timeout { .. }), "{fault}");
             assert!(fault.to_string().contains("did not answer"), "{fault}");
             // It asked, and the request can be read.
             let mut decoder = Decoder::new();
@@ -272,10 +269,7 @@ mod tests {
                 }
             });
             let fault = RunningBoard::connect(&name, &quick).err().unwrap();
-            assert!(
-                matches!(fault, DeviceError::Protocol { .. }),
-                "{fault}"
-            );
+            assert!(matches!(fault, DeviceError::Protocol { .. }), "{fault}");
             drop(answers.join().unwrap());
         }
     }

@@ -34,7 +34,7 @@ pub fn protect() {
     // DMA writes there. Of the memory behind the QSPI controller the CPU would read ahead, which hangs where there is no flash.
     set(&unit, 0, bands, READ_WRITE | UNCACHED | size(64 << 10));
     set(&unit, 1, nor, NO_ACCESS | size(256 << 20));
-    set(&unit, 2, nor, READ_ONLY | CACHED | size(8 << 20));
+    open_window(false);
     // SAFETY: Everything that the program uses stays accessible: the default map holds for the rest (PRIVDEFENA).
     unsafe { unit.ctrl.write(0b101) };
     asm::dsb();
@@ -42,8 +42,20 @@ pub fn protect() {
     stm32::cache::enable();
 }
 
+/// Lets the CPU at the QSPI flash, while its controller maps it: at other times reading ahead would disturb the controller.
+pub fn open_window(is_open: bool) {
+    // SAFETY: The program has one thread, and no interrupt touches the unit.
+    let core = unsafe { Peripherals::steal() };
+    let nor = (&raw const __nor_start).addr() as u32;
+    let access = if is_open { READ_ONLY } else { NO_ACCESS };
+    // The window is not used while it changes, and of two regions the one with the higher number holds.
+    set(&core.MPU, 2, nor, access | CACHED | size(8 << 20));
+    asm::dsb();
+    asm::isb();
+}
+
 fn set(unit: &MPU, number: u32, start: u32, attributes: u32) {
-    // SAFETY: The unit is off.
+    // SAFETY: The unit is off, or the region is not in use.
     unsafe { unit.rnr.write(number) };
     // SAFETY: As above; `start` is a multiple of the region's size.
     unsafe { unit.rbar.write(start) };

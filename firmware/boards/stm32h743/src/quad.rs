@@ -1,5 +1,6 @@
 //! The QSPI controller for the driver of the flash: changes over one lane, reading in place over four.
 
+use crate::memory::open_window;
 use core::ptr::with_exposed_provenance;
 use core::slice;
 use embassy_stm32::mode::Blocking;
@@ -77,9 +78,11 @@ impl Controller for Quad {
             dummy: DummyCycles::_6,
         });
         stm32::cache::forget();
+        open_window(true);
     }
 
     fn unmap(&mut self) {
+        open_window(false);
         // A mapped controller is busy until it is told to abort (RM0433, 23.3.8).
         QUADSPI.cr().modify(|control| control.set_abort(true));
         while QUADSPI.cr().read().abort() {}

@@ -296,7 +296,10 @@ fn images_of_every_board_hold_program_and_files_byte_by_byte() {
                 .zip(&file)
                 .find(|(address, byte)| whole.get(address).unwrap_or(&0xff) != *byte);
             assert_eq!(differs, None, "{}: raw", board.name);
-            assert_eq!(Some(start + file.len() as u32 - 1), whole.keys().next_back().copied());
+            assert_eq!(
+                Some(start + file.len() as u32 - 1),
+                whole.keys().next_back().copied()
+            );
             checked.push("bin");
         }
         println!(

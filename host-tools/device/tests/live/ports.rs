@@ -90,7 +90,8 @@ fn linux_at_a_serial_port_learns_and_gives_the_bits_of_the_host() {
     );
     // Each verb opens the port anew, and another board than the one before may have spoken meanwhile.
     teach(&files, &path.display().to_string());
-    near.write_all(b"\xff\x00noise of an adapter that was plugged in\x00").unwrap();
+    near.write_all(b"\xff\x00noise of an adapter that was plugged in\x00")
+        .unwrap();
     compare(&files, &path.display().to_string());
 }
 
@@ -98,9 +99,14 @@ fn linux_at_a_serial_port_learns_and_gives_the_bits_of_the_host() {
 #[ignore = "builds the program of the board; ./ci.sh linux"]
 fn linux_at_an_address_serves_one_host_after_the_other() {
     let files = Files::new();
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let address = address.to_string();
-    let nobody = RunningBoard::connect(&address, &Options::default()).err().unwrap();
+    let nobody = RunningBoard::connect(&address, &Options::default())
+        .err()
+        .unwrap();
     assert!(matches!(nobody, DeviceError::Connect { .. }), "{nobody}");
     assert!(nobody.help().unwrap().contains(&address));
     let _board = Started(

@@ -12,7 +12,10 @@ const PICO: [&str; 7] = [
 
 /// The program of a board: one segment at `address`.
 fn program(sandbox: &Sandbox, address: u32) -> String {
-    sandbox.file("program", crate::flash::program(address, b"program of a board"))
+    sandbox.file(
+        "program",
+        crate::flash::program(address, b"program of a board"),
+    )
 }
 
 #[test]
@@ -23,13 +26,28 @@ fn a_port_that_is_not_there_is_named_with_those_that_are() {
     run(["board", "run", "--port", nowhere, CAT]).refused(&["cannot connect to"]);
     run(["monitor", "--port", nowhere, "--json"]).refused(&["cannot connect to"]);
     // Nobody listens at port 1.
-    run(["board", "stats", "--port", "127.0.0.1:1"])
-        .refused(&["cannot connect to 127.0.0.1:1", "pinhole-linux", "--listen 127.0.0.1:1"]);
+    run(["board", "stats", "--port", "127.0.0.1:1"]).refused(&[
+        "cannot connect to 127.0.0.1:1",
+        "pinhole-linux",
+        "--listen 127.0.0.1:1",
+    ]);
     for (args, said) in [
-        (&["board", "slots", "--port", "x", "--flash", "y"][..], "cannot be used with"),
-        (&["board", "slots", "--port", "x", "--board", "linux"], "cannot be used with"),
-        (&["monitor", "--port", "x", "--model", NANO], "cannot be used with"),
-        (&["board", "slots", "--flash", "y", "--baud", "9600"], "--port"),
+        (
+            &["board", "slots", "--port", "x", "--flash", "y"][..],
+            "cannot be used with",
+        ),
+        (
+            &["board", "slots", "--port", "x", "--board", "linux"],
+            "cannot be used with",
+        ),
+        (
+            &["monitor", "--port", "x", "--model", NANO],
+            "cannot be used with",
+        ),
+        (
+            &["board", "slots", "--flash", "y", "--baud", "9600"],
+            "--port",
+        ),
         (&["board", "slots"], "--flash"),
     ] {
         let ran = run(args);
@@ -58,7 +76,15 @@ fn an_image_of_a_chip_says_who_takes_it() {
     // The program of an STM32N6 is not part of what a programmer writes at its address.
     let elf = program(&sandbox, 0x3418_0400);
     let out = sandbox.path("out.bin");
-    let args = ["flash", "--board", "stm32n657", "--model", NANO, "--bank", NANO_BANK];
+    let args = [
+        "flash",
+        "--board",
+        "stm32n657",
+        "--model",
+        NANO,
+        "--bank",
+        NANO_BANK,
+    ];
     let said = run([&args[..], &["--program", &elf, "--image", &out]].concat()).done();
     assert!(said.contains("0x70100000"), "{said}");
     assert!(!said.contains("program       "), "{said}");
@@ -73,13 +99,28 @@ fn a_drive_is_known_by_its_bootloader_and_gets_the_image() {
     std::fs::create_dir(&drive).expect("a folder");
     let args = [&PICO[..], &["--program", &elf, "--drive", &drive]].concat();
     run(&args).refused(&["INFO_UF2.TXT", "BOOTSEL"]);
-    std::fs::write(Path::new(&drive).join("INFO_UF2.TXT"), "UF2 Bootloader v1.0\n").expect("a file");
+    std::fs::write(
+        Path::new(&drive).join("INFO_UF2.TXT"),
+        "UF2 Bootloader v1.0\n",
+    )
+    .expect("a file");
     let said = run(&args).done();
-    assert!(said.contains("program, model and class bank are there"), "{said}");
+    assert!(
+        said.contains("program, model and class bank are there"),
+        "{said}"
+    );
     let image = sandbox.path("out.uf2");
     run([&PICO[..], &["--program", &elf, "--image", &image]].concat()).done();
     assert!(bytes(&image) == bytes(&format!("{drive}/pinhole.uf2")));
-    let an500 = ["flash", "--board", "qemu-an500", "--model", NANO, "--bank", NANO_BANK];
+    let an500 = [
+        "flash",
+        "--board",
+        "qemu-an500",
+        "--model",
+        NANO,
+        "--bank",
+        NANO_BANK,
+    ];
     let elf = program(&sandbox, 0x100);
     run([&an500[..], &["--program", &elf, "--drive", &drive]].concat())
         .refused(&["takes no UF2 files"]);
@@ -114,7 +155,10 @@ fn probe_rs_is_given_the_image_or_the_program() {
     probe(&pico).refused(&["did not write the board", "probe-rs list"]);
     sandbox.file("works", "");
     let said = probe(&pico).done();
-    assert!(said.contains("program, model and class bank by the probe"), "{said}");
+    assert!(
+        said.contains("program, model and class bank by the probe"),
+        "{said}"
+    );
     let asked = String::from_utf8(bytes(&sandbox.path("asked"))).expect("text");
     let lines: Vec<_> = asked.lines().collect();
     assert!(
@@ -128,8 +172,17 @@ fn probe_rs_is_given_the_image_or_the_program() {
     // The storage of this one lies in another flash.
     let elf = program(&sandbox, 0x0800_0000);
     let h743 = [
-        "flash", "--board", "stm32h743", "--model", NANO, "--bank", NANO_BANK, "--program", &elf,
-        "--probe", "--json",
+        "flash",
+        "--board",
+        "stm32h743",
+        "--model",
+        NANO,
+        "--bank",
+        NANO_BANK,
+        "--program",
+        &elf,
+        "--probe",
+        "--json",
     ];
     let ran = probe(&h743);
     assert!(ran.stderr.contains("--port PORT"), "{ran:?}");
@@ -137,8 +190,26 @@ fn probe_rs_is_given_the_image_or_the_program() {
     assert_eq!(done["program_by"], "probe");
     assert!(done["files_by"].is_null() && done["selftest"].is_null());
     assert!(bytes(&elf) == bytes(&sandbox.path("written")));
-    let n657 = ["flash", "--board", "stm32n657", "--model", NANO, "--bank", NANO_BANK, "--probe"];
+    let n657 = [
+        "flash",
+        "--board",
+        "stm32n657",
+        "--model",
+        NANO,
+        "--bank",
+        NANO_BANK,
+        "--probe",
+    ];
     probe(&n657).refused(&["copies its program into RAM", "docs/boards/stm32n657.md"]);
-    let an500 = ["flash", "--board", "qemu-an500", "--model", NANO, "--bank", NANO_BANK, "--probe"];
+    let an500 = [
+        "flash",
+        "--board",
+        "qemu-an500",
+        "--model",
+        NANO,
+        "--bank",
+        NANO_BANK,
+        "--probe",
+    ];
     probe(&an500).refused(&["a board that this machine runs", "--flash FILE"]);
 }

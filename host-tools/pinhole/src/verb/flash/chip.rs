@@ -5,9 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use pinhole_device::{
-    BoardSpec, Files, ImageFormat, Options, ProbeWrites, RunningBoard, Which,
-};
+use pinhole_device::{BoardSpec, Files, ImageFormat, Options, ProbeWrites, RunningBoard, Which};
 
 use super::{Args, checked, program};
 use crate::failure::{Failure, Outcome};
@@ -39,7 +37,13 @@ pub(super) fn run(args: &Args, spec: &BoardSpec) -> Outcome {
         let image = checked.image(&program(args, spec)?)?;
         copy(&image.encode(ImageFormat::Uf2)?, folder)?;
         (done.program_by, done.files_by) = (Some("drive"), Some("drive"));
-        tell(args, format_args!("{}: program, model and class bank are there", folder.display()));
+        tell(
+            args,
+            format_args!(
+                "{}: program, model and class bank are there",
+                folder.display()
+            ),
+        );
     }
     if args.probe {
         let writes = probe(args, spec, &checked)?;
@@ -59,11 +63,17 @@ pub(super) fn run(args: &Args, spec: &BoardSpec) -> Outcome {
         return Ok(());
     }
     if done.files_by.is_none() {
-        tell(args, format_args!(
-            "the probe does not reach the flash of model and class bank: pinhole flash … --port PORT sends them",
-        ));
+        tell(
+            args,
+            format_args!(
+                "the probe does not reach the flash of model and class bank: pinhole flash … --port PORT sends them",
+            ),
+        );
     } else {
-        tell(args, format_args!("to test it: pinhole board selftest --port PORT"));
+        tell(
+            args,
+            format_args!("to test it: pinhole board selftest --port PORT"),
+        );
     }
     match args.json {
         true => json(&done),
@@ -102,7 +112,9 @@ fn probe(args: &Args, spec: &BoardSpec, checked: &Files<'_>) -> Outcome<ProbeWri
     let Some((chip, writes)) = spec.probe() else {
         let reason = match spec.runs_here() {
             true => "found --probe for a board that this machine runs, expected one with a chip",
-            false => "found --probe for a board whose chip copies its program into RAM, behind a header of its vendor's tool",
+            false => {
+                "found --probe for a board whose chip copies its program into RAM, behind a header of its vendor's tool"
+            }
         };
         return Err(Failure::new(format_args!("{}: {reason}", spec.name)).help(
             match spec.runs_here() {
@@ -115,7 +127,10 @@ fn probe(args: &Args, spec: &BoardSpec, checked: &Files<'_>) -> Outcome<ProbeWri
         ));
     };
     if writes == ProbeWrites::Program && args.port.is_none() {
-        note!("model and class bank have to go over the line of {}: --port PORT", spec.name);
+        note!(
+            "model and class bank have to go over the line of {}: --port PORT",
+            spec.name
+        );
     }
     let elf = program(args, spec)?;
     // Checked against the map of the board before a probe writes it somewhere else.
@@ -197,7 +212,10 @@ fn over_the_line(
         bank.upload(&mut board)?;
         board.ask(|link| link.activate(Which::Both))?;
         done.files_by = Some("line");
-        tell(args, format_args!("{port}: model and class bank are in use"));
+        tell(
+            args,
+            format_args!("{port}: model and class bank are in use"),
+        );
     }
     let info = board.ask(|link| link.hello())?;
     expect_board(spec, port, &info.board)?;
@@ -211,6 +229,8 @@ fn expect_board(spec: &BoardSpec, port: &str, found: &str) -> Outcome {
             "{port}: found the board {found}, expected {}",
             spec.name
         ))
-        .help(format_args!("name the board that is there: --board {found}"))),
+        .help(format_args!(
+            "name the board that is there: --board {found}"
+        ))),
     }
 }
