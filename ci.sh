@@ -182,8 +182,9 @@ part_docs() {
   RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps
 }
 
+# The tool is built without optimisation: it runs for seconds.
 part_deny() {
-  have cargo-deny || cargo install --locked --quiet cargo-deny
+  have cargo-deny || cargo install --locked --quiet --debug cargo-deny
   cargo deny check bans licenses sources
   (cd firmware/boards && cargo deny check --config ../../deny.toml bans licenses sources)
 }
