@@ -200,7 +200,7 @@ mod tests {
     mod pairs {
         use super::*;
         use crate::{DeviceError, Options, RunningBoard};
-        use pinhole_protocol::{Decoder, NO_SEQUENCE, Reply, Status, body, encode};
+        use pinhole_protocol::{Decoder, MAX_BODY_BYTES, NO_SEQUENCE, Reply, Status, body, encode};
         use std::convert::Infallible;
 
         /// A pseudo-terminal whose other end is a serial port of this machine.
@@ -251,7 +251,7 @@ mod tests {
             let count = near.read(&mut asked).unwrap();
             assert_eq!(decoder.take(&asked[..count]).1, Status::Complete);
             // What answers something else is no board of ours.
-            let mut room = [0; 64];
+            let mut room = [0; MAX_BODY_BYTES];
             let reply = body(&Reply::Received(0), &mut room).unwrap();
             let answers = std::thread::spawn({
                 let reply = reply.to_vec();
