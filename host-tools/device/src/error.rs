@@ -258,7 +258,7 @@ impl DeviceError {
             }
             Self::ReadBack { .. } => "the disk may be full or broken: name a file on another one".into(),
             Self::NotEmulated { board } => {
-                format!("make an image for it: pinhole flash --board {board} --model MODEL --bank BANK --image OUT.hex")
+                format!("name the port of one that runs: --port PORT; pinhole flash --board {board} puts its program there")
             }
             Self::InUse { .. } => "name another file, or end the other board".into(),
             Self::Start { .. } | Self::Stopped { .. } => {

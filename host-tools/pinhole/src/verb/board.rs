@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use image::RgbImage;
 use pinhole_data::load_picture;
 use pinhole_device::{
-    BoardResult, DeviceError, EmulatedBoard, Options, RgbRows, board, boards, build_firmware,
-    serial_ports,
+    BoardResult, BoardSpec, DeviceError, EmulatedBoard, Options, RgbRows, board, boards,
+    build_firmware, serial_ports,
 };
 
 use crate::failure::{Context, Failure, Outcome};
@@ -215,6 +215,15 @@ fn list() {
     }
 }
 
+/// A board that this machine runs, and its program, which is built when it has to be.
+pub(crate) fn built(name: &str) -> Outcome<(&'static BoardSpec, PathBuf)> {
+    let spec = board(name)?;
+    if !spec.runs_here() {
+        return Err(DeviceError::NotEmulated { board: spec.name }.into());
+    }
+    Ok((spec, build_firmware(spec)?))
+}
+
 /// Starts a board with its firmware, which is built when it has to be.
 pub(crate) fn start(
     name: &str,
@@ -222,8 +231,7 @@ pub(crate) fn start(
     bank: Option<&Path>,
     options: &Options,
 ) -> Outcome<EmulatedBoard> {
-    let spec = board(name)?;
-    let firmware = build_firmware(spec)?;
+    let (spec, firmware) = built(name)?;
     Ok(EmulatedBoard::start(spec, &firmware, model, bank, options)?)
 }
 

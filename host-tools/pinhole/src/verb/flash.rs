@@ -64,7 +64,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PORT", conflicts_with_all = ["flash", "image"])]
     port: Option<String>,
     /// Bits a second of the serial port.
-    #[arg(long, default_value_t = pinhole_device::BAUD, value_name = "BITS", requires = "port")]
+    #[arg(long, default_value_t = pinhole_device::BAUD, value_name = "BITS", conflicts_with_all = ["flash", "image"])]
     baud: u32,
     /// Private key of a board that has its public one, for --port.
     #[arg(long, value_name = "KEY", requires = "port")]

@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 
 use pinhole_device::{
     LiveEvent, LiveFrame, LiveMode, LogLevel, Options, Pushed, Reports, RunningBoard, Smoothing,
-    board, build_firmware,
 };
 
 use crate::failure::{Failure, Outcome};
 use crate::output::{json, note};
-use crate::verb::board::Port;
+use crate::verb::board::{Port, built};
 use state::{Names, State};
 
 /// Show what a board sees: labels, scores, frame rate, latency, its log.
@@ -174,8 +173,7 @@ fn start(args: &Args) -> Outcome<RunningBoard> {
         }
         options.arguments = vec!["--camera".into(), camera.clone()];
     }
-    let spec = board(&args.board)?;
-    let program = build_firmware(spec)?;
+    let (spec, program) = built(&args.board)?;
     let (model, bank) = (args.model.as_deref(), args.bank.as_deref());
     Ok(RunningBoard::start(spec, &program, model, bank, &options)?)
 }

@@ -46,7 +46,7 @@ fn a_port_that_is_not_there_is_named_with_those_that_are() {
         ),
         (
             &["board", "slots", "--flash", "y", "--baud", "9600"],
-            "--port",
+            "cannot be used with",
         ),
         (&["board", "slots"], "--flash"),
     ] {
@@ -57,8 +57,11 @@ fn a_port_that_is_not_there_is_named_with_those_that_are() {
 
 #[test]
 fn a_board_with_a_chip_is_not_started_here() {
-    run(["board", "slots", "--board", "rp2350", "--flash", "x.bin"])
-        .refused(&["no emulated board", "--image"]);
+    run(["board", "slots", "--board", "rp2350", "--flash", "x.bin"]).refused(&[
+        "no emulated board",
+        "--port PORT",
+        "pinhole flash --board rp2350",
+    ]);
     run([&PICO[..], &["--flash", "x.bin"]].concat())
         .refused(&["found --flash for rp2350", "--drive FOLDER"]);
     assert!(!Path::new("x.bin").exists());

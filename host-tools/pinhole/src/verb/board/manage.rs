@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use pinhole_device::{
-    BoardSlots, Kind, Options, RunningBoard, SelfTest, SlotStatus, SlotsOfKind, Which, board,
-    build_firmware, kind_of,
+    BoardSlots, Kind, Options, RunningBoard, SelfTest, SlotStatus, SlotsOfKind, Which, kind_of,
 };
 use pinhole_signing::KEY_BYTES;
 
+use super::built;
 use super::port::Port;
 use crate::failure::{Failure, Outcome};
 use crate::keys::private_key;
@@ -57,8 +57,7 @@ impl Target {
         if let Some(port) = self.port.name() {
             return Ok(RunningBoard::connect(port, &options)?);
         }
-        let spec = board(&self.board)?;
-        let firmware = build_firmware(spec)?;
+        let (spec, firmware) = built(&self.board)?;
         Ok(RunningBoard::start(spec, &firmware, None, None, &options)?)
     }
 

@@ -9,7 +9,7 @@ pub(crate) struct Port {
     #[arg(long, value_name = "PORT", conflicts_with_all = ["board", "flash"])]
     pub(crate) port: Option<String>,
     /// Bits a second of a serial port.
-    #[arg(long, default_value_t = BAUD, value_name = "BITS", requires = "port")]
+    #[arg(long, default_value_t = BAUD, value_name = "BITS", conflicts_with_all = ["board", "flash"])]
     baud: u32,
 }
 
