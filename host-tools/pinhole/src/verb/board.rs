@@ -50,6 +50,8 @@ enum Action {
     /// Print the boards: CPU, flash, RAM and how much of it is the arena; and the serial ports of this machine.
     #[command(after_help = "Example:\n  pinhole board list")]
     List,
+    /// Put a model and a class bank into a board's flash: pinhole flash.
+    Flash(super::flash::Args),
     /// Classify pictures on a board; prints what pinhole classify prints.
     #[command(after_help = "\
 Example:
@@ -169,6 +171,7 @@ pub(crate) fn run(args: Args) -> Outcome {
             list();
             Ok(())
         }
+        Action::Flash(args) => super::flash::run(args),
         Action::Run(args) => classify(&args),
         Action::Monitor(args) => super::monitor::run(&args),
         Action::Stats(target) => manage::run_stats(&target),

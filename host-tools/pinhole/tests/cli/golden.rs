@@ -22,6 +22,7 @@ const VERBS: &[&[&str]] = &[
     &["bench"],
     &["board"],
     &["board", "list"],
+    &["board", "flash"],
     &["board", "run"],
     &["board", "monitor"],
     &["board", "stats"],
