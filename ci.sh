@@ -9,6 +9,7 @@ export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never} RUST_BACKTRACE=1
 # A run builds once: what a second build would start from is gigabytes.
 export CARGO_INCREMENTAL=${CARGO_INCREMENTAL:-0}
 
+# Debug builds are of the whole workspace: for one package alone features differ, and much would be built twice.
 parts=(setup lint test cross boards aarch64 qemu linux weights demo docs deny)
 passed=() failed=()
 
@@ -60,7 +61,7 @@ part_boards() {
   for board in "${chips[@]}"; do (cd "$board" && cargo build --release); done
   ./budget.sh "${chips[@]}"
   cd ../..
-  cargo test -p pinhole-device --lib -- --ignored --nocapture images_of_every_board
+  cargo test --workspace --lib -q -- --ignored --nocapture images_of_every_board
 }
 
 # The kernels for 64-bit ARM on three emulated CPUs, one for each level: the tests of the kernels, and the bits of a whole
@@ -93,7 +94,7 @@ part_aarch64() {
 
 # The embeddings of photographs on the emulated boards, bit for bit those of every kernel set of this host.
 part_qemu() {
-  CI=true cargo test -p pinhole-device --test emulated --test emulated_flash -- --nocapture
+  CI=true cargo test --workspace --test emulated --test emulated_flash -- --nocapture
   cargo test --release -p pinhole-tests --test board_equals_host --test board_learns --test board_keys --test cortex_m_kernels -- --ignored --nocapture
   cargo test --release -p pinhole-tests --test vit_on_every_set --test nano -- --ignored --nocapture cortex_m
 }
@@ -101,7 +102,7 @@ part_qemu() {
 # The board that is a process: its cameras and pictures with the bits of the host, natively and as a program for 64-bit ARM.
 part_linux() {
   local target=aarch64-unknown-linux-gnu built=${CARGO_TARGET_DIR:-target}
-  local tests=(cargo test -p pinhole-device --test live -- --ignored --nocapture linux)
+  local tests=(cargo test --workspace --test live -- --ignored --nocapture linux)
   cargo build --release -p pinhole-linux
   cargo build --workspace --bins
   built=$(cd "$built" && pwd)
@@ -133,7 +134,7 @@ new_board() {
 
 # 10,000 frames of a camera on each emulated board: memory and instructions of a frame stay what they were.
 part_endurance() {
-  cargo test -p pinhole-device --test live -- --ignored --nocapture ten_thousand
+  cargo test --workspace --test live -- --ignored --nocapture ten_thousand
 }
 
 # The f32 graphs of the real checkpoints, fetched from their packages, beside PyTorch.
