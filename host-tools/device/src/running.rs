@@ -192,7 +192,10 @@ fn emulator(
             "enable=on,target=native,arg={name},arg=flash={flash}"
         ))
         .arg("-chardev")
-        .arg(format!("socket,id=uart,host=127.0.0.1,port={port}"))
+        // Without nodelay the bytes of a reply wait for the acknowledgement of the first, 40 ms on a line with two directions.
+        .arg(format!(
+            "socket,id=uart,host=127.0.0.1,port={port},nodelay=on"
+        ))
         .args(["-serial", "chardev:uart"])
         .arg("-kernel")
         .arg(firmware);
