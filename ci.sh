@@ -104,7 +104,8 @@ part_linux() {
   local target=aarch64-unknown-linux-gnu built=${CARGO_TARGET_DIR:-target}
   local tests=(cargo test --workspace --test live -- --ignored --nocapture linux)
   cargo build --release -p pinhole-linux
-  cargo build --workspace --bins
+  # With the examples features are those of the tests: without them the trainer would be built again.
+  cargo build --workspace --bins --examples
   built=$(cd "$built" && pwd)
   PINHOLE_LINUX=$built/release/pinhole-linux "${tests[@]}"
   PINHOLE_LINUX=$built/release/pinhole-linux "$built/debug/pinhole" monitor --board linux --json --frames 5 \
