@@ -102,13 +102,44 @@ fn read_all(input: &mut dyn io::Read, sender: &SyncSender<Vec<u8>>) {
     let mut bytes = [0; 4096];
     loop {
         match input.read(&mut bytes) {
-            Err(fault) if fault.kind() == io::ErrorKind::Interrupted => {}
+            Err(fault) if is_pause(&fault) => {}
             Ok(0) | Err(_) => return,
             Ok(count) => {
                 if sender.send(bytes[..count].to_vec()).is_err() {
                     return;
                 }
             }
+        }
+    }
+}
+
+/// Whether an input or output that somebody made non-blocking has to be tried again; waits a little where it does.
+fn is_pause(fault: &io::Error) -> bool {
+    let waits = fault.kind() == io::ErrorKind::WouldBlock;
+    if waits {
+        thread::sleep(Duration::from_millis(1));
+    }
+    waits || fault.kind() == io::ErrorKind::Interrupted
+}
+
+/// Writes all of `bytes`, however often the output wants to be tried again.
+fn write_all(output: &mut dyn io::Write, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match output.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(fault) if is_pause(&fault) => {}
+            Err(fault) => return Err(fault),
+        }
+    }
+    Ok(())
+}
+
+fn flush(output: &mut dyn io::Write) -> io::Result<()> {
+    loop {
+        match output.flush() {
+            Err(fault) if is_pause(&fault) => {}
+            done => return done,
         }
     }
 }
@@ -187,7 +218,7 @@ impl Read for Line {
 impl Write for Line {
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
         if let Some(host) = &mut self.host
-            && host.output.write_all(bytes).is_err()
+            && write_all(host.output.as_mut(), bytes).is_err()
         {
             self.part();
         }
@@ -196,7 +227,7 @@ impl Write for Line {
 
     fn flush(&mut self) -> Result<(), Infallible> {
         if let Some(host) = &mut self.host
-            && host.output.flush().is_err()
+            && flush(host.output.as_mut()).is_err()
         {
             self.part();
         }
