@@ -188,7 +188,7 @@ part_docs() {
 part_deny() {
   have cargo-deny || cargo install --locked --quiet --debug cargo-deny
   cargo deny check bans licenses sources
-  (cd firmware/boards && cargo deny check --config ../../deny.toml bans licenses sources)
+  (cd firmware/boards && cargo deny --config ../../deny.toml check bans licenses sources)
 }
 
 # The operator cases of the package onnx through import, evaluator and runtime.
