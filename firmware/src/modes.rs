@@ -4,27 +4,7 @@
 //! level of a pin into triggers.
 
 use embedded_hal::digital::InputPin;
-
-/// When frames are classified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Never.
-    Idle,
-    /// All frames.
-    Continuous,
-    /// One frame, then [`Mode::Idle`].
-    SingleShot,
-    /// After each edge of a pin.
-    OnPin {
-        /// Frames classified for an edge; 0 counts as 1.
-        frames: u16,
-    },
-    /// After each motion.
-    OnMotion {
-        /// Frames classified for a motion; 0 counts as 1.
-        frames: u16,
-    },
-}
+pub use pinhole_protocol::LiveMode;
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,16 +32,16 @@ pub const SHOT_ATTEMPTS: u16 = 3;
 /// The state machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Modes {
-    mode: Mode,
+    mode: LiveMode,
     /// Frames still to be classified for a trigger, or attempts of a shot.
     pending: u16,
 }
 
 impl Modes {
     /// Starts in a mode.
-    pub const fn new(mode: Mode) -> Self {
+    pub const fn new(mode: LiveMode) -> Self {
         let mut modes = Self {
-            mode: Mode::Idle,
+            mode: LiveMode::Idle,
             pending: 0,
         };
         modes.set(mode);
@@ -69,15 +49,15 @@ impl Modes {
     }
 
     /// The mode.
-    pub const fn mode(&self) -> Mode {
+    pub const fn mode(&self) -> LiveMode {
         self.mode
     }
 
-    /// Changes the mode; what was pending is dropped. A second [`Mode::SingleShot`] is a second shot.
-    pub const fn set(&mut self, mode: Mode) {
+    /// Changes the mode; what was pending is dropped. A second [`LiveMode::SingleShot`] is a second shot.
+    pub const fn set(&mut self, mode: LiveMode) {
         self.mode = mode;
         self.pending = match mode {
-            Mode::SingleShot => SHOT_ATTEMPTS,
+            LiveMode::SingleShot => SHOT_ATTEMPTS,
             _ => 0,
         };
     }
@@ -85,10 +65,10 @@ impl Modes {
     /// What to do next. A trigger while frames of an earlier one are pending starts their count anew.
     pub fn next(&mut self, triggers: Triggers) -> Action {
         match self.mode {
-            Mode::Idle => Action::Sleep,
-            Mode::Continuous | Mode::SingleShot => Action::Classify,
-            Mode::OnPin { frames } => self.after(triggers.pin, frames, Action::Sleep),
-            Mode::OnMotion { frames } => self.after(triggers.motion, frames, Action::Watch),
+            LiveMode::Idle => Action::Sleep,
+            LiveMode::Continuous | LiveMode::SingleShot => Action::Classify,
+            LiveMode::OnPin { frames } => self.after(triggers.pin, frames, Action::Sleep),
+            LiveMode::OnMotion { frames } => self.after(triggers.motion, frames, Action::Watch),
         }
     }
 
@@ -106,8 +86,8 @@ impl Modes {
     /// A frame that was to be classified was, or failed. A failed frame is used up; a shot is tried [`SHOT_ATTEMPTS`] times.
     pub fn finished(&mut self, classified: bool) {
         self.pending = self.pending.saturating_sub(1);
-        if self.mode == Mode::SingleShot && (classified || self.pending == 0) {
-            self.set(Mode::Idle);
+        if self.mode == LiveMode::SingleShot && (classified || self.pending == 0) {
+            self.set(LiveMode::Idle);
         }
     }
 }
@@ -189,34 +169,37 @@ mod tests {
     #[test]
     fn idle_sleeps_and_continuous_classifies_whatever_happens() {
         for triggers in [NONE, PIN, MOTION] {
-            assert_eq!(Modes::new(Mode::Idle).next(triggers), Action::Sleep);
-            let mut modes = Modes::new(Mode::Continuous);
+            assert_eq!(Modes::new(LiveMode::Idle).next(triggers), Action::Sleep);
+            let mut modes = Modes::new(LiveMode::Continuous);
             for classified in [true, false, true] {
                 assert_eq!(modes.next(triggers), Action::Classify);
                 modes.finished(classified);
             }
-            assert_eq!(modes.mode(), Mode::Continuous);
+            assert_eq!(modes.mode(), LiveMode::Continuous);
         }
     }
 
     #[test]
     fn a_single_shot_ends_with_its_frame_and_after_three_failures() {
-        let mut modes = Modes::new(Mode::SingleShot);
+        let mut modes = Modes::new(LiveMode::SingleShot);
         assert_eq!(modes.next(NONE), Action::Classify);
         modes.finished(true);
-        assert_eq!((modes.mode(), modes.next(PIN)), (Mode::Idle, Action::Sleep));
-        modes.set(Mode::SingleShot);
+        assert_eq!(
+            (modes.mode(), modes.next(PIN)),
+            (LiveMode::Idle, Action::Sleep)
+        );
+        modes.set(LiveMode::SingleShot);
         for left in [2, 1, 0] {
             assert_eq!(modes.next(NONE), Action::Classify);
             modes.finished(false);
-            assert_eq!(modes.mode() == Mode::Idle, left == 0);
+            assert_eq!(modes.mode() == LiveMode::Idle, left == 0);
         }
         assert_eq!(modes.next(NONE), Action::Sleep);
     }
 
     #[test]
     fn a_pin_starts_its_frames_and_starts_them_anew() {
-        let mut modes = Modes::new(Mode::OnPin { frames: 2 });
+        let mut modes = Modes::new(LiveMode::OnPin { frames: 2 });
         assert_eq!(modes.next(MOTION), Action::Sleep);
         let mut classified = 0;
         for triggers in [PIN, NONE, NONE, PIN, PIN, NONE, NONE] {
@@ -230,7 +213,7 @@ mod tests {
 
     #[test]
     fn motion_is_watched_for_and_then_classified() {
-        let mut modes = Modes::new(Mode::OnMotion { frames: 0 });
+        let mut modes = Modes::new(LiveMode::OnMotion { frames: 0 });
         assert_eq!(modes.next(PIN), Action::Watch);
         assert_eq!(modes.next(MOTION), Action::Classify);
         modes.finished(false);
@@ -239,9 +222,9 @@ mod tests {
 
     #[test]
     fn a_new_mode_drops_what_was_pending() {
-        let mut modes = Modes::new(Mode::OnPin { frames: 9 });
+        let mut modes = Modes::new(LiveMode::OnPin { frames: 9 });
         assert_eq!(modes.next(PIN), Action::Classify);
-        modes.set(Mode::OnMotion { frames: 9 });
+        modes.set(LiveMode::OnMotion { frames: 9 });
         assert_eq!(modes.next(NONE), Action::Watch);
     }
 

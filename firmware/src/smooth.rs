@@ -10,37 +10,10 @@
 //! place. [`Smoother::turned_away`] counts the scores that found none.
 
 use heapless::Vec;
+pub use pinhole_protocol::{LiveEvent, Smoothing};
 
 /// Scores beyond this count as this.
 const SCORE_LIMIT: f32 = 1e6;
-
-/// How results are smoothed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SmoothSettings {
-    /// Weight of the newest frame, above 0 and at most 1; 1 takes each frame for itself.
-    pub alpha: f32,
-    /// Average at which a class is present.
-    pub enter: f32,
-    /// Average below which a present class is gone; less than `enter`.
-    pub leave: f32,
-    /// The leading class is replaced by one whose average is higher by more than this; at least 0.
-    pub margin: f32,
-    /// Frames for which a change has to last before it is told; 0 counts as 1.
-    pub frames: u8,
-}
-
-impl Default for SmoothSettings {
-    /// For probabilities: a quarter of each frame, 0.5 and 0.3, two frames.
-    fn default() -> Self {
-        Self {
-            alpha: 0.25,
-            enter: 0.5,
-            leave: 0.3,
-            margin: 0.1,
-            frames: 2,
-        }
-    }
-}
 
 /// Why settings are refused.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -96,32 +69,6 @@ pub struct ClassScore {
     pub score: f32,
 }
 
-/// What changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The class is in front of the camera.
-    Appeared {
-        /// Index of the class in the bank.
-        class_index: u32,
-    },
-    /// It no longer is.
-    Disappeared {
-        /// Index of the class in the bank.
-        class_index: u32,
-    },
-    /// Another class leads among those that are present.
-    Changed {
-        /// The class that led.
-        from: u32,
-        /// The class that leads.
-        to: u32,
-    },
-    /// The frames show none of the classes.
-    Rejecting,
-    /// They do again.
-    Accepting,
-}
-
 /// A class in the table.
 #[derive(Clone, Copy, Debug)]
 struct Tracked {
@@ -135,7 +82,7 @@ struct Tracked {
 /// The averages of up to `CLASSES` classes, 16 bytes each.
 #[derive(Clone, Debug)]
 pub struct Smoother<const CLASSES: usize> {
-    settings: SmoothSettings,
+    settings: Smoothing,
     table: Vec<Tracked, CLASSES>,
     leader: Option<u32>,
     /// Frames for which another class led by more than the margin.
@@ -147,16 +94,16 @@ pub struct Smoother<const CLASSES: usize> {
 }
 
 impl<const CLASSES: usize> Default for Smoother<CLASSES> {
-    /// With [`SmoothSettings::default`].
+    /// With [`Smoothing::default`].
     fn default() -> Self {
-        Self::blank(SmoothSettings::default())
+        Self::blank(Smoothing::default())
     }
 }
 
 impl<const CLASSES: usize> Smoother<CLASSES> {
-    fn blank(settings: SmoothSettings) -> Self {
+    fn blank(settings: Smoothing) -> Self {
         Self {
-            settings: SmoothSettings {
+            settings: Smoothing {
                 frames: settings.frames.max(1),
                 ..settings
             },
@@ -173,8 +120,8 @@ impl<const CLASSES: usize> Smoother<CLASSES> {
     ///
     /// # Errors
     /// See [`SmoothError`].
-    pub fn new(settings: SmoothSettings) -> Result<Self, SmoothError> {
-        let SmoothSettings {
+    pub fn new(settings: Smoothing) -> Result<Self, SmoothError> {
+        let Smoothing {
             alpha,
             enter,
             leave,
@@ -198,7 +145,12 @@ impl<const CLASSES: usize> Smoother<CLASSES> {
     ///
     /// A class without a score has 0, and so have all classes of a rejected frame. Of a class that is named twice the first score
     /// counts.
-    pub fn update(&mut self, scores: &[ClassScore], rejected: bool, event: &mut dyn FnMut(Event)) {
+    pub fn update(
+        &mut self,
+        scores: &[ClassScore],
+        rejected: bool,
+        event: &mut dyn FnMut(LiveEvent),
+    ) {
         self.judge(rejected, event);
         let scores = if rejected { &[] } else { scores };
         self.average(scores);
@@ -242,7 +194,7 @@ impl<const CLASSES: usize> Smoother<CLASSES> {
         self.turned_away = 0;
     }
 
-    fn judge(&mut self, rejected: bool, event: &mut dyn FnMut(Event)) {
+    fn judge(&mut self, rejected: bool, event: &mut dyn FnMut(LiveEvent)) {
         if !lasts(
             &mut self.opposed,
             rejected != self.rejecting,
@@ -252,9 +204,9 @@ impl<const CLASSES: usize> Smoother<CLASSES> {
         }
         self.rejecting = rejected;
         event(if rejected {
-            Event::Rejecting
+            LiveEvent::Rejecting
         } else {
-            Event::Accepting
+            LiveEvent::Accepting
         });
     }
 
@@ -300,7 +252,7 @@ impl<const CLASSES: usize> Smoother<CLASSES> {
     }
 
     /// Classes that are absent (`coming`) or present cross their threshold.
-    fn cross(&mut self, coming: bool, event: &mut dyn FnMut(Event)) {
+    fn cross(&mut self, coming: bool, event: &mut dyn FnMut(LiveEvent)) {
         let settings = self.settings;
         for tracked in self.table.iter_mut().filter(|t| t.present != coming) {
             let beyond = if coming {
@@ -312,15 +264,15 @@ impl<const CLASSES: usize> Smoother<CLASSES> {
                 tracked.present = coming;
                 let class_index = tracked.class_index;
                 event(if coming {
-                    Event::Appeared { class_index }
+                    LiveEvent::Appeared { class_index }
                 } else {
-                    Event::Disappeared { class_index }
+                    LiveEvent::Disappeared { class_index }
                 });
             }
         }
     }
 
-    fn lead(&mut self, event: &mut dyn FnMut(Event)) {
+    fn lead(&mut self, event: &mut dyn FnMut(LiveEvent)) {
         let present = self.table.iter().filter(|t| t.present);
         let best = present.max_by(|one, other| {
             // Of equal averages the first class of the bank leads.
@@ -332,7 +284,7 @@ impl<const CLASSES: usize> Smoother<CLASSES> {
         let (Some((best, average)), Some(leader)) = (best, led) else {
             // The leader left, which was told; another that is present takes its place at once.
             if let (Some((to, _)), Some(from)) = (best, self.leader) {
-                event(Event::Changed { from, to });
+                event(LiveEvent::Changed { from, to });
             }
             self.leader = best.map(|(class_index, _)| class_index);
             self.behind = 0;
@@ -345,7 +297,7 @@ impl<const CLASSES: usize> Smoother<CLASSES> {
             self.settings.frames,
         ) {
             self.leader = Some(best);
-            event(Event::Changed {
+            event(LiveEvent::Changed {
                 from: leader,
                 to: best,
             });

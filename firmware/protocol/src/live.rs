@@ -19,34 +19,46 @@ pub enum LiveMode {
     Idle,
     /// All frames.
     Continuous,
-    /// One frame, then never.
+    /// One frame, then [`LiveMode::Idle`].
     SingleShot,
     /// After each edge of a pin.
     OnPin {
-        /// Frames classified for an edge.
+        /// Frames classified for an edge; 0 counts as 1.
         frames: u16,
     },
     /// After each motion.
     OnMotion {
-        /// Frames classified for a motion.
+        /// Frames classified for a motion; 0 counts as 1.
         frames: u16,
     },
 }
 
-/// How results are smoothed: weight of the newest frame, averages at which a class comes and goes, how far another has to
-/// lead, frames that a change has to last.
+/// How results are smoothed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Smoothing {
-    /// Above 0 and at most 1.
+    /// Weight of the newest frame, above 0 and at most 1; 1 takes each frame for itself.
     pub alpha: f32,
     /// Average at which a class is present.
     pub enter: f32,
-    /// Average below which it is gone; less than `enter`.
+    /// Average below which a present class is gone; less than `enter`.
     pub leave: f32,
-    /// At least 0.
+    /// The leading class is replaced by one whose average is higher by more than this; at least 0.
     pub margin: f32,
-    /// 0 counts as 1.
+    /// Frames for which a change has to last before it is told; 0 counts as 1.
     pub frames: u8,
+}
+
+impl Default for Smoothing {
+    /// For probabilities: a quarter of each frame, 0.5 and 0.3, two frames.
+    fn default() -> Self {
+        Self {
+            alpha: 0.25,
+            enter: 0.5,
+            leave: 0.3,
+            margin: 0.1,
+            frames: 2,
+        }
+    }
 }
 
 /// What is pushed; all of it off at a start.
@@ -76,17 +88,17 @@ pub enum LogLevel {
 /// What changed in front of the camera.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LiveEvent {
-    /// A class is there.
+    /// A class is in front of the camera.
     Appeared {
         /// Its place in the bank.
         class_index: u32,
     },
-    /// A class is no longer there.
+    /// It no longer is.
     Disappeared {
         /// Its place in the bank.
         class_index: u32,
     },
-    /// Another class leads.
+    /// Another class leads among those that are present.
     Changed {
         /// The one that led.
         from: u32,
@@ -185,8 +197,6 @@ pub struct LogLine {
 /// How a camera is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CameraStatus {
-    /// The device has none.
-    None,
     /// No frame was asked for yet.
     Off,
     /// It gives frames.

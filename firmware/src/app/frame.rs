@@ -6,7 +6,7 @@ use crate::camera::{Camera, CameraError, Feed};
 use crate::live::{Clock, Live, Nothing, Seen};
 use crate::load::Loaded;
 use crate::modes::Action;
-use crate::smooth::{ClassScore, Event};
+use crate::smooth::ClassScore;
 use crc::{CRC_32_ISO_HDLC, Crc, Table};
 use embedded_io::Write;
 use heapless::Vec;
@@ -309,13 +309,7 @@ fn smooth(
     events.extend(motion.map(|cells| LiveEvent::Motion { cells }));
     live.smoother.update(&scores, rejected, &mut |event| {
         // Of more events than a message holds the first are told: those that left, then those that came.
-        let _ = events.push(match event {
-            Event::Appeared { class_index } => LiveEvent::Appeared { class_index },
-            Event::Disappeared { class_index } => LiveEvent::Disappeared { class_index },
-            Event::Changed { from, to } => LiveEvent::Changed { from, to },
-            Event::Rejecting => LiveEvent::Rejecting,
-            Event::Accepting => LiveEvent::Accepting,
-        });
+        let _ = events.push(event);
     });
     events
 }

@@ -13,11 +13,11 @@ pub use care::{FIRST_PAUSE_MS, FRAMES_BEFORE_RESTART, RESTART_LIMIT};
 pub(crate) use preview::{Nothing, Preview, Seen};
 
 use crate::camera::{Camera, CameraError, Configuration, Decoder, MotionGrid, MotionSettings};
-use crate::modes::{Action, Mode, Modes, PinTrigger, Triggers};
-use crate::smooth::{SmoothError, SmoothSettings, Smoother};
+use crate::modes::{Action, Modes, PinTrigger, Triggers};
+use crate::smooth::{SmoothError, Smoother};
 use crate::stats::{ErrorClass, FrameFinished, FrameWatchdog, NothingDue, Statistics, Watchdog};
 use embedded_hal::digital::InputPin;
-use pinhole_protocol::Reports;
+use pinhole_protocol::{LiveMode, Reports, Smoothing};
 
 /// Classes whose averages are kept, 16 bytes each.
 const TRACKED: usize = 16;
@@ -79,7 +79,7 @@ pub struct Live<'a> {
     /// There is nothing to classify with until something changes.
     blind: bool,
     pub(crate) motion: MotionGrid,
-    smoothing: SmoothSettings,
+    smoothing: Smoothing,
     pub(crate) smoother: Smoother<TRACKED>,
     pub(crate) statistics: Statistics,
     pub(crate) reports: Reports,
@@ -100,7 +100,7 @@ pub(crate) enum Due {
 }
 
 impl<'a> Live<'a> {
-    /// A camera that is asked for nothing yet: [`Mode::Idle`].
+    /// A camera that is asked for nothing yet: [`LiveMode::Idle`].
     ///
     /// The scratch of [`crate::Memory`] has to hold [`crate::camera::Feed::scratch_len`] words for `configuration`.
     pub fn new(
@@ -108,7 +108,7 @@ impl<'a> Live<'a> {
         configuration: Configuration,
         clock: &'a mut dyn Clock,
     ) -> Self {
-        let smoothing = SmoothSettings::default();
+        let smoothing = Smoothing::default();
         let now_ms = millis(clock) as u32;
         Self {
             camera,
@@ -119,7 +119,7 @@ impl<'a> Live<'a> {
             trigger: None,
             stack: None,
             care: Care::new(),
-            modes: Modes::new(Mode::Idle),
+            modes: Modes::new(LiveMode::Idle),
             action: Action::Sleep,
             moved: false,
             blind: false,
@@ -147,7 +147,7 @@ impl<'a> Live<'a> {
         self
     }
 
-    /// With a pin for [`Mode::OnPin`].
+    /// With a pin for [`LiveMode::OnPin`].
     #[must_use]
     pub fn with_trigger(mut self, trigger: &'a mut dyn Trigger) -> Self {
         self.trigger = Some(trigger);
@@ -168,9 +168,9 @@ impl<'a> Live<'a> {
         self
     }
 
-    /// In another mode at the start. One that the board cannot have ([`Mode::OnPin`] without a trigger) takes no frames.
+    /// In another mode at the start. One that the board cannot have ([`LiveMode::OnPin`] without a trigger) takes no frames.
     #[must_use]
-    pub fn in_mode(mut self, mode: Mode) -> Self {
+    pub fn in_mode(mut self, mode: LiveMode) -> Self {
         self.modes.set(mode);
         self
     }
@@ -181,7 +181,7 @@ impl<'a> Live<'a> {
     }
 
     /// The mode.
-    pub fn mode(&self) -> Mode {
+    pub fn mode(&self) -> LiveMode {
         self.modes.mode()
     }
 
@@ -205,7 +205,7 @@ impl<'a> Live<'a> {
                 watchdog.rest(nothing);
             }
             // A watchdog has to be fed meanwhile, and a pin to be looked at.
-            let polls = self.watchdog.is_some() || matches!(self.mode(), Mode::OnPin { .. });
+            let polls = self.watchdog.is_some() || matches!(self.mode(), LiveMode::OnPin { .. });
             return if polls { Due::Later } else { Due::Request };
         }
         match self.care.state() {
@@ -217,7 +217,7 @@ impl<'a> Live<'a> {
     }
 
     fn pin(&mut self) -> bool {
-        if !matches!(self.modes.mode(), Mode::OnPin { .. }) {
+        if !matches!(self.modes.mode(), LiveMode::OnPin { .. }) {
             return false;
         }
         let Some(trigger) = &mut self.trigger else {
@@ -231,7 +231,7 @@ impl<'a> Live<'a> {
 
     /// Whether waiting for a host has to end at some time: it would keep frames or a watchdog from their turn.
     pub(crate) fn is_impatient(&self) -> bool {
-        self.watchdog.is_some() || self.modes.mode() != Mode::Idle
+        self.watchdog.is_some() || self.modes.mode() != LiveMode::Idle
     }
 
     /// A frame moved, or did not.
@@ -290,7 +290,7 @@ impl<'a> Live<'a> {
         self.care.failed(fault, now);
     }
 
-    fn smooth(&mut self, settings: SmoothSettings) -> Result<(), SmoothError> {
+    fn smooth(&mut self, settings: Smoothing) -> Result<(), SmoothError> {
         self.smoother = Smoother::new(settings)?;
         self.smoothing = settings;
         Ok(())

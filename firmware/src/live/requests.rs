@@ -2,8 +2,8 @@
 
 use super::{Live, State};
 use crate::camera::MotionGrid;
-use crate::modes::{Mode, Modes};
-use crate::smooth::{SmoothError, SmoothSettings};
+use crate::modes::Modes;
+use crate::smooth::SmoothError;
 use crate::stats::ErrorClass;
 use core::fmt;
 use pinhole_protocol::{
@@ -33,17 +33,10 @@ impl fmt::Display for Refused {
 impl Live<'_> {
     /// Changes the mode; a camera that was given up is started anew.
     pub(crate) fn set_mode(&mut self, mode: LiveMode) -> Result<(), Refused> {
-        let mode = match mode {
-            LiveMode::Idle => Mode::Idle,
-            LiveMode::Continuous => Mode::Continuous,
-            LiveMode::SingleShot => Mode::SingleShot,
-            LiveMode::OnPin { frames } => Mode::OnPin { frames },
-            LiveMode::OnMotion { frames } => Mode::OnMotion { frames },
-        };
         let mut grid = MotionGrid::new(Default::default());
         match mode {
-            Mode::OnPin { .. } if self.trigger.is_none() => return Err(Refused::NoTrigger),
-            Mode::OnMotion { .. } if grid.begin(self.configuration).is_err() => {
+            LiveMode::OnPin { .. } if self.trigger.is_none() => return Err(Refused::NoTrigger),
+            LiveMode::OnMotion { .. } if grid.begin(self.configuration).is_err() => {
                 return Err(Refused::NoMotion);
             }
             _ => {}
@@ -56,21 +49,7 @@ impl Live<'_> {
     }
 
     pub(crate) fn set_smoothing(&mut self, smoothing: Smoothing) -> Result<(), Refused> {
-        let Smoothing {
-            alpha,
-            enter,
-            leave,
-            margin,
-            frames,
-        } = smoothing;
-        let settings = SmoothSettings {
-            alpha,
-            enter,
-            leave,
-            margin,
-            frames,
-        };
-        self.smooth(settings).map_err(Refused::Smoothing)
+        self.smooth(smoothing).map_err(Refused::Smoothing)
     }
 
     pub(crate) fn set_reports(&mut self, reports: Reports) {
@@ -83,34 +62,15 @@ impl Live<'_> {
         self.now_ms();
         let statistics = &self.statistics;
         let latency = statistics.latency();
-        let SmoothSettings {
-            alpha,
-            enter,
-            leave,
-            margin,
-            frames,
-        } = self.smoothing;
         LiveStatus {
-            mode: match self.modes.mode() {
-                Mode::Idle => LiveMode::Idle,
-                Mode::Continuous => LiveMode::Continuous,
-                Mode::SingleShot => LiveMode::SingleShot,
-                Mode::OnPin { frames } => LiveMode::OnPin { frames },
-                Mode::OnMotion { frames } => LiveMode::OnMotion { frames },
-            },
+            mode: self.modes.mode(),
             camera: match self.care.state() {
                 State::Off => CameraStatus::Off,
                 State::Running => CameraStatus::Running,
                 State::Resting { .. } => CameraStatus::Restarting,
                 State::GivenUp => CameraStatus::GivenUp,
             },
-            smoothing: Smoothing {
-                alpha,
-                enter,
-                leave,
-                margin,
-                frames,
-            },
+            smoothing: self.smoothing,
             uptime_ms: statistics.uptime_ms(),
             frames: statistics.frames(),
             rejects: statistics.rejects(),

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use std::vec;
 use std::vec::Vec;
 
-const SETTINGS: SmoothSettings = SmoothSettings {
+const SETTINGS: Smoothing = Smoothing {
     alpha: 0.5,
     enter: 0.6,
     leave: 0.3,
@@ -23,13 +23,13 @@ fn score(class_index: u32, score: f32) -> ClassScore {
     ClassScore { class_index, score }
 }
 
-fn step<const N: usize>(smoother: &mut Smoother<N>, scores: &[ClassScore]) -> Vec<Event> {
+fn step<const N: usize>(smoother: &mut Smoother<N>, scores: &[ClassScore]) -> Vec<LiveEvent> {
     let mut events = Vec::new();
     smoother.update(scores, false, &mut |event| events.push(event));
     events
 }
 
-fn reject<const N: usize>(smoother: &mut Smoother<N>) -> Vec<Event> {
+fn reject<const N: usize>(smoother: &mut Smoother<N>) -> Vec<LiveEvent> {
     let mut events = Vec::new();
     smoother.update(&[score(1, 0.9)], true, &mut |event| events.push(event));
     events
@@ -43,7 +43,7 @@ fn a_class_appears_after_its_average_lasted_and_disappears_likewise() {
     assert_eq!(step(&mut smoother, &[score(7, 0.9)]), []);
     assert_eq!(
         step(&mut smoother, &[score(7, 0.9)]),
-        [Event::Appeared { class_index: 7 }]
+        [LiveEvent::Appeared { class_index: 7 }]
     );
     assert_eq!(smoother.leader(), Some(7));
     // 0.39, 0.197, 0.098.
@@ -51,7 +51,7 @@ fn a_class_appears_after_its_average_lasted_and_disappears_likewise() {
     assert_eq!(step(&mut smoother, &[]), []);
     assert_eq!(
         step(&mut smoother, &[]),
-        [Event::Disappeared { class_index: 7 }]
+        [LiveEvent::Disappeared { class_index: 7 }]
     );
     assert_eq!(smoother.leader(), None);
 }
@@ -99,7 +99,7 @@ fn a_class_that_overtakes_leads_after_it_lasted() {
     for _ in 0..6 {
         events.extend(step(&mut smoother, &[score(2, 0.95), score(1, 0.7)]));
     }
-    assert_eq!(events, [Event::Changed { from: 1, to: 2 }]);
+    assert_eq!(events, [LiveEvent::Changed { from: 1, to: 2 }]);
 }
 
 #[test]
@@ -112,8 +112,8 @@ fn when_the_leader_leaves_the_next_present_class_leads_at_once() {
     for _ in 0..6 {
         events.extend(step(&mut smoother, &[score(2, 0.45)]));
     }
-    let changed = events.contains(&Event::Changed { from: 1, to: 2 });
-    assert!(changed && events.contains(&Event::Disappeared { class_index: 1 }));
+    let changed = events.contains(&LiveEvent::Changed { from: 1, to: 2 });
+    assert!(changed && events.contains(&LiveEvent::Disappeared { class_index: 1 }));
     assert_eq!((smoother.leader(), events.len()), (Some(2), 2));
 }
 
@@ -125,17 +125,20 @@ fn rejected_frames_are_told_once_and_count_as_no_class() {
     }
     assert_eq!(reject(&mut smoother), []);
     assert!(!smoother.is_rejecting());
-    assert_eq!(reject(&mut smoother), [Event::Rejecting]);
+    assert_eq!(reject(&mut smoother), [LiveEvent::Rejecting]);
     assert_eq!(
         reject(&mut smoother),
-        [Event::Disappeared { class_index: 1 }]
+        [LiveEvent::Disappeared { class_index: 1 }]
     );
     assert!(smoother.is_rejecting());
     // A single accepted frame between does not end it.
     step(&mut smoother, &[score(1, 1.0)]);
     assert_eq!(reject(&mut smoother), []);
     step(&mut smoother, &[score(1, 1.0)]);
-    assert_eq!(step(&mut smoother, &[score(1, 1.0)])[0], Event::Accepting);
+    assert_eq!(
+        step(&mut smoother, &[score(1, 1.0)])[0],
+        LiveEvent::Accepting
+    );
 }
 
 #[test]
@@ -186,7 +189,7 @@ fn numbers_that_are_not_finite_and_classes_named_twice_do_no_harm() {
 #[test]
 fn settings_out_of_range_are_refused() {
     for alpha in [0.0, -0.1, 1.1, f32::NAN] {
-        let refused = Smoother::<1>::new(SmoothSettings { alpha, ..SETTINGS });
+        let refused = Smoother::<1>::new(Smoothing { alpha, ..SETTINGS });
         assert!(matches!(refused, Err(SmoothError::Alpha { .. })));
     }
     for (enter, leave) in [
@@ -195,7 +198,7 @@ fn settings_out_of_range_are_refused() {
         (f32::NAN, 0.1),
         (0.5, f32::NEG_INFINITY),
     ] {
-        let settings = SmoothSettings {
+        let settings = Smoothing {
             enter,
             leave,
             ..SETTINGS
@@ -203,7 +206,7 @@ fn settings_out_of_range_are_refused() {
         let refused = Smoother::<1>::new(settings);
         assert!(matches!(refused, Err(SmoothError::Thresholds { .. })));
     }
-    let settings = SmoothSettings {
+    let settings = Smoothing {
         margin: -1.0,
         ..SETTINGS
     };
@@ -228,17 +231,18 @@ proptest! {
             smoother.update(&scores, rejected, &mut |event| events.push(event));
             for event in events {
                 match event {
-                    Event::Appeared { class_index } => {
+                    LiveEvent::Appeared { class_index } => {
                         prop_assert!(!core::mem::replace(&mut present[class_index as usize], true));
                     }
-                    Event::Disappeared { class_index } => {
+                    LiveEvent::Disappeared { class_index } => {
                         prop_assert!(core::mem::replace(&mut present[class_index as usize], false));
                     }
-                    Event::Changed { from, to } => {
+                    LiveEvent::Changed { from, to } => {
                         prop_assert!(from != to && present[to as usize]);
                     }
-                    Event::Rejecting => prop_assert!(!core::mem::replace(&mut rejecting, true)),
-                    Event::Accepting => prop_assert!(core::mem::replace(&mut rejecting, false)),
+                    LiveEvent::Motion { .. } => prop_assert!(false, "motion is none of its events"),
+                    LiveEvent::Rejecting => prop_assert!(!core::mem::replace(&mut rejecting, true)),
+                    LiveEvent::Accepting => prop_assert!(core::mem::replace(&mut rejecting, false)),
                 }
             }
             for (class, present) in (0u32..).zip(&present) {

@@ -4,7 +4,6 @@ use crate::board::{Board, begin, embedding_on_the_host, frame, picture};
 use embedded_io::{ErrorType, Read, ReadReady, Write};
 use pinhole_firmware::camera::*;
 use pinhole_firmware::live::{Clock, Live, Stack, Trigger, TriggerFault};
-use pinhole_firmware::modes::Mode;
 use pinhole_firmware::stats::Watchdog;
 use pinhole_firmware::{FIRST_PAUSE_MS, FRAMES_BEFORE_RESTART, RESTART_LIMIT, Served};
 use pinhole_protocol::{Decoder, *};
@@ -459,7 +458,7 @@ fn a_pin_takes_frames_where_there_is_one() {
         .app()
         .serve_live(&mut script, &mut live)
         .unwrap();
-    assert_eq!(live.mode(), Mode::OnPin { frames: 3 });
+    assert_eq!(live.mode(), LiveMode::OnPin { frames: 3 });
     let with = status(&script.said()[1].1);
     assert!(with.frames >= 6 && with.frames % 3 <= 2, "{with:?}");
     assert!(with.errors[0] >= 2);
@@ -512,7 +511,7 @@ fn a_picture_of_the_host_goes_between_frames_and_does_not_hold_them_up_for_ever(
     let mut row = [0; 32 * 3];
     let mut camera = TestPattern::new(Pattern::ColourBars, &mut row);
     let mut time = Time::default();
-    let mut live = Live::new(&mut camera, RGB, &mut time).in_mode(Mode::Continuous);
+    let mut live = Live::new(&mut camera, RGB, &mut time).in_mode(LiveMode::Continuous);
     let mut script = Script::of(vec![
         (10, picture(10, 10, &bytes, 70)),
         (10, frame(&begin(5, 5))),

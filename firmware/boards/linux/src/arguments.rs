@@ -1,6 +1,6 @@
 //! The command line.
 
-use pinhole_firmware::modes::Mode;
+use pinhole_firmware::modes::LiveMode;
 use std::path::PathBuf;
 
 /// Classify what a camera sees, and speak with a host over a line.
@@ -66,7 +66,7 @@ pub(crate) enum StartMode {
     Motion,
 }
 
-impl From<StartMode> for Mode {
+impl From<StartMode> for LiveMode {
     fn from(mode: StartMode) -> Self {
         match mode {
             StartMode::Idle => Self::Idle,

@@ -121,7 +121,6 @@ impl State {
     /// The camera for people.
     pub(super) fn camera(status: &LiveStatus) -> &'static str {
         match status.camera {
-            CameraStatus::None => "no camera",
             CameraStatus::Off => "camera not asked yet",
             CameraStatus::Running => "camera runs",
             CameraStatus::Restarting => "camera is started again",
