@@ -58,6 +58,9 @@ part_boards() {
   rustup component add llvm-tools
   cd firmware/boards
   cargo test -p parts
+  # The sensors that are fitted by a feature first: the programs that stay have the default one.
+  for feature in ov7670 hm01b0; do (cd rp2350 && cargo build --release --features "$feature"); done
+  (cd stm32h743 && cargo build --release --features ov5640)
   for board in "${chips[@]}"; do (cd "$board" && cargo build --release); done
   ./budget.sh "${chips[@]}"
   cd ../..

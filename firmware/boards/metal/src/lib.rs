@@ -11,11 +11,13 @@ mod line;
 pub use parts::layout::layout;
 
 use clock::Ticks;
-use embedded_hal::digital::OutputPin;
+use embedded_hal::digital::{InputPin, OutputPin};
 use embedded_io::{Read, ReadReady, Write};
 use line::Line;
 use pinhole_firmware::camera::{Camera, Configuration};
 use pinhole_firmware::live::Live;
+pub use pinhole_firmware::modes::Edge;
+use pinhole_firmware::modes::PinTrigger;
 use pinhole_firmware::stats::Watchdog;
 use pinhole_firmware::storage::{MappedFlash, Options, Storage};
 use pinhole_firmware::{App, Memory, NonceSource};
@@ -31,8 +33,12 @@ pub const BAUD: u32 = 921_600;
 /// Bytes that wait on the line, in each direction, while the program works.
 pub const QUEUE_BYTES: usize = 4096;
 
+/// Readings of the pin that have to agree before its level counts: the loop reads it every 5 ms while it waits, and buttons bounce
+/// less than twice as long.
+const PIN_READINGS: u8 = 3;
+
 /// What a board has set up.
-pub struct Board<F, U, P, C, W, N> {
+pub struct Board<F, U, P, B, C, W, N> {
     /// As `--board` spells it.
     pub name: &'static str,
     /// Clock of the CPU.
@@ -43,6 +49,8 @@ pub struct Board<F, U, P, C, W, N> {
     pub uart: U,
     /// A lamp that is on while a request is answered.
     pub led: P,
+    /// The pin that starts frames in the mode for it, and which change of its level does.
+    pub trigger: (B, Edge),
     /// The camera, which need not be there: what fails is told over the line.
     pub camera: C,
     /// What the camera is set to.
@@ -57,11 +65,12 @@ pub struct Board<F, U, P, C, W, N> {
 ///
 /// # Panics
 /// When it runs a second time, or when the flash does not hold the partitions: the panic is logged and resets the chip.
-pub fn run<F, U, P, C, W, N>(board: Board<F, U, P, C, W, N>) -> !
+pub fn run<F, U, P, B, C, W, N>(board: Board<F, U, P, B, C, W, N>) -> !
 where
     F: MappedFlash,
     U: Read + Write + ReadReady,
     P: OutputPin,
+    B: InputPin,
     C: Camera,
     W: Watchdog,
     N: FnMut() -> Option<[u8; 32]>,
@@ -72,6 +81,7 @@ where
         flash,
         uart,
         led,
+        trigger: (pin, edge),
         mut camera,
         picture,
         mut watchdog,
@@ -101,7 +111,10 @@ where
     let mut app = App::new(name, storage, memory, kernel::detect()).with_nonces(&mut nonces);
     let mut line = Line::new(uart, led);
     let mut clock = Ticks::start(cpu_hz);
-    let mut live = Live::new(&mut camera, picture, &mut clock).with_watchdog(&mut watchdog);
+    let mut trigger = PinTrigger::new(pin, edge, PIN_READINGS);
+    let mut live = Live::new(&mut camera, picture, &mut clock)
+        .with_watchdog(&mut watchdog)
+        .with_trigger(&mut trigger);
     loop {
         // A UART does not end. What it lost or garbled, the frames of the protocol find, and the host sends it again.
         match app.serve_live(&mut line, &mut live) {

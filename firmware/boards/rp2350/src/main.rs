@@ -9,7 +9,7 @@ mod sensor;
 use camera::{Dvp, Lines};
 use cortex_m::singleton;
 use embassy_rp::bind_interrupts;
-use embassy_rp::gpio::{Level, Output};
+use embassy_rp::gpio::{Input, Level, Output, Pull};
 use embassy_rp::peripherals::{PIO0, TRNG, UART0};
 use embassy_rp::pwm::{self, Pwm};
 use embassy_rp::trng::{self, Trng};
@@ -17,7 +17,7 @@ use embassy_rp::uart::{self, BufferedInterruptHandler, BufferedUart};
 use embassy_rp::{i2c, pio, watchdog};
 use embassy_time::{Delay, Duration};
 use flash::Slots;
-use metal::{BAUD, Board, QUEUE_BYTES, WATCHDOG_US};
+use metal::{BAUD, Board, Edge, QUEUE_BYTES, WATCHDOG_US};
 use pinhole_firmware::camera::{Pins, SensorCamera};
 use pinhole_firmware::stats::Watchdog;
 
@@ -77,6 +77,7 @@ fn main() -> ! {
         flash: Slots::new(chip.FLASH),
         uart,
         led: Output::new(chip.PIN_25, Level::Low),
+        trigger: (Input::new(chip.PIN_20, Pull::Up), Edge::Falling),
         camera: SensorCamera::new(sensor::Fitted::new(i2c, Delay, pins), port),
         picture: sensor::PICTURE,
         watchdog: Fed(watchdog),

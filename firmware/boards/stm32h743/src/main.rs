@@ -8,7 +8,7 @@ mod quad;
 use cortex_m::singleton;
 use embassy_stm32::dcmi::{self, Dcmi};
 use embassy_stm32::dma::{self, Channel, ReadableRingBuffer, TransferOptions};
-use embassy_stm32::gpio::{Level, Output, Speed};
+use embassy_stm32::gpio::{Input, Level, Output, Pull, Speed};
 use embassy_stm32::peripherals::{DCMI, DMA1_CH0, DMA1_CH1, RNG, USART1};
 use embassy_stm32::qspi::{self, Qspi};
 use embassy_stm32::rcc::{self, Mco, Mco1Source, McoConfig, McoPrescaler};
@@ -16,7 +16,7 @@ use embassy_stm32::rng::{self, Rng};
 use embassy_stm32::usart::{self, BufferedInterruptHandler, BufferedUart};
 use embassy_stm32::{Config, bind_interrupts, i2c};
 use embassy_time::Delay;
-use metal::{BAUD, Board, QUEUE_BYTES, WATCHDOG_US};
+use metal::{BAUD, Board, Edge, QUEUE_BYTES, WATCHDOG_US};
 use parts::serial_nor::{Chip, SerialNor};
 #[cfg(not(feature = "ov5640"))]
 use pinhole_firmware::camera::Ov2640 as Fitted;
@@ -131,6 +131,7 @@ fn main() -> ! {
         flash,
         uart,
         led: Output::new(chip.PE3, Level::Low, Speed::Low),
+        trigger: (Input::new(chip.PC13, Pull::Down), Edge::Rising),
         camera: SensorCamera::new(Fitted::new(i2c, Delay, pins), Port::new(ring)),
         picture: PICTURE,
         watchdog,

@@ -6,7 +6,7 @@ mod memory;
 mod octo;
 
 use cortex_m::singleton;
-use embassy_stm32::gpio::{Level, Output, Speed};
+use embassy_stm32::gpio::{Input, Level, Output, Pull, Speed};
 use embassy_stm32::peripherals::USART1;
 use embassy_stm32::rcc::{self, CpuClk, IcConfig, Icint, Icsel, SupplyConfig, SysClk, XspiClkSrc};
 use embassy_stm32::usart::{self, BufferedInterruptHandler, BufferedUart};
@@ -14,7 +14,7 @@ use embassy_stm32::xspi::{
     self, ChipSelectHighTime, FIFOThresholdLevel, MemorySize, MemoryType, Xspi,
 };
 use embassy_stm32::{Config, bind_interrupts};
-use metal::{BAUD, Board, QUEUE_BYTES, WATCHDOG_US};
+use metal::{BAUD, Board, Edge, QUEUE_BYTES, WATCHDOG_US};
 use octo::Octo;
 use parts::serial_nor::{Chip, SerialNor};
 use pinhole_firmware::camera::{Configuration, FrameFormat, FrameSize, Pattern, TestPattern};
@@ -86,6 +86,7 @@ fn main() -> ! {
         flash,
         uart,
         led: Output::new(chip.PG0, Level::Low, Speed::Low),
+        trigger: (Input::new(chip.PC13, Pull::Down), Edge::Rising),
         camera: TestPattern::new(Pattern::MovingBox { side: 64, step: 8 }, row),
         picture: PICTURE,
         watchdog,
