@@ -65,14 +65,10 @@ pub enum Programmer {
     Emulator,
     /// None: the board is a process of Linux, and its flash is a file.
     Process,
-    /// A debug probe.
+    /// A debug probe for the program. The storage lies in a flash beside the chip, for which probes have no loader of their own.
     Probe {
         /// The chip as `probe-rs` spells it.
         chip: &'static str,
-        /// The target file of OpenOCD, where it has one.
-        openocd: Option<&'static str>,
-        /// The storage lies in a flash beside the chip, for which the probe has no loader of its own.
-        storage_beside: bool,
     },
     /// A drive that the bootloader shows, or a debug probe.
     Drive {
@@ -115,14 +111,7 @@ impl BoardSpec {
             Programmer::Emulator | Programmer::Process => None,
             Programmer::Drive { chip, .. } => Some((chip, ProbeWrites::Image)),
             Programmer::Probe { .. } if !self.flashing.program_in_image => None,
-            Programmer::Probe {
-                chip,
-                storage_beside,
-                ..
-            } => Some(match storage_beside {
-                true => (chip, ProbeWrites::Program),
-                false => (chip, ProbeWrites::Image),
-            }),
+            Programmer::Probe { chip } => Some((chip, ProbeWrites::Program)),
         }
     }
 
@@ -140,15 +129,9 @@ impl BoardSpec {
                 format!("{start:#x} "),
             ),
         };
-        let download = |chip: &str| {
-            format!("probe-rs download --chip {chip} --binary-format {flags} --verify {image}")
-        };
         match self.flashing.programmer {
             Programmer::Emulator | Programmer::Process => Vec::new(),
-            Programmer::Probe {
-                storage_beside: true,
-                ..
-            } => vec![
+            Programmer::Probe { .. } => vec![
                 format!(
                     "STM32_Programmer_CLI -c port=SWD -el LOADER.stldr -w {image} {place}-v -rst, with the loader of the board's flash"
                 ),
@@ -157,22 +140,15 @@ impl BoardSpec {
                     self.name
                 ),
             ],
-            Programmer::Probe { chip, openocd, .. } => {
-                let mut ways = vec![download(chip)];
-                let openocd = openocd.filter(|_| format != ImageFormat::Uf2);
-                ways.extend(openocd.map(|target| {
-                    format!(
-                        "openocd -f interface/cmsis-dap.cfg -f {target} -c \"program {image} {place}verify reset exit\""
-                    )
-                }));
-                ways
-            }
             Programmer::Drive { label, chip } => {
                 let copied =
                     format!("hold BOOTSEL, plug the board in, cp {image} /media/$USER/{label}/");
+                let probe = format!(
+                    "probe-rs download --chip {chip} --binary-format {flags} --verify {image}"
+                );
                 match format {
-                    ImageFormat::Uf2 => vec![copied, download(chip)],
-                    ImageFormat::Hex | ImageFormat::Bin => vec![download(chip)],
+                    ImageFormat::Uf2 => vec![copied, probe],
+                    ImageFormat::Hex | ImageFormat::Bin => vec![probe],
                 }
             }
         }
@@ -322,8 +298,6 @@ pub(crate) const STM32H743: BoardSpec = BoardSpec {
         uf2_family: None,
         programmer: Programmer::Probe {
             chip: "STM32H743VITx",
-            openocd: Some("target/stm32h7x.cfg"),
-            storage_beside: true,
         },
         ..RP2350.flashing
     },
@@ -344,11 +318,7 @@ pub(crate) const STM32N657: BoardSpec = BoardSpec {
         storage_address: 0x7010_0000,
         program_in_image: false,
         uf2_family: None,
-        programmer: Programmer::Probe {
-            chip: "STM32N657",
-            openocd: None,
-            storage_beside: true,
-        },
+        programmer: Programmer::Probe { chip: "STM32N657" },
         ..RP2350.flashing
     },
     ..RP2350
@@ -575,24 +545,6 @@ mod tests {
 
     #[test]
     fn a_board_with_a_chip_says_what_to_type() {
-        let whole_by_probe = BoardSpec {
-            flashing: Flashing {
-                programmer: Programmer::Probe {
-                    chip: "STM32H743ZITx",
-                    openocd: Some("target/stm32h7x.cfg"),
-                    storage_beside: false,
-                },
-                ..QEMU_AN500.flashing
-            },
-            ..QEMU_AN500
-        };
-        assert_eq!(
-            whole_by_probe.programming(Path::new("out.hex")),
-            [
-                "probe-rs download --chip STM32H743ZITx --binary-format hex --verify out.hex",
-                "openocd -f interface/cmsis-dap.cfg -f target/stm32h7x.cfg -c \"program out.hex verify reset exit\"",
-            ]
-        );
         let [copied, probe] = &RP2350.programming(Path::new("out.uf2"))[..] else {
             panic!("two ways");
         };

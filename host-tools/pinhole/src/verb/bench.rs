@@ -1,5 +1,7 @@
-//! `pinhole bench`: what an inference and each of its operators take, in time on this CPU, in instructions on an emulated one.
+//! `pinhole bench`: what an inference and each of its operators take, in time on this CPU or on a board, in instructions on an
+//! emulated one.
 
+mod board;
 mod compare;
 pub(crate) mod emulated;
 mod report;
@@ -17,7 +19,7 @@ use crate::output::{json, say};
 use crate::verb::classify::at_least_one;
 use report::{OpRow, Report};
 
-/// Time a model, operator by operator, or count its instructions on an emulated
+/// Time a model, operator by operator, on this CPU or on a board that runs, or count its instructions on an emulated
 /// CPU.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -28,6 +30,7 @@ Examples:
   pinhole bench --list-kernels
   pinhole bench --target qemu-aarch64:max --model models/lite0/image.phm
   pinhole bench --target qemu-an547 --model models/lite0/image.phm --json
+  pinhole bench --model models/nano/image.phm --port /dev/ttyACM0
   pinhole bench --model image.phm --json > before.json
   pinhole bench --model image.phm --compare before.json
 
@@ -47,6 +50,12 @@ pub(crate) struct Args {
     /// Where it runs, see below.
     #[arg(long, default_value = "host", value_name = "NAME")]
     target: String,
+    /// Time a board that runs with this model: a serial port, or ADDRESS:PORT.
+    #[arg(long, value_name = "PORT", conflicts_with_all = ["target", "kernels", "threads", "tokens"])]
+    port: Option<String>,
+    /// Bits a second of the serial port.
+    #[arg(long, value_name = "BITS", requires = "port")]
+    baud: Option<u32>,
     /// Kernel set; the fastest of the target when left out.
     #[arg(long, value_name = "NAME")]
     kernels: Option<String>,
@@ -81,7 +90,9 @@ pub(crate) fn run(args: Args) -> Outcome {
         return Err(Failure::new("--model is missing"));
     };
     let before = args.compare.as_deref().map(compare::open).transpose()?;
-    let mut report = if args.target == "host" {
+    let mut report = if let Some(port) = &args.port {
+        board::measure(port, args.baud, path, args.runs)?
+    } else if args.target == "host" {
         let loaded = LoadedModel::open(path, false, kernels(args.kernels.as_deref())?)?;
         measure(loaded, args.runs, args.tokens, args.threads)?
     } else if args.threads == 1 {
@@ -184,7 +195,7 @@ fn measure(
         kernels: kernels.name().to_string(),
         median_us: Some(median_us(&mut whole)),
         min_us: Some(min_us),
-        ops: rows(&model, &mut stopwatch),
+        ops: rows(&model, &mut stopwatch.nanoseconds),
         threads,
         runs,
         median_cpu_us: (!cpu.is_empty()).then(|| median_us(&mut cpu)),
@@ -215,10 +226,9 @@ fn time(
     (whole, cpu.into_iter().flatten().collect())
 }
 
-/// The operators with their times.
-fn rows(model: &Model<'_>, stopwatch: &mut Stopwatch) -> Vec<OpRow> {
-    let medians: Vec<f64> = stopwatch
-        .nanoseconds
+/// The operators with their times, of several runs each, in nanoseconds.
+fn rows(model: &Model<'_>, nanoseconds: &mut [Vec<u64>]) -> Vec<OpRow> {
+    let medians: Vec<f64> = nanoseconds
         .iter_mut()
         .map(|times| median_us(times))
         .collect();

@@ -4,6 +4,7 @@
 mod keys;
 mod manage;
 mod port;
+mod stats;
 
 pub(crate) use manage::{Image, Target, Tested, tested_or_failed};
 pub(crate) use port::Port;
@@ -68,8 +69,13 @@ temporary file.")]
     Run(Run),
     /// Show what a board sees while it sees it: pinhole monitor.
     Monitor(super::monitor::Args),
-    /// Print numbers of a board's storage: classes, free slots, wear of the flash.
-    #[command(after_help = "Example:\n  pinhole board stats --flash board.bin --json")]
+    /// Print numbers of a board: classes, free slots, wear of the flash; frames, their latency, errors, memory.
+    #[command(after_help = "\
+Examples:
+  pinhole board stats --flash board.bin --json
+  pinhole board stats --port /dev/ttyACM0
+
+Frames are those that a board took by itself since it started.")]
     Stats(Target),
     /// Print what the slots for models and class banks hold, and whether the board fell back.
     #[command(after_help = "\
@@ -174,7 +180,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         Action::Flash(args) => super::flash::run(args),
         Action::Run(args) => classify(&args),
         Action::Monitor(args) => super::monitor::run(&args),
-        Action::Stats(target) => manage::run_stats(&target),
+        Action::Stats(target) => stats::run(&target),
         Action::Slots(target) => manage::run_slots(&target),
         Action::Selftest(target) => manage::run_self_test(&target),
         Action::Select(args) => manage::run_select(&args),
@@ -257,7 +263,7 @@ fn classify(args: &Run) -> Outcome {
         show_log: args.verbose,
         flash: args.flash.clone(),
         ..Options::default()
-    });
+    })?;
     let (model, bank) = (args.model.as_deref(), args.bank.as_deref());
     let mut board = match args.port.name() {
         Some(port) => EmulatedBoard::connect(port, &options)?,

@@ -63,11 +63,11 @@ pub(crate) struct Args {
     /// (/dev/ttyACM0, COM3), or ADDRESS:PORT.
     #[arg(long, value_name = "PORT", conflicts_with_all = ["flash", "image"])]
     port: Option<String>,
-    /// Bits a second of the serial port.
-    #[arg(long, default_value_t = pinhole_device::BAUD, value_name = "BITS", conflicts_with_all = ["flash", "image"])]
-    baud: u32,
+    /// Bits a second of the serial port; 921600 when left out.
+    #[arg(long, value_name = "BITS", requires = "port", conflicts_with_all = ["flash", "image"])]
+    baud: Option<u32>,
     /// Private key of a board that has its public one, for --port.
-    #[arg(long, value_name = "KEY", requires = "port")]
+    #[arg(long, value_name = "KEY", requires = "port", conflicts_with_all = ["flash", "image"])]
     unlock: Option<PathBuf>,
     /// The program, an ELF file; built from firmware/boards when left out.
     #[arg(long, value_name = "ELF", conflicts_with = "flash")]
@@ -75,8 +75,8 @@ pub(crate) struct Args {
     /// Public key that both files have to be signed by.
     #[arg(long, value_name = "PUB")]
     key: Option<PathBuf>,
-    /// Show the board's log.
-    #[arg(long)]
+    /// Show the log of an emulated board.
+    #[arg(long, conflicts_with_all = ["image", "probe", "drive", "port"])]
     verbose: bool,
     /// Print a JSON object.
     #[arg(long)]

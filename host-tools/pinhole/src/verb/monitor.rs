@@ -14,6 +14,7 @@ use crate::failure::{Failure, Outcome};
 use crate::output::{json, note};
 use crate::verb::board::{Port, built};
 use state::{Names, State};
+pub(crate) use state::{camera, mode};
 
 /// Show what a board sees: labels, scores, frame rate, latency, its log.
 #[derive(clap::Args)]
@@ -159,7 +160,7 @@ fn start(args: &Args) -> Outcome<RunningBoard> {
     let mut options = args.port.options(Options {
         flash: args.flash.clone(),
         ..Options::default()
-    });
+    })?;
     if let Some(port) = args.port.name() {
         return Ok(RunningBoard::connect(port, &options)?);
     }

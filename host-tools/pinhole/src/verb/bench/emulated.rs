@@ -39,7 +39,7 @@ pub(super) fn count(
     };
     let ops = counts.ops.iter().enumerate().map(row).collect();
     Ok(Report {
-        target: Some(cpu.name),
+        target: Some(cpu.name.to_string()),
         ops,
         runs: 1,
         counted: Some(Counted {

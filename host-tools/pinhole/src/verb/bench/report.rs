@@ -12,7 +12,7 @@ use crate::output::say;
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) target: Option<&'static str>,
+    pub(super) target: Option<String>,
     pub(super) kernels: String,
     pub(super) median_us: Option<f64>,
     pub(super) min_us: Option<f64>,
@@ -248,10 +248,13 @@ impl Report {
 
     fn print_times(&self) {
         let median_us = self.median_us.unwrap_or_default();
+        let place = self.target.as_deref();
+        let place = place.map_or(String::new(), |target| format!(" on {target}"));
+        let cpu = self.median_cpu_us;
+        let cpu = cpu.map_or(String::new(), |us| format!(" (CPU {us:.0} µs)"));
         say!(
-            "{}: median {median_us:.0} µs (CPU {:.0} µs), least {:.0} µs of {} runs, {}; {} MAC, {:.1} GMAC/s",
+            "{}{place}: median {median_us:.0} µs{cpu}, least {:.0} µs of {} runs, {}; {} MAC, {:.1} GMAC/s",
             self.kernels,
-            self.median_cpu_us.unwrap_or(f64::NAN),
             self.min_us.unwrap_or_default(),
             self.runs,
             match self.threads {
@@ -268,7 +271,7 @@ impl Report {
         say!(
             "{} on {}: {} instructions, {} MAC, {} instructions per MAC{}",
             self.kernels,
-            self.target.unwrap_or_default(),
+            self.target.as_deref().unwrap_or_default(),
             inference.instructions,
             self.macs,
             ratio_column(inference.instructions_per_mac).trim(),

@@ -53,7 +53,7 @@ impl Target {
             show_log: self.verbose,
             flash: self.flash.clone(),
             ..Options::default()
-        });
+        })?;
         if let Some(port) = self.port.name() {
             return Ok(RunningBoard::connect(port, &options)?);
         }
@@ -259,53 +259,6 @@ pub(super) fn run_threshold(args: &Threshold) -> Outcome {
             .target
             .done(format_args!("the threshold of the class bank holds")),
     }
-}
-
-/// The numbers; the order of keys is part of the output.
-#[derive(serde::Serialize)]
-struct Numbers {
-    classes: u32,
-    free_slots: u32,
-    damaged_slots: u32,
-    threshold: Option<f32>,
-    erases: u32,
-    writes: u32,
-    signed_only: bool,
-    model_counter: u32,
-    bank_counter: u32,
-}
-
-pub(super) fn run_stats(target: &Target) -> Outcome {
-    let found = target.start()?.ask(|link| link.statistics())?;
-    if target.json {
-        return json(&Numbers {
-            classes: found.classes,
-            free_slots: found.free_slots,
-            damaged_slots: found.damaged_slots,
-            threshold: found.threshold,
-            erases: found.erases,
-            writes: found.writes,
-            signed_only: found.has_key,
-            model_counter: found.counters[0],
-            bank_counter: found.counters[1],
-        });
-    }
-    let threshold = match found.threshold {
-        Some(threshold) => threshold.to_string(),
-        None => "that of the bank".into(),
-    };
-    say!("classes           {}", found.classes);
-    say!("free for more     {}", found.free_slots);
-    say!("damaged           {}", found.damaged_slots);
-    say!("reject threshold  {threshold}");
-    say!("sectors erased    {}", found.erases);
-    say!("writes            {}", found.writes);
-    let taken = match found.has_key {
-        true => "signed ones alone",
-        false => "all: the device has no key",
-    };
-    say!("files taken       {taken}");
-    Ok(())
 }
 
 /// The slots; the order of keys is part of the output.

@@ -5,7 +5,9 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use pinhole_device::{BoardSpec, Files, ImageFormat, Options, ProbeWrites, RunningBoard, Which};
+use pinhole_device::{
+    BAUD, BoardSpec, Files, ImageFormat, Options, ProbeWrites, RunningBoard, Which,
+};
 
 use super::{Args, checked, program};
 use crate::failure::{Failure, Outcome};
@@ -26,6 +28,13 @@ struct Done<'a> {
 
 /// Puts into a board what its ways reach, and has it test itself over its line.
 pub(super) fn run(args: &Args, spec: &BoardSpec) -> Outcome {
+    if let (Some(program), false, None) = (&args.program, args.probe, &args.drive) {
+        return Err(Failure::new(format_args!(
+            "found the program {} and --port alone, over which no program goes",
+            program.display()
+        ))
+        .help("write it by --probe or --drive FOLDER"));
+    }
     let checked = checked(args, spec)?;
     let mut done = Done {
         board: spec.name,
@@ -195,7 +204,7 @@ fn over_the_line(
 ) -> Outcome<pinhole_device::SelfTest> {
     let [model, bank] = [Image::read(&args.model)?, Image::read(&args.bank)?];
     let options = Options {
-        baud: args.baud,
+        baud: args.baud.unwrap_or(BAUD),
         ..Options::default()
     };
     let seed = args.unlock.as_deref().map(private_key).transpose()?;

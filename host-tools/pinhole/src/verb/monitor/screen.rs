@@ -12,7 +12,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Paragraph};
 
-use super::state::State;
+use super::state::{State, camera, mode};
 use super::{Args, FRAMES_OF_TRIGGER, LOOK, reports};
 use crate::failure::{Failure, Outcome};
 
@@ -173,8 +173,8 @@ fn head_lines(state: &State, now: Instant) -> Paragraph<'static> {
     if let Some(status) = &state.status {
         second = format!(
             "{}, {}   {} frames, {} rejected, {} errors, {} restarts",
-            State::mode(status),
-            State::camera(status),
+            mode(status),
+            camera(status),
             status.frames,
             status.rejects,
             status

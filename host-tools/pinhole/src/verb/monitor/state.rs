@@ -7,6 +7,27 @@ use pinhole_device::{CameraStatus, LiveFrame, LiveMode, LiveStatus, LogLevel, Pi
 
 use super::words;
 
+/// The mode for people.
+pub(crate) fn mode(status: &LiveStatus) -> String {
+    match status.mode {
+        LiveMode::Idle => "idle".into(),
+        LiveMode::Continuous => "all frames".into(),
+        LiveMode::SingleShot => "one frame".into(),
+        LiveMode::OnPin { frames } => format!("{frames} frames after an edge of the pin"),
+        LiveMode::OnMotion { frames } => format!("{frames} frames after motion"),
+    }
+}
+
+/// The camera for people.
+pub(crate) fn camera(status: &LiveStatus) -> &'static str {
+    match status.camera {
+        CameraStatus::Off => "camera not asked yet",
+        CameraStatus::Running => "camera runs",
+        CameraStatus::Restarting => "camera is started again",
+        CameraStatus::GivenUp => "camera given up",
+    }
+}
+
 /// Names of the classes that were seen.
 #[derive(Default)]
 pub(super) struct Names(BTreeMap<u32, String>);
@@ -107,34 +128,9 @@ impl State {
         f64::from(last.wrapping_sub(*first)) / seconds
     }
 
-    /// The mode for people.
-    pub(super) fn mode(status: &LiveStatus) -> String {
-        match status.mode {
-            LiveMode::Idle => "idle".into(),
-            LiveMode::Continuous => "all frames".into(),
-            LiveMode::SingleShot => "one frame".into(),
-            LiveMode::OnPin { frames } => format!("{frames} frames after an edge of the pin"),
-            LiveMode::OnMotion { frames } => format!("{frames} frames after motion"),
-        }
-    }
-
-    /// The camera for people.
-    pub(super) fn camera(status: &LiveStatus) -> &'static str {
-        match status.camera {
-            CameraStatus::Off => "camera not asked yet",
-            CameraStatus::Running => "camera runs",
-            CameraStatus::Restarting => "camera is started again",
-            CameraStatus::GivenUp => "camera given up",
-        }
-    }
-
     /// Why no frame comes.
     pub(super) fn why_quiet(status: &LiveStatus) -> String {
-        let mut words = format!(
-            "no frame comes; mode: {}; {}",
-            Self::mode(status),
-            Self::camera(status)
-        );
+        let mut words = format!("no frame comes; mode: {}; {}", mode(status), camera(status));
         if !status.fault.is_empty() {
             words = format!("{words}; {}", status.fault);
         }
