@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use pinhole_device::{
-    BoardSpec, EmulatedBoard, Options, RgbRows, available, boards_run_here, build_firmware, cpu,
+    BoardSpec, Options, ReadyBoard, RgbRows, available, boards_run_here, build_firmware, cpu,
     layer_fingerprint, layer_fingerprints,
 };
 use pinhole_runtime::interpreter::Observer;
@@ -36,7 +36,7 @@ fn photographs_are_equal(spec: &BoardSpec, firmware: &Path, model: &str) {
     let folder = root().join(folder);
     let (model_path, bank_path) = (folder.join("image.phm"), folder.join("bank.phc"));
     let options = Options::default();
-    let mut board = EmulatedBoard::start(
+    let mut board = ReadyBoard::start(
         spec,
         firmware,
         Some(&model_path),

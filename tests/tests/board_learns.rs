@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use pinhole_device::{
-    BoardResult, BoardSpec, DeviceError, EmulatedBoard, Kind, Options, RgbRows, SelfTest,
-    SlotStatus, Which, available, boards_run_here, build_firmware,
+    BoardResult, BoardSpec, DeviceError, Kind, Options, ReadyBoard, RgbRows, SelfTest, SlotStatus,
+    Which, available, boards_run_here, build_firmware,
 };
 use pinhole_runtime::bank::{ClassBank, quantise_embedding};
 use pinhole_runtime::interpreter::{AlignedBytes, Interpreter};
@@ -31,7 +31,7 @@ struct Subject {
 }
 
 impl Subject {
-    fn start(&self, files: Option<&Path>) -> Result<EmulatedBoard, DeviceError> {
+    fn start(&self, files: Option<&Path>) -> Result<ReadyBoard, DeviceError> {
         let options = Options {
             flash: Some(self.flash.clone()),
             ..Options::default()
@@ -39,16 +39,16 @@ impl Subject {
         let paths = files.map(|folder| (folder.join("image.phm"), folder.join("bank.phc")));
         let (model, bank) = paths.unzip();
         let (model, bank) = (model.as_deref(), bank.as_deref());
-        EmulatedBoard::start(self.spec, &self.firmware, model, bank, &options)
+        ReadyBoard::start(self.spec, &self.firmware, model, bank, &options)
     }
 
     /// With what is in its flash.
-    fn restart(&self) -> EmulatedBoard {
+    fn restart(&self) -> ReadyBoard {
         self.start(None).expect("the board starts again")
     }
 }
 
-fn classify(board: &mut EmulatedBoard, picture: &RgbImage) -> BoardResult {
+fn classify(board: &mut ReadyBoard, picture: &RgbImage) -> BoardResult {
     let rows = RgbRows {
         width: picture.width(),
         height: picture.height(),
@@ -151,7 +151,7 @@ fn boards_learn_classes_and_take_models_and_fall_back() {
             firmware: build_firmware(spec).expect("the firmware builds"),
             flash: folder.path().join("flash.bin"),
         };
-        let check = |board: &mut EmulatedBoard| {
+        let check = |board: &mut ReadyBoard| {
             for ((name, picture), expected) in pictures.iter().zip(&expected) {
                 let found = classify(board, picture).embedding;
                 assert_eq!(&found, expected, "{name} on {}", spec.name);
@@ -180,7 +180,7 @@ fn boards_learn_classes_and_take_models_and_fall_back() {
 /// Adds two classes, ends QEMU without a word to the board, and finds them again.
 fn learns(
     subject: &Subject,
-    mut board: EmulatedBoard,
+    mut board: ReadyBoard,
     picture: &RgbImage,
     expected: &[Vec<i8>],
     (forklift_scale, forklift): &(f32, Vec<i8>),
@@ -219,7 +219,7 @@ fn learns(
     assert_eq!(again, after, "the same in every bit after a restart");
 }
 
-fn takes_a_model(board: &mut EmulatedBoard, update: &AlignedBytes) {
+fn takes_a_model(board: &mut ReadyBoard, update: &AlignedBytes) {
     let mut steps = 0;
     let ask = |link: &mut pinhole_device::Link<_>| {
         link.upload(Kind::Model, update, |_| steps += 1)?;

@@ -4,7 +4,7 @@
 //! embeddings are random, from a fixed seed: what they show does not matter here. An emulator counts instructions; the
 //! seconds printed are those of this machine.
 
-use pinhole_device::{EmulatedBoard, Options, RgbRows, board, build_firmware};
+use pinhole_device::{Options, ReadyBoard, RgbRows, board, build_firmware};
 use pinhole_runtime::bank::{BankSpec, ClassSpec};
 use pinhole_runtime::interpreter::{AlignedBytes, Interpreter};
 use pinhole_runtime::kernel::Scalar;
@@ -47,8 +47,7 @@ fn run() -> Result<bool, Box<dyn Error>> {
         show_log: true,
         ..Options::default()
     };
-    let mut board =
-        EmulatedBoard::start(spec, &firmware, Some(path.as_ref()), Some(&bank), &options)?;
+    let mut board = ReadyBoard::start(spec, &firmware, Some(path.as_ref()), Some(&bank), &options)?;
     println!("{:?}", board.info());
     let mut equal = true;
     for seed in 0..PICTURES {

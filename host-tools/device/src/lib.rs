@@ -1,6 +1,6 @@
 //! Boards as the host sees them: which there are, what this machine lacks to use one, and pictures in, embeddings out.
 //!
-//! [`EmulatedBoard::start`] runs a board's firmware under QEMU with a model and a bank in the partitions of its flash, a file
+//! [`ReadyBoard::start`] runs a board's firmware under QEMU with a model and a bank in the partitions of its flash, a file
 //! of this machine, and speaks `pinhole-protocol` with it. Nothing is computed here: what a
 //! [`BoardResult`] holds was computed by the device.
 //!
@@ -19,7 +19,6 @@ mod board;
 mod cpu;
 mod elf;
 mod embedding;
-mod emulator;
 mod error;
 mod firmware;
 mod flash;
@@ -36,6 +35,7 @@ mod link;
 mod live;
 mod logs;
 mod manage;
+mod ready;
 mod running;
 mod wire;
 
@@ -47,7 +47,6 @@ pub use cpu::{Counted, Cpu, Instructions, count, counter_available, cpu, cpus};
 pub use embedding::{
     Fingerprints, fingerprint, fingerprints, layer_fingerprint, layer_fingerprints,
 };
-pub use emulator::{BAUD, EmulatedBoard, Options};
 pub use error::DeviceError;
 pub use firmware::build_firmware;
 pub use flashing::{Files, Kept};
@@ -60,5 +59,6 @@ pub use pinhole_protocol::{
     CameraStatus, ErrorCode, Kind, LiveEvent, LiveMode, LiveStatus, LogLevel, MemoryMark, Reports,
     SelfTest, SlotStatus, Smoothing, Which,
 };
+pub use ready::{BAUD, Options, ReadyBoard};
 pub use running::RunningBoard;
 pub use wire::{Wire, serial_ports};

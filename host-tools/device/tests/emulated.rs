@@ -5,12 +5,13 @@
 #[path = "../../../runtime/tests/common/mod.rs"]
 mod common;
 
+use common::bank::six_classes;
 use common::{Aligned, Random, samples};
 use pinhole_device::{
-    BoardResult, BoardSpec, DeviceError, EmulatedBoard, Options, RgbRows, available,
-    build_firmware, emulated_boards,
+    BoardResult, BoardSpec, DeviceError, Options, ReadyBoard, RgbRows, available, build_firmware,
+    emulated_boards,
 };
-use pinhole_runtime::bank::{BankSpec, ClassBank, ClassSpec};
+use pinhole_runtime::bank::ClassBank;
 use pinhole_runtime::interpreter::Interpreter;
 use pinhole_runtime::kernel::{Kernels, Scalar};
 use pinhole_runtime::model::Model;
@@ -52,7 +53,7 @@ impl Files {
             // Commas separate QEMU's options.
             folder: tempfile::Builder::new().prefix("a,b").tempdir().unwrap(),
             model: samples::image_s8().build(),
-            bank: bank([7; 16]),
+            bank: six_classes([7; 16], DIM, -12.0),
         };
         files.write("model", &files.model);
         files.write("bank", &files.bank);
@@ -68,32 +69,6 @@ impl Files {
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
-}
-
-fn bank(embedding_space_id: [u8; 16]) -> Vec<u8> {
-    let mut random = Random(9);
-    let embeddings: Vec<Vec<f32>> = (0..6).map(|_| random.floats(DIM)).collect();
-    let names: Vec<String> = (0..6).map(|index| format!("class {index}")).collect();
-    let classes: Vec<ClassSpec<'_>> = names
-        .iter()
-        .zip(&embeddings)
-        .map(|(name, embedding)| ClassSpec { name, embedding })
-        .collect();
-    let spec = BankSpec {
-        embedding_space_id,
-        dim: DIM as u16,
-        classes: &classes,
-        logit_scale: 20.0,
-        logit_bias: 0.0,
-        temperature: 1.0,
-        reject_threshold: -12.0,
-        templates: "{}",
-        page_bytes: 0,
-        spare_slots: 2,
-    };
-    let mut bytes = vec![0; spec.bytes_len().unwrap()];
-    spec.write_into(&mut bytes).unwrap();
-    bytes
 }
 
 /// What the runtime of this machine says about a picture.
@@ -141,13 +116,13 @@ fn start(
     files: &Files,
     model: &str,
     bank: &str,
-) -> Result<EmulatedBoard, DeviceError> {
+) -> Result<ReadyBoard, DeviceError> {
     let options = Options {
         show_log: true,
         ..Options::default()
     };
     let (model, bank) = (files.path(model), files.path(bank));
-    EmulatedBoard::start(board, firmware, Some(&model), Some(&bank), &options)
+    ReadyBoard::start(board, firmware, Some(&model), Some(&bank), &options)
 }
 
 #[test]
@@ -184,7 +159,7 @@ fn every_board_names_what_is_wrong_with_its_images_and_pictures() {
     let mut damaged = files.model.to_vec();
     damaged[200] ^= 1;
     files.write("damaged", &damaged);
-    files.write("other", &bank([8; 16]));
+    files.write("other", &six_classes([8; 16], DIM, -12.0));
     files.write("empty", &[]);
     for here in boards_here() {
         for (model, bank, words) in [
@@ -283,7 +258,7 @@ fn the_model_of_one_run_is_in_the_flash_file_of_the_next() {
         let run = |model: Option<&str>, bank: Option<&str>| {
             let [model, bank] = [model, bank].map(|name| name.map(|name| files.path(name)));
             let (model, bank) = (model.as_deref(), bank.as_deref());
-            EmulatedBoard::start(board, &firmware, model, bank, &options)
+            ReadyBoard::start(board, &firmware, model, bank, &options)
         };
         let error = run(Some("model"), None).err().expect("no bank yet");
         assert!(error.to_string().contains("class bank"), "{error}");

@@ -2,6 +2,7 @@
 // Each test binary uses its own part of it.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod bank;
 pub mod half;
 pub mod in_place;
 pub mod run;

@@ -1,6 +1,7 @@
 //! Cameras of this board: pictures and raw frames from files, a test pattern, and what V4L2 drives.
 
 mod pictures;
+mod recorded;
 #[cfg(feature = "v4l2")]
 mod v4l2;
 mod yuyv;

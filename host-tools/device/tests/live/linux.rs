@@ -5,7 +5,7 @@
 use super::Files;
 use crate::common::Random;
 use pinhole_device::{
-    EmulatedBoard, LiveMode, Options, Pushed, Reports, RgbRows, RunningBoard, board, build_firmware,
+    LiveMode, Options, Pushed, ReadyBoard, Reports, RgbRows, RunningBoard, board, build_firmware,
 };
 use pinhole_runtime::preprocess::PixelFormat;
 use std::collections::BTreeSet;
@@ -23,11 +23,11 @@ fn options(arguments: &[&str]) -> Options {
     }
 }
 
-fn start(files: &Files, arguments: &[&str]) -> EmulatedBoard {
+fn start(files: &Files, arguments: &[&str]) -> ReadyBoard {
     let spec = board("linux").unwrap();
     let program = build_firmware(spec).expect("the program builds");
     let (model, bank) = (files.path("model"), files.path("bank"));
-    EmulatedBoard::start(
+    ReadyBoard::start(
         spec,
         &program,
         Some(&model),

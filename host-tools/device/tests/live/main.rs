@@ -9,8 +9,8 @@ mod linux;
 #[cfg(unix)]
 mod ports;
 
-use common::{Aligned, Random, samples};
-use pinhole_runtime::bank::{BankSpec, ClassSpec};
+use common::bank::six_classes;
+use common::{Aligned, samples};
 use pinhole_runtime::interpreter::Interpreter;
 use pinhole_runtime::kernel::{Kernels, Scalar};
 use pinhole_runtime::model::Model;
@@ -30,7 +30,8 @@ impl Files {
             model: samples::image_s8().build(),
         };
         std::fs::write(files.path("model"), &*files.model).unwrap();
-        std::fs::write(files.path("bank"), bank()).unwrap();
+        let bank = six_classes([7; 16], 10, f32::INFINITY);
+        std::fs::write(files.path("bank"), bank).unwrap();
         files
     }
 
@@ -65,30 +66,4 @@ impl Files {
         let embedding = self.embedding(sides, format, bytes);
         crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&embedding)
     }
-}
-
-fn bank() -> Vec<u8> {
-    let mut random = Random(9);
-    let embeddings: Vec<Vec<f32>> = (0..6).map(|_| random.floats(10)).collect();
-    let names: Vec<String> = (0..6).map(|index| format!("class {index}")).collect();
-    let classes: Vec<ClassSpec<'_>> = names
-        .iter()
-        .zip(&embeddings)
-        .map(|(name, embedding)| ClassSpec { name, embedding })
-        .collect();
-    let spec = BankSpec {
-        embedding_space_id: [7; 16],
-        dim: 10,
-        classes: &classes,
-        logit_scale: 20.0,
-        logit_bias: 0.0,
-        temperature: 1.0,
-        reject_threshold: f32::INFINITY,
-        templates: "{}",
-        page_bytes: 0,
-        spare_slots: 2,
-    };
-    let mut bytes = vec![0; spec.bytes_len().unwrap()];
-    spec.write_into(&mut bytes).unwrap();
-    bytes
 }

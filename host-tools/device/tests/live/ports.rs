@@ -4,7 +4,7 @@
 use super::Files;
 use crate::common::Random;
 use pinhole_device::{
-    DeviceError, EmulatedBoard, Kind, Options, RgbRows, RunningBoard, SelfTest, Which, board,
+    DeviceError, Kind, Options, ReadyBoard, RgbRows, RunningBoard, SelfTest, Which, board,
     build_firmware,
 };
 use pinhole_runtime::preprocess::PixelFormat;
@@ -59,7 +59,7 @@ fn teach(files: &Files, port: &str) {
 }
 
 fn compare(files: &Files, port: &str) {
-    let mut board = EmulatedBoard::connect(port, &Options::default()).unwrap();
+    let mut board = ReadyBoard::connect(port, &Options::default()).unwrap();
     assert_eq!(board.info().board, "linux");
     let (width, height) = (40, 23);
     let bytes = Random(5).bytes(width as usize * height as usize * 3);

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use image::RgbImage;
 use pinhole_data::load_picture;
 use pinhole_device::{
-    BoardResult, BoardSpec, DeviceError, EmulatedBoard, Options, RgbRows, board, boards,
+    BoardResult, BoardSpec, DeviceError, Options, ReadyBoard, RgbRows, board, boards,
     build_firmware, serial_ports,
 };
 
@@ -239,14 +239,14 @@ pub(crate) fn start(
     model: Option<&Path>,
     bank: Option<&Path>,
     options: &Options,
-) -> Outcome<EmulatedBoard> {
+) -> Outcome<ReadyBoard> {
     let (spec, firmware) = built(name)?;
-    Ok(EmulatedBoard::start(spec, &firmware, model, bank, options)?)
+    Ok(ReadyBoard::start(spec, &firmware, model, bank, options)?)
 }
 
 /// A picture on the board.
 pub(crate) fn classify_on(
-    board: &mut EmulatedBoard,
+    board: &mut ReadyBoard,
     picture: &RgbImage,
     top: usize,
 ) -> Outcome<BoardResult> {
@@ -266,7 +266,7 @@ fn classify(args: &Run) -> Outcome {
     })?;
     let (model, bank) = (args.model.as_deref(), args.bank.as_deref());
     let mut board = match args.port.name() {
-        Some(port) => EmulatedBoard::connect(port, &options)?,
+        Some(port) => ReadyBoard::connect(port, &options)?,
         None => start(&args.board, model, bank, &options)?,
     };
     let kernels = board.info().kernels.clone();

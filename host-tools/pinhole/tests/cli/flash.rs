@@ -3,11 +3,11 @@
 use crate::{BANK, CAT, GRAPH, IMAGE, Sandbox, bytes, run};
 use serde_json::Value;
 
-const NANO: &str = "models/nano/image.phm";
-const NANO_BANK: &str = "models/nano/bank.phc";
+pub(crate) const NANO: &str = "models/nano/image.phm";
+pub(crate) const NANO_BANK: &str = "models/nano/bank.phc";
 
 /// The beginning of `pinhole flash` for a board, a model and a class bank.
-fn flash_of<'a>(board: &'a str, model: &'a str, bank: &'a str) -> [&'a str; 7] {
+pub(crate) fn flash_of<'a>(board: &'a str, model: &'a str, bank: &'a str) -> [&'a str; 7] {
     ["flash", "--board", board, "--model", model, "--bank", bank]
 }
 

@@ -2,20 +2,17 @@
 
 use std::path::Path;
 
+use crate::flash::{NANO, NANO_BANK, flash_of, program};
 use crate::{CAT, Sandbox, bytes, command, run};
 
-const NANO: &str = "models/nano/image.phm";
-const NANO_BANK: &str = "models/nano/bank.phc";
-const PICO: [&str; 7] = [
-    "flash", "--board", "rp2350", "--model", NANO, "--bank", NANO_BANK,
-];
+/// The beginning of `pinhole flash` for a board and nano.
+fn nano_on(board: &str) -> [&str; 7] {
+    flash_of(board, NANO, NANO_BANK)
+}
 
-/// The program of a board: one segment at `address`.
-fn program(sandbox: &Sandbox, address: u32) -> String {
-    sandbox.file(
-        "program",
-        crate::flash::program(address, b"program of a board"),
-    )
+/// A file with the program of a board: one segment at `address`.
+fn elf_at(sandbox: &Sandbox, address: u32) -> String {
+    sandbox.file("program", program(address, b"program of a board"))
 }
 
 #[test]
@@ -44,15 +41,35 @@ fn a_port_that_is_not_there_is_named_with_those_that_are() {
             &["monitor", "--port", "x", "--model", NANO],
             "cannot be used with",
         ),
-        (
-            &["board", "slots", "--flash", "y", "--baud", "9600"],
-            "cannot be used with",
-        ),
         (&["board", "slots"], "--flash"),
     ] {
         let ran = run(args);
         assert!(ran.code == Some(2) && ran.stderr.contains(said), "{ran:?}");
     }
+}
+
+#[test]
+fn what_an_option_is_for_has_to_be_there() {
+    let sandbox = Sandbox::new();
+    let elf = elf_at(&sandbox, 0x1000_0000);
+    let flash = sandbox.path("board.bin");
+    let unused = ["board", "slots", "--flash", &flash, "--baud", "9600"];
+    run(unused).refused(&["--baud without a port", "--port"]);
+    let alone = ["--program", &elf, "--port", "127.0.0.1:1"];
+    run([&nano_on("rp2350")[..], &alone].concat())
+        .refused(&["over which no program goes", "--probe"]);
+    for more in [
+        &["--flash", &flash, "--unlock", &elf][..],
+        &["--flash", &flash, "--baud", "9600"],
+        &["--probe", "--baud", "9600"],
+        &["--probe", "--verbose"],
+    ] {
+        let ran = run([&nano_on("rp2350")[..], more].concat());
+        assert_eq!(ran.code, Some(2), "{more:?}: {ran:?}");
+    }
+    assert!(!Path::new(&flash).exists());
+    let bench = ["bench", "--model", NANO, "--port", "127.0.0.1:1"];
+    run(bench).refused(&["cannot connect to 127.0.0.1:1"]);
 }
 
 #[test]
@@ -62,7 +79,7 @@ fn a_board_with_a_chip_is_not_started_here() {
         "--port PORT",
         "pinhole flash --board rp2350",
     ]);
-    run([&PICO[..], &["--flash", "x.bin"]].concat())
+    run([&nano_on("rp2350")[..], &["--flash", "x.bin"]].concat())
         .refused(&["found --flash for rp2350", "--drive FOLDER"]);
     assert!(!Path::new("x.bin").exists());
 }
@@ -70,24 +87,21 @@ fn a_board_with_a_chip_is_not_started_here() {
 #[test]
 fn an_image_of_a_chip_says_who_takes_it() {
     let sandbox = Sandbox::new();
-    let elf = program(&sandbox, 0x1000_0000);
+    let elf = elf_at(&sandbox, 0x1000_0000);
     let out = sandbox.path("out.uf2");
-    let said = run([&PICO[..], &["--program", &elf, "--image", &out]].concat()).done();
+    let said = run([
+        &nano_on("rp2350")[..],
+        &["--program", &elf, "--image", &out],
+    ]
+    .concat())
+    .done();
     assert!(said.contains("/media/$USER/RP2350/"), "{said}");
     assert!(said.contains("probe-rs download --chip RP235x"), "{said}");
     assert_eq!(bytes(&out).len() % 512, 0);
     // The program of an STM32N6 is not part of what a programmer writes at its address.
-    let elf = program(&sandbox, 0x3418_0400);
+    let elf = elf_at(&sandbox, 0x3418_0400);
     let out = sandbox.path("out.bin");
-    let args = [
-        "flash",
-        "--board",
-        "stm32n657",
-        "--model",
-        NANO,
-        "--bank",
-        NANO_BANK,
-    ];
+    let args = nano_on("stm32n657");
     let said = run([&args[..], &["--program", &elf, "--image", &out]].concat()).done();
     assert!(said.contains("0x70100000"), "{said}");
     assert!(!said.contains("program       "), "{said}");
@@ -97,10 +111,14 @@ fn an_image_of_a_chip_says_who_takes_it() {
 #[test]
 fn a_drive_is_known_by_its_bootloader_and_gets_the_image() {
     let sandbox = Sandbox::new();
-    let elf = program(&sandbox, 0x1000_0000);
+    let elf = elf_at(&sandbox, 0x1000_0000);
     let drive = sandbox.path("RP2350");
     std::fs::create_dir(&drive).expect("a folder");
-    let args = [&PICO[..], &["--program", &elf, "--drive", &drive]].concat();
+    let args = [
+        &nano_on("rp2350")[..],
+        &["--program", &elf, "--drive", &drive],
+    ]
+    .concat();
     run(&args).refused(&["INFO_UF2.TXT", "BOOTSEL"]);
     std::fs::write(
         Path::new(&drive).join("INFO_UF2.TXT"),
@@ -113,18 +131,15 @@ fn a_drive_is_known_by_its_bootloader_and_gets_the_image() {
         "{said}"
     );
     let image = sandbox.path("out.uf2");
-    run([&PICO[..], &["--program", &elf, "--image", &image]].concat()).done();
+    run([
+        &nano_on("rp2350")[..],
+        &["--program", &elf, "--image", &image],
+    ]
+    .concat())
+    .done();
     assert!(bytes(&image) == bytes(&format!("{drive}/pinhole.uf2")));
-    let an500 = [
-        "flash",
-        "--board",
-        "qemu-an500",
-        "--model",
-        NANO,
-        "--bank",
-        NANO_BANK,
-    ];
-    let elf = program(&sandbox, 0x100);
+    let an500 = nano_on("qemu-an500");
+    let elf = elf_at(&sandbox, 0x100);
     run([&an500[..], &["--program", &elf, "--drive", &drive]].concat())
         .refused(&["takes no UF2 files"]);
 }
@@ -144,8 +159,8 @@ fn probe_rs_is_given_the_image_or_the_program() {
             .expect("pinhole starts")
             .into()
     };
-    let elf = program(&sandbox, 0x1000_0000);
-    let pico = [&PICO[..], &["--program", &elf, "--probe"]].concat();
+    let elf = elf_at(&sandbox, 0x1000_0000);
+    let pico = [&nano_on("rp2350")[..], &["--program", &elf, "--probe"]].concat();
     probe(&pico).refused(&["probe-rs", "cargo install probe-rs-tools"]);
     // It notes what it is asked for, keeps the file, and fails when there is no file `works`.
     let script = format!(
@@ -170,49 +185,28 @@ fn probe_rs_is_given_the_image_or_the_program() {
     );
     assert_eq!(lines[2], "reset --chip RP235x");
     let image = sandbox.path("out.hex");
-    run([&PICO[..], &["--program", &elf, "--image", &image]].concat()).done();
+    run([
+        &nano_on("rp2350")[..],
+        &["--program", &elf, "--image", &image],
+    ]
+    .concat())
+    .done();
     assert!(bytes(&image) == bytes(&sandbox.path("written")));
     // The storage of this one lies in another flash.
-    let elf = program(&sandbox, 0x0800_0000);
+    let elf = elf_at(&sandbox, 0x0800_0000);
     let h743 = [
-        "flash",
-        "--board",
-        "stm32h743",
-        "--model",
-        NANO,
-        "--bank",
-        NANO_BANK,
-        "--program",
-        &elf,
-        "--probe",
-        "--json",
-    ];
+        &nano_on("stm32h743")[..],
+        &["--program", &elf, "--probe", "--json"],
+    ]
+    .concat();
     let ran = probe(&h743);
     assert!(ran.stderr.contains("--port PORT"), "{ran:?}");
     let done: serde_json::Value = serde_json::from_str(&ran.done()).expect("JSON");
     assert_eq!(done["program_by"], "probe");
     assert!(done["files_by"].is_null() && done["selftest"].is_null());
     assert!(bytes(&elf) == bytes(&sandbox.path("written")));
-    let n657 = [
-        "flash",
-        "--board",
-        "stm32n657",
-        "--model",
-        NANO,
-        "--bank",
-        NANO_BANK,
-        "--probe",
-    ];
+    let n657 = [&nano_on("stm32n657")[..], &["--probe"]].concat();
     probe(&n657).refused(&["copies its program into RAM", "docs/boards/stm32n657.md"]);
-    let an500 = [
-        "flash",
-        "--board",
-        "qemu-an500",
-        "--model",
-        NANO,
-        "--bank",
-        NANO_BANK,
-        "--probe",
-    ];
+    let an500 = [&nano_on("qemu-an500")[..], &["--probe"]].concat();
     probe(&an500).refused(&["a board that this machine runs", "--flash FILE"]);
 }

@@ -1,20 +1,16 @@
 //! Picture files as frames, one after the other in the order of their names, from the first again after the last.
 
+use super::recorded::{self, Frames};
 use super::{Pace, Source};
 use crate::Opened;
 use image::imageops::{FilterType, resize};
-use pinhole_firmware::camera::{
-    Camera, CameraError, Configuration, Control, FrameFormat, FrameSink, FrameSize,
-};
+use pinhole_firmware::camera::{CameraError, Configuration, FrameFormat, FrameSink};
 use pinhole_runtime::preprocess::PixelFormat;
 use std::path::PathBuf;
 
 struct Pictures {
     files: Vec<PathBuf>,
     next: usize,
-    size: FrameSize,
-    pace: Pace,
-    configuration: Option<Configuration>,
 }
 
 /// A picture, or a folder of them. One of another size than the frames have is resized.
@@ -43,44 +39,18 @@ pub(super) fn open(source: &Source<'_>, pace: Pace) -> Result<Opened, String> {
         size: source.size,
         format: FrameFormat::Pixels(PixelFormat::Rgb888),
     };
-    let pictures = Pictures {
-        files,
-        next: 0,
-        size: source.size,
-        pace,
-        configuration: None,
-    };
-    Ok((Box::new(pictures), configuration))
+    let pictures = Pictures { files, next: 0 };
+    Ok(recorded::camera(pictures, configuration, pace))
 }
 
-impl Camera for Pictures {
-    fn configure(&mut self, configuration: Configuration) -> Result<(), CameraError> {
-        self.configuration = None;
-        let asked = configuration;
-        if configuration.format != FrameFormat::Pixels(PixelFormat::Rgb888) {
-            return Err(CameraError::FormatNotSupported { asked });
-        }
-        if configuration.size != self.size {
-            return Err(CameraError::SizeNotSupported { asked });
-        }
-        self.configuration = Some(configuration);
+impl Frames for Pictures {
+    fn start(&mut self) -> std::io::Result<()> {
+        // It goes on behind a file that was at fault.
         Ok(())
     }
 
-    fn configuration(&self) -> Option<Configuration> {
-        self.configuration
-    }
-
-    fn control(&mut self, control: Control) -> Result<(), CameraError> {
-        Err(CameraError::ControlNotSupported {
-            setting: control.setting(),
-        })
-    }
-
     /// A file that cannot be read is a frame without rows, and the next one is tried after it.
-    fn frame(&mut self, sink: &mut dyn FrameSink) -> Result<(), CameraError> {
-        let configuration = self.configuration.ok_or(CameraError::NotConfigured)?;
-        self.pace.wait();
+    fn frame(&mut self, of: Configuration, sink: &mut dyn FrameSink) -> Result<(), CameraError> {
         let file = &self.files[self.next % self.files.len()];
         self.next = (self.next + 1) % self.files.len();
         let picture = image::ImageReader::open(file)
@@ -91,17 +61,17 @@ impl Camera for Pictures {
             Err(fault) => {
                 eprintln!("warning: {}: {fault}", file.display());
                 return Err(CameraError::ShortFrame {
-                    expected: configuration.rows(),
+                    expected: of.rows(),
                     found: 0,
                 });
             }
         };
-        let (width, height) = (self.size.width.into(), self.size.height.into());
+        let (width, height) = (of.size.width.into(), of.size.height.into());
         let picture = match picture.dimensions() == (width, height) {
             true => picture,
             false => resize(&picture, width, height, FilterType::Triangle),
         };
-        for (at, row) in (0..).zip(picture.as_raw().chunks_exact(configuration.row_bytes())) {
+        for (at, row) in (0..).zip(picture.as_raw().chunks_exact(of.row_bytes())) {
             sink.band(at, row)?;
         }
         Ok(())

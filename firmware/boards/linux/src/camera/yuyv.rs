@@ -1,19 +1,13 @@
 //! Raw frames from a file, YUV 4:2:2 in the order YUYV as V4L2 gives them, from the first again after the last.
 
+use super::recorded::{self, Frames};
 use super::{Pace, Source};
 use crate::Opened;
-use pinhole_firmware::camera::{
-    Camera, CameraError, Configuration, Control, FrameFormat, FrameSink, FrameSize,
-};
+use pinhole_firmware::camera::{CameraError, Configuration, FrameFormat, FrameSink};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek};
 
-struct Raw {
-    file: File,
-    size: FrameSize,
-    pace: Pace,
-    configuration: Option<Configuration>,
-}
+struct Raw(File);
 
 pub(super) fn open(source: &Source<'_>, pace: Pace) -> Result<Opened, String> {
     let path = source.path.display();
@@ -38,52 +32,22 @@ pub(super) fn open(source: &Source<'_>, pace: Pace) -> Result<Opened, String> {
             "--camera: {path}: found {found} bytes, expected a multiple of {frame}, the bytes of a frame"
         ));
     }
-    let camera = Raw {
-        file,
-        size: source.size,
-        pace,
-        configuration: None,
-    };
-    Ok((Box::new(camera), configuration))
+    Ok(recorded::camera(Raw(file), configuration, pace))
 }
 
-impl Camera for Raw {
-    fn configure(&mut self, configuration: Configuration) -> Result<(), CameraError> {
-        self.configuration = None;
-        let asked = configuration;
-        if configuration.format != FrameFormat::YUYV {
-            return Err(CameraError::FormatNotSupported { asked });
-        }
-        if configuration.size != self.size {
-            return Err(CameraError::SizeNotSupported { asked });
-        }
-        let rewound = self.file.seek(SeekFrom::Start(0));
-        rewound.map_err(|_| CameraError::NotConfigured)?;
-        self.configuration = Some(configuration);
-        Ok(())
+impl Frames for Raw {
+    fn start(&mut self) -> std::io::Result<()> {
+        self.0.rewind()
     }
 
-    fn configuration(&self) -> Option<Configuration> {
-        self.configuration
-    }
-
-    fn control(&mut self, control: Control) -> Result<(), CameraError> {
-        Err(CameraError::ControlNotSupported {
-            setting: control.setting(),
-        })
-    }
-
-    fn frame(&mut self, sink: &mut dyn FrameSink) -> Result<(), CameraError> {
-        let configuration = self.configuration.ok_or(CameraError::NotConfigured)?;
-        self.pace.wait();
-        let mut row = vec![0; configuration.row_bytes()];
-        let expected = configuration.rows();
+    fn frame(&mut self, of: Configuration, sink: &mut dyn FrameSink) -> Result<(), CameraError> {
+        let mut row = vec![0; of.row_bytes()];
+        let expected = of.rows();
         for found in 0..expected {
-            if self.file.read_exact(&mut row).is_err() {
+            if self.0.read_exact(&mut row).is_err() {
                 // The file ended: at the start of a frame it begins anew.
-                let again = found == 0
-                    && self.file.seek(SeekFrom::Start(0)).is_ok()
-                    && self.file.read_exact(&mut row).is_ok();
+                let again =
+                    found == 0 && self.0.rewind().is_ok() && self.0.read_exact(&mut row).is_ok();
                 if !again {
                     return Err(CameraError::ShortFrame { expected, found });
                 }

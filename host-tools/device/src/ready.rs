@@ -1,4 +1,4 @@
-//! A board that is ready for pictures, with the model and the bank that the host put into its flash.
+//! A board that is ready for pictures: one started with a model and a bank in its flash, or one that runs already.
 
 use crate::{BoardInfo, BoardResult, BoardSpec, DeviceError, RgbRows, RunningBoard};
 use std::path::{Path, PathBuf};
@@ -42,12 +42,12 @@ impl Default for Options {
 }
 
 /// A running board with a sound model and bank. Dropping it ends the emulator.
-pub struct EmulatedBoard {
+pub struct ReadyBoard {
     board: RunningBoard,
     info: BoardInfo,
 }
 
-impl EmulatedBoard {
+impl ReadyBoard {
     /// Starts the firmware with a model and a bank in their partitions of the flash, and waits until it answers. What is
     /// `None` stays as it is in the flash.
     ///
@@ -82,7 +82,7 @@ impl EmulatedBoard {
         &self.info
     }
 
-    /// The board, to change what it holds. [`EmulatedBoard::info`] stays what it was.
+    /// The board, to change what it holds. [`ReadyBoard::info`] stays what it was.
     pub fn running(&mut self) -> &mut RunningBoard {
         &mut self.board
     }
@@ -95,10 +95,10 @@ impl EmulatedBoard {
         self.classify_top(picture, 5)
     }
 
-    /// As [`EmulatedBoard::classify`] with the `top` best classes, at most 8.
+    /// As [`ReadyBoard::classify`] with the `top` best classes, at most 8.
     ///
     /// # Errors
-    /// As [`EmulatedBoard::classify`].
+    /// As [`ReadyBoard::classify`].
     pub fn classify_top(
         &mut self,
         picture: &RgbRows<'_>,
