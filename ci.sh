@@ -131,6 +131,8 @@ new_board() {
   "$pinhole" flash --board linux --model models/lite0/image.phm --bank models/lite0/bank.phc --port "$port"
   "$pinhole" board run --port "$port" "$cup" | tee "$folder/before"
   grep -q 'coffee cup' "$folder/before"
+  "$pinhole" bench --model models/lite0/image.phm --port "$port" --runs 2
+  "$pinhole" board stats --port "$port"
   "$pinhole" classes add espresso --text-encoder models/lite0/text.phm --port "$port"
   "$pinhole" board run --port "$port" "$cup" | tee "$folder/after"
   grep -q 'espresso' "$folder/after"
