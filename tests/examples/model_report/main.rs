@@ -10,7 +10,8 @@
 //! labels); of a text encoder a file with one text a line, `even:` or `odd:` before it for every second line. A text encoder
 //! without a tokenizer, as those with random weights are, numbers words by a hash. `--cosine` also makes a mix of int8 and f16 layers; `--cifar10` measures how many test pictures are nearest to the
 //! mean embedding of 50 training pictures of their class. `--measure INT8.phg` quantises nothing: it prints that accuracy of the graph
-//! and of each graph that is given so, such as NAME.phg and NAME-mixed.phg of an earlier run.
+//! and of each graph that is given so, such as NAME.phg and NAME-mixed.phg of an earlier run; with `--split train` on pictures of the
+//! last batch of the training split, for whoever tries settings.
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
@@ -65,6 +66,8 @@ struct Args {
     cifar10: Option<String>,
     /// Pictures of its test split.
     test: usize,
+    /// They are of the training split's last batch instead.
+    on_training: bool,
     /// Graphs that are measured beside the first, which is then not quantised.
     measure: Vec<PathBuf>,
 }
@@ -128,8 +131,8 @@ fn main() -> Result<(), Failure> {
         let mut graphs = vec![&graph, &quantized];
         graphs.extend(mixed.iter().map(|mixed| &mixed.quantized.quantized));
         graphs.extend(&repaired);
-        let found = nearest_class_mean(&graphs, folder, &geometry(&graph)?, args.test)?;
-        let mut found = found.into_iter();
+        let found = nearest_class_mean(&graphs, folder, &geometry(&graph)?, &args)?;
+        let mut found = found.into_iter().map(|measured| measured.accuracy);
         accuracy = serde_json::json!({
             "test_pictures": args.test,
             "f32": found.next(),
@@ -205,10 +208,12 @@ fn measure(graph: &Graph, args: &Args) -> Result<(), Failure> {
     let others = args.measure.iter().map(Graph::load);
     let others = others.collect::<Result<Vec<_>, _>>()?;
     let graphs: Vec<&Graph> = std::iter::once(graph).chain(&others).collect();
-    let found = nearest_class_mean(&graphs, folder, &geometry(graph)?, args.test)?;
+    let found = nearest_class_mean(&graphs, folder, &geometry(graph)?, args)?;
     let names = std::iter::once(&args.graph).chain(&args.measure);
-    for (name, share) in names.zip(found) {
-        println!("{} {:.2} % of {}", name.display(), 100.0 * share, args.test);
+    for (name, found) in names.zip(found) {
+        let (share, cosine) = (100.0 * found.accuracy, found.cosine);
+        let name = name.display();
+        println!("{name} {share:.2} % of {}, mean cosine {cosine:.5}", args.test);
     }
     Ok(())
 }
@@ -295,6 +300,7 @@ fn arguments() -> Result<Args, Failure> {
         repair: 0,
         cifar10: None,
         test: 2000,
+        on_training: false,
         measure: Vec::new(),
     };
     let mut given = std::env::args().skip(1);
@@ -308,6 +314,13 @@ fn arguments() -> Result<Args, Failure> {
             "--cosine" => args.cosine = Some(value()?.parse()?),
             "--cifar10" => args.cifar10 = Some(value()?),
             "--test" => args.test = value()?.parse()?,
+            "--split" => {
+                args.on_training = match value()?.as_str() {
+                    "test" => false,
+                    "train" => true,
+                    other => return Err(format!("--split {other}: expected test or train").into()),
+                }
+            }
             "--measure" => args.measure.push(value()?.into()),
             "--nearest" => args.weights = Some(Rounding::Nearest),
             "--gptq" => args.weights = Some(Rounding::Gptq),
@@ -325,8 +338,8 @@ fn arguments() -> Result<Args, Failure> {
         && !args.out.as_os_str().is_empty();
     let measures = !args.measure.is_empty() && args.cifar10.is_some();
     if !quantises && !measures {
-        return Err("usage: model_report GRAPH.phg --calibrate SOURCE --pictures SOURCE --out FOLDER [--count N] [--layers] [--sources [--sources]] [--nearest | --gptq] [--no-wide] [--no-bias-correction] [--cosine C] [--cifar10 DIR [--test N]]\n\
-            or model_report GRAPH.phg --measure INT8.phg… --cifar10 DIR [--test N]".into());
+        return Err("usage: model_report GRAPH.phg --calibrate SOURCE --pictures SOURCE --out FOLDER [--count N] [--layers] [--sources [--sources]] [--nearest | --gptq] [--no-wide] [--no-bias-correction] [--cosine C] [--cifar10 DIR [--test N] [--split train]]\n\
+            or model_report GRAPH.phg --measure INT8.phg… --cifar10 DIR [--test N] [--split train]".into());
     }
     Ok(args)
 }
@@ -396,6 +409,8 @@ fn input(geometry: &InputGeometry, picture: &RgbImage) -> Result<Input, Failure>
 
 /// Pictures of each class of CIFAR-10's training split whose mean stands for the class.
 const PICTURES_OF_A_CLASS: usize = 50;
+/// Where the last batch of the training split begins, in which no class mean has a picture.
+const LAST_BATCH: usize = 40_000;
 /// Pictures embedded at once.
 const BATCH: usize = 64;
 
@@ -406,8 +421,8 @@ fn nearest_class_mean(
     graphs: &[&Graph],
     folder: &str,
     geometry: &InputGeometry,
-    count: usize,
-) -> Result<Vec<f64>, Failure> {
+    args: &Args,
+) -> Result<Vec<Measured>, Failure> {
     let train = Cifar10::train_labelled(folder)?;
     let class = |class: usize| {
         let of_class = (0..train.len()).filter(|&index| train.label(index) == Some(class));
@@ -417,20 +432,45 @@ fn nearest_class_mean(
     };
     let classes = (0..10).map(class).collect::<Result<Vec<_>, _>>()?;
     let means = ClassMeans::new(graphs[0], &classes)?;
-    let test = Cifar10::open(folder, Split::Test)?;
-    let step = (test.len() / count).max(1);
-    let chosen: Vec<usize> = (0..test.len()).step_by(step).take(count).collect();
-    let mut right = vec![0usize; graphs.len()];
+    let (test, first) = match args.on_training {
+        false => (Cifar10::open(folder, Split::Test)?, 0),
+        true => (train, LAST_BATCH),
+    };
+    let step = ((test.len() - first) / args.test).max(1);
+    let chosen = (first..test.len()).step_by(step).take(args.test);
+    let chosen: Vec<usize> = chosen.collect();
+    let mut sums = vec![Measured::default(); graphs.len()];
     for few in chosen.chunks(BATCH) {
         let inputs = few.iter().map(|&i| input(geometry, &test.picture(i)));
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
         let labels: Vec<usize> = few.iter().filter_map(|&i| test.label(i)).collect();
-        for (graph, right) in graphs.iter().zip(&mut right) {
-            *right += means.right(graph, &inputs, &labels)?;
+        let expected = embeddings(graphs[0], &inputs)?;
+        for (place, (graph, sum)) in graphs.iter().zip(&mut sums).enumerate() {
+            let found = match place {
+                0 => &expected,
+                _ => &embeddings(graph, &inputs)?,
+            };
+            for ((found, expected), &label) in found.iter().zip(&expected).zip(&labels) {
+                sum.accuracy += f64::from(u8::from(means.nearest(found) == label));
+                sum.cosine += cosine(found, expected);
+            }
         }
     }
-    let share = |right: usize| right as f64 / chosen.len().max(1) as f64;
-    Ok(right.into_iter().map(share).collect())
+    let count = chosen.len().max(1) as f64;
+    let mean = |sum: Measured| Measured {
+        accuracy: sum.accuracy / count,
+        cosine: sum.cosine / count,
+    };
+    Ok(sums.into_iter().map(mean).collect())
+}
+
+/// Of one graph, over the pictures.
+#[derive(Clone, Copy, Debug, Default)]
+struct Measured {
+    /// Share that is nearest to its class.
+    accuracy: f64,
+    /// Mean cosine to the first graph's embedding.
+    cosine: f64,
 }
 
 /// The model's output for every input.
