@@ -8,7 +8,9 @@ use pinhole_graph::import::ImportError;
 use pinhole_graph::import::onnx::{Options, load};
 use pinhole_graph::op::{Activation, Unary};
 use pinhole_graph::{Graph, ModelKind, Op, QuantDType, QuantParams, Tensor, pass};
+use prost::Message;
 use safetensors::SafeTensors;
+use tract_onnx::pb;
 
 const TOKENS: usize = 6;
 
@@ -309,6 +311,25 @@ fn flipped_bytes_never_panic() {
             let mut flipped = bytes.clone();
             flipped[at] ^= 1 << (at % 8);
             let _ = load_bytes(&flipped);
+        }
+    }
+}
+
+#[test]
+fn nodes_without_their_inputs_never_panic() {
+    for name in ["integers", "dynamic", "dynamic_picture"] {
+        let bytes = fs::read(folder().join(format!("{name}.onnx"))).expect("golden file");
+        let whole = pb::ModelProto::decode(&bytes[..]).expect("a model");
+        let nodes = whole.graph.iter().flat_map(|graph| &graph.node).enumerate();
+        for (place, node) in nodes {
+            for kept in 0..node.input.len() {
+                let mut cut = whole.clone();
+                if let Some(graph) = &mut cut.graph {
+                    graph.node[place].input.truncate(kept);
+                }
+                let loaded = load_bytes(&cut.encode_to_vec());
+                assert!(kept > 0 || loaded.is_err(), "{name}: node {place}");
+            }
         }
     }
 }

@@ -213,7 +213,10 @@ fn measure(graph: &Graph, args: &Args) -> Result<(), Failure> {
     for (name, found) in names.zip(found) {
         let (share, cosine) = (100.0 * found.accuracy, found.cosine);
         let name = name.display();
-        println!("{name} {share:.2} % of {}, mean cosine {cosine:.5}", args.test);
+        println!(
+            "{name} {share:.2} % of {}, mean cosine {cosine:.5}",
+            args.test
+        );
     }
     Ok(())
 }

@@ -104,6 +104,7 @@ impl Builder<'_> {
             ("MatMulIntegerToFloat", ..) => self.matmul_to_float(node, call)?,
             ("DynamicQuantizeMatMul", ..) => {
                 self.calibrated_anew();
+                call.input(0)?;
                 let x = node.input[0].clone();
                 let weight = self.real_weight(node, [1, 2, 3], -1)?;
                 self.with_bias("MatMul", &[x, weight], &[], named(node, 4))?
@@ -265,7 +266,8 @@ impl Builder<'_> {
     /// Whether it reads token ids and a table of bytes.
     fn looks_up_integers(&self, node: &pb::NodeProto, call: &Call<'_>) -> bool {
         let ids = matches!(call.optional(1), Some(Known::Ids { .. }));
-        let table = self.quantised.type_of(&node.input[0]);
+        let table = node.input.first();
+        let table = table.and_then(|table| self.quantised.type_of(table));
         ids && matches!(table, Some(DataType::Int8 | DataType::Uint8))
     }
 }
