@@ -10,8 +10,9 @@
 //! labels); of a text encoder a file with one text a line, `even:` or `odd:` before it for every second line. A text encoder
 //! without a tokenizer, as those with random weights are, numbers words by a hash. `--cosine` also makes a mix of int8 and f16 layers; `--cifar10` measures how many test pictures are nearest to the
 //! mean embedding of 50 training pictures of their class. `--measure INT8.phg` quantises nothing: it prints that accuracy of the graph
-//! and of each graph that is given so, such as NAME.phg and NAME-mixed.phg of an earlier run; with `--split train` on pictures of the
-//! last batch of the training split, for whoever tries settings.
+//! and of each graph that is given so, such as NAME.phg and NAME-mixed.phg of an earlier run; with `--split train` on every second
+//! picture of the last batch of the training split, for whoever tries settings. None of them is in a class mean, nor calibrates
+//! where the step between calibration pictures is even, as with counts of 50, 100 and 200.
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
@@ -340,8 +341,11 @@ fn arguments() -> Result<Args, Failure> {
         .all(|list| !list.is_empty())
         && !args.out.as_os_str().is_empty();
     let measures = !args.measure.is_empty() && args.cifar10.is_some();
+    if args.on_training && !measures {
+        return Err("--split train wants --measure and --cifar10".into());
+    }
     if !quantises && !measures {
-        return Err("usage: model_report GRAPH.phg --calibrate SOURCE --pictures SOURCE --out FOLDER [--count N] [--layers] [--sources [--sources]] [--nearest | --gptq] [--no-wide] [--no-bias-correction] [--cosine C] [--cifar10 DIR [--test N] [--split train]]\n\
+        return Err("usage: model_report GRAPH.phg --calibrate SOURCE --pictures SOURCE --out FOLDER [--count N] [--layers] [--sources [--sources]] [--nearest | --gptq] [--no-wide] [--no-bias-correction] [--cosine C] [--cifar10 DIR [--test N]]\n\
             or model_report GRAPH.phg --measure INT8.phg… --cifar10 DIR [--test N] [--split train]".into());
     }
     Ok(args)
@@ -435,13 +439,18 @@ fn nearest_class_mean(
     };
     let classes = (0..10).map(class).collect::<Result<Vec<_>, _>>()?;
     let means = ClassMeans::new(graphs[0], &classes)?;
-    let (test, first) = match args.on_training {
-        false => (Cifar10::open(folder, Split::Test)?, 0),
-        true => (train, LAST_BATCH),
+    let (test, first, step) = match args.on_training {
+        false => (Cifar10::open(folder, Split::Test)?, 0, 1),
+        // Pictures that calibrate lie at even places.
+        true => (train, LAST_BATCH + 1, 2),
     };
-    let step = ((test.len() - first) / args.test).max(1);
-    let chosen = (first..test.len()).step_by(step).take(args.test);
-    let chosen: Vec<usize> = chosen.collect();
+    let all: Vec<usize> = (first..test.len()).step_by(step).collect();
+    if !(1..=all.len()).contains(&args.test) {
+        let (found, most) = (args.test, all.len());
+        return Err(format!("--test {found}: expected 1 to {most} pictures of that split").into());
+    }
+    let step = all.len() / args.test;
+    let chosen: Vec<usize> = all.into_iter().step_by(step).take(args.test).collect();
     let mut sums = vec![Measured::default(); graphs.len()];
     for few in chosen.chunks(BATCH) {
         let inputs = few.iter().map(|&i| input(geometry, &test.picture(i)));
@@ -459,7 +468,7 @@ fn nearest_class_mean(
             }
         }
     }
-    let count = chosen.len().max(1) as f64;
+    let count = chosen.len() as f64;
     let mean = |sum: Measured| Measured {
         accuracy: sum.accuracy / count,
         cosine: sum.cosine / count,
