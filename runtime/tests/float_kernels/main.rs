@@ -7,6 +7,7 @@
 extern crate alloc;
 
 mod attention;
+mod attention_halves;
 mod elementwise;
 mod errors;
 mod halves;

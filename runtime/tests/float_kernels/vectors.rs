@@ -4,9 +4,9 @@
 use half::f16;
 use pinhole_runtime::kernel::{AttentionF16, Kernels, Window, attention_scratch_bytes};
 
+use crate::attention_halves::check_attention;
 use crate::halves::{
-    HALF_FLOOR, HALF_UNIT, Product, check_attention, check_conv, check_depthwise, check_matmul,
-    each_set, has_fp16,
+    HALF_FLOOR, HALF_UNIT, Product, check_conv, check_depthwise, check_matmul, each_set, has_fp16,
 };
 use crate::products::UNLIMITED;
 use crate::support::{Random, Sum, UNIT};

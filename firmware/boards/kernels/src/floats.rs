@@ -2,6 +2,8 @@
 
 #[path = "../../../../runtime/tests/float_kernels/attention.rs"]
 pub(crate) mod attention;
+#[path = "../../../../runtime/tests/float_kernels/attention_halves.rs"]
+pub(crate) mod attention_halves;
 #[path = "../../../../runtime/tests/float_kernels/elementwise.rs"]
 pub(crate) mod elementwise;
 #[path = "../../../../runtime/tests/float_kernels/errors.rs"]

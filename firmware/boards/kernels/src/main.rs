@@ -140,7 +140,9 @@ fn check(part: &str) {
 
 /// The tests of the float kernels.
 fn float_tests() -> [(&'static str, fn()); 39] {
-    use floats::{attention, elementwise, errors, halves, products, rows, windows};
+    use floats::{
+        attention, attention_halves, elementwise, errors, halves, products, rows, windows,
+    };
     tests![
         products::gemm_agrees_for_every_size_up_to_67,
         products::gemm_agrees_for_the_shapes_of_minilm_and_efficientnet,
@@ -179,8 +181,8 @@ fn float_tests() -> [(&'static str, fn()); 39] {
         halves::binary_functions_of_halves_are_those_of_f32_rounded_once,
         halves::rows_of_halves_agree,
         halves::softmax_of_masked_and_infinite_halves_is_defined,
-        halves::attention_over_halves_agrees,
-        halves::attention_over_halves_of_one_sequence_to_another_agrees,
+        attention_halves::attention_over_halves_agrees,
+        attention_halves::attention_over_halves_of_one_sequence_to_another_agrees,
     ]
 }
 
