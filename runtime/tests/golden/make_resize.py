@@ -6,7 +6,7 @@ and one order for all pictures is simpler to stream, so the two passes are asked
 one call gives.
 
     python make_resize.py resize.bin                    the committed cases
-    python make_resize.py /tmp/more.bin 300 SEED        300 random cases; read with PINHOLE_RESIZE_GOLDEN=/tmp/more.bin
+    python make_resize.py more.bin 300 SEED        300 random cases; read with PINHOLE_RESIZE_GOLDEN=more.bin
 
 Record: six little-endian u16 (pattern, source width, source height, resize_shorter, width, height), then
 height * width * 3 bytes. The source picture is made from the pattern by both sides. Needs numpy, Pillow, torchvision;
