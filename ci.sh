@@ -91,29 +91,29 @@ part_aarch64() {
     # As many sets as are expected beside the scalar one, each with the host's bits.
     [ "$(grep -c "^aarch64-.*: $expected\$" <<<"$found")" = "$(tr -cd , <<<"$sets" | wc -c)" ]
   done
-  cargo test --release -p pinhole-tests --test emulated_count -- --ignored --nocapture
-  cargo test --release -p pinhole-tests --test vit_on_every_set -- --ignored --nocapture 64_bit_arm
+  # Emulators take the time, not the host: one more build of it would cost more than it saves.
+  cargo test --workspace --test emulated_count -- --ignored --nocapture
+  cargo test --workspace --test vit_on_every_set -- --ignored --nocapture 64_bit_arm
 }
 
 # The embeddings of photographs on the emulated boards, bit for bit those of every kernel set of this host.
 part_qemu() {
   CI=true cargo test --workspace --test emulated --test emulated_flash -- --nocapture
-  cargo test --release -p pinhole-tests --test board_equals_host --test board_learns --test board_keys --test cortex_m_kernels -- --ignored --nocapture
-  cargo test --release -p pinhole-tests --test vit_on_every_set --test nano -- --ignored --nocapture cortex_m
+  cargo test --workspace --test board_equals_host --test board_learns --test board_keys --test cortex_m_kernels -- --ignored --nocapture
+  cargo test --workspace --test vit_on_every_set --test nano -- --ignored --nocapture cortex_m
 }
 
 # The board that is a process: its cameras and pictures with the bits of the host, natively and as a program for 64-bit ARM.
 part_linux() {
   local target=aarch64-unknown-linux-gnu built=${CARGO_TARGET_DIR:-target}
   local tests=(cargo test --workspace --test live -- --ignored --nocapture linux)
-  cargo build --release -p pinhole-linux
   # With the examples features are those of the tests: without them the trainer would be built again.
   cargo build --workspace --bins --examples
   built=$(cd "$built" && pwd)
-  PINHOLE_LINUX=$built/release/pinhole-linux "${tests[@]}"
-  PINHOLE_LINUX=$built/release/pinhole-linux "$built/debug/pinhole" monitor --board linux --json --frames 5 \
+  PINHOLE_LINUX=$built/debug/pinhole-linux "${tests[@]}"
+  PINHOLE_LINUX=$built/debug/pinhole-linux "$built/debug/pinhole" monitor --board linux --json --frames 5 \
     --model models/lite0/image.phm --bank models/lite0/bank.phc --camera pictures:models/demo:512x512
-  new_board "$built/release/pinhole-linux" "$built/debug/pinhole"
+  new_board "$built/debug/pinhole-linux" "$built/debug/pinhole"
   rustup target add "$target"
   if have apt-get; then debian gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user; fi
   CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc cargo build --release -p pinhole-linux --target "$target"
