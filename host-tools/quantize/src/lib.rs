@@ -155,30 +155,39 @@ impl Calibration {
             wide,
         };
         if options.observer.is_none() {
-            calibration.choose_observer(inputs, &options.float_nodes, progress)?;
+            calibration.choose_observer(inputs, options, progress)?;
         }
         let found = options.wide && calibration.widen(inputs, options, progress)?;
         if options.observer.is_none() && found {
-            calibration.choose_observer(inputs, &options.float_nodes, progress)?;
+            calibration.choose_observer(inputs, options, progress)?;
         }
         Ok(calibration)
     }
 
-    /// Takes the observer with which the model's outputs agree best with f32.
+    /// Takes the observer with which the model's outputs agree best with f32, as it is or with corrected biases where they are
+    /// going to be corrected: one that clips much may look best until the others have their means back.
     fn choose_observer(
         &mut self,
         inputs: &[Input],
-        float_nodes: &BTreeSet<String>,
+        options: &Options,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<(), QuantizeError> {
         let few = spread(inputs, OBSERVER_INPUTS);
         let expected = report::outputs(&self.prepared, &few)?;
+        let cosine = |graph: &Graph| -> Result<f64, QuantizeError> {
+            let found = report::outputs(graph, &few)?;
+            Ok(report::mean_cosine(&expected, &found))
+        };
         let (mut best, mut chosen) = (f64::NEG_INFINITY, self.observer);
         for (done, observer) in Observer::ALL.into_iter().enumerate() {
-            let quantized = self.apply_with(observer, float_nodes);
-            let cosine = report::mean_cosine(&expected, &report::outputs(&quantized, &few)?);
-            if cosine > best {
-                (best, chosen) = (cosine, observer);
+            let mut quantized = self.apply_with(observer, &options.float_nodes);
+            let mut found = cosine(&quantized)?;
+            if options.correct_biases {
+                correct::correct_biases(&self.prepared, &mut quantized, &few, &|_| ())?;
+                found = found.max(cosine(&quantized)?);
+            }
+            if found > best {
+                (best, chosen) = (found, observer);
             }
             progress(Progress::Observers(done + 1, Observer::ALL.len()));
         }

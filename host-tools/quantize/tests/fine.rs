@@ -181,6 +181,18 @@ fn any_of_the_parts_may_stay_in_floats() {
 }
 
 #[test]
+fn four_surprises_among_many_quiet_inputs_are_enough_and_one_is_not() {
+    let apart = |surprises: usize| {
+        let rare = |index| (index % 64 == 3 && index / 64 < surprises).then_some(index / 64);
+        let result = quantized(&network(), &inputs(256, 2, rare), true);
+        let found = |node: &pinhole_graph::Node| node.name == "fc2.coarse";
+        result.quantized.nodes.iter().any(found)
+    };
+    assert!(apart(4));
+    assert!(!apart(1));
+}
+
+#[test]
 fn products_of_what_calibration_knows_stay_whole() {
     // Four inputs in a row have one feature, and the last of them is set apart.
     let calibration = inputs(32, 2, |index| Some(index / 4 % RARE));
