@@ -50,7 +50,7 @@ MODELS = {
 
 # Pictures of each source, where those of the others are too few: units that answer to single pictures want many.
 COUNTS = {"tinyvit-5m": 200}
-LEAST_COUNT = 50
+DEFAULT_COUNT = 50
 
 
 def run(command):
@@ -92,7 +92,7 @@ def report(name, model, arguments):
     sources = ["--calibrate", f"even:{photos}", "--pictures", f"odd:{photos}"]
     if (CACHE / "cifar10").is_dir():
         sources += ["--calibrate", f"cifar10:{CACHE / 'cifar10'}", "--cifar10", CACHE / "cifar10", "--test", arguments.test]
-    count = arguments.count or COUNTS.get(name, LEAST_COUNT)
+    count = arguments.count or COUNTS.get(name, DEFAULT_COUNT)
     command = [*arguments.run.split(), graph, *sources, "--count", count, "--out", OUT / "int8"]
     if arguments.no_bias_correction:
         command.append("--no-bias-correction")
@@ -209,7 +209,7 @@ def int8_cells(found):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", action="append", choices=[*MODELS, "minilm", "none"], help="may be given more than once")
-    parser.add_argument("--count", type=int, help=f"pictures of each source; {LEAST_COUNT}, of some models more")
+    parser.add_argument("--count", type=int, help=f"pictures of each source; {DEFAULT_COUNT}, of some models more")
     parser.add_argument("--test", type=int, default=2000, help="test pictures of CIFAR-10")
     parser.add_argument("--cosine", type=float, default=0.995, help="goal of the mix of int8 and f16; 0 makes none")
     parser.add_argument("--repair", type=int, default=0, help="steps of fine-tuning, of int8 alone; 300 take minutes")
