@@ -67,6 +67,7 @@ impl Checkpoint {
         Weights {
             checkpoint: self,
             taken: BTreeSet::new(),
+            unknown: Vec::new(),
             faults: KeyFaults {
                 path: self.path.clone(),
                 architecture: architecture.into(),
@@ -86,6 +87,8 @@ impl Checkpoint {
 pub struct Weights<'a> {
     checkpoint: &'a Checkpoint,
     taken: BTreeSet<String>,
+    /// Of another shape, as far as is known: a dimension was to come from a key that is not there.
+    unknown: Vec<(String, String, String)>,
     faults: KeyFaults,
 }
 
@@ -95,11 +98,17 @@ impl Weights<'_> {
         self.taken.insert(key.to_owned());
         match self.checkpoint.tensors.get(key) {
             None => self.faults.missing.push(key.to_owned()),
-            Some(tensor) if tensor.shape != shape => self.faults.misshapen.push((
-                key.to_owned(),
-                format!("{:?}", tensor.shape),
-                format!("{shape:?}"),
-            )),
+            Some(tensor) if tensor.shape != shape => {
+                let fault = (
+                    key.to_owned(),
+                    format!("{:?}", tensor.shape),
+                    format!("{shape:?}"),
+                );
+                match shape.contains(&0) {
+                    true => self.unknown.push(fault),
+                    false => self.faults.misshapen.push(fault),
+                }
+            }
             Some(tensor) if tensor.as_f32().is_none() => self.faults.misshapen.push((
                 key.to_owned(),
                 "integers".to_owned(),
@@ -133,7 +142,11 @@ impl Weights<'_> {
             .filter(|key| !self.taken.contains(*key) && !ignored(key))
             .cloned()
             .collect();
-        let faults = self.faults;
+        let mut faults = self.faults;
+        // What is expected beside a missing key is told by the missing one.
+        if faults.missing.is_empty() {
+            faults.misshapen.append(&mut self.unknown);
+        }
         if faults.missing.is_empty() && faults.unexpected.is_empty() && faults.misshapen.is_empty()
         {
             Ok(())

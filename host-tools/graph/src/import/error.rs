@@ -80,9 +80,6 @@ pub struct KeyFaults {
     pub misshapen: Vec<(String, String, String)>,
 }
 
-/// How many keys of a kind a message lists before it counts the rest.
-const LISTED_KEYS: usize = 20;
-
 impl fmt::Display for KeyFaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -94,36 +91,16 @@ impl fmt::Display for KeyFaults {
             self.unexpected.len(),
             self.misshapen.len()
         )?;
-        let listed = |f: &mut fmt::Formatter<'_>, lines: Vec<String>| -> fmt::Result {
-            for line in lines.iter().take(LISTED_KEYS) {
-                write!(f, "\n  {line}")?;
-            }
-            match lines.len().saturating_sub(LISTED_KEYS) {
-                0 => Ok(()),
-                more => write!(f, "\n  and {more} more"),
-            }
-        };
-        listed(
-            f,
-            self.missing
-                .iter()
-                .map(|key| format!("missing {key}"))
-                .collect(),
-        )?;
-        listed(
-            f,
-            self.unexpected
-                .iter()
-                .map(|key| format!("unexpected {key}"))
-                .collect(),
-        )?;
-        listed(
-            f,
-            self.misshapen
-                .iter()
-                .map(|(key, found, expected)| format!("{key} is {found}, expected {expected}"))
-                .collect(),
-        )
+        for key in &self.missing {
+            write!(f, "\n  missing {key}")?;
+        }
+        for key in &self.unexpected {
+            write!(f, "\n  unexpected {key}")?;
+        }
+        for (key, found, expected) in &self.misshapen {
+            write!(f, "\n  {key} is {found}, expected {expected}")?;
+        }
+        Ok(())
     }
 }
 

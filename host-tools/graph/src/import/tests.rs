@@ -443,6 +443,10 @@ fn all_keys_that_do_not_fit_are_listed_at_once() {
             ..Entry::default()
         },
         Entry {
+            key: "beside",
+            ..Entry::default()
+        },
+        Entry {
             key: "left_over",
             ..Entry::default()
         },
@@ -451,7 +455,9 @@ fn all_keys_that_do_not_fit_are_listed_at_once() {
         parse(&checkpoint_zip(&state_dict(&entries), &[("0", &six())])).expect("reads");
     let mut weights = checkpoint.weights("a net");
     weights.take("a", &[3, 2]);
-    weights.take("gone", &[1]);
+    let width = weights.size("gone", 0);
+    weights.take("gone", &[width]);
+    weights.take("beside", &[width, 3]);
     weights.take("gone_too", &[1]);
     let faults = weights.finish(|_| false).expect_err("does not fit");
     assert_eq!(faults.missing, ["gone", "gone_too"]);
@@ -465,4 +471,30 @@ fn all_keys_that_do_not_fit_are_listed_at_once() {
         text.contains("2 missing, 1 unexpected, 1 of another shape")
             && text.contains("a is [2, 3], expected [3, 2]")
     );
+
+    let mut weights = checkpoint.weights("a net");
+    weights.take("a", &[0, 3]);
+    let faults = weights.finish(|key| key != "a").expect_err("does not fit");
+    assert_eq!(
+        faults.misshapen,
+        [("a".to_owned(), "[2, 3]".to_owned(), "[0, 3]".to_owned())]
+    );
+}
+
+#[test]
+fn a_thousand_keys_are_listed_too() {
+    let checkpoint = parse(&checkpoint_zip(
+        &state_dict(&[Entry::default()]),
+        &[("0", &six())],
+    ));
+    let checkpoint = checkpoint.expect("reads");
+    let mut weights = checkpoint.weights("a net");
+    for key in 0..1000 {
+        weights.take(&format!("gone{key}."), &[1]);
+    }
+    let text = weights
+        .finish(|_| true)
+        .expect_err("does not fit")
+        .to_string();
+    assert!((0..1000).all(|key| text.contains(&format!("missing gone{key}."))));
 }

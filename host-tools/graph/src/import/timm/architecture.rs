@@ -221,7 +221,14 @@ pub(super) fn named(name: &str) -> Result<&'static Architecture, String> {
     let mut known = ARCHITECTURES.iter();
     known.find(|known| known.name == plain).ok_or_else(|| {
         let mut known: Vec<&str> = ARCHITECTURES.iter().map(|known| known.name).collect();
-        known.sort_by_key(|known| strsim::levenshtein(plain, known));
+        // Names of a family begin alike and differ in length: edits of all of it would prefer short ones of another family.
+        let bare = |name: &str| name.replace('_', "");
+        let wanted = bare(plain);
+        known.sort_by_cached_key(|known| {
+            let start: String = bare(known).chars().take(wanted.chars().count()).collect();
+            let edits = strsim::levenshtein(&wanted, &start);
+            (edits, strsim::levenshtein(plain, known))
+        });
         format!(
             "no architecture is called {plain}; the nearest names are {}",
             known[..NEAREST_NAMES].join(", ")
@@ -243,6 +250,9 @@ mod tests {
     fn an_unknown_name_is_told_the_nearest() {
         let told = named("mobilenet_v3_small").unwrap_err();
         assert!(told.contains("mobilenetv3_small_100"), "{told}");
+        let told = named("mobilenetv3_rw").unwrap_err();
+        assert!(told.contains("mobilenetv3_"), "{told}");
+        assert!(!told.contains("mobilenetv2_"), "{told}");
         let told = named("resnet51").unwrap_err();
         assert!(
             told.contains("resnet50") || told.contains("resnet101"),
