@@ -190,6 +190,11 @@ fn compared(found: &[f32], wanted: &[f32]) -> Result<(f64, f64), Failure> {
     }
     let norm = |x: &[f32]| x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
     let (found_norm, wanted_norm) = (norm(found), norm(wanted));
+    for (whose, norm) in [("this", found_norm), ("the library's", wanted_norm)] {
+        if !norm.is_normal() {
+            return Err(format!("{whose} embedding has length {norm}").into());
+        }
+    }
     let mut cosine = 0.0;
     let mut error = 0.0f64;
     for (&a, &b) in found.iter().zip(wanted) {

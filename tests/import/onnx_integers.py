@@ -151,7 +151,7 @@ class Comparison:
         cosine = least_cosine(real, theirs)
         # Of steps that lose the direction already, no two engines agree.
         lost = [least_cosine(self.floats, quantised) for quantised in (theirs, real)]
-        failed = cosine < min(LEAST_COSINE, *lost)
+        failed = not cosine >= min(LEAST_COSINE, *lost)
         self.failed |= failed
         text += f", beside floats {lost[0]:.6f} there and {lost[1]:.6f} here"
         ending = " FAILED" if failed else ""

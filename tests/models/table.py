@@ -81,7 +81,10 @@ def f32_parity(model, references):
             picture = np.ascontiguousarray(picture.transpose(0, 3, 1, 2))
         theirs = session.run(None, {wanted.name: picture})[0].astype(np.float64).ravel()
         ours, theirs = ours / np.linalg.norm(ours), theirs / np.linalg.norm(theirs)
-        least, largest = min(least, float(ours @ theirs)), max(largest, float(np.abs(ours - theirs).max()))
+        cosine, error = float(ours @ theirs), float(np.abs(ours - theirs).max())
+        if not np.isfinite(cosine):
+            sys.exit(f"{model}: an embedding in f32 is not finite, picture {index} of {references}")
+        least, largest = min(least, cosine), max(largest, error)
     return least, largest
 
 
@@ -210,7 +213,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", action="append", choices=[*MODELS, "minilm", "none"], help="may be given more than once")
     parser.add_argument("--count", type=int, help=f"pictures of each source; {DEFAULT_COUNT}, of some models more")
-    parser.add_argument("--test", type=int, default=2000, help="test pictures of CIFAR-10")
+    parser.add_argument("--test", type=int, default=10000, help="test pictures of CIFAR-10")
     parser.add_argument("--cosine", type=float, default=0.995, help="goal of the mix of int8 and f16; 0 makes none")
     parser.add_argument("--repair", type=int, default=0, help="steps of fine-tuning, of int8 alone; 300 take minutes")
     parser.add_argument("--no-bias-correction", action="store_true", help="leave the biases as they are")
