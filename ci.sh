@@ -26,6 +26,21 @@ debian() {
   $sudo apt-get update -qq && $sudo apt-get install -y -qq "${missing[@]}" >/dev/null
 }
 
+# Runs command lines beside each other and waits for all; fails when one does. Link-time optimisation of a board's program keeps
+# one core busy.
+beside() {
+  local line pid pids=() failed=0
+  for line in "$@"; do
+    bash -euo pipefail -c "$line" &
+    pids+=($!)
+  done
+  for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
+  return $failed
+}
+
+# The command line that builds the program of a board, with cargo's options for it.
+program() { printf '(cd firmware/boards/%s && cargo build --release %s); ' "$1" "${*:2}"; }
+
 part_setup() {
   have cargo || { echo "Rust is missing: https://rustup.rs"; return 1; }
   rustup target add thumbv7em-none-eabihf thumbv8m.main-none-eabihf
@@ -36,7 +51,9 @@ part_setup() {
 part_lint() {
   cargo fmt --all --check
   (cd firmware/boards && cargo fmt --all --check)
-  cargo clippy --workspace --all-targets --features pinhole-tests/onnx -- -D warnings
+  # The camera of Linux reads the kernel's headers through libclang.
+  if have apt-get; then debian libclang-dev; fi
+  cargo clippy --workspace --all-targets --features pinhole-tests/onnx,pinhole-linux/v4l2 -- -D warnings
 }
 
 part_test() {
@@ -45,25 +62,20 @@ part_test() {
 
 # The runtime and the firmware without the standard library, and the boards' programs.
 part_cross() {
-  for target in thumbv7em-none-eabihf thumbv8m.main-none-eabihf; do
-    cargo build --release -p pinhole-runtime -p pinhole-protocol -p pinhole-firmware --target "$target"
-  done
-  for board in firmware/boards/qemu-*; do (cd "$board" && cargo build --release); done
+  local libraries=(cargo build --release -p pinhole-runtime -p pinhole-protocol -p pinhole-firmware)
+  beside "${libraries[*]} --target thumbv7em-none-eabihf --target thumbv8m.main-none-eabihf; $(program qemu-an547)" \
+    "$(program qemu-an500)$(program qemu-an386)"
 }
 
 # The programs of the boards with chips, what they take of their memories, their logic that needs no chip, and images of all boards.
 part_boards() {
-  local chips=(rp2350 stm32h743 stm32n657) board
+  local chips=(rp2350 stm32h743 stm32n657)
   rustup target add thumbv7em-none-eabihf thumbv8m.main-none-eabihf
   rustup component add llvm-tools
-  cd firmware/boards
-  cargo test -p parts
   # The sensors that are fitted by a feature first: the programs that stay have the default one.
-  for feature in ov7670 hm01b0; do (cd rp2350 && cargo build --release --features "$feature"); done
-  (cd stm32h743 && cargo build --release --features ov5640)
-  for board in "${chips[@]}"; do (cd "$board" && cargo build --release); done
-  ./budget.sh "${chips[@]}"
-  cd ../..
+  beside "(cd firmware/boards && cargo test -p parts); $(program stm32h743 --features ov5640)$(program stm32h743)" \
+    "$(program rp2350 --features ov7670)$(program rp2350 --features hm01b0)$(program rp2350)$(program stm32n657)"
+  firmware/boards/budget.sh "${chips[@]}"
   cargo test --workspace --lib -q -- --ignored --nocapture images_of_every_board
 }
 
