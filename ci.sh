@@ -197,8 +197,9 @@ part_wgpu() {
   cargo test -p pinhole-trainer --features wgpu --lib -- --test-threads 1 --nocapture --include-ignored device
 }
 
+# With the features of lint: most of what it checked is not checked again.
 part_docs() {
-  RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps
+  RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps --features pinhole-tests/onnx
 }
 
 # The tool is built without optimisation: it runs for seconds.
