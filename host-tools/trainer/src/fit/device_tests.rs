@@ -157,13 +157,9 @@ mod wgpu {
 
     /// Of losses beside those of the CPU: sums are in another order.
     const TOLERANCE: f32 = 1e-3;
-    /// The same where numbers are rounded: a number beside the middle of two steps goes to the one or the other, which every
-    /// later step sees.
-    const ROUNDED: f32 = 5e-2;
 
-    /// Runs on the CPU and twice on wgpu: the first step of both agrees, the others do within `tolerance`, and the bytes of the
-    /// two are the same.
-    fn compare(fixture: fn() -> Fixture, sections: &str, tolerance: f32) {
+    /// Runs on the CPU and twice on wgpu: the losses of both agree, the bytes of the two are the same.
+    fn compare(fixture: fn() -> Fixture, sections: &str) {
         let run = |device| {
             let fixture = fixture();
             let report = run_on(&fixture, sections, device).unwrap_or_else(|error| {
@@ -177,12 +173,9 @@ mod wgpu {
         };
         let wgpu = DeviceName::Wgpu(None);
         let (flex, first, second) = (run(DeviceName::Cpu), run(wgpu), run(wgpu));
-        let (expected, found) = (flex.log(), first.log());
-        let start = difference(&expected[..1], &found[..1]);
-        let worst = difference(&expected, &found);
-        println!("largest difference of the logs: {start:e} in the first step, {worst:e} in all");
-        assert!(start < TOLERANCE, "{start}: {sections}");
-        assert!(worst < tolerance, "{worst}: {sections}");
+        let worst = difference(&flex.log(), &first.log());
+        println!("largest difference of the logs: {worst:e}");
+        assert!(worst < TOLERANCE, "{worst}: {sections}");
         for name in ["out/log.csv", "out/image.phg"] {
             assert!(first.bytes(name) == second.bytes(name), "{name} differs");
         }
@@ -201,7 +194,7 @@ mod wgpu {
                 "[loss]\n{weights}{TEACHER}{second}{TEXT}[data]\nviews = 2\n{}",
                 optimiser(rest)
             );
-            compare(Fixture::new, &sections, TOLERANCE);
+            compare(Fixture::new, &sections);
         }
     }
 
@@ -209,14 +202,14 @@ mod wgpu {
     #[ignore = "needs an adapter of wgpu: ./ci.sh wgpu installs one and runs this"]
     fn wgpu_trains_a_text_tower_as_flex_does() {
         let sections = format!("{TRAINED_TEXT}{}", optimiser("chunk = 4\n"));
-        compare(text_tests::fixture, &sections, TOLERANCE);
+        compare(text_tests::fixture, &sections);
     }
 
     #[test]
     #[ignore = "needs an adapter of wgpu: ./ci.sh wgpu installs one and runs this"]
     fn wgpu_trains_a_captioner_as_flex_does() {
         let sections = coca_tests::captioned() + &optimiser("chunk = 4\n");
-        compare(coca_tests::fixture, &sections, TOLERANCE);
+        compare(coca_tests::fixture, &sections);
     }
 
     #[test]
@@ -226,7 +219,10 @@ mod wgpu {
             "{DISTILLED}{TEXT}{TEACHER}{}[quantise]\npictures = 12\n",
             optimiser("chunk = 4\n")
         );
-        compare(Fixture::new, &sections, ROUNDED);
+        // The rate that docs/training.md starts with. At 3e-3 numbers cross between two steps so often that the CPU in chunks of
+        // another size is further off than the tolerance.
+        let sections = sections.replace("3e-3", "1e-4");
+        compare(Fixture::new, &sections);
     }
 
     #[test]
@@ -237,7 +233,7 @@ mod wgpu {
              [reinforced]\nplain = true\n[neighbourhood]\nmodel = \"image.phg\"\ncount = 3\n",
             optimiser("")
         );
-        compare(Fixture::new, &sections, TOLERANCE);
+        compare(Fixture::new, &sections);
     }
 
     #[test]
